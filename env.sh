@@ -1,0 +1,104 @@
+# Sourced by every script (. env.sh): puts a Python with MXNet first on the PATH. The first start makes .venv from the pinned
+# requirements; later ones cost nothing. An active environment that has what is needed is used as it is.
+# PYTHON=/path/to/python chooses the interpreter, GLUON_CGD_BUILD=cpu or cuda the build of MXNet.
+
+cgd_root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cgd_venv=$cgd_root/.venv
+
+cgd_say() { echo "gluon_cgd: $*" >&2; }
+
+# Succeeds if interpreter $1 has every module that training needs.
+cgd_complete() {
+    "$1" -c 'import sys; from importlib.util import find_spec
+sys.exit(any(find_spec(m) is None for m in "mxnet gluoncv numpy scipy cv2 PIL tqdm portalocker matplotlib".split()))' 2>/dev/null
+}
+
+# Prints the interpreter to use: the best version present, 3.11 first; 3.12 works with a newer NumPy and comes last.
+cgd_interpreter() {
+    local wanted candidate version found="" without_venv=""
+    local -a candidates
+    for wanted in 3.11 3.10 3.9 3.8 3.12; do
+        candidates=("python$wanted" python3 python)
+        [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+        [ -n "${PYTHON:-}" ] || candidates+=("${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$wanted".*/bin/python "$HOME"/.local/share/uv/python/*-"$wanted".*/bin/python3)
+        for candidate in "${candidates[@]}"; do
+            version=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
+            case " $found " in *" $version "*) ;; *) found="$found $version" ;; esac
+            [ "$version" = "$wanted" ] || continue
+            if "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then
+                command -v "$candidate"
+                return 0
+            fi
+            without_venv=$wanted
+        done
+    done
+    if [ -n "$without_venv" ]; then
+        cgd_say "Python $without_venv is here without its venv module: install it (Debian and Ubuntu: apt-get install python$without_venv-venv) and start again."
+    else
+        cgd_say "MXNet 1.9.1 runs on Python 3.8 to 3.12, and this machine has${found:- none}: install 3.11 (uv python install 3.11, conda create -n cgd python=3.11, or pyenv install 3.11) and start again, with PYTHON=/path/to/python if it is not on the PATH."
+    fi
+    return 2
+}
+
+# Prints "cuda" where an NVIDIA driver offers only GPUs that the CUDA build has code for, else "cpu".
+cgd_build() {
+    local capabilities capability
+    capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null) || capabilities=""
+    [ -n "$capabilities" ] || { echo cpu; return; }
+    for capability in $capabilities; do
+        case $capability in
+            5.*|6.*|7.*|8.*) ;;
+            *) cgd_say "this GPU (compute capability $capability) is not one that MXNet 1.9.1 has code for (5.0 to 8.9): taking the CPU build."
+               echo cpu; return ;;
+        esac
+    done
+    echo cuda
+}
+
+cgd_setup() {
+    local interpreter build requirements stamp
+    build=${GLUON_CGD_BUILD:-}
+    # The stamp is the sum of what was installed; without a named build either one will do.
+    stamp=$(cat "$cgd_root"/constraints.txt "$cgd_root"/requirements*.txt | cksum)
+    if [ -x "$cgd_venv/bin/python" ]; then
+        case $(cat "$cgd_venv/installed" 2>/dev/null) in "$stamp ${build:-}"*) return 0 ;; esac
+    fi
+    interpreter=$(cgd_interpreter) || return 2
+    build=${build:-$(cgd_build)}
+    case $build in
+        cpu) requirements=requirements-cpu.txt ;;
+        cuda) requirements=requirements.txt ;;
+        *) cgd_say "GLUON_CGD_BUILD is $build: it must be cpu or cuda."; return 2 ;;
+    esac
+    cgd_say "setting up $cgd_venv with $("$interpreter" --version) and MXNet's $build build; this happens once and takes about a minute."
+    rm -rf "$cgd_venv"
+    if ! { "$interpreter" -m venv "$cgd_venv" &&
+           "$cgd_venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$cgd_root/$requirements"; } >&2; then
+        cgd_say "the installation failed (see above): mend it and start again; it needs a package index and 2 GB of disk (CUDA: 6 GB)."
+        return 2
+    fi
+    if ! PYTHONPATH=$cgd_root "$cgd_venv/bin/python" -c 'import gluon_cgd, mxnet, gluoncv, cv2' >&2; then
+        cgd_say "MXNet is installed but cannot be imported (see above); a bare Debian or Ubuntu lacks its libraries: apt-get install libgomp1 libquadmath0, then start again."
+        return 2
+    fi
+    echo "$stamp $build" > "$cgd_venv/installed"
+}
+
+cgd_enter() {
+    local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
+    if [ -n "$active" ] && [ "$active" != "$cgd_venv" ] && cgd_complete "$active/bin/python"; then
+        PATH=$active/bin:$PATH
+    else
+        if command -v flock >/dev/null; then  # two first starts at once: the second waits, and finds it done
+            ( flock 9 && cgd_setup ) 9>"$cgd_root/.venv.lock" || return 2
+        else
+            cgd_setup || return 2
+        fi
+        export VIRTUAL_ENV=$cgd_venv
+        PATH=$cgd_venv/bin:$PATH
+    fi
+    PYTHONPATH=$cgd_root${PYTHONPATH:+:$PYTHONPATH}
+    export PATH PYTHONPATH
+}
+
+cgd_enter

@@ -1,0 +1,91 @@
+"""Embeddings of pictures, and Recall@K of embeddings."""
+
+import numpy as np
+
+BLOCK = 2**24  # similarities held at a time: 64 MB
+
+
+def embed(net, pictures, ctx, batch_size=128, output=0):
+    """The embeddings of `pictures`, uint8 (N, size, size, 3): float32 (N, D). This is the door where NumPy begins.
+
+    output: which of the model's outputs to keep; 0 is the combined descriptor.
+    """
+    from .images import normalise
+
+    rows = []
+    for start in range(0, len(pictures), batch_size):
+        batch = pictures[start : start + batch_size]
+        full = np.concatenate(
+            [batch, np.repeat(batch[-1:], batch_size - len(batch), axis=0)]
+        )  # one shape, one compiled graph
+        rows.append(net(normalise(full, ctx))[output].asnumpy()[: len(batch)])
+    return np.concatenate(rows)
+
+
+def recall_of(net, split, query, gallery, ks, ctx, batch_size=128):
+    """Recall of `net` on the test part of `split`: {"R@1": fraction, ...} for each of `ks`.
+
+    query, gallery: its pictures, uint8 (N, size, size, 3); gallery None where the query is its own gallery.
+    """
+    found = [embed(net, query, ctx, batch_size), [record.label for record in split.query]]
+    if gallery is not None:
+        found += [embed(net, gallery, ctx, batch_size), [record.label for record in split.gallery]]
+    return {f"R@{k}": value for k, value in recall_at(ks, *found).items()}
+
+
+def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
+    """{k: fraction of queries with an item of their class among the k nearest by Euclidean distance}.
+
+    query (N, D), gallery (M, D), labels (N,) and (M,). Without a gallery the query is searched in itself, less itself.
+    Counted, not sorted: a query is found at k when fewer than k items of other classes are as near as its nearest
+    item of its own. So a tie counts against the query, and a model that maps everything to one point scores 0.
+    A query whose class is not in the gallery is never found.
+    Raises ValueError for a NaN or infinite embedding, for shapes that do not match and for k < 1.
+    """
+    itself = gallery is None
+    query = _checked("query", query, query_labels)
+    gallery = query if itself else _checked("gallery", gallery, gallery_labels)
+    if gallery.shape[1] != query.shape[1]:
+        raise ValueError(
+            f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}: embed both with one model"
+        )
+    if any(int(k) != k or k < 1 for k in ks):
+        raise ValueError(f"k must be whole and at least 1, got {list(ks)}")
+    _, labels = np.unique(
+        np.concatenate([query_labels, query_labels if itself else gallery_labels]), return_inverse=True
+    )
+    query_labels, gallery_labels = labels[: len(query)], labels[len(query) :]
+    # |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2): the bracket orders the gallery as the distance does
+    half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery)
+    ranks = np.empty(len(query), np.int64)  # items of other classes at least as near as the nearest of one's own
+    step = max(1, BLOCK // len(gallery))
+    for start in range(0, len(query), step):
+        rows = slice(start, start + step)
+        score = query[rows] @ gallery.T  # (rows, M)
+        score -= half_squares
+        own = query_labels[rows, None] == gallery_labels  # (rows, M)
+        if itself:
+            i = np.arange(len(score))
+            score[i, start + i] = -np.inf
+        nearest_own = np.where(own, score, -np.inf).max(axis=1, keepdims=True)  # (rows, 1)
+        ranks[rows] = ((score >= nearest_own) & ~own).sum(axis=1)
+        ranks[rows][np.isneginf(nearest_own[:, 0])] = np.iinfo(
+            ranks.dtype
+        ).max  # no (other) item of this class: no k is enough
+    return {k: float((ranks < k).mean()) for k in ks}
+
+
+def _checked(name, embeddings, labels):
+    embeddings = np.ascontiguousarray(embeddings, np.float32)
+    if embeddings.ndim != 2 or len(embeddings) == 0 or len(embeddings) != len(labels):
+        raise ValueError(
+            f"{name} has shape {embeddings.shape} for {len(labels)} labels: (N, D) with N labels, N > 0, is needed"
+        )
+    finite = np.isfinite(embeddings).all(axis=1)
+    if not finite.all():
+        first, count = int(np.argmin(finite)), int((~finite).sum())
+        raise ValueError(
+            f"{name} embedding {first} is NaN or infinite ({count:,} of {len(finite):,} are): "
+            "the model has diverged, lower the learning rate"
+        )
+    return embeddings

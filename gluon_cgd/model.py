@@ -1,0 +1,100 @@
+"""CGD: one backbone, n global descriptors, one embedding (Figure 1)."""
+
+import mxnet as mx
+from mxnet.gluon import HybridBlock, nn
+
+from . import backbones
+from .descriptors import DESCRIPTORS, GeM
+
+
+def unit_length(F, vectors):
+    """(B, D) -> (B, D), each row divided by its Euclidean length."""
+    return F.broadcast_div(vectors, F.sqrt(F.maximum(F.sum(vectors**2, axis=1, keepdims=True), 1e-12)))
+
+
+class CGD(HybridBlock):
+    """Combination of multiple global descriptors (section 3).
+
+    backbone: a HybridBlock with `.channels`, as `backbones.build` returns.
+    descriptors: one letter a branch, of S (SPoC), M (MAC) and G (GeM); the first one feeds the classifier.
+    dim: length D of the embedding; with combine="concat" each of the n branches has D / n.
+    combine: "concat" (equation 3), or "sum" (Table 4: branches of D, added).
+    Inputs: pictures (B, 3, H, W), normalised.
+    Outputs: embedding (B, D) of unit length, logits (B, classes), branches [n x (B, D / n)] of unit length.
+    Raises ValueError for unknown descriptors or combination, and for a dim that the branches do not divide.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        descriptors="SG",
+        dim=1536,
+        classes=98,
+        combine="concat",
+        gem_p=3,
+        classifier_batch_norm=True,
+        fc_magnitude=2,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        unknown = [letter for letter in descriptors if letter not in DESCRIPTORS]
+        if unknown or not descriptors:
+            raise ValueError(
+                f"descriptors {descriptors!r} is unknown: use one or more of the letters {', '.join(DESCRIPTORS)}"
+            )
+        if combine not in ("concat", "sum"):
+            raise ValueError(f"combine {combine!r} is unknown: choose concat or sum")
+        if dim % len(descriptors):
+            raise ValueError(f"dim {dim} must be divisible by the {len(descriptors)} branches of {descriptors}")
+        self.combine = combine
+        branch_dim = dim if combine == "sum" else dim // len(descriptors)
+        xavier = mx.init.Xavier(magnitude=fc_magnitude)
+        with self.name_scope():
+            self.backbone = backbone
+            self.poolings = nn.HybridSequential()
+            self.reductions = nn.HybridSequential()
+            for letter in descriptors:
+                self.poolings.add(GeM(gem_p) if letter == "G" else DESCRIPTORS[letter]())
+                self.reductions.add(
+                    nn.Dense(branch_dim, use_bias=False, in_units=backbone.channels, weight_initializer=xavier)
+                )
+            self.classifier = nn.HybridSequential()
+            if classifier_batch_norm:
+                self.classifier.add(nn.BatchNorm(in_channels=backbone.channels))
+            self.classifier.add(nn.Dense(classes, in_units=backbone.channels, weight_initializer=xavier))
+
+    def hybrid_forward(self, F, pictures):
+        features = self.backbone(pictures)  # (B, C, h, w)
+        pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C), equation 1
+        branches = [
+            unit_length(F, reduction(vector)) for reduction, vector in zip(self.reductions, pooled)
+        ]  # equation 2
+        combined = F.concat(*branches, dim=1) if self.combine == "concat" else F.add_n(*branches)
+        return unit_length(F, combined), self.classifier(pooled[0]), branches  # equation 3
+
+
+def from_experiment(experiment, classes, weights=None):
+    """The CGD of `experiment` for `classes` training classes, on the CPU, its backbone random or from ImageNet.
+
+    `weights`: a file of the backbone's ImageNet parameters. Draws from MXNet's generator: seed it before.
+    Raises ValueError as `backbones.build` does, and for a part of the paper that is not built yet.
+    """
+    if experiment.architecture != "CGD":
+        raise ValueError(f"architecture {experiment.architecture} is not built yet: only CGD can be trained")
+    backbone = backbones.build(experiment.backbone, experiment.pretrained, experiment.keep_stride, weights)
+    net = CGD(
+        backbone,
+        experiment.descriptors,
+        experiment.dim,
+        classes,
+        experiment.combine,
+        experiment.gem_p,
+        experiment.classifier_batch_norm,
+        experiment.fc_magnitude,
+    )
+    if not experiment.pretrained:
+        backbone.initialize(mx.init.MSRAPrelu(slope=0))
+    for part in (net.poolings, net.reductions, net.classifier):
+        part.initialize()
+    net(mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size)))  # settles the shapes that were left open
+    return net

@@ -1,0 +1,121 @@
+"""All that must happen before `import mxnet`, in one place.
+
+MXNet 1.9.1 reads its thread counts once, links CUDA 11 libraries that no longer come with systems,
+and uses NumPy names that NumPy has since removed. `prepare()` settles all three.
+"""
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+# In the order in which they depend on each other; the driver's own libcuda comes first.
+CUDA_LIBRARIES = (
+    "cuda_runtime/lib/libcudart.so.11.0",
+    "nvtx/lib/libnvToolsExt.so.1",
+    "cuda_nvrtc/lib/libnvrtc.so.11.2",
+    "cublas/lib/libcublasLt.so.11",
+    "cublas/lib/libcublas.so.11",
+    "cufft/lib/libcufft.so.10",
+    "curand/lib/libcurand.so.10",
+    "cusolver/lib/libcusolver.so.11",
+    "nccl/lib/libnccl.so.2",
+    "cudnn/lib/libcudnn.so.8",
+)
+REMOVED_FROM_NUMPY = dict(bool=bool, int=int, float=float, object=object, str=str, complex=complex)
+
+
+def cores():
+    """Number of cores this process may use (the affinity mask where there is one)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def cache_folder():
+    """Where rendered glyphs and resized pictures are kept: $GLUON_CGD_CACHE, or ~/.cache/gluon_cgd."""
+    return Path(os.environ.get("GLUON_CGD_CACHE") or Path.home() / ".cache" / "gluon_cgd")
+
+
+def context(name):
+    """The MXNet device `name`: "cpu" or "gpu0", "gpu1", ...; None is gpu0 where MXNet has one, else the CPU.
+
+    Raises ValueError for a device that this machine does not have.
+    """
+    import mxnet as mx
+
+    if name is None:
+        name = "gpu0" if mx.context.num_gpus() else "cpu"
+    if name == "cpu":
+        return mx.cpu()
+    if not (name.startswith("gpu") and name[3:].isdigit()):
+        raise ValueError(f"device {name!r} is unknown: --ctx takes cpu, gpu0, gpu1, ...")
+    gpus = mx.context.num_gpus()
+    if int(name[3:]) >= gpus:
+        raise ValueError(
+            f"device {name} is not there: MXNet can use {gpus} GPUs on this machine; take --ctx cpu, or install "
+            "the CUDA build (requirements.txt) where there is a GPU of compute capability 5.0 to 8.9"
+        )
+    return mx.gpu(int(name[3:]))
+
+
+def numpy_needed():
+    """The NumPy series that MXNet 1.9.1 works with under this Python, as "major.minor"."""
+    return "1.26" if sys.version_info >= (3, 12) else "1.23"
+
+
+def check_numpy(version):
+    """Raise ImportError naming the fix unless NumPy `version` is of the series that MXNet needs."""
+    needed = numpy_needed()
+    if ".".join(version.split(".")[:2]) != needed:
+        pin = {"1.23": "1.23.5", "1.26": "1.26.4"}[needed]
+        raise ImportError(
+            f"NumPy {version} is installed, but MXNet 1.9.1 on Python {sys.version_info[0]}.{sys.version_info[1]} "
+            f"needs NumPy {needed}.x: run `{sys.executable} -m pip install --no-deps numpy=={pin}`"
+        )
+
+
+def restore_numpy_names(numpy):
+    """Give a newer NumPy back the aliases (np.bool, np.int, ...) that MXNet reads at import."""
+    for name, builtin in REMOVED_FROM_NUMPY.items():
+        if name not in numpy.__dict__:
+            setattr(numpy, name, builtin)
+
+
+def load_cuda_libraries(site=None):
+    """Load the CUDA 11 libraries installed from the package index; return those loaded.
+
+    `site`: the folder that holds the `nvidia` packages; by default the one that holds NumPy.
+    Does nothing, and returns [], where the CUDA build is not installed.
+    """
+    import numpy
+
+    site = Path(site or Path(numpy.__file__).parents[1])
+    if not (site / "nvidia").is_dir() or not any(site.glob("mxnet_cu*.dist-info")):
+        return []
+    loaded = []
+    for library in ("libcuda.so.1", *(str(site / "nvidia" / name) for name in CUDA_LIBRARIES)):
+        try:
+            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            raise ImportError(
+                f"the CUDA build of MXNet is installed, but {Path(library).name} cannot be loaded ({error}): "
+                "install the NVIDIA driver and requirements.txt, or the CPU build from requirements-cpu.txt"
+            ) from error
+        loaded.append(library)
+    return loaded
+
+
+def prepare():
+    """Make `import mxnet` work, and fast, whatever comes next. Raises ImportError with the fix when it cannot."""
+    try:
+        import numpy
+    except ImportError as error:
+        raise ImportError(
+            f"{sys.executable} has no NumPy: start through the scripts (bash reproduce/table1.sh --mini), "
+            "or `source env.sh` first"
+        ) from error
+    check_numpy(numpy.__version__)
+    restore_numpy_names(numpy)
+    # MXNet takes half of the cores by default; twice as fast with all of them.
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    os.environ.setdefault("MXNET_CUDNN_AUTOTUNE_DEFAULT", "1")
+    load_cuda_libraries()

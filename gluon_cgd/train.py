@@ -1,0 +1,236 @@
+"""Train one Experiment: fit, evaluate on the way, and go on after a kill as if nothing had happened."""
+
+import contextlib
+import hashlib
+import logging
+import platform
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import portalocker
+from mxnet import autograd, gluon
+from tqdm import tqdm
+
+from . import checkpoint, datasets, images, losses, model
+from .evaluate import recall_of
+from .sampler import ClassBalancedSampler
+
+log = logging.getLogger(__name__)
+
+
+def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, checkpoint_every=100, progress=False):
+    """Train `experiment` on `split` and return its result, a dict; a run that is done is not done again.
+
+    out: the run's folder. It receives train.log, best.params, last.params and result.json, and while the run goes on
+        checkpoint.npz; a call that finds one goes on from there, on a CPU to the same bits.
+    seed: of the initialisation, the batches and the augmentation.  ctx: an MXNet device, by default the CPU.
+    weights: file of the backbone's ImageNet parameters, if not GluonCV's.  cache: folder of the resized pictures.
+    checkpoint_every: iterations.  progress: show bars on stderr.
+    Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
+        "untrained", "last" and "best" are recalls, fractions by "R@1", ...
+    Raises ValueError for an experiment, data or a folder that do not fit together, and for a run that diverges.
+    """
+    if experiment.loss not in RANKING_LOSSES:
+        raise ValueError(f"loss {experiment.loss} is not built yet: choose one of {', '.join(RANKING_LOSSES)}")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out), logged_to(out / "train.log"):
+        run = {
+            "experiment": experiment.to_dict(),
+            "seed": seed,
+            "data": images.fingerprint([record for part in split for record in part or ()]),
+            "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
+        }
+        done = checkpoint.finished(out, run)
+        return done or Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress).go(checkpoint_every)
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Hold the run in `folder` for this process. Raises ValueError while another one does."""
+    flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+    try:
+        lock = portalocker.Lock(str(folder / "lock"), flags=flags, timeout=0)
+        lock.acquire()
+    except portalocker.LockException as error:
+        raise ValueError(f"another process is training in {folder}: wait for it, or choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def logged_to(file):
+    """Append what this package logs to `file`, whatever the caller shows."""
+    package, handler = logging.getLogger("gluon_cgd"), logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    package.addHandler(handler)
+    package.setLevel(min(package.level or logging.INFO, logging.INFO))
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        handler.close()
+
+
+class Run:
+    """One training run under way: the model, what it learns from, and where it stands."""
+
+    log_every = 50  # iterations
+
+    def __init__(self, experiment, split, out, run, ctx, weights, cache, progress):
+        self.experiment, self.split, self.out, self.run = experiment, split, out, run
+        self.ctx, self.progress = ctx, progress
+        file = out / "checkpoint.npz"
+        arrays, meta = checkpoint.load(file) if file.is_file() else (None, None)
+        if meta:
+            checkpoint.same_run(file, meta, run)
+        # The classifier counts classes from 0 without gaps
+        classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
+        self.sampler = ClassBalancedSampler(self.labels, experiment.batch_classes, experiment.batch_images, run["seed"])
+        self.iterations = experiment.iterations(len(self.labels))
+        self.ranking = RANKING_LOSSES[experiment.loss](experiment.margin)
+        self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
+        mx.random.seed(run["seed"])
+        self.net = model.from_experiment(experiment, len(classes), weights)
+        self.net.collect_params().reset_ctx(ctx)
+        for block in (self.net, self.ranking, self.classification):
+            block.hybridize(static_alloc=True, static_shape=True)
+        # Without the classification loss the classifier has no gradient, and stays as it is
+        learned = self.net.collect_params(None if experiment.classification else "^(?!.*classifier)")
+        adam = {"learning_rate": experiment.learning_rate, "wd": experiment.weight_decay}
+        self.trainer = gluon.Trainer(learned, "adam", adam, kvstore=None)
+        self.iteration, self.history, self.seconds = 0, [], 0.0
+        if meta:
+            checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
+            self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
+            log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, file)
+        self.pictures = images.cached(split.train, experiment.resize, cache, progress)
+        self.query = images.cached(split.query, experiment.input_size, cache, progress)
+        self.gallery = split.gallery and images.cached(split.gallery, experiment.input_size, cache, progress)
+
+    def go(self, checkpoint_every):
+        """Train to the end and return the result."""
+        started = time.time() - self.seconds
+        if not self.history:
+            self.evaluate()
+        parts = self.experiment.evaluations
+        evaluations = {round(self.iterations * (part + 1) / parts) for part in range(parts)}
+        bar = tqdm(total=self.iterations, initial=self.iteration, unit="it", disable=not self.progress)
+        pending, mark = [], time.time()
+        for indices, batch in self.batches():
+            pending.append(self.step(batch, mx.nd.array(self.labels[indices], ctx=self.ctx)))
+            if len(pending) > 1:
+                pending[-2].wait_to_read()  # two steps in the queue at most, so that it does not fill the memory
+            self.iteration += 1
+            bar.update()
+            last = self.iteration == self.iterations
+            if self.iteration % self.log_every == 0 or self.iteration in evaluations:
+                self.report(pending, mark, bar)
+                pending = []
+            if self.iteration in evaluations:
+                self.evaluate()
+            self.seconds = time.time() - started
+            if self.iteration % checkpoint_every == 0 and not last:
+                meta = dict(self.run, iteration=self.iteration, history=self.history, seconds=self.seconds)
+                checkpoint.save(self.out / "checkpoint.npz", self.net, self.trainer, meta)
+            if not pending:
+                mark = time.time()
+        bar.close()
+        return self.finish()
+
+    def batches(self):
+        """(indices, uint8 pictures) of every iteration to come; the next is made while this one is learned from."""
+
+        def prepare(iteration):
+            indices, rng = self.sampler.batch(iteration)
+            return indices, images.augment(self.pictures, indices, self.experiment.input_size, rng)
+
+        with ThreadPoolExecutor(1) as ahead:
+            following = ahead.submit(prepare, self.iteration)
+            for iteration in range(self.iteration, self.iterations):
+                current, following = following, ahead.submit(prepare, iteration + 1)
+                yield current.result()
+
+    def step(self, batch, labels):
+        """One update. Returns the mean of each loss (ranking, classification), (2,), still on the device."""
+        # Whatever the network draws can be drawn again after a resume: the hash of two ints is the same everywhere
+        mx.random.seed(hash((self.run["seed"], self.iteration)) % 2**31)
+        self.trainer.set_learning_rate(self.learning_rate())
+        pictures = images.normalise(batch, self.ctx)  # (B, 3, H, W)
+        with autograd.record():
+            embedding, logits, _ = self.net(pictures)
+            means = [self.ranking(embedding, labels).mean()]
+            if self.experiment.classification:
+                means.append(self.classification(logits, labels).mean())
+            loss = mx.nd.add_n(*means)  # weighted 1:1
+        loss.backward()
+        self.trainer.step(1)
+        return mx.nd.concat(*means, dim=0)
+
+    def learning_rate(self):
+        """Adam's learning rate for the coming iteration: a step decay (section 4.2)."""
+        steps = sum(self.iteration >= round(at * self.iterations) for at in self.experiment.decay_at)
+        return self.experiment.learning_rate * self.experiment.decay_factor**steps
+
+    def report(self, pending, mark, bar):
+        """Log a line in GluonCV's format. Raises ValueError when the loss is not a number any more."""
+        means = mx.nd.stack(*pending).mean(axis=0).asnumpy()
+        if not np.isfinite(means).all():
+            raise ValueError(
+                f"the loss is {means.sum()} at iteration {self.iteration} of {self.out}: the run has diverged, "
+                "lower the learning rate"
+            )
+        speed = len(pending) * self.experiment.batch_size / (time.time() - mark)
+        terms = [f"{name}={mean:.4f}" for name, mean in zip(("ranking", "classification"), means)]
+        epoch = self.iteration * self.experiment.batch_size // len(self.labels)
+        line = "Epoch[%d] Batch [%d]\tSpeed: %.1f samples/sec\t%s\tlr=%g"
+        log.info(line, epoch, self.iteration, speed, "\t".join(terms), self.trainer.learning_rate)
+        bar.set_postfix_str(" ".join(terms))
+
+    def evaluate(self):
+        """Recall on the test set now, appended to the history; the best parameters so far are kept."""
+        ks = datasets.recall_ks(self.experiment.dataset)
+        batch_size = self.experiment.batch_size
+        recall = recall_of(self.net, self.split, self.query, self.gallery, ks, self.ctx, batch_size)
+        self.history.append({"iteration": self.iteration, "recall": recall})
+        scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
+        log.info("[Iteration %d] validation: %s", self.iteration, scores)
+        if self.iteration and self.best() is self.history[-1]:
+            checkpoint.save_parameters(self.net, self.out / "best.params")
+
+    def best(self):
+        """The first trained entry of the history with the highest Recall@1."""
+        return max(self.history[1:], key=lambda entry: entry["recall"]["R@1"])
+
+    def finish(self):
+        """Write what the run leaves behind and return the result."""
+        checkpoint.save_parameters(self.net, self.out / "last.params")
+        last, best = self.history[-1], self.best()
+        result = dict(
+            self.run,
+            iterations=self.iterations,
+            classes=int(self.labels.max()) + 1,
+            untrained=self.history[0]["recall"],
+            last=last["recall"],
+            best=best["recall"],
+            best_iteration=best["iteration"],
+            history=self.history,
+            seconds=round(self.seconds, 1),
+            device=str(self.ctx),
+            parameters_sha256=checkpoint.parameters_hash(self.net),
+            versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},
+        )
+        checkpoint.write_json(self.out / "result.json", result)
+        if (self.out / "checkpoint.npz").exists():
+            (self.out / "checkpoint.npz").unlink()
+        scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
+        log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])
+        return result
+
+
+RANKING_LOSSES = {"batch_hard": losses.BatchHardTripletLoss}

@@ -1,0 +1,123 @@
+"""`python -m reproduce`: list the paper's tables, train what they need, print them with ours beside.
+
+Exit status: 0 complete and within tolerance (mini: complete), 1 complete but a cell differs (or --report on an
+incomplete table), 2 could not run, with one sentence why.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from gluon_cgd import runtime
+
+from . import report
+from . import runs as store
+from .tables import TABLES
+
+PROJECT = Path(__file__).resolve().parents[1]
+log = logging.getLogger("reproduce")
+
+
+def parser():
+    """The command line."""
+    p = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__.splitlines()[0])
+    p.add_argument("tables", nargs="*", metavar="table", help="table1 ... table7; none: list them all")
+    p.add_argument("--mini", action="store_true", help="on the embedded benchmark: minutes on two cores, no downloads")
+    p.add_argument("--seeds", type=int, help="runs of each row (default: as many as the paper, 5; with --mini 1)")
+    p.add_argument("--rows", default="*", metavar="GLOB", help="only the rows whose name matches")
+    p.add_argument("--ctx", help="where to train: cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+    p.add_argument("--data", default=PROJECT / "data", metavar="DIR", help="holds a folder a dataset, as DIR/cars196")
+    p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where runs and reports are kept")
+    p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not from GluonCV")
+    p.add_argument(
+        "--compare", choices=("last", "best"), default="last", help="last evaluation, or best on the test set"
+    )
+    p.add_argument("--report", action="store_true", help="no training: print what the runs folder holds")
+    p.add_argument("--json", action="store_true", help="print the tables as JSON, without training")
+    return p
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
+    try:
+        tables = [known(name) for name in options.tables]
+        if options.seeds is not None and options.seeds < 1:
+            raise ValueError(f"--seeds {options.seeds} must be at least 1")
+        options.seeds = options.seeds or (1 if options.mini else 5)
+        if options.json:
+            rows = [row for table in tables or TABLES.values() for row in entries(table, options)]
+            print(json.dumps(rows, indent=1, ensure_ascii=False))
+            return 0
+        if not tables:
+            print(report.listing())
+            return 0
+        return max(reproduce(table, options) for table in tables)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def known(name):
+    """The table `name`. Raises ValueError for one that is not there."""
+    if name in ("figure3", "figure4"):
+        raise ValueError(f"{name} is not there yet: this version can train {', '.join(TRAINABLE)}")
+    if name not in TABLES:
+        raise ValueError(f"{name} is unknown: choose from {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+def entries(table, options):
+    """The rows of `table` that `options` ask for, with what the runs folder holds of them."""
+    return report.entries(table, options.runs, options.seeds, options.mini, options.compare, options.rows)
+
+
+def reproduce(table, options):
+    """Train what `table` still lacks, print its report; returns the exit status."""
+    if not options.report:
+        train(table, options)
+    rows = entries(table, options)
+    print("\n" + report.as_text(table, rows, options.mini, options.compare) + "\n")
+    if not options.report:
+        print(f"Written: {report.write(table, rows, options.mini, options.compare, options.runs)}.md, .json, .png")
+    return report.status(rows, options.mini)
+
+
+def train(table, options):
+    """Say what there is to do, then do it: every run of `table` that is not in the store yet."""
+    if table.missing:
+        raise ValueError(
+            f"{table.name} is not there yet: this version cannot train it for want of {table.missing} "
+            f"(published numbers: python -m reproduce {table.name} --report)"
+        )
+    asked = [report.asked(row, options.mini) for row in report.rows_of(table, options.rows)]
+    wanted = [(e, seed) for e in {e.key(): e for e in asked if e}.values() for seed in range(options.seeds)]
+    todo = [(e, seed) for e, seed in wanted if store.result(options.runs, e, seed) is None]
+    done = len(wanted) - len(todo)
+    log.info("%s%s: %d runs, %d already there", table.name, " --mini" * options.mini, len(wanted), done)
+    if not todo:
+        return
+    ctx = runtime.context(options.ctx)
+    missing = store.missing_parts([e for e, _ in todo], options.data, options.weights)
+    if missing:
+        sentences = "".join(f"\n  - {sentence}" for sentence in missing)
+        raise ValueError(
+            f"{table.name} cannot be trained on this machine (--mini needs neither data nor weights):{sentences}"
+        )
+    for number, (experiment, seed) in enumerate(todo, 1):
+        changes = ", ".join(f"{name}={value}" for name, value in experiment.changes().items())
+        log.info("run %d of %d, seed %d: %s", number, len(todo), seed, changes)
+        store.train(options.runs, experiment, seed, options.data, ctx, options.weights, progress=sys.stderr.isatty())
+
+
+TRAINABLE = [name for name, table in TABLES.items() if not table.missing]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""What several test modules need: pictures in a folder, a miniature CARS196, and a run that takes seconds."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before MXNet: tiny batches lose with more, by minutes where another process keeps the cores busy
+)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import scipy.io  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from gluon_cgd import glyphs  # noqa: E402
+from gluon_cgd.datasets import Record, Split  # noqa: E402
+from gluon_cgd.experiment import Experiment  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("GLUON_CGD_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def small_split(tmp_path_factory):
+    """6 training and 4 test classes of glyphs, 8 pictures each."""
+    folder = tmp_path_factory.mktemp("glyphs")
+    records = []
+    for label in (*range(6), *range(100, 104)):
+        for index in range(8):
+            file = folder / f"{label}-{index}.png"
+            Image.fromarray(glyphs.picture(label, index)).save(file)
+            records.append(Record(str(file), label))
+    return Split([r for r in records if r.label < 100], [r for r in records if r.label >= 100])
+
+
+@pytest.fixture
+def small_experiment():
+    """12 iterations of 4 classes x 2 images with the small network."""
+    return Experiment(
+        dataset="glyphs",
+        backbone="cifar_resnet10",
+        pretrained=False,
+        input_size=16,
+        descriptors="SM",
+        dim=8,
+        learning_rate=1e-3,
+        passes=2,
+        batch_classes=4,
+        batch_images=2,
+        evaluations=3,
+    )
+
+
+def write_cars(root, classes=(1, 2, 98, 99, 196), images=3, box=None, change=None):
+    """A CARS196 in its `car_ims` layout with its real annotation types, `images` pictures for each of `classes`.
+
+    box: for every picture instead of the one that is right.  change: a function of the rows, before they are written.
+    """
+    (root / "car_ims").mkdir(parents=True)
+    rows = []
+    for label in classes:
+        for _ in range(images):
+            name = f"car_ims/{len(rows) + 1:06d}.jpg"
+            Image.fromarray(np.full((40, 60, 3), label, np.uint8)).save(root / name, quality=95)
+            x1, y1, x2, y2 = box or (5, 4, 55, 36)
+            rows.append(
+                (name, np.uint8(x1), np.uint8(y1), np.uint8(x2), np.uint8(y2), np.uint8(label), np.uint8(len(rows) % 2))
+            )
+    if change:
+        rows = change(rows)
+    fields = ("relative_im_path", "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "test")
+    annotations = np.array([rows], dtype=[(field, object) for field in fields])
+    scipy.io.savemat(root / "cars_annos.mat", {"annotations": annotations})
+    return root

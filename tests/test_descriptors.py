@@ -1,0 +1,60 @@
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd
+
+from gluon_cgd.descriptors import MAC, GeM, SPoC
+
+
+def loop(letter, x, p=3):
+    """Equation 1 for every channel, one position after the other."""
+    pooled = np.zeros(x.shape[:2])
+    for b, c in np.ndindex(*x.shape[:2]):
+        values = [float(v) for v in x[b, c].ravel()]
+        if letter == "S":
+            pooled[b, c] = sum(values) / len(values)
+        elif letter == "M":
+            pooled[b, c] = max(values)
+        else:
+            pooled[b, c] = (sum(max(v, 1e-6) ** p for v in values) / len(values)) ** (1 / p)
+    return pooled
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize(("letter", "descriptor"), [("S", SPoC), ("M", MAC), ("G", GeM)])
+def test_a_descriptor_equals_equation_1(letter, descriptor, hybridize):
+    x = np.random.default_rng(0).uniform(-1, 2, (2, 3, 4, 5)).astype(np.float32)
+    block = descriptor()
+    if hybridize:
+        block.hybridize()
+    pooled = block(mx.nd.array(x))
+    assert pooled.shape == (2, 3)
+    np.testing.assert_allclose(pooled.asnumpy(), loop(letter, x), rtol=1e-5, atol=1e-6)
+
+
+def test_gem_is_the_mean_at_p_1_and_nears_the_maximum_at_a_large_p():
+    x = mx.nd.random.uniform(0.1, 1, (2, 3, 4, 4))
+    np.testing.assert_allclose(GeM(p=1)(x).asnumpy(), SPoC()(x).asnumpy(), rtol=1e-5)
+    np.testing.assert_allclose(GeM(p=60)(x).asnumpy(), MAC()(x).asnumpy(), rtol=0.06)
+
+
+@pytest.mark.parametrize("descriptor", [SPoC, MAC, GeM])
+def test_a_dead_channel_has_a_finite_gradient(descriptor):
+    x = mx.nd.zeros((1, 2, 3, 3))
+    x.attach_grad()
+    with autograd.record():
+        descriptor()(x).sum().backward()
+    assert np.isfinite(x.grad.asnumpy()).all()
+
+
+def test_the_gradient_of_gem_equals_finite_differences():
+    values = np.random.default_rng(1).uniform(0.2, 1, (1, 1, 2, 2)).astype(np.float32)
+    x = mx.nd.array(values)
+    x.attach_grad()
+    with autograd.record():
+        GeM()(x).sum().backward()
+    for place in np.ndindex(*values.shape):
+        step = np.zeros_like(values, np.float64)
+        step[place] = 1e-4
+        slope = (loop("G", values + step) - loop("G", values - step)).sum() / 2e-4
+        assert x.grad.asnumpy()[place] == pytest.approx(slope, rel=1e-3)

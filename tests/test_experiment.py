@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from gluon_cgd.experiment import CONFIGURATIONS, Experiment
+
+
+def test_the_defaults_are_the_papers():
+    e = Experiment()
+    assert (e.input_size, e.resize, e.dim, e.batch_size, e.learning_rate) == (224, 252, 1536, 128, 1e-4)
+    assert (e.margin, e.temperature, e.gem_p) == (0.1, 0.5, 3)
+    assert e.changes() == {}
+
+
+def test_the_schedule_is_1500_iterations_on_cub200_with_steps_at_400_and_800():
+    e = Experiment(dataset="cub200")
+    assert e.iterations(5864) == 1500
+    assert [round(at * 1500) for at in e.decay_at] == [400, 800]
+    assert e.iterations(8054) == 2060
+
+
+def test_a_run_is_named_by_what_it_changes():
+    assert Experiment(dim=512).key() != Experiment().key() == Experiment(margin=0.1).key()
+    assert Experiment(smoothing=0).key() == Experiment(smoothing=0.0).key()
+    assert Experiment(decay_at=[0.5]).key() == Experiment(decay_at=(0.5,)).key()
+    assert Experiment(dim=512).changes() == {"dim": 512}
+
+
+def test_an_experiment_survives_json():
+    e = Experiment(descriptors="SMG", decay_at=(0.6, 0.8), keep_stride=True)
+    assert Experiment.from_dict(json.loads(json.dumps(e.to_dict()))) == e
+    with pytest.raises(ValueError, match="colour"):
+        Experiment.from_dict({"colour": "red"})
+
+
+def test_there_are_twelve_configurations():
+    assert len(set(CONFIGURATIONS)) == 12
+    for descriptors in CONFIGURATIONS:
+        Experiment(descriptors=descriptors)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("descriptors", "SS"),
+        ("descriptors", "X"),
+        ("dim", 0),
+        ("dim", 1535),
+        ("input_size", 100),
+        ("smoothing", 1),
+        ("temperature", 0),
+        ("margin", -0.1),
+        ("batch_classes", 1),
+        ("batch_images", 1),
+        ("passes", 0),
+        ("decay_at", (0.8, 0.6)),
+        ("decay_at", (1.5,)),
+        ("learning_rate", 0),
+        ("architecture", "C"),
+        ("combine", "product"),
+        ("loss", "contrastive"),
+        ("evaluations", 0),
+        ("gem_p", 0),
+    ],
+)
+def test_a_value_that_no_run_can_have_is_refused_by_name(field, value):
+    with pytest.raises(ValueError, match=field) as refusal:
+        Experiment(**{field: value})
+    assert ": " in str(refusal.value)  # the rule, then the remedy

@@ -1,0 +1,167 @@
+import errno
+import io
+import os
+from pathlib import Path
+
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from gluon_cgd import images
+from gluon_cgd.datasets import Record
+
+
+def photo(height=40, width=60):
+    y, x = np.mgrid[:height, :width]
+    return np.stack([4 * x, 6 * y, 2 * (x + y)], axis=-1).astype(np.uint8)
+
+
+def saved(file, picture=None, **options):
+    Image.fromarray(photo() if picture is None else picture).save(file, **options)
+    return str(file)
+
+
+def test_a_picture_is_read_as_red_green_blue(tmp_path):
+    exact = images.decode(saved(tmp_path / "a.png"))
+    np.testing.assert_array_equal(exact, photo())
+    jpeg = images.decode(saved(tmp_path / "a.jpg", quality=98, subsampling=0))
+    assert np.abs(jpeg.astype(int) - photo()).max() < 12
+
+
+def test_grey_palette_and_transparent_pictures_become_rgb(tmp_path):
+    for mode in ("L", "P", "RGBA", "1"):
+        Image.fromarray(photo()).convert(mode).save(tmp_path / f"{mode}.png")
+        assert images.decode(str(tmp_path / f"{mode}.png")).shape == (40, 60, 3)
+
+
+def test_broken_files_are_refused_by_name(tmp_path):
+    whole, png = (Path(saved(tmp_path / name)).read_bytes() for name in ("a.jpg", "a.png"))
+    for name, data in (
+        ("cut.jpg", whole[:-200]),
+        ("half.jpg", whole[: len(whole) // 2]),
+        ("head.jpg", whole[:20]),
+        ("empty.jpg", b""),
+        ("text.jpg", b"a photo of a car"),
+        ("cut.png", png[:-300]),
+        ("page.jpg", b"<html>404</html>"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=name):
+            images.decode(str(tmp_path / name))
+    with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
+        images.decode(str(tmp_path / "nowhere.jpg"))
+
+
+def test_a_cut_jpeg_with_a_thumbnail_is_still_noticed(tmp_path):
+    thumbnail = io.BytesIO()
+    Image.fromarray(photo()).save(thumbnail, "JPEG")
+    exif = b"\xff\xe1" + (len(thumbnail.getvalue()) + 8).to_bytes(2, "big") + b"Exif\0\0" + thumbnail.getvalue()
+    whole = Path(saved(tmp_path / "a.jpg")).read_bytes()
+    (tmp_path / "b.jpg").write_bytes(whole[:2] + exif + whole[2:])
+    images.decode(str(tmp_path / "b.jpg"))
+    (tmp_path / "c.jpg").write_bytes((whole[:2] + exif + whole[2:])[:-100])
+    with pytest.raises(ValueError, match="cut off"):
+        images.decode(str(tmp_path / "c.jpg"))
+
+
+def test_a_box_is_cut_out_with_its_far_corner_exclusive():
+    np.testing.assert_array_equal(images.crop(photo(), (5, 4, 55, 36), "a"), photo()[4:36, 5:55])
+    assert images.crop(photo(), (0, 0, 61, 40), "a").shape == (40, 60, 3)  # a pixel over: clipped
+    assert images.crop(photo(), None, "a").shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    "box", [(5, 4, 5, 36), (55, 4, 5, 36), (100, 0, 140, 30), (0, 0, 200, 40), (-50, 0, 20, 40), (0, 30, 60, 90)]
+)
+def test_an_empty_box_or_one_outside_its_picture_is_refused(box):
+    with pytest.raises(ValueError, match=r"outside of car.jpg, which is 60 x 40"):
+        images.crop(photo(), box, "car.jpg")
+
+
+def records(folder, n=5):
+    return [Record(saved(folder / f"{i}.png", np.roll(photo(), i, axis=1)), i % 2, (2, 1, 50, 39)) for i in range(n)]
+
+
+def test_the_cache_holds_every_picture_cropped_then_resized(tmp_path):
+    pictures = images.cached(records(tmp_path), 18)
+    assert isinstance(pictures, np.memmap)
+    assert pictures.shape == (5, 18, 18, 3)
+    for i in range(5):
+        expected = cv2.resize(np.roll(photo(), i, axis=1)[1:39, 2:50], (18, 18), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(pictures[i], expected)
+    assert not pictures.flags.writeable
+
+
+def test_resizing_equals_mxnets_bilinear_bit_for_bit():
+    ours = cv2.resize(photo(), (18, 18), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(
+        ours, mx.image.imresize(mx.nd.array(photo(), dtype="uint8"), 18, 18, interp=1).asnumpy()
+    )
+
+
+def test_the_cache_is_reused_until_a_file_a_box_or_the_side_changes(tmp_path, monkeypatch):
+    given = records(tmp_path)
+    images.cached(given, 18)
+    calls = []
+    load = images.load
+    monkeypatch.setattr(images, "load", lambda record, side: calls.append(record) or load(record, side))
+    images.cached(given, 18)
+    assert not calls
+    images.cached(given, 16)
+    images.cached([r._replace(box=None) for r in given], 18)
+    os.utime(given[0].path, (1, 1))
+    images.cached(given, 18)
+    assert len(calls) == 15
+
+
+def left(tmp_path):
+    return [f.name for f in (tmp_path / "cache" / "pictures").iterdir() if not f.name.endswith(".lock")]
+
+
+def test_a_broken_picture_leaves_no_half_made_cache(tmp_path):
+    given = records(tmp_path)
+    (tmp_path / "3.png").write_bytes(b"gone")
+    with pytest.raises(ValueError, match="3.png"):
+        images.cached(given, 18)
+    assert left(tmp_path) == []
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="has no room for 0.0 GB of pictures: free some"):
+        images.cached(records(tmp_path), 18)
+    assert left(tmp_path) == []
+
+
+def test_a_batch_is_random_crops_half_of_them_flipped():
+    side, size = 18, 16
+    y, x = np.mgrid[:side, :side]
+    pictures = np.stack([np.stack([y, x, np.full_like(x, i)], axis=-1) for i in range(4)]).astype(np.uint8)
+    indices = np.tile(np.arange(4), 200)
+    batch = images.augment(pictures, indices, size, np.random.default_rng(0))
+    assert batch.shape == (800, 16, 16, 3)
+    np.testing.assert_array_equal(batch[:, 0, 0, 2], indices)
+    flipped = batch[:, 0, 0, 1] > batch[:, 0, 1, 1]
+    assert 0.4 < flipped.mean() < 0.6
+    tops, lefts = batch[:, 0, 0, 0], np.minimum(batch[:, 0, 0, 1], batch[:, 0, -1, 1])
+    assert set(tops) == set(lefts) == {0, 1, 2}  # every one of the 3 x 3 places
+    np.testing.assert_array_equal(batch, images.augment(pictures, indices, size, np.random.default_rng(0)))
+
+
+def test_normalising_gives_imagenets_mean_and_deviation():
+    batch = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+    expected = ((batch / 255 - images.MEAN) / images.STD).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(images.normalise(batch, mx.cpu()).asnumpy(), expected, atol=1e-5)
+
+
+def test_a_fingerprint_is_of_names_sizes_labels_and_boxes_not_of_the_place(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one, two = records(tmp_path / "a"), records(tmp_path / "b")
+    assert images.fingerprint(one) == images.fingerprint(two)
+    assert images.fingerprint(one) != images.fingerprint([one[0]._replace(label=7), *one[1:]])

@@ -1,0 +1,211 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from gluon_cgd.experiment import CONFIGURATIONS, Experiment
+from reproduce import report
+from reproduce import runs as store
+from reproduce.__main__ import main
+from reproduce.tables import TABLES, Cell, Row, Table, mini
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "reproduce"
+
+
+def published(table, row, cell):
+    """The one number of a row; in Table 7 a row has a part for each benchmark."""
+    found = [r.published[cell] for r in TABLES[table].rows if r.name == row and cell in r.published]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "cell", "expected"),
+    [
+        ("table1", "Rank", "R@1", Cell(86.7, 0.3, 5)),
+        ("table1", "Both", "R@8", Cell(98.3, 0.2, 5)),
+        ("table2", "LS", "R@2", Cell(96.1, 0.1, 5)),
+        ("table2", "Both", "R@1", Cell(94.4, 0.2, 5)),
+        ("table3", "B", "R@4", Cell(89.2, 0.2, 5)),
+        ("table3", "CGD", "R@1", Cell(75.3, 0.5, 5)),
+        ("table4", "Sum", "R@8", Cell(93.7, 0.1, 5)),
+        ("table5", "SG", "Combined", Cell(94.5, None, 10, "median")),
+        ("table5", "M", "MAC", Cell(93.6, None, 10, "median")),
+        ("table5", "MSG", "GeM", Cell(93.8, None, 10, "median")),
+        ("table6", "S + Triplet‡", "R@1", Cell(89.5, 0.1, 5)),
+        ("table6", "SM + HAP2S_P", "R@1", Cell(95.0, 0.1, 5)),
+        ("table6", "SM + Margin", "R@8", Cell(98.6, 0.1, 5)),
+        ("table7", "CGD ResNet-50‡ 1536", "CUB200 R@1", Cell(76.8, None, None, "single")),
+        ("table7", "CGD SE-ResNet-50‡ 1536", "In-shop R@50", Cell(99.3, None, None, "single")),
+        ("table7", "CGD BN-Inception 512", "SOP R@1000", Cell(98.9, None, None, "single")),
+        ("table7", "HTL BN-Inception 128", "In-shop R@1", Cell(80.9, None, None, "single")),
+        ("table7", "BFE† ResNet-50‡ 1536", "CARS196 R@4", Cell(98.3, None, None, "single")),
+        ("table7", "Facility BN-Inception 64", "SOP R@100", Cell(93.2, None, None, "single")),
+    ],
+)
+def test_published_numbers_are_the_papers(table, row, cell, expected):
+    assert published(table, row, cell) == expected
+
+
+def test_every_table_has_all_of_its_cells():
+    cells = {name: sum(len(row.published) for row in table.rows) for name, table in TABLES.items()}
+    assert cells == {"table1": 8, "table2": 16, "table3": 12, "table4": 8, "table5": 33, "table6": 40, "table7": 192}
+
+
+def test_recall_never_falls_with_k():
+    for table in TABLES.values():
+        for row in table.rows:
+            if table.name != "table5":
+                for benchmark in {cell.rpartition(" ")[0] for cell in row.published}:
+                    values = [
+                        value.mean for cell, value in row.published.items() if cell.rpartition(" ")[0] == benchmark
+                    ]
+                    assert values == sorted(values), (table.name, row.name)
+
+
+def test_equal_rows_of_different_tables_are_one_experiment():
+    experiment = {(t, r.name): r.experiment for t, table in TABLES.items() for r in table.rows}
+    assert experiment["table1", "Both"] == experiment["table2", "None"]
+    assert experiment["table2", "Both"] == experiment["table6", "SM + Triplet†"] == experiment["table5", "SM"]
+    assert experiment["table3", "CGD"] == experiment["table4", "Concat"]
+    assert len({r.experiment.key() for table in TABLES.values() for r in table.rows if r.experiment}) == 51
+
+
+def test_rows_are_what_the_paper_says_of_them():
+    rank, both = (row.experiment for row in TABLES["table1"].rows)
+    assert (rank.classification, both.classification) == (False, True)
+    assert (both.smoothing, both.temperature, both.descriptors, both.dataset) == (0, 1, "SM", "cars196")
+    assert tuple(row.name for row in TABLES["table5"].rows) == CONFIGURATIONS
+    strides = {
+        (row.name, row.experiment.keep_stride)
+        for row in TABLES["table7"].rows
+        if row.experiment and "ResNet-50" in row.name
+    }
+    assert strides == {("CGD ResNet-50 128", True), ("CGD ResNet-50‡ 1536", None), ("CGD SE-ResNet-50‡ 1536", None)}
+    chosen = {row.experiment.dataset: row.experiment.descriptors for row in TABLES["table7"].rows if row.experiment}
+    assert chosen == {"cub200": "MG", "cars196": "SG", "sop": "SG", "inshop": "GS"}
+
+
+def test_a_mini_experiment_keeps_what_its_row_is_about():
+    for row in (*TABLES["table1"].rows, *TABLES["table2"].rows):
+        small = mini(row.experiment)
+        assert (small.dataset, small.pretrained) == ("glyphs", False)
+        for field in ("descriptors", "classification", "smoothing", "temperature", "margin", "loss"):
+            assert getattr(small, field) == getattr(row.experiment, field)
+    assert len({mini(row.experiment).key() for row in TABLES["table2"].rows}) == 4
+    for descriptors in CONFIGURATIONS:
+        mini(Experiment(descriptors=descriptors))
+
+
+def test_json_lists_every_row_of_every_table(capsys, tmp_path):
+    assert main(["--json", "--runs", str(tmp_path)]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["table"] for row in rows} == set(TABLES)
+    for row in rows:
+        assert row["ours"] is None
+        assert (row["experiment"] is None) == (row["table"] == "table7" and not row["row"].startswith("CGD"))
+        if row["experiment"]:
+            Experiment.from_dict(row["experiment"])
+    assert rows[0]["published"]["R@1"] == {"mean": 86.7, "std": 0.3, "runs": 5, "statistic": "mean"}
+
+
+def test_the_list_shows_rows_as_differences_from_the_defaults(capsys):
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"Rank +descriptors='SM', classification=False, smoothing=0.0, temperature=1.0\n", out)
+    assert "table3: " in out
+
+
+@pytest.fixture
+def quick(monkeypatch, small_experiment, small_split):
+    """A table of two rows that trains in seconds, on the small split."""
+    from dataclasses import replace
+
+    rows = tuple(
+        Row(name, replace(small_experiment, classification=name == "Both"), TABLES["table1"].rows[0].published)
+        for name in ("Rank", "Both")
+    )
+    monkeypatch.setitem(TABLES, "table1", Table("table1", "quick", rows, orderings=(("Both", "Rank"),)))
+    monkeypatch.setattr(report, "mini", lambda experiment: experiment)
+    monkeypatch.setattr(store, "load_data", lambda name, data: small_split)
+
+
+def test_a_table_is_trained_printed_and_written_once(quick, tmp_path, capsys, monkeypatch):
+    command = ["table1", "--mini", "--seeds", "2", "--runs", str(tmp_path)]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "MINI: 'mini' is another dataset than the paper's" in out
+    assert re.search(r"Rank +published +86\.7 ± 0\.3", out)
+    assert re.search(r" mini +\d+\.\d ± \d+\.\d", out)
+    assert re.search(r"Both > Rank: .* against .*, (holds|DOES NOT HOLD) \(runs: 2 and 2\)", out)
+    assert sorted(f.name for f in (tmp_path / "reports").iterdir()) == [
+        "table1-mini.json",
+        "table1-mini.md",
+        "table1-mini.png",
+    ]
+    monkeypatch.setattr(store, "train", None)  # would fail if anything were trained again
+    assert main(command) == 0
+    assert capsys.readouterr().out == out
+    assert main([*command, "--report"]) == 0
+    assert main([*command[:3], "3", *command[4:], "--report"]) == 0  # two of three seeds are there: means of two
+    rows = json.loads((tmp_path / "reports" / "table1-mini.json").read_text())
+    assert rows[0]["ours"]["R@1"]["runs"] == 2
+
+
+def test_a_stored_run_of_another_experiment_is_refused(quick, tmp_path, capsys):
+    assert main(["table1", "--mini", "--runs", str(tmp_path), "--rows", "Rank"]) == 0
+    stored = next(tmp_path.glob("*/seed0/result.json"))
+    result = json.loads(stored.read_text())
+    result["experiment"]["margin"] = 0.5
+    stored.write_text(json.dumps(result))
+    capsys.readouterr()
+    assert main(["table1", "--mini", "--runs", str(tmp_path), "--rows", "Rank"]) == 2
+    assert "is of another run (margin 0.5 there, 0.1 asked for)" in capsys.readouterr().err
+
+
+def test_a_real_table_without_data_and_weights_says_all_that_is_missing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")  # nobody answers there
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
+    assert main(["table1", "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]) == 2
+    said = capsys.readouterr().err
+    assert "cars196 does not exist" in said
+    assert "put resnet50_v1b-0ecdba34.params into" in said
+    assert "--mini" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["table3"], "table3 is not there yet: this version cannot train it for want of architectures A and B"),
+        (["table7", "--mini"], "table7 is not there yet"),
+        (["figure4"], "figure4 is not there yet"),
+        (["table8"], "table8 is unknown: choose from table1"),
+        (["table1", "--seeds", "0"], "--seeds 0 must be at least 1"),
+        (["table1", "--mini", "--rows", "X*"], "no row of table1 matches 'X*'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_sentence(arguments, message, capsys):
+    assert main(arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_cell_beyond_the_tolerance_makes_the_exit_status_1(quick, tmp_path):
+    assert main(["table1", "--runs", str(tmp_path), "--seeds", "1"]) == 1  # a dozen steps do not reach 86.7
+    assert main(["table1", "--runs", str(tmp_path / "none"), "--seeds", "1", "--report"]) == 1  # nothing run
+
+
+def test_published_numbers_can_be_reported_for_every_table(tmp_path, capsys):
+    for name in TABLES:
+        assert main([name, "--report", "--runs", str(tmp_path)]) == 1
+        assert f"Table {name[-1]}. " in capsys.readouterr().out
+
+
+def test_the_scripts_only_call_and_all_alike():
+    scripts = sorted(SCRIPTS.glob("*.sh"))
+    assert [s.stem for s in scripts] == ["figure3", "figure4", *(f"table{i}" for i in range(1, 8))]
+    bodies = {"\n".join(line for line in s.read_text().splitlines() if not line.startswith("#")) for s in scripts}
+    assert len(bodies) == 1
+    assert len(bodies.pop().splitlines()) == 3

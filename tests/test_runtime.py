@@ -1,0 +1,66 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from gluon_cgd import runtime
+
+
+def test_another_numpy_is_refused_with_the_command_that_mends_it():
+    for version in ("1.22.4", "1.24.0", "2.1.3"):
+        with pytest.raises(ImportError, match=rf"NumPy {version} .*pip install --no-deps numpy=="):
+            runtime.check_numpy(version)
+    runtime.check_numpy(np.__version__)
+
+
+def test_removed_numpy_names_come_back_and_present_ones_stay():
+    class Module:
+        float = "its own"
+
+    runtime.restore_numpy_names(Module)
+    assert Module.bool is bool
+    assert Module.float == "its own"
+
+
+def test_mxnet_gets_every_core_unless_told_otherwise():
+    code = "import os, gluon_cgd; print(os.environ['OMP_NUM_THREADS'])"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "", "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert run.stdout.strip() == str(runtime.cores())
+
+
+def test_importing_the_package_does_not_import_mxnet():
+    code = "import sys, gluon_cgd, gluon_cgd.experiment, gluon_cgd.evaluate; sys.exit('mxnet' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_interpreter_without_numpy_is_told_how_to_start(tmp_path):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import gluon_cgd"
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", code, str(runtime.Path(runtime.__file__).parents[1])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "has no NumPy: start through the scripts" in run.stderr
+
+
+def test_the_cuda_libraries_are_looked_for_only_beside_a_cuda_build(tmp_path):
+    (tmp_path / "nvidia").mkdir()
+    assert runtime.load_cuda_libraries(tmp_path) == []
+    (tmp_path / "mxnet_cu112-1.9.1.dist-info").mkdir()
+    with pytest.raises(ImportError, match="requirements-cpu.txt"):
+        runtime.load_cuda_libraries(tmp_path)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    assert runtime.context("cpu").device_type == "cpu"
+    for name in ("gpu7", "tpu", "gpu"):
+        with pytest.raises(ValueError, match=name):
+            runtime.context(name)

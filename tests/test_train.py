@@ -1,0 +1,247 @@
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+from gluon_cgd import checkpoint, train
+from gluon_cgd.checkpoint import load_trained
+from gluon_cgd.train import fit
+
+
+@pytest.fixture
+def whole(small_experiment, small_split, tmp_path):
+    """(result, folder) of an undisturbed run."""
+    return fit(small_experiment, small_split, tmp_path / "whole"), tmp_path / "whole"
+
+
+def test_a_run_leaves_its_log_parameters_and_result(whole, small_experiment):
+    result, folder = whole
+    assert sorted(f.name for f in folder.iterdir()) == [
+        "best.params",
+        "last.params",
+        "lock",
+        "result.json",
+        "train.log",
+    ]
+    assert result == json.loads((folder / "result.json").read_text())
+    assert result["iterations"] == 12
+    assert [entry["iteration"] for entry in result["history"]] == [0, 4, 8, 12]
+    assert result["untrained"] == result["history"][0]["recall"]
+    assert result["last"] == result["history"][-1]["recall"]
+    assert result["best"]["R@1"] == max(entry["recall"]["R@1"] for entry in result["history"][1:])
+    log = (folder / "train.log").read_text()
+    assert "Epoch[2] Batch [12]\tSpeed: " in log
+    assert "[Iteration 8] validation: R@1=" in log
+
+
+def test_a_finished_run_is_not_trained_again(whole, small_experiment, small_split, monkeypatch):
+    result, folder = whole
+    monkeypatch.setattr(train.Run, "go", None)
+    assert fit(small_experiment, small_split, folder) == result
+
+
+def test_equal_seeds_give_equal_bits_and_others_do_not(whole, small_experiment, small_split, tmp_path):
+    again = fit(small_experiment, small_split, tmp_path / "again")
+    other = fit(small_experiment, small_split, tmp_path / "other", seed=1)
+    assert again["parameters_sha256"] == whole[0]["parameters_sha256"] != other["parameters_sha256"]
+    assert again["history"] == whole[0]["history"]
+
+
+@pytest.mark.parametrize("at", [3, 4, 11])
+def test_an_interrupted_run_goes_on_to_the_same_bits(at, whole, small_experiment, small_split, tmp_path, monkeypatch):
+    step = train.Run.step
+
+    def interrupted(run, *arguments):
+        if run.iteration == at:
+            raise KeyboardInterrupt
+        return step(run, *arguments)
+
+    monkeypatch.setattr(train.Run, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_experiment, small_split, tmp_path / "run", checkpoint_every=2)
+    monkeypatch.setattr(train.Run, "step", step)
+    result = fit(small_experiment, small_split, tmp_path / "run", checkpoint_every=2)
+    assert "resumed at iteration" in (tmp_path / "run" / "train.log").read_text()
+    assert {k: v for k, v in result.items() if k != "seconds"} == {k: v for k, v in whole[0].items() if k != "seconds"}
+    for name in ("last.params", "best.params"):
+        assert (tmp_path / "run" / name).read_bytes() == (whole[1] / name).read_bytes()
+
+
+def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "gluon_cgd",
+        "train",
+        "--dataset",
+        "glyphs",
+        "--data",
+        str(tmp_path),
+        "--backbone",
+        "cifar_resnet10",
+        "--no-pretrained",
+        "--input-size",
+        "16",
+        "--descriptors",
+        "SG",
+        "--dim",
+        "8",
+        "--passes",
+        "0.4",
+        "--batch-classes",
+        "8",
+        "--evaluations",
+        "1",
+        "--checkpoint-every",
+        "5",
+    ]
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    monkey = dict(os.environ, PYTHONPATH=root, OMP_NUM_THREADS="1")
+    script = (
+        "import sys; from gluon_cgd import glyphs, __main__; "
+        "glyphs.TRAIN_IMAGES, glyphs.TEST_IMAGES = 8, 2; sys.exit(__main__.main(sys.argv[1:]))"
+    )
+    command[1:3] = ["-c", script]
+    whole = subprocess.run(
+        [*command, "--passes", "2", "--out", str(tmp_path / "whole")], env=monkey, check=True, capture_output=True
+    )
+    expected = json.loads((tmp_path / "whole/result.json").read_text())
+    killed = 0
+    while not (tmp_path / "run/result.json").exists():
+        process = subprocess.Popen(
+            [*command, "--passes", "2", "--out", str(tmp_path / "run")],
+            env=monkey,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        stored, before = tmp_path / "run/checkpoint.npz", None
+        if killed < 3:
+            before = stored.stat().st_mtime_ns if stored.exists() else None
+            while process.poll() is None and (not stored.exists() or stored.stat().st_mtime_ns == before):
+                time.sleep(0.01)  # until it has written a checkpoint of its own
+            process.send_signal(signal.SIGKILL)
+            killed += 1
+        process.wait(timeout=120)
+    assert killed == 3
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["parameters_sha256"] == expected["parameters_sha256"]
+    assert result["history"] == expected["history"]
+    assert expected["parameters_sha256"] in whole.stdout.decode()
+
+
+def test_a_checkpoint_that_is_cut_off_is_refused(small_experiment, small_split, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.Run, "finish", lambda run: None)
+    fit(small_experiment, small_split, tmp_path, checkpoint_every=5)
+    stored = tmp_path / "checkpoint.npz"
+    data = stored.read_bytes()
+    for broken in (data[: len(data) // 2], b"", b"PK\x03\x04 not a zip"):
+        stored.write_bytes(broken)
+        with pytest.raises(ValueError, match=r"checkpoint .*checkpoint.npz cannot be read .*: delete it"):
+            fit(small_experiment, small_split, tmp_path)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(small_experiment, small_split, tmp_path):
+    np.savez(tmp_path / "checkpoint.npz", meta=np.array([{"pickled": "object"}], dtype=object))
+    with pytest.raises(ValueError, match="cannot be read"):
+        fit(small_experiment, small_split, tmp_path)
+
+
+def test_a_checkpoint_or_result_of_another_run_is_refused_with_the_difference(
+    whole, small_experiment, small_split, tmp_path, monkeypatch
+):
+    with pytest.raises(ValueError, match=r"result.json is of another run \(margin 0.1 there, 0.2 asked for\)"):
+        fit(replace(small_experiment, margin=0.2), small_split, whole[1])
+    with pytest.raises(ValueError, match=r"\(seed 0 there, 1 asked for\)"):
+        fit(small_experiment, small_split, whole[1], seed=1)
+    monkeypatch.setattr(train.Run, "finish", lambda run: None)
+    fit(small_experiment, small_split, tmp_path / "half", checkpoint_every=5)
+    with pytest.raises(
+        ValueError, match=r"checkpoint.npz is of another run \(descriptors 'SM' there, 'SG' asked for\)"
+    ):
+        fit(replace(small_experiment, descriptors="SG"), small_split, tmp_path / "half")
+    with pytest.raises(ValueError, match=r"is of another run \(data "):
+        fit(small_experiment, small_split._replace(train=small_split.train[1:]), tmp_path / "half")
+
+
+def test_two_processes_cannot_train_one_run(small_experiment, small_split, tmp_path):
+    import portalocker
+
+    with portalocker.Lock(str(tmp_path / "lock"), flags=portalocker.LockFlags.EXCLUSIVE), pytest.raises(
+        ValueError, match="another process"
+    ):
+        fit(small_experiment, small_split, tmp_path)
+
+
+def test_training_learns(small_experiment, small_split, tmp_path):
+    seen = small_split._replace(query=small_split.train)
+    result = fit(replace(small_experiment, passes=40, decay_at=(0.8,)), seen, tmp_path)
+    lines = (tmp_path / "train.log").read_text().splitlines()
+    losses = [float(line.split("classification=")[1].split()[0]) for line in lines if "classification=" in line]
+    assert losses[-1] < 0.7 * losses[0]
+    assert result["last"]["R@1"] > result["untrained"]["R@1"] + 0.2
+
+
+def test_the_ranking_loss_alone_leaves_the_classifier_as_it_was(small_experiment, small_split, tmp_path):
+    fit(replace(small_experiment, classification=False), small_split, tmp_path)
+    net, _ = load_trained(tmp_path)
+    mx.random.seed(0)
+    fresh = train.model.from_experiment(small_experiment, 6)
+    np.testing.assert_array_equal(
+        net.classifier[1].weight.data().asnumpy(), fresh.classifier[1].weight.data().asnumpy()
+    )
+    assert (net.reductions[0].weight.data().asnumpy() != fresh.reductions[0].weight.data().asnumpy()).any()
+    assert "classification=" not in (tmp_path / "train.log").read_text()
+
+
+def test_a_run_that_diverges_stops_in_a_sentence(small_experiment, small_split, tmp_path, monkeypatch):
+    step = train.Run.step
+    monkeypatch.setattr(train.Run, "step", lambda run, *arguments: step(run, *arguments) * float("nan"))
+    with pytest.raises(ValueError, match="the loss is nan at iteration 4 .* lower the learning rate"):
+        fit(small_experiment, small_split, tmp_path)
+
+
+def test_the_learning_rate_steps_down_at_its_fractions(small_experiment, small_split, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.Run, "log_every", 1)
+    fit(replace(small_experiment, decay_at=(0.5, 0.75)), small_split, tmp_path)
+    rates = [
+        float(line.rsplit("lr=", 1)[1]) for line in (tmp_path / "train.log").read_text().splitlines() if "lr=" in line
+    ]
+    np.testing.assert_allclose(rates, [1e-3] * 6 + [1e-4] * 3 + [1e-5] * 3)
+
+
+def test_too_few_classes_for_the_batch_are_refused(small_experiment, small_split, tmp_path):
+    with pytest.raises(ValueError, match="batch of 32 classes cannot be drawn from 6"):
+        fit(replace(small_experiment, batch_classes=32), small_split, tmp_path)
+
+
+def test_a_loss_that_is_not_built_yet_is_refused(small_experiment, small_split, tmp_path):
+    with pytest.raises(ValueError, match="loss hap2s_e is not built yet: choose one of batch_hard"):
+        fit(replace(small_experiment, loss="hap2s_e"), small_split, tmp_path)
+
+
+def test_a_trained_model_is_read_back_whole_or_refused(whole, small_split):
+    result, folder = whole
+    net, experiment = load_trained(folder)
+    assert experiment.to_dict() == result["experiment"]
+    assert checkpoint.parameters_hash(net) == result["parameters_sha256"]
+    data = (folder / "last.params").read_bytes()
+    (folder / "last.params").write_bytes(data[:100])
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_trained(folder)
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        load_trained(folder / "nowhere")
+
+
+def test_the_log_goes_to_the_runs_own_folder_alone(whole, small_experiment, small_split, tmp_path):
+    before = (whole[1] / "train.log").read_text()
+    fit(small_experiment, small_split, tmp_path / "other")
+    assert (whole[1] / "train.log").read_text() == before
+    assert not [h for h in logging.getLogger("gluon_cgd").handlers if isinstance(h, logging.FileHandler)]
