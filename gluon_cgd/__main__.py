@@ -97,7 +97,8 @@ def percent(recall):
 def main(arguments=None):
     """Run the command line; returns the exit status."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("gluon_cgd").setLevel(logging.INFO)
     try:
         {"train": train, "evaluate": evaluate}[options.command](options)
         return 0

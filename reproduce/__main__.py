@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 
 from gluon_cgd import runtime
@@ -42,7 +43,9 @@ def parser():
 def main(arguments=None):
     """Run the command line; returns the exit status."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.INFO)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    for package in ("reproduce", "gluon_cgd"):
+        logging.getLogger(package).setLevel(logging.INFO)
     try:
         tables = [known(name) for name in options.tables]
         if options.seeds is not None and options.seeds < 1:
@@ -96,23 +99,26 @@ def train(table, options):
             f"{table.name} is not there yet: this version cannot train it for want of {table.missing} "
             f"(published numbers: python -m reproduce {table.name} --report)"
         )
-    asked = [report.asked(row, options.mini) for row in report.rows_of(table, options.rows)]
-    wanted = [(e, seed) for e in {e.key(): e for e in asked if e}.values() for seed in range(options.seeds)]
-    todo = [(e, seed) for e, seed in wanted if store.result(options.runs, e, seed) is None]
+    rows = {
+        report.asked(row, options.mini): row for row in report.rows_of(table, options.rows)
+    }  # equal rows are one run
+    wanted = [(row, experiment, seed) for experiment, row in rows.items() for seed in range(options.seeds)]
+    todo = [run for run in wanted if store.result(options.runs, *run[1:]) is None]
     done = len(wanted) - len(todo)
     log.info("%s%s: %d runs, %d already there", table.name, " --mini" * options.mini, len(wanted), done)
     if not todo:
         return
     ctx = runtime.context(options.ctx)
-    missing = store.missing_parts([e for e, _ in todo], options.data, options.weights)
+    missing = store.missing_parts(set(rows), options.data, options.weights)
     if missing:
         sentences = "".join(f"\n  - {sentence}" for sentence in missing)
-        raise ValueError(
-            f"{table.name} cannot be trained on this machine (--mini needs neither data nor weights):{sentences}"
-        )
-    for number, (experiment, seed) in enumerate(todo, 1):
-        changes = ", ".join(f"{name}={value}" for name, value in experiment.changes().items())
-        log.info("run %d of %d, seed %d: %s", number, len(todo), seed, changes)
+        raise ValueError(f"{table.name} cannot be trained here (--mini needs neither data nor weights):{sentences}")
+    started = time.time()
+    for number, (row, experiment, seed) in enumerate(todo):
+        changes = ", ".join(f"{name}={value}" for name, value in row.experiment.changes().items())
+        minutes = (time.time() - started) / 60 * (len(todo) - number) / number if number else 0
+        left = f", about {minutes:.0f} min to go" if number else ""
+        log.info("run %d of %d%s: %s, seed %d (%s)", number + 1, len(todo), left, row.name, seed, changes)
         store.train(options.runs, experiment, seed, options.data, ctx, options.weights, progress=sys.stderr.isatty())
 
 

@@ -1,0 +1,141 @@
+"""env.sh: which interpreter and which build it takes, tried with stand-ins for pythons and nvidia-smi."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FAKE_PYTHON = """#!/bin/bash
+case "$2" in
+    *version_info*) echo {version} ;;
+    *ensurepip*) {venv} ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+def shell(call, folder, **variables):
+    """Run a function of env.sh with nothing but `folder` and the system's own tools on the PATH."""
+    text = (ROOT / "env.sh").read_text().rsplit("\ncgd_enter", 1)[0]
+    environment = {"HOME": str(folder), "PATH": f"{folder}:{folder}/tools", **variables}
+    return subprocess.run(
+        ["/bin/bash", "-c", f"{text}\n{call}"], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A folder to put stand-ins for programs into."""
+
+    def program(name, text):
+        file = tmp_path / name
+        file.write_text(text)
+        file.chmod(0o755)
+
+    def python(name, version, venv="exit 0"):
+        program(name, FAKE_PYTHON.format(version=version, venv=venv))
+
+    (tmp_path / "tools").mkdir()
+    for tool in ("dirname", "cat"):
+        (tmp_path / "tools" / tool).symlink_to(
+            next(f for f in (f"/usr/bin/{tool}", f"/bin/{tool}") if os.path.exists(f))
+        )
+    program.python, program.folder = python, tmp_path
+    return program
+
+
+@pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        ({"python3.8": "3.8", "python3.11": "3.11", "python3.12": "3.12"}, "python3.11"),
+        ({"python3.12": "3.12", "python3.9": "3.9", "python3": "3.13"}, "python3.9"),
+        ({"python3": "3.12", "python3.13": "3.13"}, "python3"),
+        ({"python": "3.10"}, "python"),
+    ],
+)
+def test_the_best_interpreter_present_is_taken(machine, present, chosen):
+    for name, version in present.items():
+        machine.python(name, version)
+    run = shell("cgd_interpreter", machine.folder)
+    assert run.stdout.strip() == str(machine.folder / chosen)
+
+
+def test_only_a_newer_python_is_answered_with_what_to_install(machine):
+    machine.python("python3", "3.13")
+    run = shell("cgd_interpreter", machine.folder)
+    assert run.returncode == 2
+    assert re.search(r"runs on Python 3\.8 to 3\.12, and this machine has 3\.13: install 3\.11", run.stderr)
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "this machine has none" in shell("cgd_interpreter", machine.folder / "tools").stderr
+
+
+def test_a_python_without_venv_is_answered_with_the_package(machine):
+    machine.python("python3.11", "3.11", venv="exit 1")
+    run = shell("cgd_interpreter", machine.folder)
+    assert run.returncode == 2
+    assert "apt-get install python3.11-venv" in run.stderr
+    machine.python("python3.10", "3.10")
+    assert shell("cgd_interpreter", machine.folder).stdout.strip().endswith("python3.10")
+
+
+def test_the_interpreter_can_be_named(machine):
+    machine.python("python3.11", "3.11")
+    machine.python("mine", "3.9")
+    run = shell("cgd_interpreter", machine.folder, PYTHON=str(machine.folder / "mine"))
+    assert run.stdout.strip().endswith("mine")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "build"),
+    [
+        (None, "cpu"),
+        ("", "cpu"),
+        ("6.1", "cuda"),
+        ("8.9", "cuda"),
+        ("7.5\n8.6", "cuda"),
+        ("9.0", "cpu"),
+        ("8.6\n9.0", "cpu"),
+        ("12.0", "cpu"),
+    ],
+)
+def test_the_cuda_build_is_for_gpus_that_mxnet_has_code_for(machine, capabilities, build):
+    if capabilities is not None:
+        machine("nvidia-smi", f"#!/bin/bash\necho '{capabilities}'\n")
+    run = shell("cgd_build", machine.folder)
+    assert run.stdout.strip() == build
+    assert ("not one that MXNet" in run.stderr) == (capabilities in ("9.0", "8.6\n9.0", "12.0"))
+
+
+def test_a_driver_that_does_not_answer_means_the_cpu_build(machine):
+    machine("nvidia-smi", "#!/bin/bash\necho 'NVIDIA-SMI has failed'\nexit 9\n")
+    assert shell("cgd_build", machine.folder).stdout.strip() == "cpu"
+
+
+def test_an_active_environment_with_mxnet_is_used_as_it_is():
+    environment = {"HOME": "/nonexistent", "PATH": os.defpath, "VIRTUAL_ENV": sys.prefix}
+    run = subprocess.run(
+        ["/bin/bash", "-c", f". {ROOT}/env.sh && command -v python"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert Path(run.stdout.strip()).parent == Path(sys.prefix) / "bin"
+
+
+def test_every_version_is_pinned_and_the_builds_differ_in_mxnet_alone():
+    pins = {
+        name: (ROOT / name).read_text()
+        for name in ("constraints.txt", "requirements.txt", "requirements-cpu.txt", "requirements-test.txt")
+    }
+    for name, text in pins.items():
+        for line in text.splitlines():
+            if line.strip() and not line.startswith(("#", "-r constraints.txt")):
+                assert re.match(r"[\w-]+==[\w.]+( ;.*|\s+#.*|)$", line), f"{name}: {line}"
+    assert "mxnet==1.9.1" in pins["requirements-cpu.txt"]
+    assert "mxnet-cu112==1.9.1" in pins["requirements.txt"]
+    assert 'numpy==1.23.5 ; python_version < "3.12"' in pins["constraints.txt"]
