@@ -1,13 +1,14 @@
-"""`python -m gluon_cgd train` and `evaluate`. Exit status: 0 done, 2 refused, with one sentence on stderr."""
+"""`python -m gluon_cgd train`, `evaluate` and `data`. Exit status: 0 done, 2 refused, with one sentence on stderr."""
 
 import argparse
 import json
 import logging
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from . import datasets, images, runtime
 from .experiment import Experiment
+from .records import counted, parts_of
 
 
 def parser():
@@ -25,6 +26,14 @@ def parser():
     e.add_argument("--which", choices=("last", "best"), default="last", help="of the run's parameters (default last)")
     e.add_argument("--dataset", help="evaluate on another dataset than it was trained on")
     e.add_argument("--json", action="store_true", help="print JSON")
+    d = commands.add_parser("data", help="get, check and prepare a dataset")
+    d.add_argument("dataset", help=f"{', '.join(datasets.NAMES)}, a folder with a folder a class, or a .csv file")
+    d.add_argument("--root", metavar="DIR", help="the folder that holds it, or is to hold it")
+    d.add_argument("--download", action="store_true", help="get it first, where that is possible (cub200, sop)")
+    d.add_argument("--verify", action="store_true", help="decode every picture and check every box")
+    d.add_argument("--prepare", action="store_true", help="decode, crop and resize every picture for later runs")
+    d.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
+    d.add_argument("--input-size", type=int, default=224, metavar="X", help="that --prepare is for (224)")
     for command in (t, e):
         command.add_argument("--data", metavar="DIR", help="folder of the dataset (glyphs needs none)")
         command.add_argument(
@@ -61,7 +70,7 @@ def train(options):
     if options.checkpoint_every < 1:
         raise ValueError(f"--checkpoint-every {options.checkpoint_every} must be at least 1")
     ctx = runtime.context(options.ctx)
-    split = datasets.load(experiment.dataset, options.data, options.allow_partial)
+    split = load(experiment, options)
     where = dict(seed=options.seed, ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every)
     result = fit(experiment, split, options.out, **where, progress=sys.stderr.isatty())
     for which in ("untrained", "last", "best"):
@@ -77,7 +86,7 @@ def evaluate(options):
     ctx = runtime.context(options.ctx)
     net, experiment = load_trained(options.checkpoint, options.which, ctx)
     dataset = options.dataset or experiment.dataset
-    split = datasets.load(dataset, options.data, options.allow_partial)
+    split = load(replace(experiment, dataset=dataset), options)
     query, gallery = (
         records and images.cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
     )
@@ -87,6 +96,43 @@ def evaluate(options):
         print(json.dumps(told))
     else:
         print(percent(recall))
+
+
+def load(experiment, options):
+    """The Split that `experiment` is about, from the folder that the command line names."""
+    rule = (experiment.split, experiment.held_out, experiment.split_seed)
+    return datasets.load(experiment.dataset, options.data, options.allow_partial, *rule)
+
+
+def data(options):
+    """Say where a dataset comes from, get it, compare it with the official counts, decode it, prepare it."""
+    from . import download
+
+    name, progress = options.dataset, sys.stderr.isatty()
+    experiment = Experiment(dataset=name, input_size=options.input_size)
+    source = download.SOURCES.get(name.replace("sop_mini", "sop"))
+    if source and not options.root:
+        print(f"{name}: {source.words}. Then: python -m gluon_cgd data {name} --root DIR --verify --prepare")
+        return
+    if options.download:
+        if not source:
+            raise ValueError(f"{name} is nothing to download: --download is for {', '.join(download.SOURCES)}")
+        download.obtain(name.replace("sop_mini", "sop"), options.root, progress)
+    split = datasets.load(name, options.root, options.allow_partial)
+    print(f"{name}: {counted(split)}")
+    parts = parts_of(split)
+    if options.verify:
+        wrong = [sentence for _, part in parts for sentence in images.unreadable(part, progress)]
+        if wrong:
+            shown = "".join(f"\n  - {sentence}" for sentence in wrong[:10])
+            raise ValueError(
+                f"{len(wrong):,} pictures of {name} cannot be used{', the first ten' * (len(wrong) > 10)}:{shown}"
+            )
+        print("every picture can be read, and every box is in its picture")
+    if options.prepare:
+        for part_name, part in parts:
+            side = experiment.resize if part is split.train else experiment.input_size
+            print(f"{part_name} pictures at {side} x {side}: {images.cached(part, side, progress=progress).filename}")
 
 
 def percent(recall):
@@ -100,7 +146,7 @@ def main(arguments=None):
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("gluon_cgd").setLevel(logging.INFO)
     try:
-        {"train": train, "evaluate": evaluate}[options.command](options)
+        {"train": train, "evaluate": evaluate, "data": data}[options.command](options)
         return 0
     except (ValueError, OSError, ImportError) as error:
         print(f"{error}", file=sys.stderr)

@@ -23,7 +23,10 @@ class Experiment:
     Raises ValueError for a value that no run can have.
     """
 
-    dataset: str = choice("cars196", "a name that datasets.load knows")
+    dataset: str = choice("cars196", "a name that datasets.load knows, a folder with a folder a class, or a .csv file")
+    split: str = choice("classes", "of one's own pictures: classes (others to test) or images (some of each class)")
+    held_out: float = choice(0.5, "share of one's own classes or images that is kept to test")
+    split_seed: int = choice(0, "draws which of one's own classes or images those are")
     backbone: str = choice("resnet50", "a name that backbones.build knows (section 3.1)")
     keep_stride: Optional[bool] = choice(None, "keep the down-sampling between stages 3 and 4; None: as the paper does")
     pretrained: bool = choice(True, "start from ImageNet parameters (section 4.2)")
@@ -56,6 +59,8 @@ class Experiment:
                 object.__setattr__(self, f.name, float(value))
             elif isinstance(f.default, tuple):
                 object.__setattr__(self, f.name, tuple(float(v) for v in value))
+        self._one_of("split", ("classes", "images"))
+        self._need(0 < self.held_out < 1, "held_out", "must be between 0 and 1", "0.5 keeps half")
         self._one_of("descriptors", CONFIGURATIONS)
         self._one_of("architecture", ARCHITECTURES)
         self._one_of("combine", COMBINATIONS)

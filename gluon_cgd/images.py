@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import portalocker
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from . import runtime
@@ -23,22 +24,50 @@ cv2.setNumThreads(1)  # the pictures are what is spread over the cores
 
 
 def decode(path):
-    """The picture in file `path`: uint8 (H, W, 3), RGB. Raises ValueError or OSError naming the file."""
+    """The picture in file `path` as a person sees it: uint8 (H, W, 3), RGB.
+
+    Turned upright (EXIF), 16 bits scaled to 8, transparency over white. Raises ValueError or OSError naming the file.
+    """
     data = Path(path).read_bytes()
     if not data:
         raise ValueError(f"{path} is empty: get the picture again")
     if data.startswith(JPEG):
         # A cut file decodes to a picture with a grey rest; the missing end mark tells (a thumbnail has one, earlier)
-        if data.rfind(END) < data.rfind(SCAN):
+        if not data.endswith(END) and data.rfind(END) < data.rfind(SCAN):
             raise ValueError(f"{path} is cut off (a JPEG without an end): get the picture again")
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        if bgr is not None:
-            return bgr[..., ::-1]
+        if jpeg_components(data) in (1, 3):
+            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            if bgr is not None:
+                return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # a reversed view would be copied by the resizing, slowly
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(as_seen(ImageOps.exif_transpose(image)))
     except Exception as error:  # Pillow raises many kinds for a broken file (SyntaxError among them)
         raise ValueError(f"{path} is not a picture that can be read ({type(error).__name__}): get it again") from error
+
+
+def jpeg_components(data):
+    """Number of colour components that a JPEG file declares: 1 grey, 3 colour, 4 print (CMYK); 0 when not found."""
+    place = 2
+    while place + 9 < len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header
+            return data[place + 9]
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+    return 0
+
+
+def as_seen(image):
+    """A Pillow image in any mode -> RGB, 16 bits scaled to 8, transparency over white."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float32)
+        return Image.fromarray((values / (257 if values.max() > 255 else 1)).clip(0, 255).astype(np.uint8)).convert(
+            "RGB"
+        )
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 def crop(picture, box, path):
@@ -91,64 +120,97 @@ def cached(records, side, folder=None, progress=False):
 
 
 def _fill(file, records, side, progress):
-    temporary = file.with_suffix(".part")
-    try:
-        pictures = _allocate(temporary, (len(records), side, side, 3))
-        stopped = threading.Event()
-
-        def fill(i):
-            if not stopped.is_set():
-                pictures[i] = load(records[i], side)
-
-        with ThreadPoolExecutor(runtime.cores()) as pool:  # cv2 and Pillow let go of the interpreter while they decode
-            try:
-                for _ in tqdm(
-                    pool.map(fill, range(len(records))),
-                    total=len(records),
-                    desc=f"pictures at {side}",
-                    unit="img",
-                    disable=not progress,
-                ):
-                    pass
-            finally:
-                stopped.set()  # on an error: what is still queued returns at once
-        pictures.flush()
-        os.replace(temporary, file)
-    finally:
-        if temporary.exists():
-            temporary.unlink()
-
-
-def _allocate(file, shape):
-    """A new uint8 .npy file of `shape` whose bytes are really there: a full disk is an error now, not a crash later."""
+    """Make `file`. What an interrupted call had done is marked in a second file, and is not done again."""
+    temporary, marks = file.with_suffix(".part"), file.with_suffix(".done")
+    shape = (len(records), side, side, 3)
     size = int(np.prod(shape, dtype=np.int64))
     try:
-        pictures = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # Linux; elsewhere the disk is trusted
-            with open(file, "r+b") as handle:
-                os.posix_fallocate(handle.fileno(), 0, os.path.getsize(file))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if not (temporary.exists() and marks.exists()):
+            if size > shutil.disk_usage(file.parent).free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)  # the head; the rest is empty
+            marks.write_bytes(bytes(len(records)))
+        done, head = marks.read_bytes(), temporary.stat().st_size - size
+        with open(temporary, "r+b") as out, open(marks, "r+b") as ticks:
+            # Written, not mapped: half the cost, and a disk that fills up is an error and not a crash
+
+            def fill(i):
+                if not done[i]:
+                    _put(out, load(records[i], side), head + i * (size // len(records)))
+                    _put(ticks, b"\1", i)
+
+            title = f"pictures at {side}"
+            filled = spread(fill, range(len(records)))
+            for _ in tqdm(filled, total=len(records), desc=title, unit="img", disable=not progress):
+                pass
+        os.replace(temporary, file)
+    except Exception as error:  # not an interruption, which goes on later
+        temporary.unlink(missing_ok=True)
+        if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise OSError(
             f"{file.parent} has no room for {size / 1e9:.1f} GB of pictures: free some, or name another folder "
             "in GLUON_CGD_CACHE"
         ) from error
-    return pictures
+    finally:
+        if not temporary.exists():
+            marks.unlink(missing_ok=True)
 
 
-def augment(pictures, indices, size, rng):
-    """A training batch: random `size` crops of `pictures[indices]`, half of them flipped: uint8 (B, size, size, 3)."""
-    room = pictures.shape[1] - size + 1
-    batch = np.empty((len(indices), size, size, 3), np.uint8)
-    for out, i, y, x, flip in zip(
-        batch,
-        indices,
-        rng.integers(room, size=len(indices)),
-        rng.integers(room, size=len(indices)),
-        rng.integers(2, size=len(indices)),
-    ):
-        out[:] = pictures[i, y : y + size, x : x + size][:, :: -1 if flip else 1]
+def _put(file, data, offset):
+    """Write all of `data` at `offset` of an open file, from any thread."""
+    view = memoryview(data).cast("B")
+    while view:
+        written = os.pwrite(file.fileno(), view, offset)
+        view, offset = view[written:], offset + written
+
+
+def spread(function, items):
+    """Yield function(item) for each of `items` in order, computed on all cores; the first error stops them all.
+
+    Threads: cv2 and Pillow let go of the interpreter while they decode.
+    """
+    stopped = threading.Event()
+
+    def unless_stopped(item):
+        return None if stopped.is_set() else function(item)
+
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        try:
+            yield from pool.map(unless_stopped, items)
+        finally:
+            stopped.set()  # what is still queued returns at once
+
+
+def unreadable(records, progress=False):
+    """Decode every picture of `records`; return a sentence for each that cannot be read or does not hold its box."""
+
+    def problem(record):
+        try:
+            crop(decode(record.path), record.box, record.path)
+        except (ValueError, OSError) as error:
+            return str(error)
+        return None
+
+    bar = tqdm(spread(problem, records), total=len(records), desc="verifying", unit="img", disable=not progress)
+    return [sentence for sentence in bar if sentence]
+
+
+def augment(pictures, indices, size, rng, out=None):
+    """A training batch: random `size` crops of `pictures[indices]`, half of them flipped: uint8 (B, size, size, 3).
+
+    Written into `out` where one is given: fresh memory costs more than the pictures.
+    """
+    batch = np.empty((len(indices), size, size, 3), np.uint8) if out is None else out
+    pictures = np.asarray(pictures)  # the mapped memory itself: slicing an np.memmap costs as much as copying a picture
+    tops, lefts = rng.integers(pictures.shape[1] - size + 1, size=(2, len(indices)))
+    flips = rng.integers(2, size=len(indices))
+    for picture, i, y, x, flip in zip(batch, indices, tops, lefts, flips):
+        crop_of_it = pictures[i, y : y + size, x : x + size]
+        if flip:
+            cv2.flip(crop_of_it, 1, dst=picture)
+        else:
+            picture[:] = crop_of_it
     return batch
 
 

@@ -23,7 +23,12 @@ class ClassBalancedSampler:
     def batch(self, iteration):
         """(indices, rng): int (classes * images,) into the labels, and the generator to augment the pictures with."""
         rng = np.random.default_rng((self.seed, iteration))
-        chosen = rng.choice(len(self.members), self.classes, replace=False)
-        return np.concatenate(
-            [rng.choice(self.members[c], self.images, replace=len(self.members[c]) < self.images) for c in chosen]
-        ), rng
+        indices = []
+        for chosen in rng.permutation(len(self.members))[: self.classes]:
+            members = self.members[chosen]
+            enough = len(members) >= self.images
+            places = (
+                rng.permutation(len(members))[: self.images] if enough else rng.integers(len(members), size=self.images)
+            )
+            indices.append(members[places])
+        return np.concatenate(indices), rng

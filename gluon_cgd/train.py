@@ -146,9 +146,12 @@ class Run:
     def batches(self):
         """(indices, uint8 pictures) of every iteration to come; the next is made while this one is learned from."""
 
+        size = self.experiment.input_size
+        buffers = np.empty((2, self.experiment.batch_size, size, size, 3), np.uint8)  # one is filled, one is read
+
         def prepare(iteration):
             indices, rng = self.sampler.batch(iteration)
-            return indices, images.augment(self.pictures, indices, self.experiment.input_size, rng)
+            return indices, images.augment(self.pictures, indices, size, rng, buffers[iteration % 2])
 
         with ThreadPoolExecutor(1) as ahead:
             following = ahead.submit(prepare, self.iteration)

@@ -169,7 +169,7 @@ def test_a_box_outside_its_picture_is_refused(tmp_path, capsys):
 def test_a_wrong_count_is_refused(cars, tmp_path, capsys):
     arguments = train(cars, tmp_path)
     arguments.remove("--allow-partial")
-    assert "12 training and 8 test pictures where cars196 has 8,054" in refused(capsys, *arguments)
+    assert "8 test pictures of 2 classes, where cars196 has 8,054 of 98" in refused(capsys, *arguments)
 
 
 def test_an_unreadable_checkpoint_is_refused(cars, tmp_path, capsys):

@@ -13,7 +13,10 @@ def test_cars_are_split_by_class_and_boxed(tmp_path, caplog):
     assert split.gallery is None
     assert split.train[0].path == str(tmp_path / "car_ims/000001.jpg")
     assert split.train[0].box == (5, 4, 55, 36)
-    assert "4 training and 4 test pictures where cars196 has 8,054 training and 8,131" in caplog.text
+    assert (
+        "4 training pictures of 2 classes and 4 test pictures of 2 classes, where cars196 has 8,054 of 98"
+        in caplog.text
+    )
 
 
 def test_box_corners_are_numbers_that_can_be_subtracted(tmp_path):
@@ -25,7 +28,7 @@ def test_box_corners_are_numbers_that_can_be_subtracted(tmp_path):
 def test_a_copy_with_other_counts_is_refused_with_both_counts(tmp_path):
     with pytest.raises(
         ValueError,
-        match="holds 9 training and 6 test pictures where cars196 has 8,054 training and 8,131 test.*--allow-partial",
+        match="holds 9 training pictures of 3 classes and 6 test .* cars196 has 8,054 of 98 .*--allow-partial",
     ):
         datasets.load("cars196", write_cars(tmp_path))
 
@@ -34,11 +37,11 @@ def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path, caplog):
     write_cars(tmp_path)
     (tmp_path / "car_ims/000002.jpg").unlink()
     (tmp_path / "car_ims/000005.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match="2 of 15 pictures are missing .* first is .*000002.jpg"):
+    with pytest.raises(FileNotFoundError, match="2 of 9 training pictures are missing, the first is .*000002.jpg"):
         datasets.load("cars196", tmp_path)
     split = datasets.load("cars196", tmp_path, allow_partial=True)
     assert len(split.train) == 7
-    assert "2 of 15 pictures are missing" in caplog.text
+    assert "2 of 9 training pictures are missing" in caplog.text
 
 
 def test_a_whole_copy_passes_the_official_counts_without_a_word(tmp_path, caplog):
@@ -75,7 +78,7 @@ def test_unreadable_annotations_are_refused_by_name(tmp_path):
 
 
 def test_names_and_folders_that_are_not_there_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="'flowers' is unknown: choose one of glyphs, cars196"):
+    with pytest.raises(ValueError, match="'flowers' is unknown: choose glyphs, cub200"):
         datasets.load("flowers", tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         datasets.load("cars196", tmp_path / "nowhere")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd import images
+from gluon_cgd import images, runtime
 from gluon_cgd.datasets import Record
 
 
@@ -132,10 +132,13 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="has no room for 0.0 GB of pictures: free some"):
-        images.cached(records(tmp_path), 18)
-    assert left(tmp_path) == []
+    for place, name in ((os, "pwrite"), (images.shutil, "disk_usage")):  # while writing, and before
+        given = records(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, full)
+            with pytest.raises(OSError, match="has no room for 0.0 GB of pictures: free some"):
+                images.cached(given, 18)
+        assert left(tmp_path) == []
 
 
 def test_a_batch_is_random_crops_half_of_them_flipped():
@@ -165,3 +168,25 @@ def test_a_fingerprint_is_of_names_sizes_labels_and_boxes_not_of_the_place(tmp_p
     one, two = records(tmp_path / "a"), records(tmp_path / "b")
     assert images.fingerprint(one) == images.fingerprint(two)
     assert images.fingerprint(one) != images.fingerprint([one[0]._replace(label=7), *one[1:]])
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_preparation_goes_on_and_a_failed_one_starts_again(tmp_path, monkeypatch, interruption):
+    given, load, calls = records(tmp_path, 12), images.load, []
+
+    def interrupted(record, side):
+        calls.append(record)
+        if len(calls) == 8:
+            raise interruption("now")
+        return load(record, side)
+
+    monkeypatch.setattr(runtime, "cores", lambda: 1)
+    monkeypatch.setattr(images, "load", interrupted)
+    with pytest.raises(interruption):
+        images.cached(given, 18)
+    assert bool(left(tmp_path)) == (interruption is KeyboardInterrupt)
+    pictures = images.cached(given, 18)
+    assert len(calls) == 13 if interruption is KeyboardInterrupt else len(calls) >= 20
+    for i, record in enumerate(given):
+        np.testing.assert_array_equal(pictures[i], load(record, 18))
+    assert left(tmp_path) == [os.path.basename(pictures.filename)]

@@ -1,0 +1,105 @@
+"""Preparing pictures and reading batches, against the plain OpenCV loop: python benchmarks/pictures.py DATASET [DIR].
+
+Prints ratios of rates measured in turn on the same pictures; absolute rates are this machine's alone.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from gluon_cgd import datasets, images, runtime
+from gluon_cgd.sampler import ClassBalancedSampler
+
+ROUNDS = 5
+BATCH = 128
+
+
+def plain(record, side):
+    """What anyone would write: read, decode, crop, resize."""
+    x1, y1, x2, y2 = record.box or (0, 0, None, None)
+    return cv2.resize(cv2.imread(record.path)[y1:y2, x1:x2], (side, side))
+
+
+def rate(call, pictures):
+    """Pictures per second of `call`."""
+    start = time.perf_counter()
+    call()
+    return pictures / (time.perf_counter() - start)
+
+
+def prepare(records, side, cores):
+    """`images.cached` on an empty cache with `cores` threads."""
+    cv2.setNumThreads(1)
+    all_cores, runtime.cores = runtime.cores, lambda: cores
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return rate(lambda: images.cached(records, side, folder), len(records))
+    finally:
+        runtime.cores = all_cores
+
+
+def loop(records, side, cores):
+    """The plain loop, spread over `cores` threads, its pictures kept in memory."""
+    cv2.setNumThreads(1)
+    kept = np.empty((len(records), side, side, 3), np.uint8)
+
+    def work(i):
+        kept[i] = plain(records[i], side)
+
+    with ThreadPoolExecutor(cores) as pool:
+        return rate(lambda: list(pool.map(work, range(len(records)))), len(records))
+
+
+def batches(records, side, size, folder):
+    """(from the cache, decoding each time): training pictures per second, in batches of 128."""
+    pictures = images.cached(records, side, folder)
+    sampler = ClassBalancedSampler([record.label for record in records], 32, 4)
+    buffer = np.empty((BATCH, size, size, 3), np.uint8)
+
+    def cached():
+        for iteration in range(50):
+            indices, rng = sampler.batch(iteration)
+            images.augment(pictures, indices, size, rng, buffer)
+
+    def decoded():
+        indices, rng = sampler.batch(0)
+        fresh = np.stack([plain(records[i], side) for i in indices])
+        images.augment(fresh, np.arange(BATCH), size, rng, buffer)
+
+    return rate(cached, 50 * BATCH), rate(decoded, BATCH)
+
+
+def main():
+    """Measure and print."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("dataset")
+    p.add_argument("data", nargs="?")
+    p.add_argument("--pictures", type=int, default=2000, help="how many to use (default 2000)")
+    p.add_argument("--input-size", type=int, default=224)
+    options = p.parse_args()
+    records = datasets.load(options.dataset, options.data, allow_partial=True).train[: options.pictures]
+    size, side = options.input_size, options.input_size * 9 // 8
+    for record in records:  # into the system's cache, so that no disk is measured
+        plain(record, side)
+    for cores in sorted({1, runtime.cores()}):
+        found = [(prepare(records, side, cores), loop(records, side, cores)) for _ in range(ROUNDS)]
+        ours, theirs = (statistics.median(rates) for rates in zip(*found))
+        ratio = statistics.median(a / b for a, b in found)
+        print(f"prepare on {cores} cores: {ours:,.0f} img/s, plain loop {theirs:,.0f} img/s, ratio {ratio:.2f}")
+    with tempfile.TemporaryDirectory() as folder:
+        batches(records, side, size, folder)
+        found = [batches(records, side, size, folder) for _ in range(ROUNDS)]
+    ours, theirs = (statistics.median(rates) for rates in zip(*found))
+    ratio = statistics.median(a / b for a, b in found)
+    print(
+        f"training batches of {BATCH}: {ours:,.0f} img/s from the cache, {theirs:,.0f} img/s decoded, ratio {ratio:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""Where the benchmarks come from: downloads that survive broken connections, and archives that cannot do harm."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tarfile
+import tempfile
+import time
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import requests
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+TRIES = 5
+TIMEOUT = 30  # seconds without a byte
+BLOCK = 1 << 16  # bytes that a broken connection can cost
+LARGEST = 20  # times its own size that an archive of pictures may unpack to: JPEGs hardly compress
+
+
+class Source(NamedTuple):
+    """Where a dataset is to be had: a `url` where it can be downloaded, and in words what to do where it cannot."""
+
+    url: str
+    md5: str
+    words: str
+
+
+SOURCES = {
+    "cub200": Source(
+        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+        "97eceeb196236b17998738112f37df78",
+        "CUB_200_2011.tgz (1.2 GB) from https://data.caltech.edu/records/65de6-vp158, unpacked into the folder",
+    ),
+    "sop": Source(
+        "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
+        "7f73d41a2f44250d4779881525aea32e",
+        "Stanford_Online_Products.zip (2.9 GB) from ftp://cs.stanford.edu/cs/cvgl/, unpacked into the folder",
+    ),
+    "cars196": Source(
+        "",
+        "",
+        "its authors' links are dead. Either car_ims.tgz (md5 d5c8f0aa497503f355e17dc7886c3f14) unpacked, with "
+        "cars_annos.mat (md5 b407c6086d669747186bd1d764ff9dbc) beside it; or cars_train/, cars_test/ (Kaggle has "
+        "copies of the 'Stanford Cars Dataset'), with cars_train_annos.mat and cars_test_annos_withlabels.mat (md5 "
+        "b0a2b23655a3edd16d84508592a98d10) in devkit/",
+    ),
+    "inshop": Source(
+        "",
+        "",
+        "sign the agreement of DeepFashion's In-shop Clothes Retrieval Benchmark at "
+        "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html, then put its Eval/ and Img/ (img.zip "
+        "unpacked) into the folder",
+    ),
+}
+
+
+def fetch(url, file, md5, progress=False):
+    """Download `url` to `file`, going on where a broken connection or an earlier call stopped.
+
+    A file that is there with the right `md5` is left alone. Raises ValueError when what came is something else, which
+    then is not kept, and OSError when the server does not answer or breaks off again and again.
+    """
+    file, partial = Path(file), Path(f"{file}.part")
+    if file.is_file():
+        if digest(file) == md5:
+            return
+        raise ValueError(f"{file} is there but is not the file wanted (its md5 is not {md5}): move it away")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for left in reversed(range(TRIES)):
+        try:
+            _receive(url, partial, progress)
+            break
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+            if not left:
+                have = partial.stat().st_size if partial.exists() else 0
+                raise OSError(
+                    f"{url} broke off {TRIES} times, {have:,} bytes are kept ({type(error).__name__}): start again to "
+                    f"go on, or put the file there by hand as {file}"
+                ) from error
+            time.sleep(min(2 ** (TRIES - left), 30) / 10)
+    found = digest(partial)
+    if found != md5:
+        partial.unlink()
+        raise ValueError(f"{url} sent another file (md5 {found}, not {md5}): get it by hand and put it there as {file}")
+    os.replace(partial, file)
+
+
+def _receive(url, partial, progress):
+    """Append to `partial` what of `url` it still lacks."""
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code == 416 and have:  # nothing is left to send
+            return
+        if answer.status_code not in (200, 206):
+            raise OSError(f"{url} answers {answer.status_code} {answer.reason}: get the file by hand")
+        goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        length = int(answer.headers.get("Content-Length", 0))
+        have = have if goes_on else 0
+        if length > shutil.disk_usage(partial.parent).free:
+            raise OSError(f"{partial.parent} has no room for the {length / 1e9:.1f} GB of {url}: free some")
+        bar = tqdm(
+            total=length + have, initial=have, unit="B", unit_scale=True, desc=partial.stem, disable=not progress
+        )
+        with open(partial, "ab" if goes_on else "wb") as out, bar:
+            for block in answer.iter_content(BLOCK):
+                out.write(block)
+                bar.update(len(block))
+        if length and partial.stat().st_size < length + have:
+            raise requests.ConnectionError("the connection ended early")
+
+
+def digest(file):
+    """The md5 of a file, as 32 hexadecimal digits."""
+    md5 = hashlib.md5()
+    with open(file, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            md5.update(block)
+    return md5.hexdigest()
+
+
+def unpack(archive, folder):
+    """Unpack a .zip, .tar or .tgz into `folder`, first beside it and moved in when whole.
+
+    Raises ValueError for a broken archive and for one with a link, a device, a path that leads out of the folder, or
+    more bytes than pictures can have: nothing of it is kept.
+    """
+    archive, folder = Path(archive), Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                members = [(m, m.filename, m.file_size, m.is_dir(), (m.external_attr >> 16) & 0o170000 in (0, 0o100000))
+                           for m in opened.infolist()]  # fmt: skip
+                _extract(members, opened.open, temporary, archive)
+        else:
+            with tarfile.open(archive) as opened:
+                members = [(m, m.name, m.size, m.isdir(), m.isfile()) for m in opened]
+                _extract(members, opened.extractfile, temporary, archive)
+        for entry in sorted(temporary.iterdir()):
+            target = folder / entry.name
+            if target.exists():
+                raise ValueError(f"{target} is there already: move it away, then unpack {archive.name} again")
+            os.rename(entry, target)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"{archive} cannot be unpacked ({type(error).__name__}: {error}): get it again") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _extract(members, opened, folder, archive):
+    """Write the plain files of `members`, (member, name, size, is a folder, is a plain file) each, below `folder`."""
+    total = sum(size for _, _, size, _, _ in members)
+    if total > LARGEST * archive.stat().st_size + (1 << 20):
+        raise ValueError(f"{archive} would unpack to {total / 1e9:.1f} GB, no archive of pictures does: get it again")
+    if total > shutil.disk_usage(folder).free:
+        raise OSError(f"{folder.parent} has no room for the {total / 1e9:.1f} GB of {archive}: free some")
+    for member, name, size, is_folder, is_file in members:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
+            raise ValueError(f"{archive} holds the path {name!r}, which leads out of the folder: do not use it")
+        if is_folder:
+            continue
+        if not is_file:
+            raise ValueError(f"{archive} holds {name!r}, which is a link or a device and not a file: do not use it")
+        target = folder.joinpath(*path.parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with opened(member) as source, open(target, "wb") as out:
+            shutil.copyfileobj(_Limited(source, size, name, archive), out, 1 << 20)
+
+
+class _Limited:
+    """A file that may be read to its declared size and no further."""
+
+    def __init__(self, source, size, name, archive):
+        self.source, self.left, self.name, self.archive = source, size, name, archive
+
+    def read(self, length):
+        block = self.source.read(length)
+        self.left -= len(block)
+        if self.left < 0:
+            raise ValueError(f"{self.archive} holds more of {self.name!r} than it declares: do not use it")
+        return block
+
+
+def obtain(name, root, progress=False):
+    """Download dataset `name` and unpack it into `root`. Raises ValueError for one that cannot be downloaded."""
+    source = SOURCES[name]
+    if not source.url:
+        raise ValueError(f"{name} cannot be downloaded: {source.words}")
+    archive = Path(root) / source.url.rsplit("/", 1)[-1]
+    log.info("downloading %s to %s", source.url, archive)
+    fetch(source.url, archive, source.md5, progress)
+    log.info("unpacking %s", archive)
+    unpack(archive, root)

@@ -1,0 +1,82 @@
+"""What a dataset is made of, and the checks that every one has to pass."""
+
+import logging
+import os
+from collections import Counter
+from pathlib import PurePosixPath
+from typing import List, NamedTuple, Optional, Tuple
+
+log = logging.getLogger(__name__)
+
+
+class Record(NamedTuple):
+    """One picture: its file, its class, and the part to look at as (x1, y1, x2, y2) in pixels, x2 and y2 exclusive."""
+
+    path: str
+    label: int
+    box: Optional[Tuple[int, int, int, int]] = None
+
+
+class Split(NamedTuple):
+    """Records to train on, to search with and to search in. `gallery` is None where the query is its own gallery."""
+
+    train: List[Record]
+    query: List[Record]
+    gallery: Optional[List[Record]] = None
+
+
+def parts_of(split):
+    """(name, records) of the parts that `split` has, as people call them."""
+    names = ("training", "query", "gallery") if split.gallery else ("training", "test")
+    return list(zip(names, (part for part in split if part is not None)))
+
+
+def counted(split):
+    """The counts of `split` in words: 8,054 training pictures of 98 classes and 8,131 test pictures of 98."""
+    words = [
+        f"{len(part):,} {name} pictures of {len({r.label for r in part}):,} classes" for name, part in parts_of(split)
+    ]
+    return ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def join(folder, name, source):
+    """`folder`/`name`. Raises ValueError, naming its `source`, for a `name` that leads out of `folder`."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError(f"{source} names the picture {name!r}, which is not inside {folder}: get the file again")
+    return os.path.join(str(folder), *path.parts)
+
+
+def check(split):
+    """Raise ValueError for a picture that is listed twice in one part, or whose box has no area."""
+    for name, part in parts_of(split):
+        twice = [path for path, times in Counter(r.path for r in part).items() if times > 1]
+        if twice:
+            raise ValueError(
+                f"{twice[0]} is listed {name} picture twice ({len(twice):,} are): get the annotations again"
+            )
+        for record in part:
+            if record.box and (record.box[2] <= record.box[0] or record.box[3] <= record.box[1]):
+                raise ValueError(f"the box {record.box} of {record.path} has no area: get the annotations again")
+
+
+def present(split, allow_partial):
+    """`split` without the records whose file is not there.
+
+    Raises FileNotFoundError with their number and the first of them unless `allow_partial`, which makes it a warning.
+    """
+    folders = {os.path.dirname(r.path) for _, part in parts_of(split) for r in part}
+    there = {os.path.join(folder, file) for folder in folders if os.path.isdir(folder) for file in os.listdir(folder)}
+    missing = []
+    for name, part in parts_of(split):
+        gone = [record.path for record in part if record.path not in there]
+        if gone:
+            missing.append(f"{len(gone):,} of {len(part):,} {name} pictures are missing, the first is {gone[0]}")
+    if not missing:
+        return split
+    if not allow_partial:
+        raise FileNotFoundError(
+            f"{'; '.join(missing)}: complete the copy, or say --allow-partial to go on without them"
+        )
+    log.warning("%s; going on without them, as allow_partial says", "; ".join(missing))
+    return Split(*(part and [record for record in part if record.path in there] for part in split))
