@@ -6,6 +6,8 @@ import logging
 import sys
 from dataclasses import fields, replace
 
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from . import datasets, images, runtime
 from .experiment import Experiment
 from .records import counted, parts_of
@@ -146,10 +148,11 @@ def main(arguments=None):
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("gluon_cgd").setLevel(logging.INFO)
     try:
-        {"train": train, "evaluate": evaluate, "data": data}[options.command](options)
+        with logging_redirect_tqdm():  # log lines go above the bars
+            {"train": train, "evaluate": evaluate, "data": data}[options.command](options)
         return 0
-    except (ValueError, OSError, ImportError) as error:
-        print(f"{error}", file=sys.stderr)
+    except runtime.REFUSALS as error:
+        print(runtime.sentence(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)

@@ -1,5 +1,6 @@
 """A training run on disk: what makes it go on to the same bits, what it leaves behind, and whose it is."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,12 +17,15 @@ from .experiment import Experiment
 
 def save(file, net, trainer, meta):
     """Write parameters, Adam's moments and `meta` (JSON-able) to `file`."""
-    arrays = {f"parameter:{name}": p.data().asnumpy() for name, p in net._collect_params_with_prefix().items()}
-    for index, moments in trainer._updaters[0].states.items():
+    arrays = {"meta": np.array(json.dumps(meta))}
+    indices = {parameter: index for index, parameter in enumerate(trainer._params)}
+    for name, parameter in net._collect_params_with_prefix().items():  # names by structure: the same in every process
+        arrays[f"parameter:{name}"] = parameter.data().asnumpy()
+        moments = trainer._updaters[0].states.get(indices.get(parameter), ())
         for kind, moment in zip(("mean", "variance"), moments):
-            arrays[f"adam_{kind}:{index}"] = moment.asnumpy()
+            arrays[f"adam_{kind}:{name}"] = moment.asnumpy()
     with replacing(file) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, meta=np.array(json.dumps(meta)), **arrays)
+        np.savez(handle, **arrays)
         handle.flush()
         os.fsync(handle.fileno())
 
@@ -32,22 +36,29 @@ def load(file):
         with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return arrays, json.loads(str(arrays.pop("meta")))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        # AttributeError, TypeError: whole, but not what `save` writes
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"checkpoint {file} cannot be read ({type(error).__name__}): delete it to train from the start"
         ) from error
 
 
 def restore(arrays, net, trainer, updates):
-    """Put what `load` returned into `net` and `trainer`, which has then made `updates` updates."""
-    for name, parameter in net._collect_params_with_prefix().items():
-        parameter.set_data(mx.nd.array(arrays[f"parameter:{name}"], dtype="float32"))
-    # Gluon's own load_states unpickles its file, so Adam's state goes in by hand
+    """Put what `load` returned into `net` and `trainer`, which has then made `updates` updates.
+
+    Raises ValueError when it is not of this net.
+    """
+    indices = {parameter: index for index, parameter in enumerate(trainer._params)}
     updater, optimizer = trainer._updaters[0], trainer._optimizer
-    for index, parameter in enumerate(trainer._params):
-        if f"adam_mean:{index}" in arrays:
-            moments = [arrays[f"adam_{kind}:{index}"] for kind in ("mean", "variance")]
-            updater.states[index] = tuple(mx.nd.array(moment, ctx=parameter.list_ctx()[0]) for moment in moments)
+    # Gluon's own load_states unpickles its file, so Adam's state goes in by hand
+    for name, parameter in net._collect_params_with_prefix().items():
+        found = [arrays.get(f"{kind}:{name}") for kind in ("parameter", "adam_mean", "adam_variance")]
+        if found[0] is None or any(array is not None and array.shape != parameter.shape for array in found):
+            raise ValueError(f"the checkpoint does not fit the model ({name}): delete it to train from the start")
+        parameter.set_data(mx.nd.array(found[0], dtype="float32"))
+        if found[1] is not None and found[2] is not None and parameter in indices:
+            index, ctx = indices[parameter], parameter.list_ctx()[0]
+            updater.states[index] = tuple(mx.nd.array(moment, ctx=ctx) for moment in found[1:])
             updater.states_synced[index] = True
             optimizer._index_update_count[index] = updates
     optimizer.num_update = updates
@@ -58,21 +69,32 @@ def finished(folder, run):
     file = Path(folder) / "result.json"
     if not file.is_file():
         return None
+    result = read_result(file)
+    same_run(file, result, run)
+    return result
+
+
+def read_result(file):
+    """A result.json as a dict. Raises ValueError for one that is cut off or something else."""
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = json.loads(Path(file).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} cannot be read: delete it to train again") from error
-    same_run(file, result, run)
+    needed = {"experiment", "seed", "untrained", "last", "best", "classes"}
+    if not isinstance(result, dict) or not needed <= set(result) or not isinstance(result["experiment"], dict):
+        raise ValueError(f"{file} is not the result of a run: delete it to train again")
     return result
 
 
 def same_run(file, stored, asked):
     """Raise ValueError, naming the difference, unless `stored` (read from `file`) is of the run that is `asked` for."""
     flat = [
-        {**run.get("experiment", {}), **{k: v for k, v in run.items() if k != "experiment"}} for run in (stored, asked)
+        # A field that is newer than the stored run had its default there
+        {**Experiment().to_dict(), **run["experiment"], **{k: v for k, v in run.items() if k != "experiment"}}
+        for run in (stored, asked)
     ]
-    for name, wanted in flat[1].items():
-        found = flat[0].get(name)
+    for name in (*Experiment().to_dict(), *asked):
+        found, wanted = flat[0].get(name), flat[1].get(name)
         if found != wanted:
             raise ValueError(
                 f"{file} is of another run ({name} {found!r} there, {wanted!r} asked for): "
@@ -91,16 +113,13 @@ def load_trained(folder, which="last", ctx=None):
         raise FileNotFoundError(
             f"{folder} holds no finished run (result.json and {parameters.name}): name the folder given to train --out"
         )
+    values = read_result(result)
+    experiment = Experiment.from_dict(values["experiment"])
+    net = model.from_experiment(replace(experiment, pretrained=False), values["classes"])
     try:
-        values = json.loads(result.read_text(encoding="utf-8"))
-        experiment = Experiment.from_dict(values["experiment"])
-        net = model.from_experiment(replace(experiment, pretrained=False), values["classes"])
         net.load_parameters(str(parameters), ctx=ctx or mx.cpu())
-    except (ValueError, TypeError, KeyError, AssertionError, RuntimeError) as error:  # MXNet's own is a RuntimeError
-        raise ValueError(
-            f"the run in {folder} cannot be read ({type(error).__name__} in result.json or {parameters.name}): "
-            "train it again"
-        ) from error
+    except (ValueError, AssertionError, RuntimeError) as error:  # MXNet's own is a RuntimeError
+        raise ValueError(f"{parameters} cannot be read as the model of {result}: train it again") from error
     net.hybridize(static_alloc=True, static_shape=True)
     return net, experiment
 
@@ -124,19 +143,17 @@ def write_json(file, values):
     """Write `values` as JSON, under a temporary name until the file is whole."""
     with replacing(file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
         json.dump(values, handle, indent=1)
+        handle.flush()
+        os.fsync(handle.fileno())
 
 
-class replacing:
+@contextlib.contextmanager
+def replacing(file):
     """`with replacing(file) as temporary`: what was written to `temporary` becomes `file` if nothing was raised."""
-
-    def __init__(self, file):
-        self.file, self.temporary = str(file), f"{file}.part"
-
-    def __enter__(self):
-        return self.temporary
-
-    def __exit__(self, kind, value, trace):
-        if kind is None:
-            os.replace(self.temporary, self.file)
-        elif os.path.exists(self.temporary):
-            os.unlink(self.temporary)
+    temporary = f"{file}.part"
+    try:
+        yield temporary
+        os.replace(temporary, file)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)

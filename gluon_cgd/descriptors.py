@@ -26,7 +26,7 @@ class MAC(HybridBlock):
 class GeM(HybridBlock):
     """Generalised mean over the positions: equation 1 with a fixed p.
 
-    Activations are clamped at `minimum` first: a channel that is zero everywhere has no gradient at p > 1.
+    Activations are clamped at `minimum` first: a channel that is zero everywhere would get a NaN gradient.
     Inputs: features (B, C, h, w).  Outputs: (B, C).
     """
 

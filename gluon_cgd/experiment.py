@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Optional, Tuple
 
@@ -9,6 +10,32 @@ CONFIGURATIONS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG
 ARCHITECTURES = ("CGD", "A", "B")  # Figures 1, 2a, 2b
 COMBINATIONS = ("concat", "sum")  # Table 4
 LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
+
+
+WANTED = {
+    float: "a finite number",
+    int: "a whole number",
+    bool: "True or False",
+    str: "a word",
+    tuple: "a list of finite numbers",
+    type(None): "True, False or None",
+}
+
+
+def number(value):
+    """Whether `value` is a finite number, and not a bool."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def of_type(default, value):
+    """Whether `value` can stand where a field has `default`; an optional field is a bool."""
+    if isinstance(default, float):
+        return number(value)
+    if isinstance(default, tuple):
+        return isinstance(value, (tuple, list)) and all(map(number, value))
+    if default is None:
+        return value is None or isinstance(value, bool)
+    return isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
 
 
 def choice(default, meaning):
@@ -36,25 +63,32 @@ class Experiment:
     architecture: str = choice("CGD", "CGD (Figure 1), or A or B (Figure 2, Table 3)")
     combine: str = choice("concat", "concat (equation 3) or sum (Table 4)")
     gem_p: float = choice(3.0, "the exponent of GeM (equation 1)")
+    gem_minimum: float = choice(1e-6, "activations are clamped at it before the power; not in the paper")
     loss: str = choice("batch_hard", "the ranking loss (Table 6)")
     margin: float = choice(0.1, "of the ranking loss (section 4.2)")
     classification: bool = choice(True, "add the classification loss (Table 1)")
     smoothing: float = choice(0.1, "of the labels, 0 is off (Table 2); the value is not in the paper")
     temperature: float = choice(0.5, "of the softmax, 1 is off (equation 4)")
+    frozen_batch_norm: bool = choice(False, "leave the backbone's batch norms as they are; an author trained them")
     classifier_batch_norm: bool = choice(True, "batch norm before the classifier: drawn in Figure 1, not in the text")
     fc_magnitude: float = choice(2.0, "of the FC layers' Xavier initialisation; not in the paper")
     learning_rate: float = choice(1e-4, "of Adam (section 4.2)")
     weight_decay: float = choice(0.0, "of Adam; not in the paper")
     batch_classes: int = choice(32, "x batch_images = 128 (section 4.2); the number of classes is not in the paper")
-    batch_images: int = choice(4, "of each class in the batch")
+    batch_images: int = choice(4, "of each class in the batch; not in the paper")
     passes: float = choice(1500 * 128 / 5864, "over the training set; 1,500 iterations on CUB200 (naver/cgd issue 3)")
     decay_at: Tuple[float, ...] = choice((400 / 1500, 800 / 1500), "fractions of the run at which the rate steps down")
     decay_factor: float = choice(0.1, "of each such step (naver/cgd issue 3)")
-    evaluations: int = choice(15, "spread evenly over the run; best is the best of them, last the last")
+    evaluations: int = choice(
+        15, "spread evenly over the run; best is the best of them, last the last; not in the paper"
+    )
 
     def __post_init__(self):
         for f in fields(self):  # 1 and 1.0, a list and a tuple are the same experiment
             value = getattr(self, f.name)
+            self._need(
+                of_type(f.default, value), f.name, f"must be {WANTED[type(f.default)]}", f"{f.default!r} is the default"
+            )
             if isinstance(f.default, float):
                 object.__setattr__(self, f.name, float(value))
             elif isinstance(f.default, tuple):
@@ -68,7 +102,7 @@ class Experiment:
         branches = len(self.descriptors)
         self._need(self.dim > 0, "dim", "must be positive", "1536 is the paper's")
         self._need(
-            self.dim % branches == 0,
+            self.combine == "sum" or self.dim % branches == 0,
             "dim",
             f"must be divisible by the {branches} branches of {self.descriptors}",
             f"{self.dim - self.dim % branches} and {self.dim + branches - self.dim % branches} are",
@@ -82,6 +116,7 @@ class Experiment:
         self._need(0 <= self.smoothing < 1, "smoothing", "must be in [0, 1)", "0 is off")
         self._need(self.temperature > 0, "temperature", "must be positive", "1 is off")
         self._need(self.gem_p > 0, "gem_p", "must be positive", "3 is the paper's")
+        self._need(self.gem_minimum > 0, "gem_minimum", "must be positive", "a dead channel has no gradient at 0")
         self._need(self.margin >= 0, "margin", "must not be negative", "0.1 is the paper's")
         self._need(self.fc_magnitude > 0, "fc_magnitude", "must be positive", "2 is the default")
         self._need(self.learning_rate > 0, "learning_rate", "must be positive", "1e-4 is the paper's")

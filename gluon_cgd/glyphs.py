@@ -99,7 +99,7 @@ def picture(label, index, seed=0):
     return render(characters[label], neighbours, rng)
 
 
-def write(folder, seed=0):
+def write(folder):
     """Make sure that `folder` holds the benchmark as PNG files; return (training, test) lists of (path, label).
 
     Rendered into a temporary folder first, so that an interrupted or a second process leaves no half-made copy.
@@ -117,7 +117,7 @@ def write(folder, seed=0):
         try:
             for path, label, index in files:
                 (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture(label, index, seed)).save(temporary / path, compress_level=1)
+                Image.fromarray(picture(label, index)).save(temporary / path, compress_level=1)
             os.chmod(temporary, 0o755)
             if not folder.is_dir():
                 os.rename(temporary, folder)

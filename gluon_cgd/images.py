@@ -104,7 +104,8 @@ def cached(records, side, folder=None, progress=False):
     """All pictures of `records` at `side`: a read-only memory-mapped uint8 (N, side, side, 3).
 
     Made on first use under `folder` (by default the cache folder) and reused while the files stay as they are.
-    Raises ValueError or OSError naming the picture, or the space that is missing; then nothing half-made is left.
+    Raises ValueError or OSError naming the picture, or the space that is missing; then nothing half-made is left. After
+    an interruption what was done is kept, and the next call goes on from there.
     """
     folder = Path(folder or runtime.cache_folder()) / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,29 +121,35 @@ def cached(records, side, folder=None, progress=False):
 
 
 def _fill(file, records, side, progress):
-    """Make `file`. What an interrupted call had done is marked in a second file, and is not done again."""
-    temporary, marks = file.with_suffix(".part"), file.with_suffix(".done")
+    """Make `file`. How many pictures are whole is noted beside it, for a call that goes on after an interruption."""
+    temporary, note = file.with_suffix(".part"), file.with_suffix(".count")
     shape = (len(records), side, side, 3)
     size = int(np.prod(shape, dtype=np.int64))
     try:
-        if not (temporary.exists() and marks.exists()):
+        whole = int(note.read_text()) if note.exists() and temporary.exists() else 0
+        if not whole:
             if size > shutil.disk_usage(file.parent).free:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)  # the head; the rest is empty
-            marks.write_bytes(bytes(len(records)))
-        done, head = marks.read_bytes(), temporary.stat().st_size - size
-        with open(temporary, "r+b") as out, open(marks, "r+b") as ticks:
-            # Written, not mapped: half the cost, and a disk that fills up is an error and not a crash
+        head = temporary.stat().st_size - size
+        # Written, not mapped: half the cost, and a disk that fills up is an error and not a crash
+        with open(temporary, "r+b") as out:
 
             def fill(i):
-                if not done[i]:
-                    _put(out, load(records[i], side), head + i * (size // len(records)))
-                    _put(ticks, b"\1", i)
+                _put(out, load(records[i], side), head + i * (size // len(records)))
 
-            title = f"pictures at {side}"
-            filled = spread(fill, range(len(records)))
-            for _ in tqdm(filled, total=len(records), desc=title, unit="img", disable=not progress):
-                pass
+            bar = tqdm(total=len(records), initial=whole, desc=f"pictures at {side}", unit="img", disable=not progress)
+            try:
+                for _ in spread(fill, range(whole, len(records))):  # in order
+                    whole += 1
+                    bar.update()
+                    if whole % 1000 == 0:
+                        _note(note, whole, out)
+            except KeyboardInterrupt:
+                _note(note, whole, out)
+                raise
+            finally:
+                bar.close()
         os.replace(temporary, file)
     except Exception as error:  # not an interruption, which goes on later
         temporary.unlink(missing_ok=True)
@@ -154,7 +161,15 @@ def _fill(file, records, side, progress):
         ) from error
     finally:
         if not temporary.exists():
-            marks.unlink(missing_ok=True)
+            note.unlink(missing_ok=True)
+
+
+def _note(note, whole, out):
+    """Write to the file `note` that `whole` pictures of the open file `out` are on the disk."""
+    os.fsync(out.fileno())
+    temporary = note.with_suffix(".next")
+    temporary.write_text(str(whole))
+    os.replace(temporary, note)
 
 
 def _put(file, data, offset):

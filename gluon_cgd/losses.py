@@ -59,3 +59,6 @@ class SmoothedSoftmaxLoss(HybridBlock):
         return -(1 - self.smoothing) * F.pick(log_probability, label, axis=-1) - self.smoothing * F.mean(
             log_probability, axis=-1
         )
+
+
+RANKING = {"batch_hard": BatchHardTripletLoss}

@@ -20,7 +20,8 @@ class CGD(HybridBlock):
     dim: length D of the embedding; with combine="concat" each of the n branches has D / n.
     combine: "concat" (equation 3), or "sum" (Table 4: branches of D, added).
     Inputs: pictures (B, 3, H, W), normalised.
-    Outputs: embedding (B, D) of unit length, logits (B, classes), branches [n x (B, D / n)] of unit length.
+    Outputs: embedding (B, D) of unit length, logits (B, classes), branches [n x (B, D / n)] of unit length
+        (with combine="sum" each is (B, D)).
     Raises ValueError for unknown descriptors or combination, and for a dim that the branches do not divide.
     """
 
@@ -32,6 +33,7 @@ class CGD(HybridBlock):
         classes=98,
         combine="concat",
         gem_p=3,
+        gem_minimum=1e-6,
         classifier_batch_norm=True,
         fc_magnitude=2,
         **kwargs,
@@ -44,7 +46,7 @@ class CGD(HybridBlock):
             )
         if combine not in ("concat", "sum"):
             raise ValueError(f"combine {combine!r} is unknown: choose concat or sum")
-        if dim % len(descriptors):
+        if combine == "concat" and dim % len(descriptors):
             raise ValueError(f"dim {dim} must be divisible by the {len(descriptors)} branches of {descriptors}")
         self.combine = combine
         branch_dim = dim if combine == "sum" else dim // len(descriptors)
@@ -54,10 +56,9 @@ class CGD(HybridBlock):
             self.poolings = nn.HybridSequential()
             self.reductions = nn.HybridSequential()
             for letter in descriptors:
-                self.poolings.add(GeM(gem_p) if letter == "G" else DESCRIPTORS[letter]())
-                self.reductions.add(
-                    nn.Dense(branch_dim, use_bias=False, in_units=backbone.channels, weight_initializer=xavier)
-                )
+                self.poolings.add(GeM(gem_p, gem_minimum) if letter == "G" else DESCRIPTORS[letter]())
+                fc = nn.Dense(branch_dim, use_bias=False, in_units=backbone.channels, weight_initializer=xavier)
+                self.reductions.add(fc)
             self.classifier = nn.HybridSequential()
             if classifier_batch_norm:
                 self.classifier.add(nn.BatchNorm(in_channels=backbone.channels))
@@ -66,9 +67,8 @@ class CGD(HybridBlock):
     def hybrid_forward(self, F, pictures):
         features = self.backbone(pictures)  # (B, C, h, w)
         pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C), equation 1
-        branches = [
-            unit_length(F, reduction(vector)) for reduction, vector in zip(self.reductions, pooled)
-        ]  # equation 2
+        # Equation 2
+        branches = [unit_length(F, reduction(vector)) for reduction, vector in zip(self.reductions, pooled)]
         combined = F.concat(*branches, dim=1) if self.combine == "concat" else F.add_n(*branches)
         return unit_length(F, combined), self.classifier(pooled[0]), branches  # equation 3
 
@@ -82,19 +82,22 @@ def from_experiment(experiment, classes, weights=None):
     if experiment.architecture != "CGD":
         raise ValueError(f"architecture {experiment.architecture} is not built yet: only CGD can be trained")
     backbone = backbones.build(experiment.backbone, experiment.pretrained, experiment.keep_stride, weights)
-    net = CGD(
-        backbone,
-        experiment.descriptors,
-        experiment.dim,
-        classes,
-        experiment.combine,
-        experiment.gem_p,
-        experiment.classifier_batch_norm,
-        experiment.fc_magnitude,
-    )
+    gem = dict(gem_p=experiment.gem_p, gem_minimum=experiment.gem_minimum)
+    head = dict(classifier_batch_norm=experiment.classifier_batch_norm, fc_magnitude=experiment.fc_magnitude)
+    net = CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **gem, **head)
+    if experiment.frozen_batch_norm:
+        backbone.apply(freeze)
     if not experiment.pretrained:
         backbone.initialize(mx.init.MSRAPrelu(slope=0))
     for part in (net.poolings, net.reductions, net.classifier):
         part.initialize()
     net(mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size)))  # settles the shapes that were left open
     return net
+
+
+def freeze(block):
+    """Keep a batch norm's statistics, scale and shift as they are, in training too; other blocks are left alone."""
+    if isinstance(block, nn.BatchNorm):
+        block._kwargs["use_global_stats"] = True
+        for parameter in (block.gamma, block.beta):
+            parameter.grad_req = "null"

@@ -104,6 +104,15 @@ def load_cuda_libraries(site=None):
     return loaded
 
 
+def sentence(error):
+    """What to tell a person of an exception: its message; of MXNet's, which quote their C++ source, the last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines and lines[0].startswith("Traceback") else str(error) or type(error).__name__
+
+
+REFUSALS = (ValueError, OSError, ImportError, RuntimeError, MemoryError)  # RuntimeError: MXNet's own is one
+
+
 def prepare():
     """Make `import mxnet` work, and fast, whatever comes next. Raises ImportError with the fix when it cannot."""
     try:
@@ -117,5 +126,8 @@ def prepare():
     restore_numpy_names(numpy)
     # MXNet takes half of the cores by default; twice as fast with all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
+    # Waiting threads sleep instead of spinning: alone it costs nothing, and a second process on the same cores is no
+    # longer slowed down tenfold.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("MXNET_CUDNN_AUTOTUNE_DEFAULT", "1")
     load_cuda_libraries()

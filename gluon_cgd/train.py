@@ -33,8 +33,10 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
         "untrained", "last" and "best" are recalls, fractions by "R@1", ...
     Raises ValueError for an experiment, data or a folder that do not fit together, and for a run that diverges.
     """
-    if experiment.loss not in RANKING_LOSSES:
-        raise ValueError(f"loss {experiment.loss} is not built yet: choose one of {', '.join(RANKING_LOSSES)}")
+    if experiment.loss not in losses.RANKING:
+        raise ValueError(f"loss {experiment.loss} is not built yet: choose one of {', '.join(losses.RANKING)}")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed {seed} must be from 0 to 2147483647")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), logged_to(out / "train.log"):
@@ -45,6 +47,8 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
             "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
         }
         done = checkpoint.finished(out, run)
+        if done:
+            forget(out / "checkpoint.npz")
         return done or Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress).go(checkpoint_every)
 
 
@@ -69,10 +73,12 @@ def logged_to(file):
     package, handler = logging.getLogger("gluon_cgd"), logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     package.addHandler(handler)
-    package.setLevel(min(package.level or logging.INFO, logging.INFO))
+    level = package.level
+    package.setLevel(min(level or logging.INFO, logging.INFO))
     try:
         yield
     finally:
+        package.setLevel(level)
         package.removeHandler(handler)
         handler.close()
 
@@ -93,15 +99,16 @@ class Run:
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
         self.sampler = ClassBalancedSampler(self.labels, experiment.batch_classes, experiment.batch_images, run["seed"])
         self.iterations = experiment.iterations(len(self.labels))
-        self.ranking = RANKING_LOSSES[experiment.loss](experiment.margin)
+        self.ranking = losses.RANKING[experiment.loss](experiment.margin)
         self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
         mx.random.seed(run["seed"])
         self.net = model.from_experiment(experiment, len(classes), weights)
         self.net.collect_params().reset_ctx(ctx)
         for block in (self.net, self.ranking, self.classification):
             block.hybridize(static_alloc=True, static_shape=True)
-        # Without the classification loss the classifier has no gradient, and stays as it is
-        learned = self.net.collect_params(None if experiment.classification else "^(?!.*classifier)")
+        # Without the classification loss the classifier stays as it is
+        unused = [] if experiment.classification else list(self.net.classifier.collect_params().values())
+        learned = [parameter for parameter in self.net.collect_params().values() if parameter not in unused]
         adam = {"learning_rate": experiment.learning_rate, "wd": experiment.weight_decay}
         self.trainer = gluon.Trainer(learned, "adam", adam, kvstore=None)
         self.iteration, self.history, self.seconds = 0, [], 0.0
@@ -135,7 +142,8 @@ class Run:
             if self.iteration in evaluations:
                 self.evaluate()
             self.seconds = time.time() - started
-            if self.iteration % checkpoint_every == 0 and not last:
+            # After an evaluation too, so that best.params is never ahead of the history
+            if (self.iteration % checkpoint_every == 0 or self.iteration in evaluations) and not last:
                 meta = dict(self.run, iteration=self.iteration, history=self.history, seconds=self.seconds)
                 checkpoint.save(self.out / "checkpoint.npz", self.net, self.trainer, meta)
             if not pending:
@@ -161,8 +169,7 @@ class Run:
 
     def step(self, batch, labels):
         """One update. Returns the mean of each loss (ranking, classification), (2,), still on the device."""
-        # Whatever the network draws can be drawn again after a resume: the hash of two ints is the same everywhere
-        mx.random.seed(hash((self.run["seed"], self.iteration)) % 2**31)
+        mx.random.seed((1_000_003 * self.run["seed"] + self.iteration) % 2**31)  # dropout is the same after a resume
         self.trainer.set_learning_rate(self.learning_rate())
         pictures = images.normalise(batch, self.ctx)  # (B, 3, H, W)
         with autograd.record():
@@ -229,11 +236,13 @@ class Run:
             versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},
         )
         checkpoint.write_json(self.out / "result.json", result)
-        if (self.out / "checkpoint.npz").exists():
-            (self.out / "checkpoint.npz").unlink()
+        forget(self.out / "checkpoint.npz")
         scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
         log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])
         return result
 
 
-RANKING_LOSSES = {"batch_hard": losses.BatchHardTripletLoss}
+def forget(file):
+    """Delete `file` if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        file.unlink()

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from tqdm.contrib.logging import logging_redirect_tqdm
+
 from gluon_cgd import runtime
 
 from . import report
@@ -58,9 +60,10 @@ def main(arguments=None):
         if not tables:
             print(report.listing())
             return 0
-        return max(reproduce(table, options) for table in tables)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"{error}", file=sys.stderr)
+        with logging_redirect_tqdm():  # log lines go above the bars
+            return max(reproduce(table, options) for table in tables)
+    except runtime.REFUSALS as error:
+        print(runtime.sentence(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)

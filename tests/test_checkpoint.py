@@ -4,6 +4,7 @@ import pytest
 from mxnet import autograd, gluon
 
 from gluon_cgd import checkpoint
+from gluon_cgd.experiment import Experiment
 
 
 def learner(seed):
@@ -37,13 +38,15 @@ def test_a_restored_learner_goes_on_as_the_saved_one(tmp_path):
     assert checkpoint.parameters_hash(other_net) == checkpoint.parameters_hash(net)
 
 
-def test_adams_moments_and_step_count_matter(tmp_path):
+@pytest.mark.parametrize("lost", ["adam_mean", "adam_variance", "count"])
+def test_adams_moments_and_step_count_matter(tmp_path, lost):
     net, trainer = learner(0)
     update(net, trainer, 2)
     checkpoint.save(tmp_path / "c.npz", net, trainer, {})
     other_net, other_trainer = learner(1)
     arrays, _ = checkpoint.load(tmp_path / "c.npz")
-    checkpoint.restore(arrays, other_net, other_trainer, 1)  # a wrong count
+    changed = {name: array * 0 if name.startswith(lost) else array for name, array in arrays.items()}
+    checkpoint.restore(changed, other_net, other_trainer, 1 if lost == "count" else 2)
     for each in ((net, trainer), (other_net, other_trainer)):
         update(*each, 1)
     assert checkpoint.parameters_hash(other_net) != checkpoint.parameters_hash(net)
@@ -65,9 +68,41 @@ def test_the_hash_is_of_names_and_values(tmp_path):
     assert checkpoint.parameters_hash(net) != before
 
 
-def test_runs_are_told_apart_by_seed_and_every_field():
-    run = {"experiment": {"margin": 0.1}, "seed": 0}
+def test_runs_are_told_apart_by_seed_data_and_every_field():
+    run = {"experiment": Experiment().to_dict(), "seed": 0, "data": "a"}
     checkpoint.same_run("f", {**run, "more": 1}, run)
-    for other in ({"experiment": {"margin": 0.2}, "seed": 0}, {"experiment": {"margin": 0.1}, "seed": 1}, {}):
-        with pytest.raises(ValueError, match="f is of another run"):
+    margin = {**run, "experiment": Experiment(margin=0.2).to_dict()}
+    for other, name in ((margin, "margin 0.2"), ({**run, "seed": 1}, "seed 1"), ({**run, "data": "b"}, "data 'b'")):
+        with pytest.raises(ValueError, match=f"f is of another run \\({name} there"):
             checkpoint.same_run("f", other, run)
+
+
+def test_a_run_that_is_older_than_a_field_had_its_default():
+    run = {"experiment": Experiment().to_dict(), "seed": 0}
+    older = {"experiment": {k: v for k, v in run["experiment"].items() if k != "evaluations"}, "seed": 0}
+    checkpoint.same_run("f", older, run)
+    with pytest.raises(ValueError, match="evaluations 15 there, 3 asked for"):
+        checkpoint.same_run("f", older, {"experiment": Experiment(evaluations=3).to_dict(), "seed": 0})
+
+
+def test_a_checkpoint_of_another_net_is_refused(tmp_path):
+    net, trainer = learner(0)
+    update(net, trainer, 1)
+    checkpoint.save(tmp_path / "c.npz", net, trainer, {})
+    arrays, _ = checkpoint.load(tmp_path / "c.npz")
+    name = next(name for name in arrays if name.startswith("parameter:"))
+    for changed in ({**arrays, name: arrays[name][:1]}, {k: v for k, v in arrays.items() if k != name}):
+        with pytest.raises(ValueError, match="does not fit the model"):
+            checkpoint.restore(changed, net, trainer, 1)
+
+
+def test_moments_are_kept_by_structure_not_by_the_names_of_a_process(tmp_path):
+    net, trainer = learner(0)
+    update(net, trainer, 2)
+    checkpoint.save(tmp_path / "c.npz", net, trainer, {})
+    for _ in range(12):  # Gluon counts its blocks: dense9 and dense10 sort the other way round
+        other_net, other_trainer = learner(1)
+    checkpoint.restore(checkpoint.load(tmp_path / "c.npz")[0], other_net, other_trainer, 2)
+    for each in ((net, trainer), (other_net, other_trainer)):
+        update(*each, 2)
+    assert checkpoint.parameters_hash(other_net) == checkpoint.parameters_hash(net)

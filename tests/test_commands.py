@@ -136,7 +136,7 @@ def test_the_help_says_what_a_flag_is_for(capsys):
         (["--pretrained", "--weights", "nowhere.params", "--backbone", "squeezenet1.1"], "nowhere.params"),
         (["--weights", "some.params"], "--weights and --no-pretrained contradict each other"),
         (["--checkpoint-every", "0"], "--checkpoint-every 0 must be at least 1"),
-        (["--learning-rate", "nan"], "learning_rate nan must be positive"),
+        (["--learning-rate", "nan"], "learning_rate nan must be a finite number"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(cars, tmp_path, capsys, more, message):

@@ -61,6 +61,16 @@ def test_there_are_twelve_configurations():
         ("loss", "contrastive"),
         ("evaluations", 0),
         ("gem_p", 0),
+        ("passes", float("inf")),
+        ("learning_rate", float("nan")),
+        ("dim", "1536"),
+        ("dim", 1536.0),
+        ("margin", None),
+        ("pretrained", 1),
+        ("batch_classes", True),
+        ("keep_stride", "yes"),
+        ("decay_at", 0.5),
+        ("descriptors", ["S", "M"]),
     ],
 )
 def test_a_value_that_no_run_can_have_is_refused_by_name(field, value):

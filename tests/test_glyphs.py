@@ -66,7 +66,7 @@ def test_the_folder_is_written_once_and_read_afterwards(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_rendering_leaves_nothing(tmp_path, monkeypatch):
-    def broken(label, index, seed):
+    def broken(label, index):
         if label == 1:
             raise KeyboardInterrupt
         return np.zeros((48, 48, 3), np.uint8)

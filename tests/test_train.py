@@ -1,6 +1,7 @@
 import json
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -75,66 +76,43 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(at, whole, small_experiment
         assert (tmp_path / "run" / name).read_bytes() == (whole[1] / name).read_bytes()
 
 
-def test_a_killed_process_goes_on_to_the_same_bits(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "gluon_cgd",
-        "train",
-        "--dataset",
-        "glyphs",
-        "--data",
-        str(tmp_path),
-        "--backbone",
-        "cifar_resnet10",
-        "--no-pretrained",
-        "--input-size",
-        "16",
-        "--descriptors",
-        "SG",
-        "--dim",
-        "8",
-        "--passes",
-        "0.4",
-        "--batch-classes",
-        "8",
-        "--evaluations",
-        "1",
-        "--checkpoint-every",
-        "5",
-    ]
+def test_a_process_killed_at_random_moments_goes_on_to_the_same_bits(tmp_path):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    monkey = dict(os.environ, PYTHONPATH=root, OMP_NUM_THREADS="1")
-    script = (
+    code = (
         "import sys; from gluon_cgd import glyphs, __main__; "
         "glyphs.TRAIN_IMAGES, glyphs.TEST_IMAGES = 8, 2; sys.exit(__main__.main(sys.argv[1:]))"
     )
-    command[1:3] = ["-c", script]
-    whole = subprocess.run(
-        [*command, "--passes", "2", "--out", str(tmp_path / "whole")], env=monkey, check=True, capture_output=True
-    )
-    expected = json.loads((tmp_path / "whole/result.json").read_text())
-    killed = 0
-    while not (tmp_path / "run/result.json").exists():
-        process = subprocess.Popen(
-            [*command, "--passes", "2", "--out", str(tmp_path / "run")],
-            env=monkey,
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        stored, before = tmp_path / "run/checkpoint.npz", None
-        if killed < 3:
-            before = stored.stat().st_mtime_ns if stored.exists() else None
-            while process.poll() is None and (not stored.exists() or stored.stat().st_mtime_ns == before):
-                time.sleep(0.01)  # until it has written a checkpoint of its own
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.wait(timeout=120)
-    assert killed == 3
-    result = json.loads((tmp_path / "run/result.json").read_text())
-    assert result["parameters_sha256"] == expected["parameters_sha256"]
-    assert result["history"] == expected["history"]
-    assert expected["parameters_sha256"] in whole.stdout.decode()
+    flags = (
+        f"train --dataset glyphs --data {tmp_path} --backbone cifar_resnet10 --no-pretrained --input-size 16 --dim 8 "
+        "--passes 12 --batch-classes 8 --evaluations 3 --checkpoint-every 5 --out"
+    ).split()
+
+    def start(out):
+        environment = dict(os.environ, PYTHONPATH=root)
+        return subprocess.Popen([sys.executable, "-c", code, *flags, out], env=environment, stderr=subprocess.PIPE)
+
+    def finish(process):
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, said.decode()
+
+    finish(start(str(tmp_path / "whole")))
+    seconds = json.loads((tmp_path / "whole" / "result.json").read_text())["seconds"]
+    moments, killed = random.Random(0), 0
+    for _ in range(4):
+        process = start(str(tmp_path / "run"))
+        while process.poll() is None and not (tmp_path / "run" / "lock").exists():
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0.1, 0.6) * seconds)
+        process.kill()
+        process.communicate()
+        killed += process.returncode == -signal.SIGKILL
+    finish(start(str(tmp_path / "run")))
+    assert killed
+    expected, found = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "run"))
+    assert found["parameters_sha256"] == expected["parameters_sha256"]
+    assert found["history"] == expected["history"]
+    for name in ("last.params", "best.params"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_a_checkpoint_that_is_cut_off_is_refused(small_experiment, small_split, tmp_path, monkeypatch):
@@ -190,15 +168,24 @@ def test_training_learns(small_experiment, small_split, tmp_path):
 
 
 def test_the_ranking_loss_alone_leaves_the_classifier_as_it_was(small_experiment, small_split, tmp_path):
-    fit(replace(small_experiment, classification=False), small_split, tmp_path)
+    fit(replace(small_experiment, classification=False, weight_decay=0.1), small_split, tmp_path)
     net, _ = load_trained(tmp_path)
     mx.random.seed(0)
     fresh = train.model.from_experiment(small_experiment, 6)
-    np.testing.assert_array_equal(
-        net.classifier[1].weight.data().asnumpy(), fresh.classifier[1].weight.data().asnumpy()
-    )
+    for layer in (0, 1):
+        for trained, untrained in zip(*(n.classifier[layer].collect_params().values() for n in (net, fresh))):
+            if "running" not in trained.name:
+                np.testing.assert_array_equal(trained.data().asnumpy(), untrained.data().asnumpy())
     assert (net.reductions[0].weight.data().asnumpy() != fresh.reductions[0].weight.data().asnumpy()).any()
     assert "classification=" not in (tmp_path / "train.log").read_text()
+
+
+def test_frozen_batch_norms_stay_as_they_are(small_experiment, small_split, tmp_path):
+    fit(replace(small_experiment, frozen_batch_norm=True), small_split, tmp_path)
+    net, _ = load_trained(tmp_path)
+    norms = [p.data().asnumpy() for name, p in net.backbone.collect_params().items() if "batchnorm" in name]
+    assert norms
+    assert all((array == array.flat[0]).all() and array.flat[0] in (0, 1) for array in norms)
 
 
 def test_a_run_that_diverges_stops_in_a_sentence(small_experiment, small_split, tmp_path, monkeypatch):
@@ -238,6 +225,10 @@ def test_a_trained_model_is_read_back_whole_or_refused(whole, small_split):
         load_trained(folder)
     with pytest.raises(FileNotFoundError, match="no finished run"):
         load_trained(folder / "nowhere")
+    for text in ("[]", "{}", '{"experiment": 1}', "", "{"):
+        (folder / "result.json").write_text(text)
+        with pytest.raises(ValueError, match="result.json"):
+            load_trained(folder)
 
 
 def test_the_log_goes_to_the_runs_own_folder_alone(whole, small_experiment, small_split, tmp_path):
