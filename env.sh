@@ -90,7 +90,7 @@ cgd_enter() {
         PATH=$active/bin:$PATH
     else
         if command -v flock >/dev/null; then  # two first starts at once: the second waits, and finds it done
-            ( flock 9 && cgd_setup ) 9>"$cgd_root/.venv.lock" || return 2
+            ( flock -n 9 || { cgd_say "waiting for another start that sets up"; flock 9; }; cgd_setup ) 9>"$cgd_root/.venv.lock" || return 2
         else
             cgd_setup || return 2
         fi

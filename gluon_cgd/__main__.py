@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from dataclasses import fields, replace
 
@@ -17,32 +18,47 @@ def parser():
     """The command line; `train` has a flag for every field of Experiment."""
     p = argparse.ArgumentParser(prog="python -m gluon_cgd", description=__doc__.splitlines()[0])
     commands = p.add_subparsers(dest="command", required=True)
-    t = commands.add_parser("train", help="train one experiment", description="Every default is the paper's.")
-    t.add_argument("--out", required=True, metavar="DIR", help="the run's folder: log, checkpoint, parameters, result")
-    t.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not from GluonCV")
+    t = commands.add_parser(
+        "train", help="train one experiment", description="Every default is the paper's, where it has one."
+    )
+    t.add_argument(
+        "--out", required=True, type=named, metavar="DIR", help="the run's folder: log, checkpoint, parameters, result"
+    )
+    t.add_argument(
+        "--weights", type=named, metavar="FILE", help="the backbone's ImageNet parameters, if not from GluonCV"
+    )
     t.add_argument("--seed", type=int, default=0, help="of initialisation, batches and augmentation (default 0)")
     t.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="iterations (default 100)")
     add_experiment(t.add_argument_group("the experiment (each switch has its --no-)"))
     e = commands.add_parser("evaluate", help="recall of a trained model")
     e.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder, as given to train --out")
     e.add_argument("--which", choices=("last", "best"), default="last", help="of the run's parameters (default last)")
-    e.add_argument("--dataset", help="evaluate on another dataset than it was trained on")
+    e.add_argument("--dataset", type=named, help="evaluate on another dataset than it was trained on")
     e.add_argument("--json", action="store_true", help="print JSON")
     d = commands.add_parser("data", help="get, check and prepare a dataset")
     d.add_argument("dataset", help=f"{', '.join(datasets.NAMES)}, a folder with a folder a class, or a .csv file")
-    d.add_argument("--root", metavar="DIR", help="the folder that holds it, or is to hold it")
+    d.add_argument("--root", type=named, metavar="DIR", help="the folder that holds it, or is to hold it")
     d.add_argument("--download", action="store_true", help="get it first, where that is possible (cub200, sop)")
     d.add_argument("--verify", action="store_true", help="decode every picture and check every box")
     d.add_argument("--prepare", action="store_true", help="decode, crop and resize every picture for later runs")
     d.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
     d.add_argument("--input-size", type=int, default=224, metavar="X", help="that --prepare is for (224)")
     for command in (t, e):
-        command.add_argument("--data", metavar="DIR", help="folder of the dataset (glyphs needs none)")
+        command.add_argument(
+            "--data", type=named, metavar="DIR", help="the dataset's folder, or one that holds it under its name"
+        )
         command.add_argument(
             "--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset"
         )
         command.add_argument("--ctx", help="cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
     return p
+
+
+def named(text):
+    """A name given on the command line: anything but nothing."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty name")
+    return text
 
 
 def add_experiment(group):
@@ -69,8 +85,6 @@ def train(options):
     experiment = Experiment(**{field.name: getattr(options, field.name) for field in fields(Experiment)})
     if options.weights and not experiment.pretrained:
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
-    if options.checkpoint_every < 1:
-        raise ValueError(f"--checkpoint-every {options.checkpoint_every} must be at least 1")
     ctx = runtime.context(options.ctx)
     split = load(experiment, options)
     where = dict(seed=options.seed, ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every)
@@ -150,6 +164,9 @@ def main(arguments=None):
     try:
         with logging_redirect_tqdm():  # log lines go above the bars
             {"train": train, "evaluate": evaluate, "data": data}[options.command](options)
+        return 0
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except runtime.REFUSALS as error:
         print(runtime.sentence(error), file=sys.stderr)

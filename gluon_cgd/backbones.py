@@ -1,6 +1,8 @@
 """Feature extractors: GluonCV's networks without their classifier, and without the stride that section 3.1 removes."""
 
+import contextlib
 import os
+import sys
 
 from mxnet.base import data_dir
 from mxnet.gluon import nn
@@ -93,7 +95,8 @@ def _download(library_name, root):
 
     root = root or f"{data_dir()}/models"
     try:
-        return get_model_file(library_name, root=root)
+        with contextlib.redirect_stdout(sys.stderr):  # it prints what it downloads
+            return get_model_file(library_name, root=root)
     except Exception as error:  # requests and MXNet raise many kinds; all of them mean that the file cannot be had
         file = f"{library_name}-{short_hash(library_name)}.params"
         raise ValueError(

@@ -66,7 +66,7 @@ def _cars(pictures, file, path_field):
         try:
             # Every number is a 1 x 1 array of uint8 or uint16: an int before anyone subtracts
             path, *box, label = (row[field].item() for field in fields)
-            label, box = whole(label, 1, 196), tuple(int(value) for value in box)
+            label, box = whole(label, 1, 196), tuple(whole(value) for value in box)
         except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(
                 f"{file} has no usable path, box and class in row {number} ({error}): get it again"
@@ -160,9 +160,11 @@ def by_id(file, columns, value):
     return found
 
 
-def whole(value, lowest, highest):
-    """`value` as an int. Raises ValueError outside of `lowest` to `highest`."""
-    if not lowest <= int(value) <= highest:
+def whole(value, lowest=None, highest=None):
+    """`value` as an int. Raises ValueError for a fraction and for a class outside of `lowest` to `highest`."""
+    if int(value) != float(value):
+        raise ValueError(f"{value} is not a whole number")
+    if lowest is not None and not lowest <= int(value) <= highest:
         raise ValueError(f"class {value} is not in {lowest} to {highest}")
     return int(value)
 

@@ -1,6 +1,5 @@
 """A training run on disk: what makes it go on to the same bits, what it leaves behind, and whose it is."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -12,6 +11,7 @@ import mxnet as mx
 import numpy as np
 
 from . import model
+from .atomic import replacing
 from .experiment import Experiment
 
 
@@ -35,7 +35,11 @@ def load(file):
     try:
         with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        return arrays, json.loads(str(arrays.pop("meta")))
+        meta = json.loads(str(arrays.pop("meta")))
+        iteration, history = meta["iteration"], meta["history"]
+        if not (isinstance(iteration, int) and iteration > 0 and history and isinstance(meta["experiment"], dict)):
+            raise ValueError("not a checkpoint of training")
+        return arrays, {**meta, "seconds": float(meta["seconds"]), "history": [{**entry} for entry in history]}
         # AttributeError, TypeError: whole, but not what `save` writes
     except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
@@ -56,7 +60,9 @@ def restore(arrays, net, trainer, updates):
         if found[0] is None or any(array is not None and array.shape != parameter.shape for array in found):
             raise ValueError(f"the checkpoint does not fit the model ({name}): delete it to train from the start")
         parameter.set_data(mx.nd.array(found[0], dtype="float32"))
-        if found[1] is not None and found[2] is not None and parameter in indices:
+        if parameter in indices and parameter.grad_req != "null":
+            if found[1] is None or found[2] is None:
+                raise ValueError(f"the checkpoint lacks Adam's state ({name}): delete it to train from the start")
             index, ctx = indices[parameter], parameter.list_ctx()[0]
             updater.states[index] = tuple(mx.nd.array(moment, ctx=ctx) for moment in found[1:])
             updater.states_synced[index] = True
@@ -83,6 +89,12 @@ def read_result(file):
     needed = {"experiment", "seed", "untrained", "last", "best", "classes"}
     if not isinstance(result, dict) or not needed <= set(result) or not isinstance(result["experiment"], dict):
         raise ValueError(f"{file} is not the result of a run: delete it to train again")
+    for which in ("untrained", "last", "best"):
+        values = result[which].values() if isinstance(result[which], dict) else [None]
+        if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values):
+            raise ValueError(
+                f"{file} has a recall under {which!r} that is not between 0 and 1: delete it to train again"
+            )
     return result
 
 
@@ -115,10 +127,12 @@ def load_trained(folder, which="last", ctx=None):
         )
     values = read_result(result)
     experiment = Experiment.from_dict(values["experiment"])
+    if values.get("files", {}).get(parameters.name, digest := file_hash(parameters)) != digest:
+        raise ValueError(f"{parameters} is not the file that the run left (its sha256 is another): train it again")
     net = model.from_experiment(replace(experiment, pretrained=False), values["classes"])
     try:
         net.load_parameters(str(parameters), ctx=ctx or mx.cpu())
-    except (ValueError, AssertionError, RuntimeError) as error:  # MXNet's own is a RuntimeError
+    except Exception as error:  # a broken file can have MXNet raise anything
         raise ValueError(f"{parameters} cannot be read as the model of {result}: train it again") from error
     net.hybridize(static_alloc=True, static_shape=True)
     return net, experiment
@@ -133,27 +147,12 @@ def parameters_hash(net):
     return digest.hexdigest()
 
 
+def file_hash(file):
+    """SHA-256 of a file."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
 def save_parameters(net, file):
     """Gluon's `save_parameters`, under a temporary name until the file is whole."""
     with replacing(file) as temporary:
         net.save_parameters(temporary)
-
-
-def write_json(file, values):
-    """Write `values` as JSON, under a temporary name until the file is whole."""
-    with replacing(file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
-        json.dump(values, handle, indent=1)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-@contextlib.contextmanager
-def replacing(file):
-    """`with replacing(file) as temporary`: what was written to `temporary` becomes `file` if nothing was raised."""
-    temporary = f"{file}.part"
-    try:
-        yield temporary
-        os.replace(temporary, file)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)

@@ -10,8 +10,9 @@ log = logging.getLogger(__name__)
 
 
 def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, split_seed=0):
-    """The Split of dataset `name`: a benchmark under the folder `root`, glyphs, a folder of folders, or a .csv file.
+    """The Split of dataset `name`: a benchmark, glyphs, a folder of folders, or a .csv file.
 
+    A benchmark is in the folder `root`, or in `root`/`name`.
     glyphs is rendered under `root` on first use (None: the cache folder). A benchmark that differs from its official
     counts is refused, or with `allow_partial` taken as it is, less the pictures that are missing, with a warning.
     split, held_out, split_seed: how people's own pictures are divided (see `folders.divide`).
@@ -23,7 +24,7 @@ def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, sp
         return load_benchmark(name, root, allow_partial)
     if name == "sop_mini":  # the smaller test set of Figure 3
         whole = load_benchmark("sop", root, allow_partial)
-        drawn = benchmarks.sop_mini_products(Path(root))
+        drawn = benchmarks.sop_mini_products(Path(root) / "sop" if (Path(root) / "sop").is_dir() else Path(root))
         return Split(whole.train, [record for record in whole.query if record.label in drawn])
     if Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()):
         loader = folders.load_folder if Path(name).is_dir() else folders.load_csv
@@ -37,7 +38,10 @@ def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, sp
 
 def load_glyphs(root=None):
     """The embedded benchmark (see `glyphs`): 100 classes to train, 100 others to test, as CUB200-2011 has."""
-    train, test = glyphs.write(Path(root or runtime.cache_folder()) / "glyphs-1")
+    folder = Path(root or runtime.cache_folder()) / "glyphs-1"
+    if not folder.is_dir():
+        log.info("rendering the glyphs into %s", folder)
+    train, test = glyphs.write(folder)
     return Split([Record(*r) for r in train], [Record(*r) for r in test])
 
 
@@ -45,11 +49,9 @@ def load_benchmark(name, root, allow_partial):
     """The Split of one of the paper's benchmarks, its counts compared with the official ones."""
     if root is None:
         raise ValueError(f"dataset {name} needs the folder that holds it: --data DIR (python -m gluon_cgd data {name})")
-    root = Path(root)
+    root = Path(root) / name if (Path(root) / name).is_dir() else Path(root)
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"data folder {root} does not exist: it must hold {name} (python -m gluon_cgd data {name})"
-        )
+        raise FileNotFoundError(f"{root}, that should hold {name}, does not exist (python -m gluon_cgd data {name})")
     found = getattr(benchmarks, name)(root)
     check(found)
     complete = present(found, allow_partial)

@@ -42,9 +42,12 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
     A query whose class is not in the gallery is never found.
     Raises ValueError for a NaN or infinite embedding, for shapes that do not match and for k < 1.
     """
-    itself = gallery is None
+    itself, ks = gallery is None, list(ks)
     query = _checked("query", query, query_labels)
     gallery = query if itself else _checked("gallery", gallery, gallery_labels)
+    # A power of two changes no digit and no tie, and keeps squares from overflowing or vanishing
+    scale = np.float32(2.0 ** -np.floor(np.log2(max(np.abs(query).max(), np.abs(gallery).max(), 1e-38))))
+    query, gallery = query * scale, gallery * scale
     if gallery.shape[1] != query.shape[1]:
         raise ValueError(
             f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}: embed both with one model"

@@ -4,11 +4,13 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Optional, Tuple
 
 CONFIGURATIONS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")  # section 3.4
 ARCHITECTURES = ("CGD", "A", "B")  # Figures 1, 2a, 2b
 COMBINATIONS = ("concat", "sum")  # Table 4
+REVISION = 1  # of the code that trains: raised with every change that gives an equal experiment and seed other numbers
 LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
 
 
@@ -24,7 +26,7 @@ WANTED = {
 
 def number(value):
     """Whether `value` is a finite number, and not a bool."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def of_type(default, value):
@@ -35,7 +37,9 @@ def of_type(default, value):
         return isinstance(value, (tuple, list)) and all(map(number, value))
     if default is None:
         return value is None or isinstance(value, bool)
-    return isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
+    if isinstance(default, int) and not isinstance(default, bool):
+        return isinstance(value, Integral) and not isinstance(value, bool)
+    return isinstance(value, type(default))
 
 
 def choice(default, meaning):
@@ -55,7 +59,9 @@ class Experiment:
     held_out: float = choice(0.5, "share of one's own classes or images that is kept to test")
     split_seed: int = choice(0, "draws which of one's own classes or images those are")
     backbone: str = choice("resnet50", "a name that backbones.build knows (section 3.1)")
-    keep_stride: Optional[bool] = choice(None, "keep the down-sampling between stages 3 and 4; None: as the paper does")
+    keep_stride: Optional[bool] = choice(
+        None, "keep the down-sampling between stages 3 and 4; without the flag, as the paper does"
+    )
     pretrained: bool = choice(True, "start from ImageNet parameters (section 4.2)")
     input_size: int = choice(224, "side of the network's input; training crops it from 9/8 of it, 252 (section 4.2)")
     descriptors: str = choice("SG", "S SPoC, M MAC, G GeM; the first letter feeds the classifier (section 3.4)")
@@ -89,8 +95,8 @@ class Experiment:
             self._need(
                 of_type(f.default, value), f.name, f"must be {WANTED[type(f.default)]}", f"{f.default!r} is the default"
             )
-            if isinstance(f.default, float):
-                object.__setattr__(self, f.name, float(value))
+            if isinstance(f.default, (int, float)):  # a NumPy number too
+                object.__setattr__(self, f.name, type(f.default)(value))
             elif isinstance(f.default, tuple):
                 object.__setattr__(self, f.name, tuple(float(v) for v in value))
         self._one_of("split", ("classes", "images"))
@@ -100,7 +106,7 @@ class Experiment:
         self._one_of("combine", COMBINATIONS)
         self._one_of("loss", LOSSES)
         branches = len(self.descriptors)
-        self._need(self.dim > 0, "dim", "must be positive", "1536 is the paper's")
+        self._need(0 < self.dim <= 2**16, "dim", "must be from 1 to 65536", "1536 is the paper's")
         self._need(
             self.combine == "sum" or self.dim % branches == 0,
             "dim",
@@ -108,9 +114,9 @@ class Experiment:
             f"{self.dim - self.dim % branches} and {self.dim + branches - self.dim % branches} are",
         )
         self._need(
-            self.input_size >= 16 and self.input_size % 8 == 0,
+            16 <= self.input_size <= 4096 and self.input_size % 8 == 0,
             "input_size",
-            "must be a multiple of 8, from 16 up",
+            "must be a multiple of 8 from 16 to 4096",
             "then the training crop is taken from exactly 9/8 of it, as 224 from 252",
         )
         self._need(0 <= self.smoothing < 1, "smoothing", "must be in [0, 1)", "0 is off")
@@ -141,7 +147,7 @@ class Experiment:
             "--decay-at 0.6 0.8, say",
         )
         self._need(self.decay_factor > 0, "decay_factor", "must be positive", "0.1 is the default")
-        self._need(self.evaluations >= 1, "evaluations", "must be at least 1", "the end of the run is always evaluated")
+        self._need(1 <= self.evaluations <= 10**4, "evaluations", "must be from 1 to 10000", "15 is the default")
 
     def _one_of(self, name, allowed):
         self._need(getattr(self, name) in allowed, name, "is unknown", f"choose one of {', '.join(allowed)}")

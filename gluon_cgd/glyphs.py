@@ -7,11 +7,11 @@ birds or cars.
 
 import os
 import shutil
-import tempfile
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import portalocker
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 # Drawn once, in random order, from the letters, digits and signs that all typefaces have. Of characters that most
@@ -111,17 +111,17 @@ def write(folder):
         for label in labels
         for index in range(images)
     ]
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
-        try:
-            for path, label, index in files:
-                (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(picture(label, index)).save(temporary / path, compress_level=1)
-            os.chmod(temporary, 0o755)
-            if not folder.is_dir():
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with portalocker.Lock(f"{folder}.lock", flags=portalocker.LockFlags.EXCLUSIVE):  # a second process waits
+        if not folder.is_dir():
+            temporary = Path(f"{folder}.part")
+            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+            try:
+                for path, label, index in files:
+                    (temporary / path).parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(picture(label, index)).save(temporary / path, compress_level=1)
                 os.rename(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     records = [(str(folder / path), label) for path, label, _ in files]
     return [r for r in records if r[1] < 100], [r for r in records if r[1] >= 100]

@@ -1,8 +1,10 @@
 """From files to batches: decoded, cropped and resized once into a memory-mapped file, then only sliced and flipped."""
 
+import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 import threading
@@ -16,6 +18,9 @@ from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from . import runtime
+from .atomic import write_text
+
+log = logging.getLogger(__name__)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 JPEG, SCAN, END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
@@ -36,7 +41,9 @@ def decode(path):
         if not data.endswith(END) and data.rfind(END) < data.rfind(SCAN):
             raise ValueError(f"{path} is cut off (a JPEG without an end): get the picture again")
         if jpeg_components(data) in (1, 3):
-            bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            bgr = None
+            with contextlib.suppress(cv2.error):  # more pixels than it will decode: neither will Pillow, with a reason
+                bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             if bgr is not None:
                 return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # a reversed view would be copied by the resizing, slowly
     try:
@@ -61,9 +68,8 @@ def as_seen(image):
     """A Pillow image in any mode -> RGB, 16 bits scaled to 8, transparency over white."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float32)
-        return Image.fromarray((values / (257 if values.max() > 255 else 1)).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
+        scale = 1 / 257 if values.max() > 255 else 255 if image.mode == "F" and values.max() <= 1 else 1
+        return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -115,8 +121,14 @@ def cached(records, side, folder=None, progress=False):
     with portalocker.Lock(
         str(file) + ".lock", flags=portalocker.LockFlags.EXCLUSIVE
     ):  # a second process waits and finds it done
-        if not file.is_file():
-            _fill(file, records, side, progress)
+        shape = (len(records), side, side, 3)
+        if file.is_file():
+            with contextlib.suppress(OSError, ValueError):  # a file that is cut off or something else is made again
+                pictures = np.load(file, mmap_mode="r")
+                if pictures.shape == shape and pictures.dtype == np.uint8:
+                    return pictures
+            log.warning("%s is damaged and is made again", file)
+        _fill(file, records, side, progress)
     return np.load(file, mmap_mode="r")
 
 
@@ -167,9 +179,7 @@ def _fill(file, records, side, progress):
 def _note(note, whole, out):
     """Write to the file `note` that `whole` pictures of the open file `out` are on the disk."""
     os.fsync(out.fileno())
-    temporary = note.with_suffix(".next")
-    temporary.write_text(str(whole))
-    os.replace(temporary, note)
+    write_text(note, str(whole))
 
 
 def _put(file, data, offset):

@@ -10,7 +10,10 @@ log = logging.getLogger(__name__)
 
 
 class Record(NamedTuple):
-    """One picture: its file, its class, and the part to look at as (x1, y1, x2, y2) in pixels, x2 and y2 exclusive."""
+    """One picture: its file, its class, and the part to look at as (x1, y1, x2, y2), x2 and y2 exclusive.
+
+    In pixels of the picture as a person sees it: of one that was taken sideways, after it is turned.
+    """
 
     path: str
     label: int
@@ -48,16 +51,15 @@ def join(folder, name, source):
 
 
 def check(split):
-    """Raise ValueError for a picture that is listed twice in one part, or whose box has no area."""
-    for name, part in parts_of(split):
-        twice = [path for path, times in Counter(r.path for r in part).items() if times > 1]
-        if twice:
-            raise ValueError(
-                f"{twice[0]} is listed {name} picture twice ({len(twice):,} are): get the annotations again"
-            )
-        for record in part:
-            if record.box and (record.box[2] <= record.box[0] or record.box[3] <= record.box[1]):
-                raise ValueError(f"the box {record.box} of {record.path} has no area: get the annotations again")
+    """Raise ValueError for a picture that is listed twice (with one box), or whose box has no area."""
+    records = [record for _, part in parts_of(split) for record in part]
+    times = Counter((os.path.normpath(record.path), record.box) for record in records)
+    twice = [path for (path, _), count in times.items() if count > 1]
+    if twice:
+        raise ValueError(f"{twice[0]} is listed twice ({len(twice):,} pictures are): get the annotations again")
+    for record in records:
+        if record.box and (record.box[2] <= record.box[0] or record.box[3] <= record.box[1]):
+            raise ValueError(f"the box {record.box} of {record.path} has no area: get the annotations again")
 
 
 def present(split, allow_partial):

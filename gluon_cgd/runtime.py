@@ -6,6 +6,7 @@ and uses NumPy names that NumPy has since removed. `prepare()` settles all three
 
 import ctypes
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def context(name):
         name = "gpu0" if mx.context.num_gpus() else "cpu"
     if name == "cpu":
         return mx.cpu()
-    if not (name.startswith("gpu") and name[3:].isdigit()):
+    if not re.fullmatch("gpu[0-9]+", name):
         raise ValueError(f"device {name!r} is unknown: --ctx takes cpu, gpu0, gpu1, ...")
     gpus = mx.context.num_gpus()
     if int(name[3:]) >= gpus:
@@ -69,7 +70,8 @@ def check_numpy(version):
         pin = {"1.23": "1.23.5", "1.26": "1.26.4"}[needed]
         raise ImportError(
             f"NumPy {version} is installed, but MXNet 1.9.1 on Python {sys.version_info[0]}.{sys.version_info[1]} "
-            f"needs NumPy {needed}.x: run `{sys.executable} -m pip install --no-deps numpy=={pin}`"
+            f"needs NumPy {needed}.x: `source env.sh` first, or in an environment of your own run "
+            f"`{sys.executable} -m pip install --no-deps numpy=={pin}`"
         )
 
 

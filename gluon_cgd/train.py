@@ -1,7 +1,6 @@
 """Train one Experiment: fit, evaluate on the way, and go on after a kill as if nothing had happened."""
 
 import contextlib
-import hashlib
 import logging
 import platform
 import time
@@ -15,7 +14,9 @@ from mxnet import autograd, gluon
 from tqdm import tqdm
 
 from . import checkpoint, datasets, images, losses, model
+from .atomic import write_json
 from .evaluate import recall_of
+from .experiment import REVISION
 from .sampler import ClassBalancedSampler
 
 log = logging.getLogger(__name__)
@@ -37,14 +38,17 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
         raise ValueError(f"loss {experiment.loss} is not built yet: choose one of {', '.join(losses.RANKING)}")
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed {seed} must be from 0 to 2147483647")
+    if checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every {checkpoint_every} must be at least 1")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), logged_to(out / "train.log"):
         run = {
             "experiment": experiment.to_dict(),
-            "seed": seed,
+            "seed": int(seed),
+            "revision": REVISION,
             "data": images.fingerprint([record for part in split for record in part or ()]),
-            "weights": hashlib.sha256(Path(weights).read_bytes()).hexdigest() if weights else None,
+            "weights": checkpoint.file_hash(weights) if weights else None,
         }
         done = checkpoint.finished(out, run)
         if done:
@@ -93,7 +97,7 @@ class Run:
         self.ctx, self.progress = ctx, progress
         file = out / "checkpoint.npz"
         arrays, meta = checkpoint.load(file) if file.is_file() else (None, None)
-        if meta:
+        if meta is not None:
             checkpoint.same_run(file, meta, run)
         # The classifier counts classes from 0 without gaps
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
@@ -112,10 +116,11 @@ class Run:
         adam = {"learning_rate": experiment.learning_rate, "wd": experiment.weight_decay}
         self.trainer = gluon.Trainer(learned, "adam", adam, kvstore=None)
         self.iteration, self.history, self.seconds = 0, [], 0.0
-        if meta:
+        if meta is not None:
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, file)
+        log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, ctx)
         self.pictures = images.cached(split.train, experiment.resize, cache, progress)
         self.query = images.cached(split.query, experiment.input_size, cache, progress)
         self.gallery = split.gallery and images.cached(split.gallery, experiment.input_size, cache, progress)
@@ -205,6 +210,12 @@ class Run:
     def evaluate(self):
         """Recall on the test set now, appended to the history; the best parameters so far are kept."""
         ks = datasets.recall_ks(self.experiment.dataset)
+        for name, parameter in self.net.collect_params().items():
+            if not np.isfinite(parameter.data().asnumpy()).all():  # NaN features can have a finite loss
+                raise ValueError(
+                    f"{name} is NaN or infinite at iteration {self.iteration} of {self.out}: the run has diverged, "
+                    "lower the learning rate"
+                )
         batch_size = self.experiment.batch_size
         recall = recall_of(self.net, self.split, self.query, self.gallery, ks, self.ctx, batch_size)
         self.history.append({"iteration": self.iteration, "recall": recall})
@@ -233,9 +244,10 @@ class Run:
             seconds=round(self.seconds, 1),
             device=str(self.ctx),
             parameters_sha256=checkpoint.parameters_hash(self.net),
+            files={name: checkpoint.file_hash(self.out / name) for name in ("last.params", "best.params")},
             versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},
         )
-        checkpoint.write_json(self.out / "result.json", result)
+        write_json(self.out / "result.json", result)
         forget(self.out / "checkpoint.npz")
         scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
         log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])

@@ -7,13 +7,15 @@ incomplete table), 2 could not run, with one sentence why.
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from pathlib import Path
 
-from tqdm.contrib.logging import logging_redirect_tqdm
+from gluon_cgd import runtime  # first: it says what is wrong where nothing is installed
 
-from gluon_cgd import runtime
+# isort: split
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from . import report
 from . import runs as store
@@ -29,9 +31,9 @@ def parser():
     p.add_argument("tables", nargs="*", metavar="table", help="table1 ... table7; none: list them all")
     p.add_argument("--mini", action="store_true", help="on the embedded benchmark: minutes on two cores, no downloads")
     p.add_argument("--seeds", type=int, help="runs of each row (default: as many as the paper, 5; with --mini 1)")
-    p.add_argument("--rows", default="*", metavar="GLOB", help="only the rows whose name matches")
+    p.add_argument("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches")
     p.add_argument("--ctx", help="where to train: cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
-    p.add_argument("--data", default=PROJECT / "data", metavar="DIR", help="holds a folder a dataset, as DIR/cars196")
+    p.add_argument("--data", default=PROJECT / "data", metavar="DIR", help="holds a folder a dataset, DIR/cars196")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where runs and reports are kept")
     p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not from GluonCV")
     p.add_argument(
@@ -44,24 +46,40 @@ def parser():
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    options = parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     for package in ("reproduce", "gluon_cgd"):
         logging.getLogger(package).setLevel(logging.INFO)
     try:
-        tables = [known(name) for name in options.tables]
-        if options.seeds is not None and options.seeds < 1:
-            raise ValueError(f"--seeds {options.seeds} must be at least 1")
-        options.seeds = options.seeds or (1 if options.mini else 5)
-        if options.json:
-            rows = [row for table in tables or TABLES.values() for row in entries(table, options)]
-            print(json.dumps(rows, indent=1, ensure_ascii=False))
-            return 0
-        if not tables:
+        tables = [known(name) for name in given.tables]
+        if given.seeds is not None and given.seeds < 1:
+            raise ValueError(f"--seeds {given.seeds} must be at least 1")
+        seeds = given.seeds or (1 if given.mini else 5)
+        if not tables and not given.json:
             print(report.listing())
             return 0
+        statuses, told = [], []
         with logging_redirect_tqdm():  # log lines go above the bars
-            return max(reproduce(table, options) for table in tables)
+            for table in tables or TABLES.values():
+                report.rows_of(table, given.rows)
+                if not given.report and not given.json:
+                    where = dict(data=given.data, ctx=given.ctx, weights=given.weights)
+                    train(table, given.rows, seeds, given.mini, given.runs, **where)
+                rows = report.entries(table, given.runs, seeds, given.mini, given.compare)
+                told += rows
+                statuses.append(report.status(rows, seeds, given.mini, given.rows))
+                if not given.json:
+                    print("\n" + report.as_text(table, rows, given.mini, given.compare) + "\n")
+                if not given.report and not given.json:
+                    stem = report.write(table, rows, given.mini, given.compare, given.runs)
+                    print(f"Written: {stem}.md, .json, .png")
+        if given.json:
+            print(json.dumps(told, indent=1, ensure_ascii=False))
+            return 0
+        return max(statuses)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except runtime.REFUSALS as error:
         print(runtime.sentence(error), file=sys.stderr)
         return 2
@@ -79,40 +97,22 @@ def known(name):
     return TABLES[name]
 
 
-def entries(table, options):
-    """The rows of `table` that `options` ask for, with what the runs folder holds of them."""
-    return report.entries(table, options.runs, options.seeds, options.mini, options.compare, options.rows)
-
-
-def reproduce(table, options):
-    """Train what `table` still lacks, print its report; returns the exit status."""
-    if not options.report:
-        train(table, options)
-    rows = entries(table, options)
-    print("\n" + report.as_text(table, rows, options.mini, options.compare) + "\n")
-    if not options.report:
-        print(f"Written: {report.write(table, rows, options.mini, options.compare, options.runs)}.md, .json, .png")
-    return report.status(rows, options.mini)
-
-
-def train(table, options):
-    """Say what there is to do, then do it: every run of `table` that is not in the store yet."""
+def train(table, pattern, seeds, small, runs, data, ctx, weights):
+    """Say what there is to do, then do it: every run of `table`'s rows like `pattern` that is not in the store yet."""
     if table.missing:
         raise ValueError(
             f"{table.name} is not there yet: this version cannot train it for want of {table.missing} "
             f"(published numbers: python -m reproduce {table.name} --report)"
         )
-    rows = {
-        report.asked(row, options.mini): row for row in report.rows_of(table, options.rows)
-    }  # equal rows are one run
-    wanted = [(row, experiment, seed) for experiment, row in rows.items() for seed in range(options.seeds)]
-    todo = [run for run in wanted if store.result(options.runs, *run[1:]) is None]
+    rows = {report.asked(row, small): row for row in report.rows_of(table, pattern)}  # equal rows are one run
+    wanted = [(row, experiment, seed) for experiment, row in rows.items() for seed in range(seeds)]
+    todo = [one for one in wanted if store.result(runs, *one[1:], weights) is None]
     done = len(wanted) - len(todo)
-    log.info("%s%s: %d runs, %d already there", table.name, " --mini" * options.mini, len(wanted), done)
+    log.info("%s%s: %d runs, %d already there", table.name, " --mini" * small, len(wanted), done)
     if not todo:
         return
-    ctx = runtime.context(options.ctx)
-    missing = store.missing_parts(set(rows), options.data, options.weights)
+    device = runtime.context(ctx)
+    missing = store.missing_parts(set(rows), data, weights)
     if missing:
         sentences = "".join(f"\n  - {sentence}" for sentence in missing)
         raise ValueError(f"{table.name} cannot be trained here (--mini needs neither data nor weights):{sentences}")
@@ -120,9 +120,9 @@ def train(table, options):
     for number, (row, experiment, seed) in enumerate(todo):
         changes = ", ".join(f"{name}={value}" for name, value in row.experiment.changes().items())
         minutes = (time.time() - started) / 60 * (len(todo) - number) / number if number else 0
-        left = f", about {minutes:.0f} min to go" if number else ""
+        left = f", about {minutes:.1f} min to go" if number else ""
         log.info("run %d of %d%s: %s, seed %d (%s)", number + 1, len(todo), left, row.name, seed, changes)
-        store.train(options.runs, experiment, seed, options.data, ctx, options.weights, progress=sys.stderr.isatty())
+        store.train(runs, experiment, seed, data, device, weights, progress=sys.stderr.isatty())
 
 
 TRAINABLE = [name for name, table in TABLES.items() if not table.missing]

@@ -1,10 +1,11 @@
 """A table, published beside ours: as text, Markdown, JSON and a plot. Nothing here trains."""
 
 import fnmatch
-import json
 from pathlib import Path
 
 import numpy as np
+
+from gluon_cgd.atomic import replacing, write_json, write_text
 
 from . import runs as store
 from .tables import TABLES, mini
@@ -41,10 +42,10 @@ def ours(results, which, columns):
     return cells or None
 
 
-def entries(table, runs, seeds, small, which, pattern="*"):
+def entries(table, runs, seeds, small, which):
     """The table for a program: one dict a row, as `python -m reproduce --json` prints it."""
     found = []
-    for row in rows_of(table, pattern):
+    for row in table.rows:
         experiment = asked(row, small)
         results = store.results(runs, experiment, seeds) if experiment else []
         entry = {"table": table.name, "row": row.name, "experiment": experiment and experiment.to_dict()}
@@ -140,45 +141,55 @@ def as_markdown(table, rows, small, which):
 
 
 def plot(table, rows, small, file):
-    """Published and our Recall@1 of each row side by side, written to `file`."""
+    """Recall@1 of each row, published and ours, or untrained and mini: two datasets never share an axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.2 + 1.1 * len(rows), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    bars = (("published", "published", "0.6"), ("ours", "mini (another dataset)" if small else "ours", "tab:blue"))
-    for i, (source, name, colour) in enumerate(bars):
+    published, our = ("published", "published", "0.6"), ("ours", "ours", "tab:blue")
+    pair = (("untrained", "untrained", "0.8"), ("ours", "mini: glyphs", "tab:blue")) if small else (published, our)
+    for i, (source, name, colour) in enumerate(pair):
         cells = [(row[source] or {}).get("R@1") for row in rows]
-        heights, spreads = zip(*((cell["mean"], cell["std"] or 0) if cell else (0, 0) for cell in cells))
-        places = np.arange(len(rows)) + 0.4 * i - 0.2
-        bar = axes.bar(places, heights, 0.38, color=colour, label=name, yerr=spreads, capsize=3)
+        heights = [cell["mean"] if cell else 0 for cell in cells]
+        spreads = (
+            [cell["std"] or 0 for cell in cells] if all(cell and cell["std"] is not None for cell in cells) else None
+        )
+        bar = axes.bar(
+            np.arange(len(rows)) + 0.4 * i - 0.2, heights, 0.38, color=colour, label=name, yerr=spreads, capsize=3
+        )
         axes.bar_label(bar, [f"{cell['mean']:.1f}" if cell else "not run" for cell in cells], fontsize=8, padding=2)
     axes.set_xticks(range(len(rows)), [row["row"] for row in rows])
     axes.set_ylabel("Recall@1 (%)")
     axes.set_ylim(0, 110)
-    axes.set_title(f"Table {table.name[-1]}", fontsize=10)
+    axes.set_title(f"Table {table.name[-1]}" + " on the embedded benchmark" * small, fontsize=10)
     figure.legend(loc="outside lower center", ncol=2, frameon=False)
-    figure.savefig(file, dpi=150)
+    figure.savefig(file, dpi=150, format="png")
 
 
 def write(table, rows, small, which, runs):
     """Leave the report under `runs`/reports as .md, .json and .png; returns the files without their ending."""
-    stem = Path(runs) / "reports" / (table.name + ("-mini" if small else ""))
+    name = table.name + ("-mini" if small else "") + ("-best" if which == "best" else "")
+    stem = Path(runs) / "reports" / name
     stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".md").write_text(as_markdown(table, rows, small, which), encoding="utf-8")
-    stem.with_suffix(".json").write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
-    plot(table, rows, small, stem.with_suffix(".png"))
+    write_text(f"{stem}.md", as_markdown(table, rows, small, which))
+    write_json(f"{stem}.json", rows)
+    with replacing(f"{stem}.png") as temporary:
+        plot(table, rows, small, temporary)
     return stem
 
 
-def status(rows, small):
-    """0 when every cell is there and (but for mini) within TOLERANCE of the published mean, 1 when one is not."""
+def status(rows, seeds, small, pattern="*"):
+    """0 when all runs of the rows like `pattern` are there, and (but for mini) all cells within TOLERANCE; else 1."""
     for row in rows:
-        for column, published in row["published"].items():
-            our = (row["ours"] or {}).get(column)
-            if row["experiment"] and (our is None or not small and abs(our["mean"] - published["mean"]) > TOLERANCE):
-                return 1
+        if row["experiment"] and fnmatch.fnmatchcase(row["row"], pattern):
+            for column, published in row["published"].items():
+                our = (row["ours"] or {}).get(column)
+                if our is None or our["runs"] < seeds:
+                    return 1
+                if not small and abs(our["mean"] - published["mean"]) > TOLERANCE:
+                    return 1
     return 0
 
 
@@ -190,6 +201,9 @@ def listing():
         if table.missing:
             text.append(f"  cannot be trained yet, for want of {table.missing}")
         for row in table.rows:
-            changes = row.experiment and ", ".join(f"{k}={v!r}" for k, v in row.experiment.changes().items())
-            text.append(f"  {row.name:24} {changes or 'published only'}")
+            told = "published only"
+            if row.experiment:
+                changes = {"dataset": row.experiment.dataset, **row.experiment.changes()}
+                told = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+            text.append(f"  {row.name:24} {told}")
     return "\n".join(text)

@@ -1,27 +1,39 @@
 """The store of runs: one folder an experiment and seed, done once, whichever tables ask for it."""
 
+import hashlib
 from pathlib import Path
 
 from gluon_cgd import datasets
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import REVISION
 
 
 def folder(runs, experiment, seed):
-    """Where the run of `experiment` with `seed` is kept under the folder `runs`."""
-    return Path(runs) / experiment.key() / f"seed{seed}"
+    """Where `runs` keeps the run of `experiment` with `seed`; code that trains otherwise keeps its own elsewhere."""
+    return Path(runs) / experiment.key() / f"r{REVISION}-seed{seed}"
 
 
-def result(runs, experiment, seed):
-    """The result of a finished run, a dict (see `train.fit`), or None. Raises ValueError if it is another run's."""
+def result(runs, experiment, seed, weights=None):
+    """The result of a finished run, a dict (see `train.fit`), or None. Raises ValueError if it is another run's.
+
+    weights: the file of ImageNet parameters that it must have started from, if that matters.
+    """
     from gluon_cgd.checkpoint import finished
 
-    return finished(folder(runs, experiment, seed), {"experiment": experiment.to_dict(), "seed": seed})
+    asked = {"experiment": experiment.to_dict(), "seed": seed}
+    if weights:
+        asked["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+    return finished(folder(runs, experiment, seed), asked)
 
 
 def results(runs, experiment, seeds):
-    """The results of the seeds 0 to `seeds` - 1 that are done."""
-    found = [result(runs, experiment, seed) for seed in range(seeds)]
-    return [r for r in found if r is not None]
+    """The results of the seeds 0 to `seeds` - 1 that are done. Raises ValueError when they cannot be averaged."""
+    found = [done for done in (result(runs, experiment, seed) for seed in range(seeds)) if done is not None]
+    for part, remedy in (("data", "copies of the data"), ("weights", "ImageNet parameters")):
+        if len({done.get(part) for done in found}) > 1:
+            raise ValueError(
+                f"the runs in {folder(runs, experiment, 0).parent} are of different {remedy}: keep those of one"
+            )
+    return found
 
 
 def missing_parts(experiments, data, weights):
@@ -43,20 +55,13 @@ def missing_parts(experiments, data, weights):
 
 
 def load_data(name, data):
-    """The Split of a dataset kept in the folder `data`/`name`; glyphs lives in the cache."""
-    return datasets.load(name, None if name == "glyphs" else Path(data) / name)
+    """The Split of a dataset kept in the folder `data`; glyphs lives in the cache."""
+    return datasets.load(name, None if name == "glyphs" else data)
 
 
-def train(runs, experiment: Experiment, seed, data, ctx, weights, progress):
+def train(runs, experiment, seed, data, ctx, weights, progress):
     """Train one run into the store, or go on with it; returns its result."""
     from gluon_cgd.train import fit
 
-    return fit(
-        experiment,
-        load_data(experiment.dataset, data),
-        folder(runs, experiment, seed),
-        seed,
-        ctx,
-        weights,
-        progress=progress,
-    )
+    split, where = load_data(experiment.dataset, data), folder(runs, experiment, seed)
+    return fit(experiment, split, where, seed, ctx, weights, progress=progress)

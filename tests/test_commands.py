@@ -132,10 +132,10 @@ def test_the_help_says_what_a_flag_is_for(capsys):
         (["--ctx", "gpu0"], "device gpu0 is not there"),
         (["--ctx", "tpu"], "device 'tpu' is unknown"),
         (["--dataset", "flowers"], "dataset 'flowers' is unknown"),
-        (["--data", "nowhere"], "data folder nowhere does not exist"),
+        (["--data", "nowhere"], "nowhere, that should hold cars196, does not exist"),
         (["--pretrained", "--weights", "nowhere.params", "--backbone", "squeezenet1.1"], "nowhere.params"),
         (["--weights", "some.params"], "--weights and --no-pretrained contradict each other"),
-        (["--checkpoint-every", "0"], "--checkpoint-every 0 must be at least 1"),
+        (["--checkpoint-every", "0"], "checkpoint_every 0 must be at least 1"),
         (["--learning-rate", "nan"], "learning_rate nan must be a finite number"),
     ],
 )
@@ -177,7 +177,7 @@ def test_an_unreadable_checkpoint_is_refused(cars, tmp_path, capsys):
     assert main(train(cars, tmp_path)) == 0
     capsys.readouterr()
     (tmp_path / "run/last.params").write_bytes(b"no parameters")
-    assert "cannot be read" in refused(
+    assert "last.params is not the file that the run left" in refused(
         capsys, "evaluate", "--checkpoint", str(tmp_path / "run"), "--data", str(cars), "--allow-partial"
     )
 

@@ -49,6 +49,13 @@ def test_recall_of_a_gallery_excludes_nothing():
     assert recall_at((1,), query, query_labels, query, query_labels) == {1: 1.0}  # finds itself
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e19, 1e-30])
+def test_very_large_and_very_small_vectors_are_ranked_alike(scale):
+    rng = np.random.default_rng(0)
+    embeddings, labels = rng.normal(size=(40, 8)).astype(np.float32), np.arange(40) % 10
+    assert recall_at((1, 4), embeddings * np.float32(scale), labels) == recall_at((1, 4), embeddings, labels)
+
+
 def test_labels_may_be_words():
     embeddings = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
     assert recall_at((1,), embeddings, ["car", "car", "bird", "bird"]) == {1: 1.0}

@@ -100,6 +100,11 @@ def test_16_bits_are_scaled_not_cut(tmp_path):
         assert (seen[..., 0] == seen[..., 2]).all()
 
 
+def test_floats_between_0_and_1_are_not_black(tmp_path):
+    Image.fromarray(np.linspace(0, 1, 2400, dtype=np.float32).reshape(40, 60)).save(tmp_path / "a.tif")
+    assert 100 < images.decode(str(tmp_path / "a.tif")).mean() < 150
+
+
 def test_transparency_is_white_paper(tmp_path):
     picture = np.dstack([colours(), np.zeros((40, 60), np.uint8)])
     picture[:, 30:, 3] = 255

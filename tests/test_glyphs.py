@@ -59,7 +59,7 @@ def test_the_folder_is_written_once_and_read_afterwards(tmp_path, monkeypatch):
     train, test = glyphs.write(tmp_path / "glyphs")
     assert (len(train), len(test)) == (100, 200)
     assert {label for _, label in train} == set(range(100))
-    assert [entry.name for entry in tmp_path.iterdir()] == ["glyphs"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["glyphs", "glyphs.lock"]
     np.testing.assert_array_equal(np.asarray(Image.open(test[3][0])), glyphs.picture(101, 1))
     monkeypatch.setattr(glyphs, "picture", None)  # would fail if it drew again
     assert glyphs.write(tmp_path / "glyphs") == (train, test)
@@ -75,6 +75,6 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path, monkeypatch):
     try:
         glyphs.write(tmp_path / "glyphs")
     except KeyboardInterrupt:
-        assert list(tmp_path.iterdir()) == []
+        assert [entry.name for entry in tmp_path.iterdir()] == ["glyphs.lock"]
     else:
         raise AssertionError("the interruption was swallowed")

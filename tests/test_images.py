@@ -116,6 +116,17 @@ def test_the_cache_is_reused_until_a_file_a_box_or_the_side_changes(tmp_path, mo
     assert len(calls) == 15
 
 
+@pytest.mark.parametrize("damage", [b"", b"not a cache", None])
+def test_a_damaged_cache_is_made_again(tmp_path, damage, caplog):
+    given = records(tmp_path)
+    before = images.cached(given, 18)
+    file, expected = Path(before.filename), np.array(before)
+    del before
+    file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+    np.testing.assert_array_equal(images.cached(given, 18), expected)
+    assert "is damaged and is made again" in caplog.text
+
+
 def left(tmp_path):
     return [f.name for f in (tmp_path / "cache" / "pictures").iterdir() if not f.name.endswith(".lock")]
 

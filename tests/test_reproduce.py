@@ -113,8 +113,12 @@ def test_json_lists_every_row_of_every_table(capsys, tmp_path):
 def test_the_list_shows_rows_as_differences_from_the_defaults(capsys):
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"Rank +descriptors='SM', classification=False, smoothing=0.0, temperature=1.0\n", out)
+    assert re.search(
+        r"Rank +dataset='cars196', descriptors='SM', classification=False, smoothing=0.0, temperature=1.0\n", out
+    )
     assert "table3: " in out
+    assert out.count("published only") == 7
+    assert re.search(r"\n  SG +dataset='cars196'\n", out)  # all defaults
 
 
 @pytest.fixture
@@ -148,14 +152,14 @@ def test_a_table_is_trained_printed_and_written_once(quick, tmp_path, capsys, mo
     assert main(command) == 0
     assert capsys.readouterr().out == out
     assert main([*command, "--report"]) == 0
-    assert main([*command[:3], "3", *command[4:], "--report"]) == 0  # two of three seeds are there: means of two
+    assert main([*command[:3], "3", *command[4:], "--report"]) == 1  # two of three seeds are there: means of two
     rows = json.loads((tmp_path / "reports" / "table1-mini.json").read_text())
     assert rows[0]["ours"]["R@1"]["runs"] == 2
 
 
 def test_a_stored_run_of_another_experiment_is_refused(quick, tmp_path, capsys):
     assert main(["table1", "--mini", "--runs", str(tmp_path), "--rows", "Rank"]) == 0
-    stored = next(tmp_path.glob("*/seed0/result.json"))
+    stored = next(tmp_path.glob("*/r1-seed0/result.json"))
     result = json.loads(stored.read_text())
     result["experiment"]["margin"] = 0.5
     stored.write_text(json.dumps(result))
@@ -169,7 +173,7 @@ def test_a_real_table_without_data_and_weights_says_all_that_is_missing(tmp_path
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
     assert main(["table1", "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]) == 2
     said = capsys.readouterr().err
-    assert "cars196 does not exist" in said
+    assert "that should hold cars196, does not exist" in said
     assert "put resnet50_v1b-0ecdba34.params into" in said
     assert "--mini" in said
 
@@ -209,3 +213,25 @@ def test_the_scripts_only_call_and_all_alike():
     bodies = {"\n".join(line for line in s.read_text().splitlines() if not line.startswith("#")) for s in scripts}
     assert len(bodies) == 1
     assert len(bodies.pop().splitlines()) == 3
+
+
+def test_training_a_row_reports_the_whole_table(quick, tmp_path, capsys):
+    command = ["table1", "--mini", "--runs", str(tmp_path)]
+    assert main([*command, "--rows", "Rank"]) == 0  # all that was asked for
+    assert "Both > Rank: not run" in capsys.readouterr().out
+    assert main([*command, "--report"]) == 1
+    assert main([*command, "--compare", "best"]) == 0
+    names = sorted(f.name for f in (tmp_path / "reports").iterdir())
+    assert names == [f"table1-mini{which}.{suffix}" for which in ("-best", "") for suffix in ("json", "md", "png")]
+
+
+def test_runs_that_started_from_different_weights_are_not_averaged(quick, tmp_path, capsys):
+    command = ["table1", "--mini", "--seeds", "2", "--runs", str(tmp_path)]
+    assert main(command) == 0
+    stored = next(tmp_path.glob("*/r1-seed1/result.json"))
+    stored.write_text(stored.read_text().replace('"weights": null', '"weights": "abc"'))
+    assert main([*command, "--report"]) == 2
+    assert "are of different ImageNet parameters: keep those of one" in capsys.readouterr().err
+    (tmp_path / "w.params").write_bytes(b"other")
+    assert main([*command, "--weights", str(tmp_path / "w.params")]) == 2
+    assert "is of another run (weights None there" in capsys.readouterr().err

@@ -64,3 +64,14 @@ def test_a_device_that_is_not_there_is_refused():
     for name in ("gpu7", "tpu", "gpu"):
         with pytest.raises(ValueError, match=name):
             runtime.context(name)
+
+
+def test_a_command_in_a_wrong_environment_is_answered_in_a_sentence():
+    root = str(runtime.Path(runtime.__file__).parents[1])
+    for package in ("gluon_cgd", "reproduce"):
+        run = subprocess.run(
+            [sys.executable, "-S", "-m", package], cwd=root, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 2
+        assert run.stderr.count("\n") == 1
+        assert "source env.sh" in run.stderr

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [  # a module imports only from lines above its own
-    {"runtime", "experiment", "descriptors", "losses", "sampler", "records", "download"},
+    {"runtime", "experiment", "descriptors", "losses", "sampler", "records", "download", "atomic"},
     {"glyphs", "backbones", "images", "benchmarks", "folders"},
     {"datasets", "model", "evaluate"},
     {"checkpoint"},

@@ -195,6 +195,11 @@ def test_a_run_that_diverges_stops_in_a_sentence(small_experiment, small_split, 
         fit(small_experiment, small_split, tmp_path)
 
 
+def test_nan_parameters_are_noticed_where_the_loss_hides_them(small_experiment, small_split, tmp_path):
+    with pytest.raises(ValueError, match="the run has diverged, lower the learning rate"):
+        fit(replace(small_experiment, classification=False, learning_rate=1e30, decay_at=()), small_split, tmp_path)
+
+
 def test_the_learning_rate_steps_down_at_its_fractions(small_experiment, small_split, tmp_path, monkeypatch):
     monkeypatch.setattr(train.Run, "log_every", 1)
     fit(replace(small_experiment, decay_at=(0.5, 0.75)), small_split, tmp_path)
@@ -221,7 +226,11 @@ def test_a_trained_model_is_read_back_whole_or_refused(whole, small_split):
     assert checkpoint.parameters_hash(net) == result["parameters_sha256"]
     data = (folder / "last.params").read_bytes()
     (folder / "last.params").write_bytes(data[:100])
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="last.params is not the file that the run left"):
+        load_trained(folder)
+    stored = dict(result, files={"last.params": checkpoint.file_hash(folder / "last.params")})
+    (folder / "result.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="last.params cannot be read as the model of"):
         load_trained(folder)
     with pytest.raises(FileNotFoundError, match="no finished run"):
         load_trained(folder / "nowhere")
