@@ -45,7 +45,7 @@ def decode(path):
             with contextlib.suppress(cv2.error):  # more pixels than it will decode: neither will Pillow, with a reason
                 bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             if bgr is not None:
-                return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # a reversed view would be copied by the resizing, slowly
+                return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place; a reversed view is slow to resize
     try:
         with Image.open(path) as image:
             return np.asarray(as_seen(ImageOps.exif_transpose(image)))
@@ -145,23 +145,27 @@ def _fill(file, records, side, progress):
             np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)  # the head; the rest is empty
         head = temporary.stat().st_size - size
         # Written, not mapped: half the cost, and a disk that fills up is an error and not a crash
-        with open(temporary, "r+b") as out:
+        # Written, not mapped: half the cost, and a disk that fills up is an error and not a crash. A thread of its own
+        # brings it to the disk meanwhile, so that no picture is noted that a power cut could take away.
+        with open(temporary, "r+b") as out, ThreadPoolExecutor(1) as flusher:
 
             def fill(i):
                 _put(out, load(records[i], side), head + i * (size // len(records)))
 
             bar = tqdm(total=len(records), initial=whole, desc=f"pictures at {side}", unit="img", disable=not progress)
+            noted = flusher.submit(int)
             try:
                 for _ in spread(fill, range(whole, len(records))):  # in order
                     whole += 1
                     bar.update()
-                    if whole % 1000 == 0:
-                        _note(note, whole, out)
+                    if whole % 500 == 0 and noted.done():
+                        noted = flusher.submit(_note, note, whole, out)
             except KeyboardInterrupt:
-                _note(note, whole, out)
+                flusher.submit(_note, note, whole, out)
                 raise
             finally:
                 bar.close()
+            os.fsync(out.fileno())
         os.replace(temporary, file)
     except Exception as error:  # not an interruption, which goes on later
         temporary.unlink(missing_ok=True)
@@ -190,19 +194,20 @@ def _put(file, data, offset):
         view, offset = view[written:], offset + written
 
 
-def spread(function, items):
-    """Yield function(item) for each of `items` in order, computed on all cores; the first error stops them all.
+def spread(function, items, block=32):
+    """Yield function(item) for each of the sequence `items`, in order, from all cores; an error stops all.
 
-    Threads: cv2 and Pillow let go of the interpreter while they decode.
+    Threads: cv2 and Pillow let go of the interpreter while they decode. Blocks: a task has its cost too.
     """
     stopped = threading.Event()
 
-    def unless_stopped(item):
-        return None if stopped.is_set() else function(item)
+    def work(start):
+        return [None if stopped.is_set() else function(item) for item in items[start : start + block]]
 
     with ThreadPoolExecutor(runtime.cores()) as pool:
         try:
-            yield from pool.map(unless_stopped, items)
+            for results in pool.map(work, range(0, len(items), block)):
+                yield from results
         finally:
             stopped.set()  # what is still queued returns at once
 
@@ -228,9 +233,9 @@ def augment(pictures, indices, size, rng, out=None):
     """
     batch = np.empty((len(indices), size, size, 3), np.uint8) if out is None else out
     pictures = np.asarray(pictures)  # the mapped memory itself: slicing an np.memmap costs as much as copying a picture
-    tops, lefts = rng.integers(pictures.shape[1] - size + 1, size=(2, len(indices)))
-    flips = rng.integers(2, size=len(indices))
-    for picture, i, y, x, flip in zip(batch, indices, tops, lefts, flips):
+    tops, lefts = rng.integers(pictures.shape[1] - size + 1, size=(2, len(indices))).tolist()
+    flips = rng.integers(2, size=len(indices)).tolist()
+    for picture, i, y, x, flip in zip(batch, np.asarray(indices).tolist(), tops, lefts, flips):
         crop_of_it = pictures[i, y : y + size, x : x + size]
         if flip:
             cv2.flip(crop_of_it, 1, dst=picture)

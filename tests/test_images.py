@@ -193,12 +193,14 @@ def test_an_interrupted_preparation_goes_on_and_a_failed_one_starts_again(tmp_pa
 
     monkeypatch.setattr(runtime, "cores", lambda: 1)
     monkeypatch.setattr(images, "load", interrupted)
+    spread = images.spread
+    monkeypatch.setattr(images, "spread", lambda function, items: spread(function, items, block=2))
     with pytest.raises(interruption):
         images.cached(given, 18)
     assert bool(left(tmp_path)) == (interruption is KeyboardInterrupt)
     before = len(calls)
     pictures = images.cached(given, 18)
-    assert len(calls) - before == (5 if interruption is KeyboardInterrupt else 12)
+    assert len(calls) - before == (6 if interruption is KeyboardInterrupt else 12)
     for i, record in enumerate(given):
         np.testing.assert_array_equal(pictures[i], load(record, 18))
     assert left(tmp_path) == [os.path.basename(pictures.filename)]
