@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -115,16 +116,77 @@ def test_a_driver_that_does_not_answer_means_the_cpu_build(machine):
     assert shell("cgd_build", machine.folder).stdout.strip() == "cpu"
 
 
-def test_an_active_environment_with_mxnet_is_used_as_it_is():
-    environment = {"HOME": "/nonexistent", "PATH": os.defpath, "VIRTUAL_ENV": sys.prefix}
-    run = subprocess.run(
-        ["/bin/bash", "-c", f". {ROOT}/env.sh && command -v python"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert Path(run.stdout.strip()).parent == Path(sys.prefix) / "bin"
+SETTING_UP = """#!/bin/bash
+# A python3.11 whose venvs are copies of itself, and which writes down what it is asked
+echo "$@" >> {log}
+case "$*" in
+    *version_info*) echo 3.11 ;;
+    --version) echo Python 3.11.7 ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    *"pip install"*) {pip} ;;
+esac
+"""
+
+
+@pytest.fixture
+def project(machine):
+    """A copy of the project's set-up files on a machine with a python3.11; call it to start a script."""
+    root, log = machine.folder / "a project", machine.folder / "log"
+    root.mkdir()
+    for name in ("env.sh", "constraints.txt", *(file.name for file in ROOT.glob("requirements*.txt"))):
+        (root / name).write_text((ROOT / name).read_text())
+    for tool in ("cksum", "rm", "mkdir", "cp"):
+        (machine.folder / "tools" / tool).symlink_to(shutil.which(tool))
+
+    def start(pip="true", **variables):
+        machine("python3.11", SETTING_UP.format(log=log, pip=pip))
+        log.write_text("")
+        environment = {"HOME": str(machine.folder), "PATH": f"{machine.folder}:{machine.folder}/tools", **variables}
+        command = ["/bin/bash", "-c", '. "$0/env.sh" && command -v python', str(root)]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return run, log.read_text()
+
+    start.root = root
+    return start
+
+
+def test_the_first_start_installs_and_the_second_does_nothing(project):
+    run, log = project()
+    assert run.stdout.strip() == str(project.root / ".venv/bin/python")
+    assert "pip install" in log
+    assert "requirements-cpu.txt" in log
+    run, log = project()
+    assert run.returncode == 0
+    assert not log
+    assert not run.stderr
+    (project.root / "constraints.txt").write_text("numpy==1.23.4\n")  # a new version of the project
+    assert "pip install" in project()[1]
+
+
+def test_an_installation_that_failed_is_told_and_tried_again(project):
+    run, _ = project(pip="exit 1")
+    assert run.returncode == 2
+    assert "the installation failed" in run.stderr
+    run, log = project()
+    assert run.returncode == 0
+    assert "pip install" in log
+
+
+def test_the_build_can_be_named(project):
+    assert "requirements.txt" in project(GLUON_CGD_BUILD="cuda")[1]
+    assert not project(GLUON_CGD_BUILD="cuda")[1]
+    assert "requirements-cpu.txt" in project(GLUON_CGD_BUILD="cpu")[1]
+    run, log = project(GLUON_CGD_BUILD="tpu")
+    assert run.returncode == 2
+    assert "GLUON_CGD_BUILD is tpu: it must be cpu or cuda" in run.stderr
+
+
+def test_an_active_environment_with_mxnet_is_used_as_it_is(project):
+    run, log = project(VIRTUAL_ENV=sys.prefix)
+    assert run.stdout.strip() == f"{sys.prefix}/bin/python"
+    assert not log
+    run, log = project(VIRTUAL_ENV="/nonexistent")  # one that lacks MXNet is left alone
+    assert run.stdout.strip() == str(project.root / ".venv/bin/python")
 
 
 def test_every_version_is_pinned_and_the_builds_differ_in_mxnet_alone():
