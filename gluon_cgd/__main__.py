@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import os
 import sys
 from dataclasses import fields, replace
 
@@ -161,19 +160,13 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("gluon_cgd").setLevel(logging.INFO)
-    try:
+
+    def command():
         with logging_redirect_tqdm():  # log lines go above the bars
             {"train": train, "evaluate": evaluate, "data": data}[options.command](options)
         return 0
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except runtime.REFUSALS as error:
-        print(runtime.sentence(error), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+
+    return runtime.exit_status(command)
 
 
 if __name__ == "__main__":

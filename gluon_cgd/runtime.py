@@ -112,7 +112,19 @@ def sentence(error):
     return lines[-1] if lines and lines[0].startswith("Traceback") else str(error) or type(error).__name__
 
 
-REFUSALS = (ValueError, OSError, ImportError, RuntimeError, MemoryError)  # RuntimeError: MXNet's own is one
+def exit_status(command):
+    """Call `command` and return its exit status: 2, with a sentence on stderr, for what a person can mend."""
+    try:
+        return command()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:  # MXNet's own is a RuntimeError
+        print(sentence(error), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
 
 
 def prepare():

@@ -7,7 +7,6 @@ incomplete table), 2 could not run, with one sentence why.
 import argparse
 import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -50,42 +49,37 @@ def main(arguments=None):
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     for package in ("reproduce", "gluon_cgd"):
         logging.getLogger(package).setLevel(logging.INFO)
-    try:
-        tables = [known(name) for name in given.tables]
-        if given.seeds is not None and given.seeds < 1:
-            raise ValueError(f"--seeds {given.seeds} must be at least 1")
-        seeds = given.seeds or (1 if given.mini else 5)
-        if not tables and not given.json:
-            print(report.listing())
-            return 0
-        statuses, told = [], []
-        with logging_redirect_tqdm():  # log lines go above the bars
-            for table in tables or TABLES.values():
-                report.rows_of(table, given.rows)
-                if not given.report and not given.json:
-                    where = dict(data=given.data, ctx=given.ctx, weights=given.weights)
-                    train(table, given.rows, seeds, given.mini, given.runs, **where)
-                rows = report.entries(table, given.runs, seeds, given.mini, given.compare)
-                told += rows
-                statuses.append(report.status(rows, seeds, given.mini, given.rows))
-                if not given.json:
-                    print("\n" + report.as_text(table, rows, given.mini, given.compare) + "\n")
-                if not given.report and not given.json:
-                    stem = report.write(table, rows, given.mini, given.compare, given.runs)
-                    print(f"Written: {stem}.md, .json, .png")
-        if given.json:
-            print(json.dumps(told, indent=1, ensure_ascii=False))
-            return 0
-        return max(statuses)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return runtime.exit_status(lambda: run(given))
+
+
+def run(given):
+    """Do what the command line asks for: list, train, print; returns the exit status."""
+    tables = [known(name) for name in given.tables]
+    if given.seeds is not None and given.seeds < 1:
+        raise ValueError(f"--seeds {given.seeds} must be at least 1")
+    seeds = given.seeds or (1 if given.mini else 5)
+    if not tables and not given.json:
+        print(report.listing())
         return 0
-    except runtime.REFUSALS as error:
-        print(runtime.sentence(error), file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+    statuses, told = [], []
+    for table in tables or TABLES.values():
+        report.rows_of(table, given.rows)
+        if not given.report and not given.json:
+            with logging_redirect_tqdm():  # log lines go above the bars
+                where = dict(data=given.data, ctx=given.ctx, weights=given.weights)
+                train(table, given.rows, seeds, given.mini, given.runs, **where)
+        rows = report.entries(table, given.runs, seeds, given.mini, given.compare)
+        told += rows
+        statuses.append(report.status(rows, seeds, given.mini, given.rows))
+        if not given.json:
+            print("\n" + report.as_text(table, rows, given.mini, given.compare) + "\n")
+        if not given.report and not given.json:
+            stem = report.write(table, rows, given.mini, given.compare, given.runs)
+            print(f"Written: {stem}.md, .json, .png")
+    if given.json:
+        print(json.dumps(told, indent=1, ensure_ascii=False))
+        return 0
+    return max(statuses)
 
 
 def known(name):
