@@ -70,8 +70,8 @@ def check_numpy(version):
         pin = {"1.23": "1.23.5", "1.26": "1.26.4"}[needed]
         raise ImportError(
             f"NumPy {version} is installed, but MXNet 1.9.1 on Python {sys.version_info[0]}.{sys.version_info[1]} "
-            f"needs NumPy {needed}.x: `source env.sh` first, or in an environment of your own run "
-            f"`{sys.executable} -m pip install --no-deps numpy=={pin}`"
+            f"needs NumPy {needed}.x: run `{sys.executable} -m pip install --no-deps numpy=={pin}`, or leave this "
+            "environment as it is and take the project's own (`source env.sh`)"
         )
 
 
