@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from gluon_cgd import datasets, images, runtime
+from gluon_cgd.cache import cached as prepared
 from gluon_cgd.sampler import ClassBalancedSampler
 
 ROUNDS = 5
@@ -33,12 +34,12 @@ def rate(call, pictures):
 
 
 def prepare(records, side, cores):
-    """`images.cached` on an empty cache with `cores` threads."""
+    """`cache.cached` on an empty cache with `cores` threads."""
     cv2.setNumThreads(1)
     all_cores, runtime.cores = runtime.cores, lambda: cores
     try:
         with tempfile.TemporaryDirectory() as folder:
-            return rate(lambda: images.cached(records, side, folder), len(records))
+            return rate(lambda: prepared(records, side, folder), len(records))
     finally:
         runtime.cores = all_cores
 
@@ -56,7 +57,7 @@ def loop(records, side, cores, keep):
 
 def batches(records, side, size, folder):
     """(from the cache, decoding each time): training pictures per second, in batches of 128."""
-    pictures = images.cached(records, side, folder)
+    pictures = prepared(records, side, folder)
     sampler = ClassBalancedSampler([record.label for record in records], 32, 4)
     buffer = np.empty((BATCH, size, size, 3), np.uint8)
 

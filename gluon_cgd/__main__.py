@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import datasets, images, runtime
+from . import datasets, runtime
+from .cache import cached, unreadable
 from .experiment import Experiment
 from .records import counted, parts_of
 
@@ -103,7 +104,7 @@ def evaluate(options):
     dataset = options.dataset or experiment.dataset
     split = load(replace(experiment, dataset=dataset), options)
     query, gallery = (
-        records and images.cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
+        records and cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
     )
     recall = recall_of(net, split, query, gallery, datasets.recall_ks(dataset), ctx)
     if options.json:
@@ -137,7 +138,7 @@ def data(options):
     print(f"{name}: {counted(split)}")
     parts = parts_of(split)
     if options.verify:
-        wrong = [sentence for _, part in parts for sentence in images.unreadable(part, progress)]
+        wrong = [sentence for _, part in parts for sentence in unreadable(part, progress)]
         if wrong:
             shown = "".join(f"\n  - {sentence}" for sentence in wrong[:10])
             raise ValueError(
@@ -147,7 +148,7 @@ def data(options):
     if options.prepare:
         for part_name, part in parts:
             side = experiment.resize if part is split.train else experiment.input_size
-            print(f"{part_name} pictures at {side} x {side}: {images.cached(part, side, progress=progress).filename}")
+            print(f"{part_name} pictures at {side} x {side}: {cached(part, side, progress=progress).filename}")
 
 
 def percent(recall):

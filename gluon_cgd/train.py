@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from . import checkpoint, datasets, images, losses, model
 from .atomic import write_json
+from .cache import cached, fingerprint
 from .evaluate import recall_of
 from .experiment import REVISION
 from .sampler import ClassBalancedSampler
@@ -47,7 +48,7 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
             "experiment": experiment.to_dict(),
             "seed": int(seed),
             "revision": REVISION,
-            "data": images.fingerprint([record for part in split for record in part or ()]),
+            "data": fingerprint([record for part in split for record in part or ()]),
             "weights": checkpoint.file_hash(weights) if weights else None,
         }
         done = checkpoint.finished(out, run)
@@ -121,9 +122,9 @@ class Run:
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, file)
         log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, ctx)
-        self.pictures = images.cached(split.train, experiment.resize, cache, progress)
-        self.query = images.cached(split.query, experiment.input_size, cache, progress)
-        self.gallery = split.gallery and images.cached(split.gallery, experiment.input_size, cache, progress)
+        self.pictures = cached(split.train, experiment.resize, cache, progress)
+        self.query = cached(split.query, experiment.input_size, cache, progress)
+        self.gallery = split.gallery and cached(split.gallery, experiment.input_size, cache, progress)
 
     def go(self, checkpoint_every):
         """Train to the end and return the result."""

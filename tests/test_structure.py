@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = [  # a module imports only from lines above its own
     {"runtime", "experiment", "descriptors", "losses", "sampler", "records", "download", "atomic"},
     {"glyphs", "backbones", "images", "benchmarks", "folders"},
-    {"datasets", "model", "evaluate"},
+    {"datasets", "model", "evaluate", "cache"},
     {"checkpoint"},
     {"train"},
     {"__main__"},
