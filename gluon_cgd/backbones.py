@@ -82,11 +82,7 @@ def load_imagenet(net, file, name):
         net.load_parameters(str(file))
     except AssertionError as error:  # a parameter is missing, has another shape or another type
         raise ValueError(f"{file} does not hold the parameters of {name}: {str(error)[:200]}") from error
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # MXNet's own error is a RuntimeError that quotes its C++ source
+    except (OSError, ValueError, RuntimeError) as error:  # MXNet's own is a RuntimeError
         raise ValueError(f"{file} is not a whole MXNet parameter file: download it again") from error
 
 

@@ -15,9 +15,8 @@ def embed(net, pictures, ctx, batch_size=128, output=0):
     rows = []
     for start in range(0, len(pictures), batch_size):
         batch = pictures[start : start + batch_size]
-        full = np.concatenate(
-            [batch, np.repeat(batch[-1:], batch_size - len(batch), axis=0)]
-        )  # one shape, one compiled graph
+        # Filled up to one shape: one compiled graph
+        full = np.concatenate([batch, np.repeat(batch[-1:], batch_size - len(batch), axis=0)])
         rows.append(net(normalise(full, ctx))[output].asnumpy()[: len(batch)])
     return np.concatenate(rows)
 
@@ -45,9 +44,10 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
     itself, ks = gallery is None, list(ks)
     query = _checked("query", query, query_labels)
     gallery = query if itself else _checked("gallery", gallery, gallery_labels)
-    # A power of two changes no digit and no tie, and keeps squares from overflowing or vanishing
-    scale = np.float32(2.0 ** -np.floor(np.log2(max(np.abs(query).max(), np.abs(gallery).max(), 1e-38))))
-    query, gallery = query * scale, gallery * scale
+    largest = max(np.abs(query).max(), np.abs(gallery).max(), 1e-38)
+    if not 1e-6 < largest < 1e6:  # squares would overflow or vanish; a power of two changes no digit and no tie
+        scale = np.float32(2.0 ** -np.floor(np.log2(largest)))
+        query, gallery = query * scale, gallery * scale
     if gallery.shape[1] != query.shape[1]:
         raise ValueError(
             f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}: embed both with one model"
@@ -61,6 +61,7 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
     # |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2): the bracket orders the gallery as the distance does
     half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery)
     ranks = np.empty(len(query), np.int64)  # items of other classes at least as near as the nearest of one's own
+    never = np.iinfo(ranks.dtype).max  # without an item of one's own no k is enough
     step = max(1, BLOCK // len(gallery))
     for start in range(0, len(query), step):
         rows = slice(start, start + step)
@@ -72,9 +73,7 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
             score[i, start + i] = -np.inf
         nearest_own = np.where(own, score, -np.inf).max(axis=1, keepdims=True)  # (rows, 1)
         ranks[rows] = ((score >= nearest_own) & ~own).sum(axis=1)
-        ranks[rows][np.isneginf(nearest_own[:, 0])] = np.iinfo(
-            ranks.dtype
-        ).max  # no (other) item of this class: no k is enough
+        ranks[rows][np.isneginf(nearest_own[:, 0])] = never
     return {k: float((ranks < k).mean()) for k in ks}
 
 

@@ -85,16 +85,13 @@ class Experiment:
     passes: float = choice(1500 * 128 / 5864, "over the training set; 1,500 iterations on CUB200 (naver/cgd issue 3)")
     decay_at: Tuple[float, ...] = choice((400 / 1500, 800 / 1500), "fractions of the run at which the rate steps down")
     decay_factor: float = choice(0.1, "of each such step (naver/cgd issue 3)")
-    evaluations: int = choice(
-        15, "spread evenly over the run; best is the best of them, last the last; not in the paper"
-    )
+    evaluations: int = choice(15, "spread evenly over the run, of which best and last are; not in the paper")
 
     def __post_init__(self):
         for f in fields(self):  # 1 and 1.0, a list and a tuple are the same experiment
             value = getattr(self, f.name)
-            self._need(
-                of_type(f.default, value), f.name, f"must be {WANTED[type(f.default)]}", f"{f.default!r} is the default"
-            )
+            wanted = f"must be {WANTED[type(f.default)]}"
+            self._need(of_type(f.default, value), f.name, wanted, f"{f.default!r} is the default")
             if isinstance(f.default, (int, float)):  # a NumPy number too
                 object.__setattr__(self, f.name, type(f.default)(value))
             elif isinstance(f.default, tuple):
@@ -127,18 +124,8 @@ class Experiment:
         self._need(self.fc_magnitude > 0, "fc_magnitude", "must be positive", "2 is the default")
         self._need(self.learning_rate > 0, "learning_rate", "must be positive", "1e-4 is the paper's")
         self._need(self.weight_decay >= 0, "weight_decay", "must not be negative", "0 is off")
-        self._need(
-            self.batch_classes >= 2,
-            "batch_classes",
-            "must be at least 2",
-            "with one class in the batch there is no negative to rank against",
-        )
-        self._need(
-            self.batch_images >= 2,
-            "batch_images",
-            "must be at least 2",
-            "with one image of a class there is no positive",
-        )
+        self._need(self.batch_classes >= 2, "batch_classes", "must be at least 2", "one class has no negatives")
+        self._need(self.batch_images >= 2, "batch_images", "must be at least 2", "one image has no positives")
         self._need(self.passes > 0, "passes", "must be positive", "the paper's schedule makes 32.7 passes")
         self._need(
             all(0 < at < 1 for at in self.decay_at) and list(self.decay_at) == sorted(self.decay_at),
@@ -179,9 +166,8 @@ class Experiment:
         Hashing the changes alone lets later versions add fields without renaming the runs that exist.
         """
         changes = json.dumps(self.changes(), sort_keys=True).encode()
-        readable = "-".join(
-            (self.dataset.rstrip("/").rsplit("/", 1)[-1], self.backbone, self.descriptors, str(self.dim))
-        )
+        dataset = self.dataset.rstrip("/").rsplit("/", 1)[-1]
+        readable = "-".join((dataset, self.backbone, self.descriptors, str(self.dim)))
         return f"{readable}-{hashlib.sha256(changes).hexdigest()[:10]}"
 
     def to_dict(self):

@@ -33,11 +33,10 @@ class BatchHardTripletLoss(HybridBlock):
         distance = euclidean_distances(F, embedding)  # (B, B)
         same = same_label(F, label)
         positive = same - F.linalg.makediag(F.ones_like(label))
-        # argmax and pick, not max: among equal distances the gradient must reach one pair, not all
-        farthest = F.pick(
-            distance, F.argmax(F.stop_gradient(distance) * positive - FAR * (1 - positive), axis=1)
-        )  # (B,)
-        nearest = F.pick(distance, F.argmin(F.stop_gradient(distance) + FAR * same, axis=1))  # (B,)
+        # Arguments picked, not maxima: among equal distances the gradient must reach one pair, not all
+        fixed = F.stop_gradient(distance)
+        farthest = F.pick(distance, F.argmax(fixed * positive - FAR * (1 - positive), axis=1))  # (B,)
+        nearest = F.pick(distance, F.argmin(fixed + FAR * same, axis=1))  # (B,)
         has_triplet = F.max(positive, axis=1) * (1 - F.min(same, axis=1))
         return F.relu(self.margin + farthest - nearest) * has_triplet
 
