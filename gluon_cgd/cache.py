@@ -43,9 +43,8 @@ def cached(records, side, folder=None, progress=False):
     with portalocker.Lock(f"{file}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
         shape = (len(records), side, side, 3)
         if file.is_file():
-            with contextlib.suppress(
-                OSError, ValueError, EOFError
-            ):  # a file that is cut off or something else is made again
+            # A file that is cut off or something else is made again
+            with contextlib.suppress(OSError, ValueError, EOFError):
                 pictures = np.load(file, mmap_mode="r")
                 if pictures.shape == shape and pictures.dtype == np.uint8:
                     return pictures
