@@ -74,7 +74,7 @@ cgd_setup() {
     rm -rf "$cgd_venv"
     if ! { "$interpreter" -m venv "$cgd_venv" &&
            "$cgd_venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$cgd_root/$requirements"; } >&2; then
-        cgd_say "the installation failed (see above): mend it and start again; it needs a package index and 2 GB of disk (CUDA: 6 GB)."
+        cgd_say "the installation failed (see above): mend it and start again; it needs a package index and 0.7 GB of disk (CUDA: 4.2 GB, and 2.1 GB more while it downloads)."
         return 2
     fi
     if ! PYTHONPATH=$cgd_root "$cgd_venv/bin/python" -c 'import gluon_cgd, mxnet, gluoncv, cv2' >&2; then

@@ -43,10 +43,8 @@ def cars196(root):
     else:
         parts = []
         kits = (root, "devkit", "car_devkit/devkit")
-        labelled, unlabelled = (
-            "cars_test_annos_withlabels.mat",
-            folder_with("cars_test_annos.mat", *kits) / "cars_test_annos.mat",
-        )
+        labelled = "cars_test_annos_withlabels.mat"
+        unlabelled = folder_with("cars_test_annos.mat", *kits) / "cars_test_annos.mat"
         if unlabelled.is_file() and not (folder_with(labelled, *kits) / labelled).is_file():
             raise ValueError(f"{unlabelled} has no class and is not enough: get {labelled}")
         for name, annotations in (("cars_train", "cars_train_annos.mat"), ("cars_test", labelled)):

@@ -127,7 +127,8 @@ def load_trained(folder, which="last", ctx=None):
         )
     values = read_result(result)
     experiment = Experiment.from_dict(values["experiment"])
-    if values.get("files", {}).get(parameters.name, digest := file_hash(parameters)) != digest:
+    left = values.get("files", {}).get(parameters.name)
+    if left and left != file_hash(parameters):
         raise ValueError(f"{parameters} is not the file that the run left (its sha256 is another): train it again")
     net = model.from_experiment(replace(experiment, pretrained=False), values["classes"])
     try:

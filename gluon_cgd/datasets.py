@@ -24,7 +24,7 @@ def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, sp
         return load_benchmark(name, root, allow_partial)
     if name == "sop_mini":  # the smaller test set of Figure 3
         whole = load_benchmark("sop", root, allow_partial)
-        drawn = benchmarks.sop_mini_products(Path(root) / "sop" if (Path(root) / "sop").is_dir() else Path(root))
+        drawn = benchmarks.sop_mini_products(located("sop", root))
         return Split(whole.train, [record for record in whole.query if record.label in drawn])
     if Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()):
         loader = folders.load_folder if Path(name).is_dir() else folders.load_csv
@@ -45,11 +45,16 @@ def load_glyphs(root=None):
     return Split([Record(*r) for r in train], [Record(*r) for r in test])
 
 
+def located(name, root):
+    """The folder of benchmark `name`: `root`/`name` where that is there, else `root` itself."""
+    return Path(root) / name if (Path(root) / name).is_dir() else Path(root)
+
+
 def load_benchmark(name, root, allow_partial):
     """The Split of one of the paper's benchmarks, its counts compared with the official ones."""
     if root is None:
         raise ValueError(f"dataset {name} needs the folder that holds it: --data DIR (python -m gluon_cgd data {name})")
-    root = Path(root) / name if (Path(root) / name).is_dir() else Path(root)
+    root = located(name, root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}, that should hold {name}, does not exist (python -m gluon_cgd data {name})")
     found = getattr(benchmarks, name)(root)

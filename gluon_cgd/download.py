@@ -34,12 +34,12 @@ SOURCES = {
     "cub200": Source(
         "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
         "97eceeb196236b17998738112f37df78",
-        "CUB_200_2011.tgz (1.2 GB) from https://data.caltech.edu/records/65de6-vp158, unpacked into the folder",
+        "CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158, unpacked into the folder",
     ),
     "sop": Source(
         "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
         "7f73d41a2f44250d4779881525aea32e",
-        "Stanford_Online_Products.zip (2.9 GB) from ftp://cs.stanford.edu/cs/cvgl/, unpacked into the folder",
+        "Stanford_Online_Products.zip from ftp://cs.stanford.edu/cs/cvgl/, unpacked into the folder",
     ),
     "cars196": Source(
         "",

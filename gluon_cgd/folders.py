@@ -121,7 +121,8 @@ def divide(found, split, held_out, seed, source):
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown: choose one of {', '.join(SPLITS)}")
     names = sorted({label for label, *_ in found})
-    records = [Record(path, names.index(label), box) for label, path, box in found]
+    numbers = {name: number for number, name in enumerate(names)}
+    records = [Record(path, numbers[label], box) for label, path, box in found]
     needed = 4 if split == "classes" else 2
     if len(names) < needed:
         raise ValueError(f"{source} has {len(names)} classes with pictures: a split by {split} needs {needed} at least")

@@ -143,5 +143,4 @@ def prepare():
     # Waiting threads sleep instead of spinning: alone it costs nothing, and a second process on the same cores is no
     # longer slowed down tenfold.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("MXNET_CUDNN_AUTOTUNE_DEFAULT", "1")
     load_cuda_libraries()
