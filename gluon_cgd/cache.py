@@ -2,12 +2,15 @@
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import logging
+import math
+import mmap
 import os
 import shutil
-import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +22,8 @@ from . import images, runtime
 from .atomic import write_text
 
 log = logging.getLogger(__name__)
+BLOCK = 32  # pictures that are decoded by one thread and written at once
+DIRECT = getattr(os, "O_DIRECT", 0)
 
 
 def fingerprint(records):
@@ -38,54 +43,41 @@ def cached(records, side, folder=None, progress=False):
     folder.mkdir(parents=True, exist_ok=True)
     stats = [os.stat(r.path) for r in records]
     rows = [(os.path.abspath(r.path), s.st_size, s.st_mtime_ns, r.box) for r, s in zip(records, stats)]
-    file = folder / f"{hashlib.sha256(json.dumps([side, rows]).encode()).hexdigest()[:24]}-{side}.npy"
+    file = folder / f"{hashlib.sha256(json.dumps([side, rows]).encode()).hexdigest()[:24]}-{side}.uint8"
+    shape = (len(records), side, side, 3)
     # A second process waits and finds it done
     with portalocker.Lock(f"{file}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
-        shape = (len(records), side, side, 3)
-        if file.is_file():
-            # A file that is cut off or something else is made again
-            with contextlib.suppress(OSError, ValueError, EOFError):
-                pictures = np.load(file, mmap_mode="r")
-                if pictures.shape == shape and pictures.dtype == np.uint8:
-                    return pictures
+        if file.is_file() and file.stat().st_size != np.prod(shape, dtype=np.int64):
             log.warning("%s is damaged and is made again", file)
-        _fill(file, records, side, progress)
-    return np.load(file, mmap_mode="r")
+            file.unlink()
+        if not file.is_file():
+            _fill(file, records, side, progress)
+    return np.memmap(file, np.uint8, "r", shape=shape)
 
 
 def _fill(file, records, side, progress):
     """Make `file`. How many pictures are whole is noted beside it, for a call that goes on after an interruption."""
     temporary, note = file.with_suffix(".part"), file.with_suffix(".count")
-    shape = (len(records), side, side, 3)
-    size = int(np.prod(shape, dtype=np.int64))
+    picture = side * side * 3
+    size = picture * len(records)
     try:
         whole = int(note.read_text()) if note.exists() and temporary.exists() else 0
-        if not whole:
-            if size > shutil.disk_usage(file.parent).free:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)  # the head; the rest is empty
-        head = temporary.stat().st_size - size
-        # Written, not mapped: half the cost, and a disk that fills up is an error and not a crash. A thread of its own
-        # brings it to the disk meanwhile, so that no picture is noted that a power cut could take away.
-        with open(temporary, "r+b") as out, ThreadPoolExecutor(1) as flusher:
-
-            def fill(i):
-                _put(out, images.load(records[i], side), head + i * (size // len(records)))
-
-            bar = tqdm(total=len(records), initial=whole, desc=f"pictures at {side}", unit="img", disable=not progress)
-            noted = flusher.submit(int)
+        if size - whole * picture > shutil.disk_usage(file.parent).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        bar = tqdm(total=len(records), initial=whole, desc=f"pictures at {side}", unit="img", disable=not progress)
+        with _open(temporary) as out, bar:
             try:
-                for _ in spread(fill, range(whole, len(records))):  # in order
-                    whole += 1
-                    bar.update()
-                    if whole % 500 == 0 and noted.done():
-                        noted = flusher.submit(_note, note, whole, out)
+                for pictures, count in _decoded(records[whole:], side):
+                    _write(out, pictures, whole * picture)
+                    whole += count
+                    bar.update(count)
+                    if whole % (16 * BLOCK) == 0:
+                        _note(note, whole, out)
             except KeyboardInterrupt:
-                flusher.submit(_note, note, whole, out)
+                _note(note, whole, out)
                 raise
-            finally:
-                bar.close()
-            os.fsync(out.fileno())
+            out.truncate(size)  # the last block was written whole
+            os.fsync(out)
         os.replace(temporary, file)
     except Exception as error:  # not an interruption, which goes on later
         temporary.unlink(missing_ok=True)
@@ -101,35 +93,62 @@ def _fill(file, records, side, progress):
 
 
 def _note(note, whole, out):
-    """Write to the file `note` that `whole` pictures of the open file `out` are on the disk."""
-    os.fsync(out.fileno())
+    """Write to the file `note` that `whole` pictures of the open file `out` are where no power cut takes them away."""
+    os.fsync(out)
     write_text(note, str(whole))
 
 
-def _put(file, data, offset):
-    """Write all of `data` at `offset` of an open file, from any thread."""
+def _open(file):
+    """Open `file` for writing past the system's page cache, which would cost a third of the decoding, if it can be."""
+
+    def unbuffered(flags):
+        return open(file, "r+b", buffering=0, opener=lambda name, mode: os.open(name, mode | os.O_CREAT | flags, 0o666))
+
+    with contextlib.suppress(OSError):  # a file system that does not know it; what else is wrong, the next line says
+        return unbuffered(DIRECT)
+    return unbuffered(0)
+
+
+def _write(out, data, offset):
+    """Write all of `data` at `offset` of the open file `out`."""
     view = memoryview(data).cast("B")
     while view:
-        written = os.pwrite(file.fileno(), view, offset)
+        try:
+            written = os.pwrite(out.fileno(), view, offset)
+        except OSError as error:
+            mode = fcntl.fcntl(out, fcntl.F_GETFL)
+            if error.errno != errno.EINVAL or not mode & DIRECT:
+                raise
+            fcntl.fcntl(out, fcntl.F_SETFL, mode & ~DIRECT)  # pieces that are no whole blocks of this disk
+            continue
         view, offset = view[written:], offset + written
 
 
-def spread(function, items, block=32):
-    """Yield function(item) for each of the sequence `items`, in order, from all cores; an error stops all.
+def _decoded(records, side):
+    """Yield (pictures, count), blocks of pictures of `records` in order, decoded on all cores; an error stops all.
 
+    pictures: uint8 (BLOCK, side, side, 3), of which the first `count` are filled; good until the next is asked for.
     Threads: cv2 and Pillow let go of the interpreter while they decode. Blocks: a task has its cost too.
     """
-    stopped = threading.Event()
 
-    def work(start):
-        return [None if stopped.is_set() else function(item) for item in items[start : start + block]]
+    def work(start, buffer):
+        block = records[start : start + BLOCK]
+        for record, picture in zip(block, buffer):
+            images.load(record, side, picture)
+        return buffer, len(block)
 
+    shape = (BLOCK, side, side, 3)  # of memory that begins a page, as direct writing needs it
+    free = [np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape) for _ in range(runtime.cores() + 2)]
+    pending = deque()
     with ThreadPoolExecutor(runtime.cores()) as pool:
-        try:
-            for results in pool.map(work, range(0, len(items), block)):
-                yield from results
-        finally:
-            stopped.set()  # what is still queued returns at once
+        for start in range(0, len(records), BLOCK):
+            if not free:
+                done = pending.popleft().result()
+                yield done
+                free.append(done[0])
+            pending.append(pool.submit(work, start, free.pop()))
+        for future in pending:
+            yield future.result()
 
 
 def unreadable(records, progress=False):
@@ -142,5 +161,7 @@ def unreadable(records, progress=False):
             return str(error)
         return None
 
-    bar = tqdm(spread(problem, records), total=len(records), desc="verifying", unit="img", disable=not progress)
-    return [sentence for sentence in bar if sentence]
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        found = pool.map(problem, records)
+        bar = tqdm(found, total=len(records), desc="verifying", unit="img", disable=not progress)
+        return [sentence for sentence in bar if sentence]

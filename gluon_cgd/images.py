@@ -1,7 +1,6 @@
 """One picture from its file, and batches for the network: decode, crop, resize; slice and flip; normalise."""
 
 import contextlib
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +17,8 @@ def decode(path):
 
     Turned upright (EXIF), 16 bits scaled to 8, transparency over white. Raises ValueError or OSError naming the file.
     """
-    data = Path(path).read_bytes()
+    with open(path, "rb", buffering=0) as file:
+        data = file.read()
     if not data:
         raise ValueError(f"{path} is empty: get the picture again")
     if data.startswith(JPEG):
@@ -79,10 +79,13 @@ def crop(picture, box, path):
     return picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
 
 
-def load(record, side):
-    """The picture of a `datasets.Record`, cropped to its box and resized: uint8 (side, side, 3), aspect not kept."""
+def load(record, side, out=None):
+    """The picture of a `datasets.Record`, cropped to its box and resized: uint8 (side, side, 3), aspect not kept.
+
+    Written into `out` where one is given.
+    """
     picture = crop(decode(record.path), record.box, record.path)
-    return cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
 def augment(pictures, indices, size, rng, out=None):
@@ -99,7 +102,7 @@ def augment(pictures, indices, size, rng, out=None):
         if flip:
             cv2.flip(crop_of_it, 1, dst=picture)
         else:
-            picture[:] = crop_of_it
+            cv2.copyTo(crop_of_it, None, dst=picture)
     return batch
 
 

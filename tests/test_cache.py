@@ -15,12 +15,15 @@ def records(folder, n=5):
     return [Record(saved(folder / f"{i}.png", np.roll(photo(), i, axis=1)), i % 2, (2, 1, 50, 39)) for i in range(n)]
 
 
-def test_the_cache_holds_every_picture_cropped_then_resized(tmp_path):
-    pictures = cache.cached(records(tmp_path), 18)
+@pytest.mark.parametrize("side", [16, 18])  # 32 pictures are whole blocks of the disk, and are not
+@pytest.mark.parametrize("n", [5, 70])
+def test_the_cache_holds_every_picture_cropped_then_resized(tmp_path, side, n):
+    pictures = cache.cached(records(tmp_path, n), side)
     assert isinstance(pictures, np.memmap)
-    assert pictures.shape == (5, 18, 18, 3)
-    for i in range(5):
-        expected = cv2.resize(np.roll(photo(), i, axis=1)[1:39, 2:50], (18, 18), interpolation=cv2.INTER_LINEAR)
+    assert pictures.shape == (n, side, side, 3)
+    assert Path(pictures.filename).stat().st_size == pictures.size
+    for i in range(n):
+        expected = cv2.resize(np.roll(photo(), i, axis=1)[1:39, 2:50], (side, side), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(pictures[i], expected)
     assert not pictures.flags.writeable
 
@@ -30,7 +33,7 @@ def test_the_cache_is_reused_until_a_file_a_box_or_the_side_changes(tmp_path, mo
     cache.cached(given, 18)
     calls = []
     load = images.load
-    monkeypatch.setattr(images, "load", lambda record, side: calls.append(record) or load(record, side))
+    monkeypatch.setattr(images, "load", lambda record, *rest: calls.append(record) or load(record, *rest))
     cache.cached(given, 18)
     assert not calls
     cache.cached(given, 16)
@@ -88,16 +91,15 @@ def test_a_fingerprint_is_of_names_sizes_labels_and_boxes_not_of_the_place(tmp_p
 def test_an_interrupted_preparation_goes_on_and_a_failed_one_starts_again(tmp_path, monkeypatch, interruption):
     given, load, calls = records(tmp_path, 12), images.load, []
 
-    def interrupted(record, side):
+    def interrupted(record, *rest):
         calls.append(record)
         if len(calls) == 8:
             raise interruption("now")
-        return load(record, side)
+        return load(record, *rest)
 
     monkeypatch.setattr(runtime, "cores", lambda: 1)
     monkeypatch.setattr(images, "load", interrupted)
-    spread = cache.spread
-    monkeypatch.setattr(cache, "spread", lambda function, items: spread(function, items, block=2))
+    monkeypatch.setattr(cache, "BLOCK", 2)
     with pytest.raises(interruption):
         cache.cached(given, 18)
     assert bool(left(tmp_path)) == (interruption is KeyboardInterrupt)

@@ -158,7 +158,7 @@ def test_a_bad_picture_is_refused_by_name(cars, tmp_path, capsys, name, change, 
     if name == "a missing picture":
         arguments.remove("--allow-partial")
     assert message in refused(capsys, *arguments)
-    assert not list((tmp_path / "cache").rglob("*.npy"))
+    assert not list((tmp_path / "cache").rglob("*.uint8"))
 
 
 def test_a_box_outside_its_picture_is_refused(tmp_path, capsys):

@@ -184,7 +184,7 @@ def test_wrong_data_is_refused_in_a_sentence_and_leaves_no_cache(title, tmp_path
     assert len(sentences) == 1, said
     assert re.search(message, sentences[0])
     # Of two parts the first may be whole; of the one that is wrong nothing may be left
-    assert not [file for file in cache_of(tmp_path) if not file.endswith(".npy")]
+    assert not [file for file in cache_of(tmp_path) if not file.endswith(".uint8")]
     assert len(cache_of(tmp_path)) < (3 if name == "inshop" else 2)
 
 
