@@ -14,3 +14,12 @@ except ImportError as error:
     raise SystemExit(2) from None
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name):
+    """GluonCV's two functions, imported when they are asked for: MXNet takes a second to import."""
+    if name in ("get_model", "get_model_list"):
+        from . import model_zoo
+
+        return getattr(model_zoo, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

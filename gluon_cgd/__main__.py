@@ -1,10 +1,11 @@
-"""`python -m gluon_cgd train`, `evaluate` and `data`. Exit status: 0 done, 2 refused, with one sentence on stderr."""
+"""`python -m gluon_cgd train`, `evaluate`, `publish`, `data`. Exit status: 0 done, 2 refused, and why on stderr."""
 
 import argparse
 import json
 import logging
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -25,14 +26,26 @@ def parser():
         "--out", required=True, type=named, metavar="DIR", help="the run's folder: log, checkpoint, parameters, result"
     )
     t.add_argument(
-        "--weights", type=named, metavar="FILE", help="the backbone's ImageNet parameters, if not from GluonCV"
+        "--weights", type=named, metavar="FILE", help="the backbone's ImageNet parameters, if not the published ones"
     )
     t.add_argument("--seed", type=int, default=0, help="of initialisation, batches and augmentation (default 0)")
     t.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="iterations (default 100)")
     add_experiment(t.add_argument_group("the experiment (each switch has its --no-)"))
     e = commands.add_parser("evaluate", help="recall of a trained model")
-    e.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder, as given to train --out")
+    model = e.add_mutually_exclusive_group(required=True)
+    model.add_argument(
+        "--checkpoint", metavar="PATH", help="a run's folder, as given to train --out, or a published .params file"
+    )
+    model.add_argument(
+        "--symbol", metavar="PREFIX", help="PREFIX-symbol.json and PREFIX-0000.params, as the paper's authors released"
+    )
+    e.add_argument("--epoch", type=int, metavar="N", help="of the symbol's parameters, where there is more than one")
     e.add_argument("--which", choices=("last", "best"), default="last", help="of the run's parameters (default last)")
+    e.add_argument("--input-size", type=int, default=224, metavar="X", help="of the symbol's pictures (224)")
+    s = commands.add_parser("publish", help="write a trained model as a file that one can hand to somebody else")
+    s.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder, as given to train --out")
+    s.add_argument("--which", choices=("last", "best"), default="last", help="of the run's parameters (default last)")
+    s.add_argument("--out", required=True, type=named, metavar="DIR", help="receives NAME-HASH.params and its .json")
     e.add_argument("--dataset", type=named, help="evaluate on another dataset than it was trained on")
     e.add_argument("--json", action="store_true", help="print JSON")
     d = commands.add_parser("data", help="get, check and prepare a dataset")
@@ -96,11 +109,18 @@ def train(options):
 
 def evaluate(options):
     """Print the recall of a trained model on a dataset's test set."""
+    from . import symbol
     from .checkpoint import load_trained
     from .evaluate import recall_of
 
     ctx = runtime.context(options.ctx)
-    net, experiment = load_trained(options.checkpoint, options.which, ctx)
+    if options.symbol:
+        if not options.dataset:
+            raise ValueError("a symbol does not say what it was trained on: name a --dataset")
+        net = symbol.load(options.symbol, options.epoch, ctx)
+        experiment = Experiment(dataset=options.dataset, input_size=options.input_size)
+    else:
+        net, experiment = load_trained(options.checkpoint, options.which, ctx)
     dataset = options.dataset or experiment.dataset
     split = load(replace(experiment, dataset=dataset), options)
     query, gallery = (
@@ -108,10 +128,22 @@ def evaluate(options):
     )
     recall = recall_of(net, split, query, gallery, datasets.recall_ks(dataset), ctx)
     if options.json:
-        told = {"dataset": dataset, "checkpoint": options.checkpoint, "which": options.which, "recall": recall}
+        model = {"symbol": options.symbol} if options.symbol else {"checkpoint": options.checkpoint}
+        told = {"dataset": dataset, **model, "which": options.which, "recall": recall}
         print(json.dumps(told))
     else:
         print(percent(recall))
+
+
+def publish(options):
+    """Write a run's model with its description, and print the file's path."""
+    from . import model_zoo
+    from .checkpoint import load_trained, read_result
+
+    net, experiment = load_trained(options.checkpoint, options.which)
+    result = read_result(Path(options.checkpoint) / "result.json")
+    about = {"which": options.which, "recall": result[options.which], "data": result.get("data")}
+    print(model_zoo.save(net, experiment, options.out, **about, seed=result["seed"], versions=result.get("versions")))
 
 
 def load(experiment, options):
@@ -164,7 +196,7 @@ def main(arguments=None):
 
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
-            {"train": train, "evaluate": evaluate, "data": data}[options.command](options)
+            {"train": train, "evaluate": evaluate, "publish": publish, "data": data}[options.command](options)
         return 0
 
     return runtime.exit_status(command)

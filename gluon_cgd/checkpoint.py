@@ -4,14 +4,14 @@ import hashlib
 import json
 import os
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import mxnet as mx
 import numpy as np
 
-from . import model
+from . import model_zoo
 from .atomic import replacing
+from .download import digest
 from .experiment import Experiment
 
 
@@ -117,9 +117,12 @@ def same_run(file, stored, asked):
 def load_trained(folder, which="last", ctx=None):
     """(net, experiment) of a finished run: the CGD with its `which` ("last" or "best") parameters on device `ctx`.
 
+    Instead of a run's folder it can be a file that `model_zoo.save` wrote, which has but one set of parameters.
     Raises FileNotFoundError for a folder without a finished run and ValueError for files that cannot be read.
     """
     folder = Path(folder)
+    if folder.suffix == ".params":
+        return model_zoo.load(folder, ctx)
     result, parameters = folder / "result.json", folder / f"{which}.params"
     if not result.is_file() or not parameters.is_file():
         raise FileNotFoundError(
@@ -128,15 +131,9 @@ def load_trained(folder, which="last", ctx=None):
     values = read_result(result)
     experiment = Experiment.from_dict(values["experiment"])
     left = values.get("files", {}).get(parameters.name)
-    if left and left != file_hash(parameters):
+    if left and left != digest(parameters, "sha256"):
         raise ValueError(f"{parameters} is not the file that the run left (its sha256 is another): train it again")
-    net = model.from_experiment(replace(experiment, pretrained=False), values["classes"])
-    try:
-        net.load_parameters(str(parameters), ctx=ctx or mx.cpu())
-    except Exception as error:  # a broken file can have MXNet raise anything
-        raise ValueError(f"{parameters} cannot be read as the model of {result}: train it again") from error
-    net.hybridize(static_alloc=True, static_shape=True)
-    return net, experiment
+    return model_zoo.trained(experiment, values["classes"], parameters, ctx), experiment
 
 
 def parameters_hash(net):
@@ -146,11 +143,6 @@ def parameters_hash(net):
         digest.update(name.encode())
         digest.update(parameter.data().asnumpy().tobytes())
     return digest.hexdigest()
-
-
-def file_hash(file):
-    """SHA-256 of a file."""
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def save_parameters(net, file):

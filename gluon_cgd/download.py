@@ -1,4 +1,4 @@
-"""Where the benchmarks come from: downloads that survive broken connections, and archives that cannot do harm."""
+"""Where the benchmarks come from, and downloads that survive broken connections, and archives that cannot do harm."""
 
 import hashlib
 import logging
@@ -20,6 +20,9 @@ TRIES = 5
 TIMEOUT = 30  # seconds without a byte
 BLOCK = 1 << 16  # bytes that a broken connection can cost
 LARGEST = 20  # times its own size that an archive of pictures may unpack to: JPEGs hardly compress
+
+
+CHECKSUMS = {32: "md5", 40: "sha1", 64: "sha256"}  # by their number of digits
 
 
 class Source(NamedTuple):
@@ -59,17 +62,19 @@ SOURCES = {
 }
 
 
-def fetch(url, file, md5, progress=False):
+def fetch(url, file, checksum, progress=False):
     """Download `url` to `file`, going on where a broken connection or an earlier call stopped.
 
-    A file that is there with the right `md5` is left alone. Raises ValueError when what came is something else, which
+    checksum: the file's md5, SHA-1 or SHA-256 in hexadecimal digits, or None where nobody states one.
+    A file that is there with the right one is left alone. Raises ValueError when what came is something else, which
     then is not kept, and OSError when the server does not answer or breaks off again and again.
     """
     file, partial = Path(file), Path(f"{file}.part")
+    kind = checksum and CHECKSUMS[len(checksum)]
     if file.is_file():
-        if digest(file) == md5:
+        if not checksum or digest(file, kind) == checksum:
             return
-        raise ValueError(f"{file} is there but is not the file wanted (its md5 is not {md5}): move it away")
+        raise ValueError(f"{file} is there but is not the file wanted (its {kind} is not {checksum}): move it away")
     file.parent.mkdir(parents=True, exist_ok=True)
     for left in reversed(range(TRIES)):
         try:
@@ -83,10 +88,12 @@ def fetch(url, file, md5, progress=False):
                     f"go on, or put the file there by hand as {file}"
                 ) from error
             time.sleep(min(2 ** (TRIES - left), 30) / 10)
-    found = digest(partial)
-    if found != md5:
+    found = checksum and digest(partial, kind)
+    if found != checksum:
         partial.unlink()
-        raise ValueError(f"{url} sent another file (md5 {found}, not {md5}): get it by hand and put it there as {file}")
+        raise ValueError(
+            f"{url} sent another file ({kind} {found}, not {checksum}): get it by hand and put it there as {file}"
+        )
     os.replace(partial, file)
 
 
@@ -115,13 +122,13 @@ def _receive(url, partial, progress):
             raise requests.ConnectionError("the connection ended early")
 
 
-def digest(file):
-    """The md5 of a file, as 32 hexadecimal digits."""
-    md5 = hashlib.md5()
+def digest(file, kind="md5"):
+    """The checksum of a file in hexadecimal digits; kind: md5, sha1 or sha256."""
+    checksum = hashlib.new(kind)
     with open(file, "rb") as handle:
         for block in iter(lambda: handle.read(1 << 20), b""):
-            md5.update(block)
-    return md5.hexdigest()
+            checksum.update(block)
+    return checksum.hexdigest()
 
 
 def unpack(archive, folder):

@@ -81,7 +81,8 @@ def from_experiment(experiment, classes, weights=None):
     """
     if experiment.architecture != "CGD":
         raise ValueError(f"architecture {experiment.architecture} is not built yet: only CGD can be trained")
-    backbone = backbones.build(experiment.backbone, experiment.pretrained, experiment.keep_stride, weights)
+    kept = dict(keep_stride=experiment.keep_stride, input_size=experiment.input_size)
+    backbone = backbones.build(experiment.backbone, experiment.pretrained, weights=weights, **kept)
     gem = dict(gem_p=experiment.gem_p, gem_minimum=experiment.gem_minimum)
     head = dict(classifier_batch_norm=experiment.classifier_batch_norm, fc_magnitude=experiment.fc_magnitude)
     net = CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **gem, **head)

@@ -13,9 +13,10 @@ import portalocker
 from mxnet import autograd, gluon
 from tqdm import tqdm
 
-from . import checkpoint, datasets, images, losses, model
+from . import backbones, checkpoint, datasets, images, losses, model
 from .atomic import write_json
 from .cache import cached, fingerprint
+from .download import digest
 from .evaluate import recall_of
 from .experiment import REVISION
 from .sampler import ClassBalancedSampler
@@ -29,7 +30,7 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
     out: the run's folder. It receives train.log, best.params, last.params and result.json, and while the run goes on
         checkpoint.npz; a call that finds one goes on from there, on a CPU to the same bits.
     seed: of the initialisation, the batches and the augmentation.  ctx: an MXNet device, by default the CPU.
-    weights: file of the backbone's ImageNet parameters, if not GluonCV's.  cache: folder of the resized pictures.
+    weights: file of the backbone's ImageNet parameters, if not the published ones.  cache: of the resized pictures.
     checkpoint_every: iterations.  progress: show bars on stderr.
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
         "untrained", "last" and "best" are recalls, fractions by "R@1", ...
@@ -49,12 +50,17 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
             "seed": int(seed),
             "revision": REVISION,
             "data": fingerprint([record for part in split for record in part or ()]),
-            "weights": checkpoint.file_hash(weights) if weights else None,
         }
+        if weights:
+            run["weights"] = digest(weights, "sha256")
         done = checkpoint.finished(out, run)
         if done:
             forget(out / "checkpoint.npz")
-        return done or Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress).go(checkpoint_every)
+            return done
+        if experiment.pretrained and not weights:
+            weights = backbones.imagenet_file(experiment.backbone, progress=progress)
+        run["weights"] = digest(weights, "sha256") if weights else None
+        return Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress).go(checkpoint_every)
 
 
 @contextlib.contextmanager
@@ -245,7 +251,7 @@ class Run:
             seconds=round(self.seconds, 1),
             device=str(self.ctx),
             parameters_sha256=checkpoint.parameters_hash(self.net),
-            files={name: checkpoint.file_hash(self.out / name) for name in ("last.params", "best.params")},
+            files={name: digest(self.out / name, "sha256") for name in ("last.params", "best.params")},
             versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},
         )
         write_json(self.out / "result.json", result)

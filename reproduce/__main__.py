@@ -16,7 +16,7 @@ from gluon_cgd import runtime  # first: it says what is wrong where nothing is i
 # isort: split
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import report
+from . import documents, report
 from . import runs as store
 from .tables import TABLES
 
@@ -34,12 +34,13 @@ def parser():
     p.add_argument("--ctx", help="where to train: cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
     p.add_argument("--data", default=PROJECT / "data", metavar="DIR", help="holds a folder a dataset, DIR/cars196")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where runs and reports are kept")
-    p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not from GluonCV")
+    p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not the published ones")
     p.add_argument(
         "--compare", choices=("last", "best"), default="last", help="last evaluation, or best on the test set"
     )
     p.add_argument("--report", action="store_true", help="no training: print what the runs folder holds")
     p.add_argument("--json", action="store_true", help="print the tables as JSON, without training")
+    p.add_argument("--write", action="store_true", help="make the generated parts of the documents anew")
     return p
 
 
@@ -54,6 +55,9 @@ def main(arguments=None):
 
 def run(given):
     """Do what the command line asks for: list, train, print; returns the exit status."""
+    if given.write:
+        print(f"changed: {', '.join(documents.write()) or 'nothing'}")
+        return 0
     tables = [known(name) for name in given.tables]
     if given.seeds is not None and given.seeds < 1:
         raise ValueError(f"--seeds {given.seeds} must be at least 1")

@@ -1,9 +1,9 @@
 """The store of runs: one folder an experiment and seed, done once, whichever tables ask for it."""
 
-import hashlib
 from pathlib import Path
 
 from gluon_cgd import datasets
+from gluon_cgd.download import digest
 from gluon_cgd.experiment import REVISION
 
 
@@ -21,7 +21,7 @@ def result(runs, experiment, seed, weights=None):
 
     asked = {"experiment": experiment.to_dict(), "seed": seed}
     if weights:
-        asked["weights"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+        asked["weights"] = digest(weights, "sha256")
     return finished(folder(runs, experiment, seed), asked)
 
 
@@ -48,7 +48,12 @@ def missing_parts(experiments, data, weights):
             sentences.append(str(error))
     for name, pretrained in sorted({(e.backbone, e.pretrained) for e in experiments}):
         try:
-            backbones.build(name, pretrained, weights=weights)
+            if not pretrained:
+                continue
+            if weights:  # they must fit
+                backbones.build(name, pretrained, weights=weights)
+            else:
+                backbones.imagenet_file(name)
         except ValueError as error:
             sentences.append(str(error))
     return sentences

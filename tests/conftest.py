@@ -11,15 +11,19 @@ import pytest  # noqa: E402
 import scipy.io  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from gluon_cgd import glyphs  # noqa: E402
+from gluon_cgd import glyphs, weights  # noqa: E402
 from gluon_cgd.datasets import Record, Split  # noqa: E402
 from gluon_cgd.experiment import Experiment  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """No test reads or writes the user's cache."""
+    """No test reads or writes the user's caches, or asks the network."""
     monkeypatch.setenv("GLUON_CGD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "mxnet"))
+    for variable in ("MXNET_GLUON_REPO", "HF_ENDPOINT"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setattr(weights, "GLUONCV2", "http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mxnet as mx
 import pytest
 
 from gluon_cgd import glyphs
 from gluon_cgd.__main__ import main, parser
+from gluon_cgd.checkpoint import load_trained
 from gluon_cgd.experiment import Experiment
 from tests.conftest import write_cars
 
@@ -96,6 +98,28 @@ def test_a_model_can_be_evaluated_on_another_dataset(cars, tmp_path, capsys, mon
     assert main(train(cars, tmp_path)) == 0
     assert main(["evaluate", "--checkpoint", str(tmp_path / "run"), "--dataset", "glyphs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["dataset"] == "glyphs"
+
+
+def test_a_published_model_and_a_symbol_have_the_recall_of_the_run(cars, tmp_path, capsys):
+    assert main(train(cars, tmp_path)) == 0
+    recall = json.loads((tmp_path / "run/result.json").read_text())["last"]
+    capsys.readouterr()
+    assert main(["publish", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "models")]) == 0
+    file = capsys.readouterr().out.strip()
+    assert json.loads(Path(file).with_suffix(".json").read_text())["recall"] == recall
+    data = ["--data", str(cars), "--allow-partial", "--json"]
+    assert main(["evaluate", "--checkpoint", file, *data]) == 0
+    assert json.loads(capsys.readouterr().out)["recall"] == recall
+    net, _ = load_trained(file)
+    net(mx.nd.zeros((1, 3, 16, 16)))
+    net.export(str(tmp_path / "released"))
+    symbol = ["evaluate", "--symbol", str(tmp_path / "released"), "--input-size", "16"]
+    assert main([*symbol, "--dataset", "cars196", *data]) == 0
+    assert json.loads(capsys.readouterr().out)["recall"] == recall
+    assert "name a --dataset" in refused(capsys, *symbol, *data)
+    assert "released-0009.params does not exist" in refused(
+        capsys, *symbol, "--dataset", "cars196", "--epoch", "9", *data
+    )
 
 
 def test_every_field_of_an_experiment_has_a_flag_with_its_default_and_meaning():

@@ -1,0 +1,53 @@
+"""The parts of the documents that are generated, between <!-- NAME --> and <!-- end of NAME -->."""
+
+import re
+from pathlib import Path
+
+from gluon_cgd.atomic import write_text
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def backbone_table():
+    """What can be put under CGD's head, and what the whole then costs, measured on the network itself."""
+    from gluon_cgd import backbones, model
+    from gluon_cgd.complexity import counts
+
+    head = ("backbone", "library: network", "ImageNet top-1", "channels", "map at 224", "parameters", "multiply-adds")
+    lines = [head, ("---",) * len(head)]
+    for name, recipe in backbones.BACKBONES.items():
+        backbone = backbones.build(name)
+        channels, height, width = backbone.map_shape(224)
+        parameters, products = counts(model.CGD(backbone, "SM", 1536, classes=98))
+        source = f"{recipe.library}: `{recipe.model}`" if recipe.model else "none"
+        top1 = f"{recipe.top1:.2f}" if recipe.top1 else "-"
+        cost = (f"{parameters / 1e6:.2f} M", f"{products / 1e9:.2f} G")
+        lines.append((f"`{name}`", source, top1, f"{channels:,}", f"{height} x {width}", *cost))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def generated(text):
+    """`text` with every generated part made anew."""
+    for name, make in PARTS.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        if marked.search(text):
+            part = make()
+            text = marked.sub(lambda found, part=part: found[1] + part + "\n" + found[2], text)
+    return text
+
+
+def write(folder=PROJECT):
+    """Make the generated parts of the documents in `folder` anew; returns the names of those that changed."""
+    changed = []
+    for name in DOCUMENTS:
+        file = Path(folder) / name
+        text = file.read_text(encoding="utf-8")
+        fresh = generated(text)
+        if fresh != text:
+            write_text(file, fresh)
+            changed.append(name)
+    return changed
+
+
+PARTS = {"backbones": backbone_table}
+DOCUMENTS = ("README.md",)

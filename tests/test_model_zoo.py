@@ -1,0 +1,95 @@
+import json
+
+import mxnet as mx
+import numpy as np
+import pytest
+
+import gluon_cgd
+from gluon_cgd import backbones, model_zoo
+from gluon_cgd.checkpoint import load_trained
+from gluon_cgd.download import digest
+from gluon_cgd.experiment import CONFIGURATIONS
+
+
+@pytest.fixture
+def small():
+    mx.random.seed(0)
+    return gluon_cgd.get_model("cgd_sg_cifar_resnet10_64", classes=7, input_size=32)
+
+
+def test_every_name_of_the_list_is_a_configuration_a_backbone_and_a_dimension():
+    names = gluon_cgd.get_model_list()
+    assert "cgd_sg_resnet50_1536" in names
+    assert "cgd_mg_se_resnet50_1536" in names
+    assert len(set(names)) == len(names) == len(backbones.BACKBONES) * (9 * 4 + 3)  # 3 branches divide only 1536
+    assert {name.split("_")[1] for name in names} == {c.lower() for c in CONFIGURATIONS}
+
+
+def test_a_model_is_ready_for_pictures_and_has_what_its_name_says(small):
+    embedding, logits, branches = small(mx.nd.random.uniform(shape=(2, 3, 32, 32)))
+    assert embedding.shape == (2, 64)
+    assert logits.shape == (2, 7)
+    assert [branch.shape for branch in branches] == [(2, 32)] * 2
+
+
+def test_choices_of_the_experiment_go_through(small):
+    kept = gluon_cgd.get_model("cgd_m_cifar_resnet10_24", keep_stride=True, input_size=32)
+    assert kept.backbone(mx.nd.zeros((1, 3, 32, 32))).shape == (1, 128, 4, 4)
+    assert small.backbone(mx.nd.zeros((1, 3, 32, 32))).shape == (1, 128, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50", "cgd_sg_resnet51_1536", "cgd_x_resnet50_1536", "cgd_sg_resnet50", "cgd_ss_resnet50_8"]
+)
+def test_an_unknown_name_is_answered_with_how_names_are_made(name):  # fmt: skip
+    with pytest.raises(ValueError, match=f"model '{name}' is unknown: names are cgd_CONFIGURATION_BACKBONE_DIM"):
+        gluon_cgd.get_model(name)
+
+
+def test_a_dimension_that_the_branches_do_not_divide_is_refused():
+    with pytest.raises(ValueError, match="dim 64 must be divisible by the 3 branches of SMG: 63 and 66 are"):
+        gluon_cgd.get_model("cgd_smg_cifar_resnet10_64")
+
+
+def test_nobody_published_a_trained_model_and_we_say_so():
+    with pytest.raises(ValueError, match="no trained cgd_sg_resnet50_1536 has been published"):
+        gluon_cgd.get_model("cgd_sg_resnet50_1536", pretrained=True)
+
+
+def test_a_saved_model_comes_back_with_its_experiment(small, tmp_path):
+    experiment = gluon_cgd.experiment.Experiment(
+        backbone="cifar_resnet10", dim=64, pretrained=False, input_size=32, dataset="glyphs"
+    )
+    file = model_zoo.save(small, experiment, tmp_path, recall={"R@1": 0.5})
+    assert file.name == f"cgd_sg_cifar_resnet10_64-{digest(file, 'sha1')[:8]}.params"
+    assert model_zoo.save(small, experiment, tmp_path, recall={"R@1": 0.5}) == file  # the same bytes, the same name
+    described = json.loads(file.with_suffix(".json").read_text())
+    assert described["recall"] == {"R@1": 0.5}
+    assert described["classes"] == 7
+    assert len(list(tmp_path.iterdir())) == 2
+    pictures = mx.nd.random.uniform(shape=(2, 3, 32, 32))
+    for net, stored in (model_zoo.load(file), load_trained(file)):
+        assert stored == experiment
+        np.testing.assert_allclose(net(pictures)[0].asnumpy(), small(pictures)[0].asnumpy(), atol=1e-6)
+    named = gluon_cgd.get_model("cgd_sg_cifar_resnet10_64", pretrained=file)
+    np.testing.assert_allclose(named(pictures)[0].asnumpy(), small(pictures)[0].asnumpy(), atol=1e-6)
+    with pytest.raises(ValueError, match="holds a cgd_sg_cifar_resnet10_64 and not a cgd_mg_cifar_resnet10_64"):
+        gluon_cgd.get_model("cgd_mg_cifar_resnet10_64", pretrained=file)
+
+
+def test_a_changed_or_lonely_file_is_refused(small, tmp_path):
+    experiment = gluon_cgd.experiment.Experiment(backbone="cifar_resnet10", dim=64, pretrained=False, input_size=32)
+    file = model_zoo.save(small, experiment, tmp_path)
+    whole, beside = file.read_bytes(), file.with_suffix(".json")
+    file.write_bytes(whole[:-4] + b"\0\0\0\0")
+    with pytest.raises(ValueError, match=r"is not the file that .*json describes \(its SHA-1 is another\)"):
+        model_zoo.load(file)
+    file.write_bytes(whole)
+    text = beside.read_text()
+    for broken in ("", "{}", text.replace('"SG"', '"XY"'), text.replace('"margin"', '"gap"')):
+        beside.write_text(broken)
+        with pytest.raises(ValueError, match="json does not describe a trained model"):
+            model_zoo.load(file)
+    beside.unlink()
+    with pytest.raises(FileNotFoundError, match="a trained model is a .params with its .json beside it"):
+        model_zoo.load(file)
