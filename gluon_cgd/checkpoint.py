@@ -17,6 +17,7 @@ from .experiment import Experiment
 
 def save(file, net, trainer, meta):
     """Write parameters, Adam's moments and `meta` (JSON-able) to `file`."""
+    mx.nd.waitall()  # MXNet crashes where a weight is copied while its update is still to come
     arrays = {"meta": np.array(json.dumps(meta))}
     indices = {parameter: index for index, parameter in enumerate(trainer._params)}
     for name, parameter in net._collect_params_with_prefix().items():  # names by structure: the same in every process

@@ -217,6 +217,7 @@ class Run:
     def evaluate(self):
         """Recall on the test set now, appended to the history; the best parameters so far are kept."""
         ks = datasets.recall_ks(self.experiment.dataset)
+        mx.nd.waitall()  # as in checkpoint.save
         for name, parameter in self.net.collect_params().items():
             if not np.isfinite(parameter.data().asnumpy()).all():  # NaN features can have a finite loss
                 raise ValueError(
