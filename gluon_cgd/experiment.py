@@ -72,6 +72,12 @@ class Experiment:
     gem_minimum: float = choice(1e-6, "activations are clamped at it before the power; not in the paper")
     loss: str = choice("batch_hard", "the ranking loss (Table 6)")
     margin: float = choice(0.1, "of the ranking loss (section 4.2)")
+    hap2s_sigma: float = choice(0.5, "of HAP2S_E (section 4.5)")
+    hap2s_alpha: float = choice(10.0, "of HAP2S_P (section 4.5)")
+    margin_boundary: float = choice(1.2, "of the margin loss, fixed (section 4.5)")
+    margin_underflow: bool = choice(
+        False, "draw the margin loss's negatives as MXNet's example did: a defect above 512-d"
+    )
     classification: bool = choice(True, "add the classification loss (Table 1)")
     smoothing: float = choice(0.1, "of the labels, 0 is off (Table 2); the value is not in the paper")
     temperature: float = choice(0.5, "of the softmax, 1 is off (equation 4)")
@@ -121,6 +127,9 @@ class Experiment:
         self._need(self.gem_p > 0, "gem_p", "must be positive", "3 is the paper's")
         self._need(self.gem_minimum > 0, "gem_minimum", "must be positive", "a dead channel has no gradient at 0")
         self._need(self.margin >= 0, "margin", "must not be negative", "0.1 is the paper's")
+        self._need(self.hap2s_sigma > 0, "hap2s_sigma", "must be positive", "0.5 is the paper's")
+        self._need(self.hap2s_alpha > 0, "hap2s_alpha", "must be positive", "10 is the paper's")
+        self._need(self.margin_boundary > 0, "margin_boundary", "must be positive", "1.2 is the paper's")
         self._need(self.fc_magnitude > 0, "fc_magnitude", "must be positive", "2 is the default")
         self._need(self.learning_rate > 0, "learning_rate", "must be positive", "1e-4 is the paper's")
         self._need(self.weight_decay >= 0, "weight_decay", "must not be negative", "0 is off")

@@ -1,5 +1,6 @@
-"""The ranking loss and the auxiliary classification loss. Each returns one value a sample; the mean is the loss."""
+"""The ranking losses and the auxiliary classification loss. Each returns one value a sample; the mean is the loss."""
 
+import numpy as np
 from mxnet.gluon import HybridBlock
 
 FAR = 1e6  # farther than any two embeddings
@@ -17,6 +18,26 @@ def same_label(F, label):
     return F.broadcast_equal(F.expand_dims(label, 1), F.expand_dims(label, 0))
 
 
+def masks(F, label):
+    """(B,) -> same, positive, has_pairs: (B, B), (B, B), (B,).
+
+    positive is `same` without the diagonal; has_pairs is 1 for an anchor with a positive and a negative in the batch.
+    """
+    label = F.cast(label, "float32")
+    same = same_label(F, label)
+    positive = same - F.linalg.makediag(F.ones_like(label))
+    return same, positive, F.max(positive, axis=1) * (1 - F.min(same, axis=1))
+
+
+def hardest(F, distance, same, positive):
+    """(B, B) distances -> that of each anchor's farthest positive and of its nearest negative, (B,) each."""
+    # Arguments picked, not maxima: among equal distances the gradient must reach one pair, not all
+    fixed = F.stop_gradient(distance)
+    farthest = F.pick(distance, F.argmax(fixed * positive - FAR * (1 - positive), axis=1))
+    nearest = F.pick(distance, F.argmin(fixed + FAR * same, axis=1))
+    return farthest, nearest
+
+
 class BatchHardTripletLoss(HybridBlock):
     """max(0, margin + farthest positive - nearest negative) for each anchor (Hermans et al., arXiv 1703.07737).
 
@@ -29,16 +50,118 @@ class BatchHardTripletLoss(HybridBlock):
         self.margin = margin
 
     def hybrid_forward(self, F, embedding, label):
-        label = F.cast(label, "float32")
+        same, positive, has_pairs = masks(F, label)
+        farthest, nearest = hardest(F, euclidean_distances(F, embedding), same, positive)
+        return F.relu(self.margin + farthest - nearest) * has_pairs
+
+
+class SoftMarginTripletLoss(HybridBlock):
+    """ln(1 + exp(farthest positive - nearest negative)) for each anchor (Hermans et al., arXiv 1703.07737).
+
+    An anchor without a positive or without a negative in the batch has no triplet: its loss is 0.
+    Inputs: embedding (B, D), label (B,).  Outputs: (B,).
+    """
+
+    def hybrid_forward(self, F, embedding, label):
+        same, positive, has_pairs = masks(F, label)
+        farthest, nearest = hardest(F, euclidean_distances(F, embedding), same, positive)
+        return F.Activation(farthest - nearest, act_type="softrelu") * has_pairs
+
+
+def point_to_set(F, distance, pairs, weight):
+    """(B,): the mean distance to the set that `pairs` (B, B) marks, each member counting by its `weight` (B, B)."""
+    weight = weight * pairs
+    nobody = F.sum(pairs, axis=1) == 0
+    return F.sum(weight * distance, axis=1) / (F.sum(weight, axis=1) + nobody)
+
+
+class HAP2SELoss(HybridBlock):
+    """Hard-aware point-to-set loss with exponential weights (Yu et al., arXiv 1807.11206).
+
+    max(0, D+ - D- + margin): D+ weighs each positive by exp(distance / sigma), D- each negative by
+    exp(-distance / sigma), so that hard ones count more; gradients flow through the weights.
+    An anchor without a positive or without a negative in the batch has loss 0.
+    Inputs: embedding (B, D) of unit length, label (B,).  Outputs: (B,).
+    """
+
+    def __init__(self, sigma=0.5, margin=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.sigma, self.margin = sigma, margin
+
+    def hybrid_forward(self, F, embedding, label):
+        same, positive, has_pairs = masks(F, label)
         distance = euclidean_distances(F, embedding)  # (B, B)
-        same = same_label(F, label)
-        positive = same - F.linalg.makediag(F.ones_like(label))
-        # Arguments picked, not maxima: among equal distances the gradient must reach one pair, not all
-        fixed = F.stop_gradient(distance)
-        farthest = F.pick(distance, F.argmax(fixed * positive - FAR * (1 - positive), axis=1))  # (B,)
-        nearest = F.pick(distance, F.argmin(fixed + FAR * same, axis=1))  # (B,)
-        has_triplet = F.max(positive, axis=1) * (1 - F.min(same, axis=1))
-        return F.relu(self.margin + farthest - nearest) * has_triplet
+        far = point_to_set(F, distance, positive, F.exp(distance / self.sigma))
+        near = point_to_set(F, distance, 1 - same, F.exp(-distance / self.sigma))
+        return F.relu(far - near + self.margin) * has_pairs
+
+
+class HAP2SPLoss(HybridBlock):
+    """Hard-aware point-to-set loss with polynomial weights (Yu et al., arXiv 1807.11206).
+
+    As HAP2SELoss, with the weights (distance + 1)^alpha and, of negatives, (distance + 1)^(-2 alpha).
+    Inputs: embedding (B, D) of unit length, label (B,).  Outputs: (B,).
+    """
+
+    def __init__(self, alpha=10, margin=0.1, **kwargs):
+        super().__init__(**kwargs)
+        self.alpha, self.margin = alpha, margin
+
+    def hybrid_forward(self, F, embedding, label):
+        same, positive, has_pairs = masks(F, label)
+        distance = euclidean_distances(F, embedding)  # (B, B)
+        far = point_to_set(F, distance, positive, (distance + 1) ** self.alpha)
+        near = point_to_set(F, distance, 1 - same, (distance + 1) ** (-2 * self.alpha))
+        return F.relu(far - near + self.margin) * has_pairs
+
+
+class MarginLoss(HybridBlock):
+    """Margin loss with distance-weighted sampling (Wu et al., arXiv 1706.07567), its boundary fixed.
+
+    For every anchor and positive one negative is drawn (see `negative_probabilities`, whose `cutoff`,
+    `nonzero_cutoff` and `underflow` these are), from MXNet's generator: seed it before. With d the distances,
+    max(0, margin + d_positive - boundary) + max(0, margin + boundary - d_negative) is summed over the pairs of the
+    batch and divided by the number of its terms that are not 0; without such a term the loss is 0.
+    A pair whose anchor has no negative to draw has the first term only.
+    Inputs: embedding (B, D) of unit length, label (B,).  Outputs: (B,), each anchor's part; the mean is the loss.
+    """
+
+    def __init__(self, margin=0.1, boundary=1.2, cutoff=0.5, nonzero_cutoff=1.3, underflow=False, **kwargs):
+        super().__init__(**kwargs)
+        self.margin, self.boundary, self.underflow = margin, boundary, underflow
+        self.cutoff, self.nonzero_cutoff = cutoff, nonzero_cutoff
+
+    def probabilities(self, F, embedding, distance, same):
+        """`negative_probabilities` on the device: (B, B)."""
+        dim = F.mean(F.sum(F.ones_like(embedding), axis=1))  # (1,)
+        near = F.maximum(distance, self.cutoff)
+        inside = F.log(F.maximum(1 - near**2 / 4, 1e-8))  # (B, B)
+        weight = F.broadcast_mul(2 - dim, F.log(near)) - F.broadcast_mul((dim - 3) / 2, inside)
+        allowed = (1 - same) * (distance < self.nonzero_cutoff)
+        if self.underflow:
+            weight = F.exp(F.broadcast_sub(weight, F.max(weight, axis=(0, 1), keepdims=True))) * allowed
+            weight = F.broadcast_add(weight, F.sum(weight, axis=1, keepdims=True) == 0)
+        else:
+            largest = F.max(weight * allowed - FAR * (1 - allowed), axis=1, keepdims=True)
+            weight = F.exp(F.minimum(F.broadcast_sub(weight, largest), 0)) * allowed
+        return F.broadcast_div(weight, F.maximum(F.sum(weight, axis=1, keepdims=True), 1e-30))
+
+    def hybrid_forward(self, F, embedding, label):
+        same, positive, _ = masks(F, label)
+        distance = euclidean_distances(F, embedding)  # (B, B)
+        cumulated = F.cumsum(F.stop_gradient(self.probabilities(F, embedding, distance, same)), axis=1)  # (B, B)
+        mass = F.max(cumulated, axis=1, keepdims=True)  # (B, 1): 1, or 0 without a negative
+        drawn = F.broadcast_mul(F.random.uniform_like(F.stop_gradient(distance)), mass)  # for anchor a and positive p
+        # (B, B, B): from the negative n on that is drawn for a and p; the step there picks its distance
+        from_it = F.broadcast_greater(F.expand_dims(cumulated, 1), F.expand_dims(drawn, 2))
+        before = F.slice_axis(F.concat(F.zeros_like(F.expand_dims(drawn, 2)), from_it, dim=2), axis=2, begin=0, end=-1)
+        negative = F.reshape(F.batch_dot(from_it - before, F.expand_dims(distance, 2)), (0, -1))  # (B, B)
+        has_negative = F.broadcast_mul(mass > 0, positive)
+        too_far = F.relu(self.margin + distance - self.boundary) * positive  # (B, B)
+        too_near = F.relu(self.margin + self.boundary - negative) * has_negative  # (B, B)
+        active = F.sum(too_far > 0) + F.sum(too_near > 0)  # (1,)
+        total = F.sum(too_far + too_near, axis=1)  # (B,)
+        return F.broadcast_mul(total, F.sum(F.ones_like(total)) / F.maximum(active, 1))
 
 
 class SmoothedSoftmaxLoss(HybridBlock):
@@ -60,4 +183,36 @@ class SmoothedSoftmaxLoss(HybridBlock):
         )
 
 
-RANKING = {"batch_hard": BatchHardTripletLoss}
+def negative_probabilities(distances, label, dim, cutoff=0.5, nonzero_cutoff=1.3, underflow=False):
+    """(B, B): the probability with which row a draws each item as its negative. Rows sum to 1, or are all 0.
+
+    Inversely to how often a distance d occurs on the unit sphere of `dim` dimensions,
+    d^(dim-2) (1 - d^2 / 4)^((dim-3)/2) (Wu et al., arXiv 1706.07567), with distances below `cutoff` counted as that,
+    over other classes nearer than `nonzero_cutoff`; a row without any is all 0. distances (B, B) Euclidean, label (B,).
+    underflow: as MXNet's example of this loss computes it, for comparison. It scales by the largest weight of the whole
+        batch before it looks at labels, which underflows at large dimensions (512 and more), and a row without weights
+        then draws from everything, positives and itself included.
+    """
+    distances, label = np.asarray(distances, np.float64), np.asarray(label)
+    near = np.maximum(distances, cutoff)
+    with np.errstate(divide="ignore"):
+        weight = (2.0 - dim) * np.log(near) - (dim - 3.0) / 2 * np.log(np.maximum(1 - near**2 / 4, 1e-8))
+    allowed = (label[:, None] != label) & (distances < nonzero_cutoff)
+    if underflow:
+        weight = np.exp((weight - weight.max()).astype(np.float32)) * allowed
+        total = weight.sum(axis=1, keepdims=True)
+        return np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / len(label))
+    largest = np.max(weight, axis=1, keepdims=True, where=allowed, initial=-np.inf)
+    weight = np.exp(np.where(allowed, weight - np.where(np.isfinite(largest), largest, 0), -np.inf))
+    return weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
+
+
+RANKING = {  # name -> the loss of an Experiment
+    "batch_hard": lambda experiment: BatchHardTripletLoss(experiment.margin),
+    "soft_margin": lambda experiment: SoftMarginTripletLoss(),
+    "hap2s_e": lambda experiment: HAP2SELoss(experiment.hap2s_sigma, experiment.margin),
+    "hap2s_p": lambda experiment: HAP2SPLoss(experiment.hap2s_alpha, experiment.margin),
+    "margin": lambda experiment: MarginLoss(
+        experiment.margin, experiment.margin_boundary, underflow=experiment.margin_underflow
+    ),
+}

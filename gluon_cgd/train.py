@@ -36,8 +36,6 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
         "untrained", "last" and "best" are recalls, fractions by "R@1", ...
     Raises ValueError for an experiment, data or a folder that do not fit together, and for a run that diverges.
     """
-    if experiment.loss not in losses.RANKING:
-        raise ValueError(f"loss {experiment.loss} is not built yet: choose one of {', '.join(losses.RANKING)}")
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed {seed} must be from 0 to 2147483647")
     if checkpoint_every < 1:
@@ -110,7 +108,7 @@ class Run:
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
         self.sampler = ClassBalancedSampler(self.labels, experiment.batch_classes, experiment.batch_images, run["seed"])
         self.iterations = experiment.iterations(len(self.labels))
-        self.ranking = losses.RANKING[experiment.loss](experiment.margin)
+        self.ranking = losses.RANKING[experiment.loss](experiment)
         self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
         mx.random.seed(run["seed"])
         self.net = model.from_experiment(experiment, len(classes), weights)

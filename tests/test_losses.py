@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from mxnet import autograd
 
-from gluon_cgd.losses import BatchHardTripletLoss, SmoothedSoftmaxLoss
+from gluon_cgd.experiment import LOSSES, Experiment
+from gluon_cgd.losses import (
+    RANKING,
+    BatchHardTripletLoss,
+    HAP2SELoss,
+    HAP2SPLoss,
+    MarginLoss,
+    SmoothedSoftmaxLoss,
+    SoftMarginTripletLoss,
+    negative_probabilities,
+)
 
 
 def unit(vectors):
@@ -119,3 +129,224 @@ def test_the_classification_loss_equals_a_loop_in_value_and_gradient(smoothing, 
 def test_large_logits_do_not_overflow():
     value, _ = value_and_gradient(SmoothedSoftmaxLoss(), np.array([[1e4, -1e4]]), [0], True)
     assert np.isfinite(value).all()
+
+
+SMALLEST = 1e-12  # squared distances are clipped there, and have no gradient below
+
+
+def distances_of(x):
+    return np.sqrt(np.maximum(((x[:, None] - x[None]) ** 2).sum(axis=-1), SMALLEST))
+
+
+def members(label, anchor):
+    """(positives, negatives) of an anchor, as lists of indices."""
+    others = [i for i in range(len(label)) if i != anchor]
+    return [i for i in others if label[i] == label[anchor]], [i for i in others if label[i] != label[anchor]]
+
+
+def soft_margin_loop(embedding, label):
+    d, losses = distances_of(embedding), []
+    for a in range(len(label)):
+        positives, negatives = members(label, a)
+        complete = positives and negatives
+        losses.append(
+            math.log(1 + math.exp(max(d[a, i] for i in positives) - min(d[a, i] for i in negatives))) if complete else 0
+        )
+    return np.array(losses)
+
+
+def hap2s_loop(embedding, label, positive_weight, negative_weight, margin=0.1):
+    d, losses = distances_of(embedding), []
+    for a in range(len(label)):
+        positives, negatives = members(label, a)
+        if not positives or not negatives:
+            losses.append(0)
+            continue
+        far = sum(positive_weight(d[a, i]) * d[a, i] for i in positives) / sum(
+            positive_weight(d[a, i]) for i in positives
+        )
+        near = sum(negative_weight(d[a, i]) * d[a, i] for i in negatives) / sum(
+            negative_weight(d[a, i]) for i in negatives
+        )
+        losses.append(max(0, far - near + margin))
+    return np.array(losses)
+
+
+def hap2s_e_loop(embedding, label):
+    return hap2s_loop(embedding, label, lambda d: math.exp(d / 0.5), lambda d: math.exp(-d / 0.5))
+
+
+def hap2s_p_loop(embedding, label):
+    return hap2s_loop(embedding, label, lambda d: (d + 1) ** 10, lambda d: (d + 1) ** -20)
+
+
+def margin_loop(embedding, label, margin=0.1, boundary=1.2):
+    """Where each anchor has but one negative to draw."""
+    d, anchors, active = distances_of(embedding), [], 0
+    for a in range(len(label)):
+        positives, negatives = members(label, a)
+        negatives = [i for i in negatives if d[a, i] < 1.3]
+        total = 0
+        for p in positives:
+            terms = [max(0, margin + d[a, p] - boundary)]
+            if negatives:
+                (n,) = negatives
+                terms.append(max(0, margin + boundary - d[a, n]))
+            total += sum(terms)
+            active += sum(term > 0 for term in terms)
+        anchors.append(total)
+    return np.array(anchors) * len(label) / max(active, 1)
+
+
+LOOPS = {
+    SoftMarginTripletLoss: soft_margin_loop,
+    HAP2SELoss: hap2s_e_loop,
+    HAP2SPLoss: hap2s_p_loop,
+}
+EVERY_LOSS = (BatchHardTripletLoss, *LOOPS, MarginLoss)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize(
+    "label",
+    [[0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 2], [4, 4, 4, 4, 4, 4], [0, 1, 2, 3, 4, 5]],
+    ids=["balanced", "a class with one picture", "one class", "no positives"],
+)
+@pytest.mark.parametrize("loss", LOOPS)
+def test_a_loss_equals_a_loop_in_value_and_gradient(loss, label, hybridize):
+    embedding = unit(np.random.default_rng(3).normal(size=(6, 5))).astype(np.float32)
+    value, gradient = value_and_gradient(loss(), embedding, label, hybridize)
+    np.testing.assert_allclose(value, LOOPS[loss](embedding, label), atol=1e-5)
+    np.testing.assert_allclose(gradient, slopes(lambda x: LOOPS[loss](x, label), embedding), atol=1e-4)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_the_margin_loss_equals_a_loop_where_one_negative_can_be_drawn(hybridize):
+    rng = np.random.default_rng(5)
+    embedding = unit(np.concatenate([[[1, 0, 0, 0]] * 4, [[0.3, 1, 0, 0]]]) + 0.3 * rng.normal(size=(5, 4)))
+    embedding, label = embedding.astype(np.float32), [0, 0, 0, 0, 1]  # the fifth has no positive and is nobody else's
+    value, gradient = value_and_gradient(MarginLoss(), embedding, label, hybridize)
+    expected = margin_loop(embedding, label)
+    assert expected.max() > 0
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    np.testing.assert_allclose(gradient, slopes(lambda x: margin_loop(x, label), embedding), atol=1e-3)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("loss", EVERY_LOSS)
+@pytest.mark.parametrize(
+    ("embedding", "label"),
+    [
+        (unit(np.ones((6, 5))), [0, 0, 1, 1, 2, 2]),
+        (unit(np.ones((6, 5)) * np.array([1, -1, 1, -1, 1, -1])[:, None]), [0, 0, 1, 1, 2, 2]),
+        (np.eye(6)[[0, 0, 1, 1, 2, 2]], [0, 0, 1, 1, 2, 2]),
+        (np.eye(6), [0, 0, 0, 0, 0, 0]),
+        (np.eye(6), [0, 1, 2, 3, 4, 5]),
+        (unit(np.random.default_rng(0).normal(size=(8, 1536))), [0, 0, 1, 1, 2, 2, 3, 3]),
+    ],
+    ids=["identical embeddings", "antipodal points", "no active term", "one class", "no positives", "1536 dimensions"],
+)
+def test_values_and_gradients_are_finite_at_the_edges(loss, embedding, label, hybridize):
+    value, gradient = value_and_gradient(loss(), embedding.astype(np.float32), label, hybridize)
+    assert value.shape == (len(label),)
+    assert (value >= 0).all()
+    assert np.isfinite(value).all()
+    assert np.isfinite(gradient).all()
+    if len(set(label)) in (1, len(label)) and loss is not MarginLoss:
+        assert not value.any()
+
+
+def test_the_margin_loss_is_zero_without_an_active_term():
+    embedding = np.eye(4)[[0, 0, 1, 1]].astype(np.float32)  # positives at 0, negatives at 1.41
+    value, gradient = value_and_gradient(MarginLoss(), embedding, [0, 0, 1, 1], True)
+    assert not value.any()
+    assert not gradient.any()
+
+
+def probabilities_loop(d, label, dim):
+    """The density of distances on the sphere inverted, row by row, in exact arithmetic on logarithms."""
+    rows = []
+    for a in range(len(label)):
+        weights = {}
+        for n in range(len(label)):
+            if label[n] != label[a] and d[a, n] < 1.3:
+                near = max(d[a, n], 0.5)
+                weights[n] = (2 - dim) * math.log(near) - (dim - 3) / 2 * math.log(1 - near * near / 4)
+        largest = max(weights.values(), default=0)
+        total = sum(math.exp(weight - largest) for weight in weights.values())
+        rows.append([math.exp(weights[n] - largest) / total if n in weights else 0 for n in range(len(label))])
+    return np.array(rows)
+
+
+def spread(dim, n=12, closeness=0.6):
+    """Unit vectors that lie about 1 apart, as embeddings do in training."""
+    rng = np.random.default_rng(dim)
+    return unit(closeness * unit(rng.normal(size=(1, dim))) + unit(rng.normal(size=(n, dim)))).astype(np.float32)
+
+
+@pytest.mark.parametrize("dim", [8, 64, 512, 1536])
+def test_negatives_are_drawn_inversely_to_how_often_their_distance_occurs(dim):
+    x, label = spread(dim), np.repeat(range(4), 3)
+    d = distances_of(x.astype(np.float64))
+    found = negative_probabilities(d, label, dim)
+    np.testing.assert_allclose(found, probabilities_loop(d, label, dim), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert not found[label[:, None] == label].any()
+    distance = mx.nd.array(d)
+    same = mx.nd.array(label[:, None] == label)
+    on_the_device = MarginLoss().probabilities(mx.nd, mx.nd.array(x), distance, same).asnumpy()
+    np.testing.assert_allclose(on_the_device, found, atol=2e-3)
+
+
+def test_rows_without_a_negative_are_all_zero():
+    d = np.full((4, 4), 1.35) * (1 - np.eye(4))
+    assert not negative_probabilities(d, [0, 0, 1, 1], 128).any()
+    assert not negative_probabilities(np.zeros((3, 3)), [5, 5, 5], 128).any()
+    np.testing.assert_allclose(negative_probabilities(np.zeros((4, 4)), [0, 0, 1, 1], 128)[0], [0, 0, 0.5, 0.5])
+    antipodal = 2 * (1 - np.eye(4))
+    assert not negative_probabilities(antipodal, [0, 0, 1, 1], 1536).any()
+
+
+def test_mxnets_example_underflows_at_large_dimensions_and_then_draws_positives():
+    label = np.repeat(range(4), 3)
+    small, large = (distances_of(spread(dim)) for dim in (8, 1536))
+    ours = negative_probabilities(small, label, 8)
+    np.testing.assert_allclose(negative_probabilities(small, label, 8, underflow=True), ours, atol=1e-6)
+    large[0, 1] = large[1, 0] = 0.5  # a near pair of one class, as training makes them
+    found = negative_probabilities(large, label, 1536, underflow=True)
+    np.testing.assert_allclose(found, np.full((12, 12), 1 / 12))
+    assert not negative_probabilities(large, label, 1536)[label[:, None] == label].any()
+    on_the_device = MarginLoss(underflow=True).probabilities(
+        mx.nd, mx.nd.array(spread(1536)), mx.nd.array(large), mx.nd.array(label[:, None] == label)
+    )
+    np.testing.assert_allclose(on_the_device.asnumpy(), found, atol=1e-6)
+
+
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_the_draw_follows_the_probabilities_and_the_seed(hybridize):
+    x, label = spread(16, closeness=1.0), np.repeat(range(4), 3)
+    d = distances_of(x)
+    expected_probability = negative_probabilities(d, label, 16)
+    loss = MarginLoss(margin=0.2, boundary=2)  # every term is active: the mean of the draws can be told
+    if hybridize:
+        loss.hybridize()
+    inputs = mx.nd.array(x), mx.nd.array(label)
+    mx.random.seed(4)
+    draws = np.stack([loss(*inputs).asnumpy() for _ in range(3000)])
+    mx.random.seed(4)
+    np.testing.assert_array_equal(loss(*inputs).asnumpy(), draws[0])
+    assert (draws[0] != draws[1]).any()
+    for a in range(len(label)):
+        positives, _ = members(label, a)
+        mean_negative = 2.2 - expected_probability[a] @ d[a]
+        far = sum(max(0, 0.2 + d[a, p] - 2) for p in positives)
+        expected = (far + len(positives) * mean_negative) * len(label) / (len(label) * 2)
+        assert draws[:, a].mean() == pytest.approx(expected, rel=0.02)
+
+
+def test_every_loss_of_an_experiment_can_be_made():
+    for name in LOSSES:
+        loss = RANKING[name](Experiment(loss=name, margin=0.3))
+        assert getattr(loss, "margin", 0.3) == 0.3
+    assert RANKING["margin"](Experiment(loss="margin", margin_boundary=1)).boundary == 1
+    assert set(RANKING) == set(LOSSES)
