@@ -1,4 +1,4 @@
-"""`python -m gluon_cgd train`, `evaluate`, `publish`, `data`. Exit status: 0 done, 2 refused, and why on stderr."""
+"""`python -m gluon_cgd train`, `choose`, `evaluate`, ... Exit status: 0 done, 2 refused, with a sentence on stderr."""
 
 import argparse
 import json
@@ -25,12 +25,20 @@ def parser():
     t.add_argument(
         "--out", required=True, type=named, metavar="DIR", help="the run's folder: log, checkpoint, parameters, result"
     )
-    t.add_argument(
-        "--weights", type=named, metavar="FILE", help="the backbone's ImageNet parameters, if not the published ones"
-    )
     t.add_argument("--seed", type=int, default=0, help="of initialisation, batches and augmentation (default 0)")
-    t.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="iterations (default 100)")
-    add_experiment(t.add_argument_group("the experiment (each switch has its --no-)"))
+    c = commands.add_parser(
+        "choose",
+        help="which descriptors to combine on a dataset",
+        description="Trains S, M and G, then the two best combined in both orders (section 3.4); says what to take.",
+    )
+    c.add_argument("--out", required=True, type=named, metavar="DIR", help="holds a run a configuration and seed")
+    c.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each configuration (default 1)")
+    for command in (t, c):
+        command.add_argument(
+            "--weights", type=named, metavar="FILE", help="the backbone's ImageNet parameters, if not the published"
+        )
+        command.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="iterations (default 100)")
+        add_experiment(command.add_argument_group("the experiment (each switch has its --no-)"))
     e = commands.add_parser("evaluate", help="recall of a trained model")
     model = e.add_mutually_exclusive_group(required=True)
     model.add_argument(
@@ -56,7 +64,7 @@ def parser():
     d.add_argument("--prepare", action="store_true", help="decode, crop and resize every picture for later runs")
     d.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
     d.add_argument("--input-size", type=int, default=224, metavar="X", help="that --prepare is for (224)")
-    for command in (t, e):
+    for command in (t, c, e):
         command.add_argument(
             "--data", type=named, metavar="DIR", help="the dataset's folder, or one that holds it under its name"
         )
@@ -95,23 +103,38 @@ def train(options):
     """Train, and print the untrained, the last and the best recall."""
     from .train import fit
 
+    experiment, split, where = asked(options)
+    result = fit(experiment, split, options.out, seed=options.seed, **where)
+    for which in ("untrained", "last", "best"):
+        print(f"{which:9}  {percent(result[which])}")
+    print(f"parameters {result['parameters_sha256']}")
+
+
+def choose(options):
+    """Train single descriptors and combinations of the two best, and print which to take and why."""
+    from . import choose as rule
+
+    if options.seeds < 1:
+        raise ValueError(f"--seeds {options.seeds} must be at least 1")
+    experiment, split, where = asked(options)
+    print("\n".join(rule.reasoning(rule.choose(experiment, split, options.out, options.seeds, **where))))
+
+
+def asked(options):
+    """(experiment, split, the other arguments of `train.fit`) that the command line asks for."""
     experiment = Experiment(**{field.name: getattr(options, field.name) for field in fields(Experiment)})
     if options.weights and not experiment.pretrained:
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
     ctx = runtime.context(options.ctx)
-    split = load(experiment, options)
-    where = dict(seed=options.seed, ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every)
-    result = fit(experiment, split, options.out, **where, progress=sys.stderr.isatty())
-    for which in ("untrained", "last", "best"):
-        print(f"{which:9}  {percent(result[which])}")
-    print(f"parameters {result['parameters_sha256']}")
+    where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every)
+    return experiment, load(experiment, options), dict(where, progress=sys.stderr.isatty())
 
 
 def evaluate(options):
     """Print the recall of a trained model on a dataset's test set."""
     from . import symbol
     from .checkpoint import load_trained
-    from .evaluate import recall_of
+    from .evaluate import embedded, recall_of
 
     ctx = runtime.context(options.ctx)
     if options.symbol:
@@ -126,7 +149,7 @@ def evaluate(options):
     query, gallery = (
         records and cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
     )
-    recall = recall_of(net, split, query, gallery, datasets.recall_ks(dataset), ctx)
+    recall = recall_of(datasets.recall_ks(dataset), embedded(net, split, query, gallery, ctx))
     if options.json:
         model = {"symbol": options.symbol} if options.symbol else {"checkpoint": options.checkpoint}
         told = {"dataset": dataset, **model, "which": options.which, "recall": recall}
@@ -196,7 +219,9 @@ def main(arguments=None):
 
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
-            {"train": train, "evaluate": evaluate, "publish": publish, "data": data}[options.command](options)
+            {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}[options.command](
+                options
+            )
         return 0
 
     return runtime.exit_status(command)

@@ -3,6 +3,7 @@
 import numpy as np
 
 BLOCK = 2**24  # similarities held at a time: 64 MB
+DESCRIPTOR_NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}
 
 
 def embed(net, pictures, ctx, batch_size=128, output=0):
@@ -21,15 +22,34 @@ def embed(net, pictures, ctx, batch_size=128, output=0):
     return np.concatenate(rows)
 
 
-def recall_of(net, split, query, gallery, ks, ctx, batch_size=128):
-    """Recall of `net` on the test part of `split`: {"R@1": fraction, ...} for each of `ks`.
+def embedded(net, split, query, gallery, ctx, batch_size=128):
+    """What `recall_at` takes of `net` on the test part of `split`: [query, its labels] and, with a gallery, that too.
 
     query, gallery: its pictures, uint8 (N, size, size, 3); gallery None where the query is its own gallery.
     """
     found = [embed(net, query, ctx, batch_size), [record.label for record in split.query]]
     if gallery is not None:
         found += [embed(net, gallery, ctx, batch_size), [record.label for record in split.gallery]]
+    return found
+
+
+def recall_of(ks, found):
+    """Recall of what `embedded` found: {"R@1": fraction, ...} for each of `ks`."""
     return {f"R@{k}": value for k, value in recall_at(ks, *found).items()}
+
+
+def branch_recalls(ks, found, descriptors):
+    """Recall of each branch right before the concatenation (Table 5): {"SPoC": {"R@1": fraction, ...}, ...}.
+
+    found: as `embedded` returns it, of a concatenation; descriptors: one letter a branch. The combined descriptor is
+    the branches' unit vectors side by side, divided by one number, so that a piece of it ranks as the branch does.
+    """
+    width = found[0].shape[1] // len(descriptors)
+    recalls = {}
+    for i, letter in enumerate(descriptors):
+        piece = [part[:, i * width : (i + 1) * width] if j % 2 == 0 else part for j, part in enumerate(found)]
+        recalls[DESCRIPTOR_NAMES[letter]] = recall_of(ks, piece)
+    return recalls
 
 
 def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):

@@ -107,11 +107,17 @@ class Experiment:
         self._one_of("descriptors", CONFIGURATIONS)
         self._one_of("architecture", ARCHITECTURES)
         self._one_of("combine", COMBINATIONS)
+        self._need(
+            self.architecture == "CGD" or self.combine == "concat",
+            "combine",
+            f"cannot go with architecture {self.architecture}, which concatenates",
+            "leave it at concat",
+        )
         self._one_of("loss", LOSSES)
         branches = len(self.descriptors)
         self._need(0 < self.dim <= 2**16, "dim", "must be from 1 to 65536", "1536 is the paper's")
         self._need(
-            self.combine == "sum" or self.dim % branches == 0,
+            self.combine == "sum" or self.architecture == "B" or self.dim % branches == 0,
             "dim",
             f"must be divisible by the {branches} branches of {self.descriptors}",
             f"{self.dim - self.dim % branches} and {self.dim + branches - self.dim % branches} are",
@@ -160,6 +166,11 @@ class Experiment:
     def resize(self):
         """Side in pixels of the picture that the training crop is taken from: 252 for 224."""
         return self.input_size * 9 // 8
+
+    @property
+    def has_branches(self):
+        """Whether the embedding is a concatenation of unit vectors, one a descriptor, which can be told apart in it."""
+        return self.combine == "concat" and self.architecture != "B"
 
     def iterations(self, pictures):
         """Number of steps that make `passes` passes over `pictures` training pictures (at least 1)."""

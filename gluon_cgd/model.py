@@ -1,4 +1,4 @@
-"""CGD: one backbone, n global descriptors, one embedding (Figure 1)."""
+"""CGD: one backbone, n global descriptors, one embedding (Figure 1); and architecture B, which it is compared with."""
 
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
@@ -12,8 +12,37 @@ def unit_length(F, vectors):
     return F.broadcast_div(vectors, F.sqrt(F.maximum(F.sum(vectors**2, axis=1, keepdims=True), 1e-12)))
 
 
+def poolings(descriptors, gem_p, gem_minimum):
+    """A global descriptor a letter. Raises ValueError for a letter that is none."""
+    unknown = [letter for letter in descriptors if letter not in DESCRIPTORS]
+    if unknown or not descriptors:
+        raise ValueError(
+            f"descriptors {descriptors!r} is unknown: use one or more of the letters {', '.join(DESCRIPTORS)}"
+        )
+    blocks = nn.HybridSequential()
+    blocks.add(*(GeM(gem_p, gem_minimum) if letter == "G" else DESCRIPTORS[letter]() for letter in descriptors))
+    return blocks
+
+
+def reductions(count, dim, channels, magnitude):
+    """`count` FC layers without bias from `channels` to `dim` (equation 2)."""
+    xavier = mx.init.Xavier(magnitude=magnitude)
+    blocks = nn.HybridSequential()
+    blocks.add(*(nn.Dense(dim, use_bias=False, in_units=channels, weight_initializer=xavier) for _ in range(count)))
+    return blocks
+
+
+def classifier(classes, channels, magnitude, batch_norm):
+    """The auxiliary classifier: a vector (B, channels) -> logits (B, classes)."""
+    block = nn.HybridSequential()
+    if batch_norm:
+        block.add(nn.BatchNorm(in_channels=channels))
+    block.add(nn.Dense(classes, in_units=channels, weight_initializer=mx.init.Xavier(magnitude=magnitude)))
+    return block
+
+
 class CGD(HybridBlock):
-    """Combination of multiple global descriptors (section 3).
+    """Combination of multiple global descriptors (section 3), which is architecture A too: see `train.ranked`.
 
     backbone: a HybridBlock with `.channels`, as `backbones.build` returns.
     descriptors: one letter a branch, of S (SPoC), M (MAC) and G (GeM); the first one feeds the classifier.
@@ -39,30 +68,17 @@ class CGD(HybridBlock):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        unknown = [letter for letter in descriptors if letter not in DESCRIPTORS]
-        if unknown or not descriptors:
-            raise ValueError(
-                f"descriptors {descriptors!r} is unknown: use one or more of the letters {', '.join(DESCRIPTORS)}"
-            )
         if combine not in ("concat", "sum"):
             raise ValueError(f"combine {combine!r} is unknown: choose concat or sum")
-        if combine == "concat" and dim % len(descriptors):
+        if combine == "concat" and descriptors and dim % len(descriptors):
             raise ValueError(f"dim {dim} must be divisible by the {len(descriptors)} branches of {descriptors}")
         self.combine = combine
-        branch_dim = dim if combine == "sum" else dim // len(descriptors)
-        xavier = mx.init.Xavier(magnitude=fc_magnitude)
         with self.name_scope():
             self.backbone = backbone
-            self.poolings = nn.HybridSequential()
-            self.reductions = nn.HybridSequential()
-            for letter in descriptors:
-                self.poolings.add(GeM(gem_p, gem_minimum) if letter == "G" else DESCRIPTORS[letter]())
-                fc = nn.Dense(branch_dim, use_bias=False, in_units=backbone.channels, weight_initializer=xavier)
-                self.reductions.add(fc)
-            self.classifier = nn.HybridSequential()
-            if classifier_batch_norm:
-                self.classifier.add(nn.BatchNorm(in_channels=backbone.channels))
-            self.classifier.add(nn.Dense(classes, in_units=backbone.channels, weight_initializer=xavier))
+            self.poolings = poolings(descriptors, gem_p, gem_minimum)
+            branch_dim = dim if combine == "sum" else dim // len(descriptors)
+            self.reductions = reductions(len(descriptors), branch_dim, backbone.channels, fc_magnitude)
+            self.classifier = classifier(classes, backbone.channels, fc_magnitude, classifier_batch_norm)
 
     def hybrid_forward(self, F, pictures):
         features = self.backbone(pictures)  # (B, C, h, w)
@@ -73,19 +89,53 @@ class CGD(HybridBlock):
         return unit_length(F, combined), self.classifier(pooled[0]), branches  # equation 3
 
 
+class ArchitectureB(HybridBlock):
+    """Figure 2b: the descriptors' raw outputs are concatenated, then one FC layer makes the embedding (Table 3).
+
+    Arguments, inputs and outputs as of CGD; there is one branch, the embedding itself.
+    Raises ValueError for unknown descriptors.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        descriptors="SM",
+        dim=1536,
+        classes=98,
+        gem_p=3,
+        gem_minimum=1e-6,
+        classifier_batch_norm=True,
+        fc_magnitude=2,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.backbone = backbone
+            self.poolings = poolings(descriptors, gem_p, gem_minimum)
+            self.reductions = reductions(1, dim, len(descriptors) * backbone.channels, fc_magnitude)
+            self.classifier = classifier(classes, backbone.channels, fc_magnitude, classifier_batch_norm)
+
+    def hybrid_forward(self, F, pictures):
+        features = self.backbone(pictures)  # (B, C, h, w)
+        pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C)
+        embedding = unit_length(F, self.reductions[0](F.concat(*pooled, dim=1)))  # (B, D)
+        return embedding, self.classifier(pooled[0]), [embedding]
+
+
 def from_experiment(experiment, classes, weights=None):
-    """The CGD of `experiment` for `classes` training classes, on the CPU, its backbone random or from ImageNet.
+    """The network of `experiment` for `classes` training classes, on the CPU, its backbone random or from ImageNet.
 
     `weights`: a file of the backbone's ImageNet parameters. Draws from MXNet's generator: seed it before.
-    Raises ValueError as `backbones.build` does, and for a part of the paper that is not built yet.
+    Raises ValueError as `backbones.build` does.
     """
-    if experiment.architecture != "CGD":
-        raise ValueError(f"architecture {experiment.architecture} is not built yet: only CGD can be trained")
     kept = dict(keep_stride=experiment.keep_stride, input_size=experiment.input_size)
     backbone = backbones.build(experiment.backbone, experiment.pretrained, weights=weights, **kept)
     gem = dict(gem_p=experiment.gem_p, gem_minimum=experiment.gem_minimum)
-    head = dict(classifier_batch_norm=experiment.classifier_batch_norm, fc_magnitude=experiment.fc_magnitude)
-    net = CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **gem, **head)
+    head = dict(classifier_batch_norm=experiment.classifier_batch_norm, fc_magnitude=experiment.fc_magnitude, **gem)
+    if experiment.architecture == "B":
+        net = ArchitectureB(backbone, experiment.descriptors, experiment.dim, classes, **head)
+    else:
+        net = CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **head)
     if experiment.frozen_batch_norm:
         backbone.apply(freeze)
     if not experiment.pretrained:

@@ -17,7 +17,7 @@ from . import backbones, checkpoint, datasets, images, losses, model
 from .atomic import write_json
 from .cache import cached, fingerprint
 from .download import digest
-from .evaluate import recall_of
+from .evaluate import branch_recalls, embedded, recall_of
 from .experiment import REVISION
 from .sampler import ClassBalancedSampler
 
@@ -33,7 +33,7 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
     weights: file of the backbone's ImageNet parameters, if not the published ones.  cache: of the resized pictures.
     checkpoint_every: iterations.  progress: show bars on stderr.
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
-        "untrained", "last" and "best" are recalls, fractions by "R@1", ...
+        "untrained", "last" and "best" are recalls, fractions by "R@1", ...; "branches" has them of each branch.
     Raises ValueError for an experiment, data or a folder that do not fit together, and for a run that diverges.
     """
     if not 0 <= seed < 2**31:
@@ -183,8 +183,9 @@ class Run:
         self.trainer.set_learning_rate(self.learning_rate())
         pictures = images.normalise(batch, self.ctx)  # (B, 3, H, W)
         with autograd.record():
-            embedding, logits, _ = self.net(pictures)
-            means = [self.ranking(embedding, labels).mean()]
+            embedding, logits, branches = self.net(pictures)
+            means = [self.ranking(one, labels).mean() for one in ranked(self.experiment, embedding, branches)]
+            means = [mx.nd.add_n(*means)]
             if self.experiment.classification:
                 means.append(self.classification(logits, labels).mean())
             loss = mx.nd.add_n(*means)  # weighted 1:1
@@ -223,8 +224,12 @@ class Run:
                     "lower the learning rate"
                 )
         batch_size = self.experiment.batch_size
-        recall = recall_of(self.net, self.split, self.query, self.gallery, ks, self.ctx, batch_size)
-        self.history.append({"iteration": self.iteration, "recall": recall})
+        found = embedded(self.net, self.split, self.query, self.gallery, self.ctx, batch_size)
+        recall = recall_of(ks, found)
+        entry = {"iteration": self.iteration, "recall": recall}
+        if self.experiment.has_branches:
+            entry["branches"] = branch_recalls(ks, found, self.experiment.descriptors)
+        self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
         if self.iteration and self.best() is self.history[-1]:
@@ -246,6 +251,10 @@ class Run:
             last=last["recall"],
             best=best["recall"],
             best_iteration=best["iteration"],
+            branches={
+                which: entry.get("branches", {})
+                for which, entry in (("untrained", self.history[0]), ("last", last), ("best", best))
+            },
             history=self.history,
             seconds=round(self.seconds, 1),
             device=str(self.ctx),
@@ -258,6 +267,11 @@ class Run:
         scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
         log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])
         return result
+
+
+def ranked(experiment, embedding, branches):
+    """What has a ranking loss of its own: the combined embedding, or each branch in architecture A (Figure 2a)."""
+    return branches if experiment.architecture == "A" else [embedding]
 
 
 def forget(file):

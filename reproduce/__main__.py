@@ -16,9 +16,9 @@ from gluon_cgd import runtime  # first: it says what is wrong where nothing is i
 # isort: split
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import documents, report
+from . import documents, efficiency, report
 from . import runs as store
-from .tables import TABLES
+from .tables import FIGURE3, TABLES
 
 PROJECT = Path(__file__).resolve().parents[1]
 log = logging.getLogger("reproduce")
@@ -27,9 +27,11 @@ log = logging.getLogger("reproduce")
 def parser():
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__.splitlines()[0])
-    p.add_argument("tables", nargs="*", metavar="table", help="table1 ... table7; none: list them all")
+    p.add_argument(
+        "tables", nargs="*", metavar="table", help="table1 ... table7, figure3, efficiency; none: list them all"
+    )
     p.add_argument("--mini", action="store_true", help="on the embedded benchmark: minutes on two cores, no downloads")
-    p.add_argument("--seeds", type=int, help="runs of each row (default: as many as the paper, 5; with --mini 1)")
+    p.add_argument("--seeds", type=int, help="runs of each row (default: as many as the paper, 5 or 10; with --mini 1)")
     p.add_argument("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches")
     p.add_argument("--ctx", help="where to train: cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
     p.add_argument("--data", default=PROJECT / "data", metavar="DIR", help="holds a folder a dataset, DIR/cars196")
@@ -58,15 +60,21 @@ def run(given):
     if given.write:
         print(f"changed: {', '.join(documents.write()) or 'nothing'}")
         return 0
-    tables = [known(name) for name in given.tables]
+    tables = [known(name) for name in given.tables if name != "efficiency"]
+    if "efficiency" in given.tables:
+        ctx = runtime.context(given.ctx)
+        device = "cpu" if ctx.device_type == "cpu" else f"gpu{ctx.device_id}"
+        print(efficiency.report(given.mini, device, given.runs))
+        if not tables:
+            return 0
     if given.seeds is not None and given.seeds < 1:
         raise ValueError(f"--seeds {given.seeds} must be at least 1")
-    seeds = given.seeds or (1 if given.mini else 5)
     if not tables and not given.json:
         print(report.listing())
         return 0
     statuses, told = [], []
     for table in tables or TABLES.values():
+        seeds = given.seeds or (1 if given.mini else table.seeds)
         report.rows_of(table, given.rows)
         if not given.report and not given.json:
             with logging_redirect_tqdm():  # log lines go above the bars
@@ -87,20 +95,19 @@ def run(given):
 
 
 def known(name):
-    """The table `name`. Raises ValueError for one that is not there."""
-    if name in ("figure3", "figure4"):
-        raise ValueError(f"{name} is not there yet: this version can train {', '.join(TRAINABLE)}")
-    if name not in TABLES:
-        raise ValueError(f"{name} is unknown: choose from {', '.join(TABLES)}")
-    return TABLES[name]
+    """The table or figure `name`. Raises ValueError for one that is not there."""
+    if name == "figure4":
+        raise ValueError("figure4 is not there yet: choose from " + ", ".join((*TABLES, FIGURE3.name)))
+    if name not in (*TABLES, FIGURE3.name):
+        raise ValueError(f"{name} is unknown: choose from {', '.join((*TABLES, FIGURE3.name))}")
+    return TABLES.get(name, FIGURE3)
 
 
 def train(table, pattern, seeds, small, runs, data, ctx, weights):
     """Say what there is to do, then do it: every run of `table`'s rows like `pattern` that is not in the store yet."""
-    if table.missing:
+    if small and not table.has_mini:
         raise ValueError(
-            f"{table.name} is not there yet: this version cannot train it for want of {table.missing} "
-            f"(published numbers: python -m reproduce {table.name} --report)"
+            f"{table.name} --mini is not there yet (published numbers: python -m reproduce {table.name} --report)"
         )
     rows = {report.asked(row, small): row for row in report.rows_of(table, pattern)}  # equal rows are one run
     wanted = [(row, experiment, seed) for experiment, row in rows.items() for seed in range(seeds)]
@@ -121,9 +128,6 @@ def train(table, pattern, seeds, small, runs, data, ctx, weights):
         left = f", about {minutes:.1f} min to go" if number else ""
         log.info("run %d of %d%s: %s, seed %d (%s)", number + 1, len(todo), left, row.name, seed, changes)
         store.train(runs, experiment, seed, data, device, weights, progress=sys.stderr.isatty())
-
-
-TRAINABLE = [name for name, table in TABLES.items() if not table.missing]
 
 
 if __name__ == "__main__":

@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from gluon_cgd.atomic import replacing, write_json, write_text
+from gluon_cgd.evaluate import DESCRIPTOR_NAMES
+from visualize.configurations import draw
 
+from . import configurations as figure3
 from . import runs as store
-from .tables import TABLES, mini
+from .tables import FIGURE3, TABLES, mini
 
 TOLERANCE = 1.0  # points that our mean may be away from the published one before a cell counts as differing
 
@@ -27,18 +30,29 @@ def asked(row, small):
     return mini(row.experiment) if small and row.experiment else row.experiment
 
 
-def ours(results, which, columns):
-    """Mean, standard deviation and number of `results` at `which` ("last", "best", "untrained") for each of `columns`.
+def recall(result, which, column):
+    """Of one run at `which` ("last", "best", "untrained"), in %: "R@1", Table 7's "CUB200 R@1", or Table 5's "SPoC"."""
+    if column in DESCRIPTOR_NAMES.values():
+        found = result.get("branches", {}).get(which, {}).get(column, {}).get("R@1")
+    else:
+        found = result[which].get("R@1" if column == "Combined" else column.rpartition(" ")[2])
+    return None if found is None else 100 * found
 
-    {"R@1": {"mean": %, "std": % or None, "runs"}, ...}, of Table 7's "CUB200 R@1" the "R@1"; None without results.
+
+def ours(results, which, published):
+    """What `results` have at `which` for each column of `published`, {"R@1": Cell, ...}.
+
+    {"R@1": {"mean": %, "std": % or None, "runs", "values": [% of each run]}, ...}; "mean" is the statistic that was
+    published, in Table 5 a median. None without results.
     """
     cells = {}
-    for column in columns:
-        name = column.rpartition(" ")[2]
-        values = 100 * np.array([result[which][name] for result in results if name in result[which]])
-        if len(values):
-            std = float(values.std(ddof=1)) if len(values) > 1 else None
-            cells[column] = {"mean": float(values.mean()), "std": std, "runs": len(values)}
+    for column, cell in (published or {"R@1": None}).items():
+        values = [recall(result, which, column) for result in results]
+        values = [value for value in values if value is not None]
+        if values:
+            middle = np.median if cell and cell.statistic == "median" else np.mean
+            std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            cells[column] = {"mean": float(middle(values)), "std": std, "runs": len(values), "values": values}
     return cells or None
 
 
@@ -46,8 +60,13 @@ def entries(table, runs, seeds, small, which):
     """The table for a program: one dict a row, as `python -m reproduce --json` prints it."""
     found = []
     for row in table.rows:
+        if small and table is FIGURE3:  # on the embedded benchmark its four panels are one
+            if not row.name.startswith("CUB200"):
+                continue
+            row = row._replace(name=row.name.replace("CUB200", "glyphs"))
         experiment = asked(row, small)
-        results = store.results(runs, experiment, seeds) if experiment else []
+        has_runs = experiment and (table.has_mini or not small)
+        results = store.results(runs, experiment, seeds) if has_runs else []
         entry = {"table": table.name, "row": row.name, "experiment": experiment and experiment.to_dict()}
         entry["published"] = {name: cell._asdict() for name, cell in row.published.items()}
         entry["ours"] = ours(results, which, row.published)
@@ -70,7 +89,7 @@ def difference(published, our):
 
 def header(table, small, which):
     """The title of a table, and what its numbers may be compared with."""
-    title = f"Table {table.name[-1]}. {table.title}. Recall@K in %."
+    title = f"{table.name[:-1].capitalize()} {table.name[-1]}. {table.title}. Recall@K in %."
     note = (
         f"'ours' is the {which} evaluation of each run; a cell differs when it is more than {TOLERANCE} points from "
         "the published mean."
@@ -107,21 +126,32 @@ def row_lines(row, columns, small):
 
 
 def ordering_lines(table, rows):
-    """One sentence for each ordering that the paper claims between two of `rows`: does it hold for our means?"""
-    recall = {row["row"]: (row["ours"] or {}).get("R@1") for row in rows}
-    for better, worse in table.orderings:
-        if better in recall and worse in recall:
-            high, low = recall[better], recall[worse]
-            verdict = "not run"
-            if high and low:
-                holds = "holds" if high["mean"] > low["mean"] else "DOES NOT HOLD"
-                verdict = f"{number(high)} against {number(low)}, {holds} (runs: {high['runs']} and {low['runs']})"
-            yield f"{better} > {worse}: {verdict}"
+    """One sentence for each ordering that the paper claims: does it hold for our numbers, and with what spread?"""
+    by_name = {row["row"]: row for row in rows}
+
+    def told(place):
+        return place if isinstance(place, str) else " ".join(place)
+
+    def cell(place):
+        name, column = (place, None) if isinstance(place, str) else place
+        row = by_name.get(name) or {"published": {}, "ours": None}
+        return (row["ours"] or {}).get(column or next(iter(row["published"]), None))
+
+    for better, *worse in table.orderings:
+        high, lows = cell(better), [cell(place) for place in worse]
+        verdict = "not run"
+        if high and all(lows):
+            holds = "holds" if high["mean"] > max(low["mean"] for low in lows) else "DOES NOT HOLD"
+            runs = ", ".join(str(one["runs"]) for one in (high, *lows))
+            verdict = f"{number(high)} against {', '.join(map(number, lows))}, {holds} (runs: {runs})"
+        yield f"{told(better)} > {', '.join(map(told, worse))}: {verdict}"
 
 
 def as_text(table, rows, small, which):
     """The whole report for a terminal."""
     text = [*header(table, small, which)]
+    if table.name == "figure3":
+        return "\n".join([*text, figure3.as_text(rows)])
     for grid in grids(table, rows, small):
         widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
         text += ["", *("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in grid)]
@@ -135,6 +165,8 @@ def as_markdown(table, rows, small, which):
     """The same for a document."""
     title, note = header(table, small, which)
     text = [f"# {title}", "", note, ""]
+    if table.name == "figure3":
+        return "\n".join([*text, "```", figure3.as_text(rows).strip(), "```"]) + "\n"
     for head, *body in grids(table, rows, small):
         text += ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body]] + [""]
     return "\n".join(text + [f"- {line}" for line in ordering_lines(table, rows)]) + "\n"
@@ -145,13 +177,16 @@ def plot(table, rows, small, file):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    if table.name == "figure3":
+        draw(rows, file)
+        return
     figure = Figure(figsize=(2.2 + 1.1 * len(rows), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     published, our = ("published", "published", "0.6"), ("ours", "ours", "tab:blue")
     pair = (("untrained", "untrained", "0.8"), ("ours", "mini: glyphs", "tab:blue")) if small else (published, our)
     for i, (source, name, colour) in enumerate(pair):
-        cells = [(row[source] or {}).get("R@1") for row in rows]
+        cells = [(row[source] or {}).get(next(iter(row["published"]))) for row in rows]
         heights = [cell["mean"] if cell else 0 for cell in cells]
         spreads = (
             [cell["std"] or 0 for cell in cells] if all(cell and cell["std"] is not None for cell in cells) else None
@@ -161,6 +196,8 @@ def plot(table, rows, small, file):
         )
         axes.bar_label(bar, [f"{cell['mean']:.1f}" if cell else "not run" for cell in cells], fontsize=8, padding=2)
     axes.set_xticks(range(len(rows)), [row["row"] for row in rows])
+    if max(len(row["row"]) for row in rows) > 8:
+        axes.tick_params("x", rotation=30)
     axes.set_ylabel("Recall@1 (%)")
     axes.set_ylim(0, 110)
     axes.set_title(f"Table {table.name[-1]}" + " on the embedded benchmark" * small, fontsize=10)
@@ -184,11 +221,11 @@ def status(rows, seeds, small, pattern="*"):
     """0 when all runs of the rows like `pattern` are there, and (but for mini) all cells within TOLERANCE; else 1."""
     for row in rows:
         if row["experiment"] and fnmatch.fnmatchcase(row["row"], pattern):
-            for column, published in row["published"].items():
+            for column, published in (row["published"] or {"R@1": None}).items():
                 our = (row["ours"] or {}).get(column)
                 if our is None or our["runs"] < seeds:
                     return 1
-                if not small and abs(our["mean"] - published["mean"]) > TOLERANCE:
+                if published and not small and abs(our["mean"] - published["mean"]) > TOLERANCE:
                     return 1
     return 0
 
@@ -196,10 +233,8 @@ def status(rows, seeds, small, pattern="*"):
 def listing():
     """Every table and its rows as differences from the paper's defaults."""
     text = ["Defaults: the fields of gluon_cgd.experiment.Experiment. Each row: what differs from them."]
-    for table in TABLES.values():
+    for table in (*TABLES.values(), FIGURE3):
         text += ["", f"{table.name}: {table.title}"]
-        if table.missing:
-            text.append(f"  cannot be trained yet, for want of {table.missing}")
         for row in table.rows:
             told = "published only"
             if row.experiment:

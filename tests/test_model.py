@@ -6,7 +6,7 @@ from mxnet.gluon import nn
 
 from gluon_cgd import backbones
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
-from gluon_cgd.model import CGD, from_experiment
+from gluon_cgd.model import CGD, ArchitectureB, from_experiment
 from tests.test_descriptors import loop
 
 
@@ -128,9 +128,29 @@ def test_a_model_that_cannot_be_is_refused(arguments, message):
         CGD(Given(), **{"descriptors": "SM", "dim": 8, **arguments})
 
 
-def test_a_part_that_is_not_built_yet_is_refused():
-    with pytest.raises(ValueError, match="architecture A is not built yet"):
-        from_experiment(Experiment(architecture="A", pretrained=False), 98)
+@pytest.mark.parametrize("hybridize", [False, True])
+def test_architecture_b_is_one_layer_over_the_raw_descriptors(hybridize):
+    net = ArchitectureB(Given(), "SM", dim=6, classes=3)
+    net.initialize()
+    if hybridize:
+        net.hybridize()
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 3)).astype(np.float32)
+    embedding, logits, branches = net(mx.nd.array(x))
+    raw = np.concatenate([x.mean(axis=(2, 3)), x.max(axis=(2, 3))], axis=1)  # (2, 8)
+    reduced = raw @ net.reductions[0].weight.data().asnumpy().T
+    expected = reduced / np.linalg.norm(reduced, axis=1, keepdims=True)
+    np.testing.assert_allclose(embedding.asnumpy(), expected, rtol=1e-5, atol=1e-6)
+    assert logits.shape == (2, 3)
+    np.testing.assert_array_equal(branches[0].asnumpy(), embedding.asnumpy())
+    assert net.reductions[0].weight.shape == (6, 8)
+    assert net.reductions[0].bias is None
+
+
+def test_an_experiment_makes_the_architecture_it_names():
+    small = dict(backbone="cifar_resnet10", pretrained=False, input_size=16, dim=8)
+    nets = {name: from_experiment(Experiment(architecture=name, **small), 3) for name in ("CGD", "A", "B")}
+    assert [type(net) for net in nets.values()] == [CGD, CGD, ArchitectureB]
+    assert [len(net(mx.nd.zeros((1, 3, 16, 16)))[2]) for net in nets.values()] == [2, 2, 1]
 
 
 def test_backbones_can_be_shared_by_hand():

@@ -26,6 +26,7 @@ ORDER = [  # a module imports only from lines above its own
     {"model_zoo"},
     {"checkpoint"},
     {"train"},
+    {"choose"},
     {"__main__"},
 ]
 

@@ -11,10 +11,15 @@ from dataclasses import replace
 import mxnet as mx
 import numpy as np
 import pytest
+from PIL import Image
 
-from gluon_cgd import checkpoint, train
+from gluon_cgd import checkpoint, glyphs, images, train
+from gluon_cgd.cache import cached
 from gluon_cgd.checkpoint import load_trained
 from gluon_cgd.download import digest
+from gluon_cgd.evaluate import recall_of
+from gluon_cgd.experiment import ARCHITECTURES, CONFIGURATIONS, LOSSES, Experiment
+from gluon_cgd.records import Record, Split
 from gluon_cgd.train import fit
 
 
@@ -216,11 +221,6 @@ def test_too_few_classes_for_the_batch_are_refused(small_experiment, small_split
         fit(replace(small_experiment, batch_classes=32), small_split, tmp_path)
 
 
-def test_a_loss_that_is_not_built_yet_is_refused(small_experiment, small_split, tmp_path):
-    with pytest.raises(ValueError, match="loss hap2s_e is not built yet: choose one of batch_hard"):
-        fit(replace(small_experiment, loss="hap2s_e"), small_split, tmp_path)
-
-
 def test_a_trained_model_is_read_back_whole_or_refused(whole, small_split):
     result, folder = whole
     net, experiment = load_trained(folder)
@@ -247,3 +247,56 @@ def test_the_log_goes_to_the_runs_own_folder_alone(whole, small_experiment, smal
     fit(small_experiment, small_split, tmp_path / "other")
     assert (whole[1] / "train.log").read_text() == before
     assert not [h for h in logging.getLogger("gluon_cgd").handlers if isinstance(h, logging.FileHandler)]
+
+
+@pytest.fixture(scope="module")
+def known_letters(tmp_path_factory):
+    """8 classes of 6 glyphs, to learn and to be found again: enough to tell learning from not learning."""
+    folder, records = tmp_path_factory.mktemp("letters"), []
+    for label in range(8):
+        for index in range(6):
+            file = folder / f"{label}-{index}.png"
+            Image.fromarray(glyphs.picture(label, index)).save(file)
+            records.append(Record(str(file), label))
+    return Split(records, records)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"descriptors": letters} for letters in CONFIGURATIONS),
+        *({"architecture": name} for name in ARCHITECTURES[1:]),
+        {"combine": "sum"},
+        *({"loss": name} for name in LOSSES[1:]),
+    ],
+    ids=lambda change: "-".join(change.values()),
+)
+def test_every_configuration_architecture_sum_and_loss_learns(change, small_experiment, known_letters, tmp_path):
+    schedule = dict(passes=60, batch_classes=8, batch_images=4, learning_rate=3e-3, decay_at=(0.7,), evaluations=1)
+    experiment = replace(small_experiment, input_size=24, dim=24, **schedule, **change)
+    result = fit(experiment, known_letters, tmp_path)
+    assert result["untrained"]["R@1"] < 0.3
+    assert result["last"]["R@1"] > 0.6
+
+
+def test_the_recall_of_each_branch_is_kept_beside_the_combined_one(whole, small_experiment, small_split, tmp_path):
+    result, folder = whole  # SM
+    net, experiment = load_trained(folder)
+    pictures = cached(small_split.query, experiment.input_size)
+    labels = [record.label for record in small_split.query]
+    for output, name in enumerate(("SPoC", "MAC")):
+        found = [net(images.normalise(pictures, mx.cpu()))[2][output].asnumpy(), labels]
+        assert result["branches"]["last"][name] == recall_of((1, 2, 4, 8), found)
+    assert result["history"][-1]["branches"] == result["branches"]["last"]
+    single = fit(replace(small_experiment, descriptors="G"), small_split, tmp_path / "G")
+    assert single["branches"]["last"] == {"GeM": single["last"]}
+    for change in (dict(architecture="B"), dict(combine="sum")):
+        result = fit(replace(small_experiment, **change), small_split, tmp_path / next(iter(change)))
+        assert result["branches"]["last"] == {}
+
+
+def test_architecture_a_has_a_ranking_loss_a_branch_and_the_others_one():
+    branches = ["first", "second"]
+    assert train.ranked(Experiment(architecture="A"), "combined", branches) == branches
+    for architecture in ("CGD", "B"):
+        assert train.ranked(Experiment(architecture=architecture), "combined", branches) == ["combined"]

@@ -1,0 +1,64 @@
+"""Which descriptors to combine: the rule of section 3.4, on any dataset."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .atomic import write_json
+from .evaluate import DESCRIPTOR_NAMES
+from .train import fit
+
+SMALL_DIM = 128  # section 3.4 advises few descriptors where the embedding is small, and gives no number
+
+
+def choose(experiment, split, out, seeds=1, **where):
+    """Train the three single descriptors, then the two best combined in both orders; {"singles", "pairs", "best"}.
+
+    "singles" and "pairs" are {configuration: [Recall@1 of each seed]}, "best" is the configuration with the highest
+    mean. out: holds a run a configuration and seed, done once, and receives choice.json. where: as of `train.fit`.
+    Raises ValueError as `train.fit` does, and for a dim that two branches do not divide.
+    """
+
+    def recalls(configuration):
+        found = []
+        for seed in range(seeds):
+            folder = Path(out) / f"{configuration}-seed{seed}"
+            result = fit(replace(experiment, descriptors=configuration), split, folder, seed=seed, **where)
+            found.append(result["last"]["R@1"])
+        return found
+
+    replace(experiment, descriptors="SM")  # refuses a dim now, not after the singles
+    singles = {letter: recalls(letter) for letter in DESCRIPTOR_NAMES}
+    first, second = sorted(singles, key=lambda letter: -np.mean(singles[letter]))[:2]
+    pairs = {pair: recalls(pair) for pair in (first + second, second + first)}
+    everything = {**singles, **pairs}
+    best = max(everything, key=lambda configuration: np.mean(everything[configuration]))
+    choice = {"singles": singles, "pairs": pairs, "best": best, "experiment": experiment.to_dict()}
+    write_json(Path(out) / "choice.json", choice)
+    return choice
+
+
+def reasoning(choice):
+    """What `choose` found and concluded, in lines for a person."""
+
+    def told(recalls):
+        spread = f" ± {100 * np.std(recalls, ddof=1):.2f} ({len(recalls)} runs)" if len(recalls) > 1 else ""
+        return f"{100 * np.mean(recalls):.2f}{spread}"
+
+    singles, pairs, best = choice["singles"], choice["pairs"], choice["best"]
+    pair = next(iter(pairs))
+    lines = ["Recall@1 in % of the single descriptors:"]
+    lines += [f"  {letter}  {DESCRIPTOR_NAMES[letter]:5}{told(recalls)}" for letter, recalls in singles.items()]
+    lines.append(f"The two best are {pair[0]} and {pair[1]}; combined, the first letter feeding the classifier:")
+    lines += [f"  {name} {told(recalls)}" for name, recalls in pairs.items()]
+    if best in pairs:
+        lines.append(f"Take --descriptors {best}.")
+    else:
+        lines.append(f"Neither is above {best} alone, against the rule of section 3.4: take --descriptors {best}.")
+    if choice["experiment"]["dim"] <= SMALL_DIM:
+        lines.append(
+            f"At {choice['experiment']['dim']} dimensions section 3.4 advises few descriptors; look at S, M, G."
+        )
+    lines.append("(Chosen on the test part, as the paper does: expect a little less on pictures that nobody has seen.)")
+    return lines

@@ -1,0 +1,157 @@
+"""Section 3.5 measured: one CGD against the ensemble of as many single-descriptor models, on this machine."""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gluon_cgd import runtime
+from gluon_cgd.atomic import write_json, write_text
+from gluon_cgd.experiment import Experiment
+
+from .tables import mini
+
+CONFIGURATIONS = ("SM", "SMG")
+CLASSES = 98  # of CARS196
+WHAT = {
+    "parameters": ("parameters", 1e-6, "M"),
+    "step": ("training step", 1, "s"),
+    "training_memory": ("memory to train", 1e-9, "GB"),
+    "picture": ("embedding a picture", 1e3, "ms"),
+    "embedding_memory": ("memory to embed", 1e-9, "GB"),
+}
+
+
+def measure(small, device, configurations=CONFIGURATIONS):
+    """[{"configuration", "cgd", "members"}, ...], each model {"model", "parameters", "step", ...} as in WHAT, SI units.
+
+    Every model trains and embeds in a process of its own, with random parameters and pictures, which costs the same.
+    device: "cpu", "gpu0", ...; memory is the process's highest on a CPU, and what MXNet took on a GPU.
+    """
+    experiment = Experiment(pretrained=False)
+    experiment = mini(experiment) if small else experiment
+    # 128 pictures of 224 x 224 do not fit every machine's memory
+    batch_size = experiment.batch_size if small or device != "cpu" else 32
+    found = []
+    for letters in configurations:
+        alone = [replace(experiment, descriptors=letter, dim=experiment.dim // len(letters)) for letter in letters]
+        together = replace(experiment, descriptors=letters)
+        cgd, *members = (one_model(each, batch_size, device) for each in (together, *alone))
+        found.append({"configuration": letters, "batch_size": batch_size, "cgd": cgd, "members": members})
+    return found
+
+
+def one_model(experiment, batch_size, device):
+    """The costs of one model, from two processes: one trains, one embeds."""
+    costs = {"model": f"{experiment.descriptors} {experiment.dim}"}
+    for work in ("train", "embed"):
+        asked = {"experiment": experiment.to_dict(), "batch_size": batch_size, "device": device, "work": work}
+        command = [sys.executable, "-m", "reproduce.efficiency", json.dumps(asked)]
+        project = str(Path(__file__).resolve().parents[1])
+        environment = dict(
+            os.environ, PYTHONPATH=os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
+        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["it was killed, for want of memory perhaps"])[-1]
+            raise ValueError(f"{costs['model']} could not {work} on {device} with batches of {batch_size}: {reason}")
+        costs.update(json.loads(done.stdout.splitlines()[-1]))
+    return costs
+
+
+def work(experiment, batch_size, device, work, rounds=8):
+    """Train or embed random pictures and return what it costs: the median of the last `rounds` batches, and memory."""
+    import mxnet as mx
+    from mxnet import autograd, gluon
+
+    from gluon_cgd import losses, model
+    from gluon_cgd.images import normalise
+    from gluon_cgd.train import ranked
+
+    ctx = runtime.context(device)
+    net = model.from_experiment(experiment, CLASSES)
+    net.collect_params().reset_ctx(ctx)
+    ranking, classification = losses.RANKING[experiment.loss](experiment), losses.SmoothedSoftmaxLoss()
+    for block in (net, ranking, classification):
+        block.hybridize(static_alloc=True, static_shape=True)
+    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 1e-4}, kvstore=None)
+    side = experiment.input_size
+    pictures = np.random.default_rng(0).integers(0, 256, (batch_size, side, side, 3), dtype=np.uint8)
+    labels = mx.nd.array(np.arange(batch_size) // experiment.batch_images % CLASSES, ctx=ctx)
+    seconds = []
+    for _ in range(2 + rounds):
+        mx.nd.waitall()
+        start = time.perf_counter()
+        inputs = normalise(pictures, ctx)
+        if work == "train":
+            with autograd.record():
+                embedding, logits, branches = net(inputs)
+                rank = mx.nd.add_n(*[ranking(one, labels).mean() for one in ranked(experiment, embedding, branches)])
+                loss = rank + classification(logits, labels).mean()
+            loss.backward()
+            trainer.step(1)
+            mx.nd.waitall()
+        else:
+            net(inputs)[0].asnumpy()
+        seconds.append(time.perf_counter() - start)
+    if ctx.device_type == "gpu":
+        free, total = mx.context.gpu_memory_info(ctx.device_id)
+        memory = total - free
+    else:
+        memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    middle = statistics.median(seconds[2:])
+    if work == "train":
+        learned = sum(p.data(ctx).size for p in net.collect_params().values() if p.grad_req != "null")
+        return {"parameters": learned, "step": middle, "training_memory": memory}
+    return {"picture": middle / batch_size, "embedding_memory": memory}
+
+
+def rows(found):
+    """(head, *lines) of the table: each CGD, the ensemble of its members together, and how many times it costs that."""
+    head = ["", *(f"{name} ({unit})" for name, _, unit in WHAT.values())]
+    lines = [head]
+    for one in found:
+        ensemble = {key: sum(member[key] for member in one["members"]) for key in WHAT}
+        names = " + ".join(member["model"] for member in one["members"])
+        for name, costs in ((f"CGD {one['cgd']['model']}", one["cgd"]), (f"ensemble of {names}", ensemble)):
+            lines.append([name, *(f"{costs[key] * scale:.3g}" for key, (_, scale, _) in WHAT.items())])
+        lines.append(["ensemble / CGD", *(f"{ensemble[key] / one['cgd'][key]:.2f}" for key in WHAT)])
+    return lines
+
+
+def report(small, device, runs):
+    """Measure, write `runs`/reports/efficiency.md and .json, and return the text."""
+    found = measure(small, device)
+    lines = rows(found)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    title = f"Section 3.5: one CGD against the ensemble of its single descriptors, on {device}, batches of "
+    title += f"{found[0]['batch_size']}; an ensemble's models run one after the other (times add up) or at once "
+    title += "(memory adds up)."
+    if small:
+        title += "\nMINI: a small network and pictures of 32 x 32, where what every process needs weighs most."
+    text = [title, "", *("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)]
+    stem = Path(runs) / "reports" / ("efficiency-mini" if small else "efficiency")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    markdown = ["| " + " | ".join(line) + " |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]]]
+    write_text(f"{stem}.md", "\n".join(["# Efficiency", "", title, "", *markdown]) + "\n")
+    write_json(f"{stem}.json", found)
+    return "\n".join(text) + f"\n\nWritten: {stem}.md, .json"
+
+
+def child():
+    """What `one_model` starts: does what its argument says and prints the costs as JSON."""
+    asked = json.loads(sys.argv[1])
+    experiment = Experiment.from_dict(asked["experiment"])
+    print(json.dumps(work(experiment, asked["batch_size"], asked["device"], asked["work"])))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.exit_status(child))

@@ -1,0 +1,55 @@
+import json
+
+import pytest
+
+from gluon_cgd import choose
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Instead of training: the recall of each configuration, and which were asked for."""
+    calls = []
+
+    def fit(experiment, split, folder, seed=0, **where):
+        calls.append((experiment.descriptors, folder.name, seed))
+        return {"last": {"R@1": fit.recall[experiment.descriptors] + 0.01 * seed}}
+
+    fit.recall = {"S": 0.5, "M": 0.3, "G": 0.6, "GS": 0.62, "SG": 0.7}
+    fit.calls = calls
+    monkeypatch.setattr(choose, "fit", fit)
+    return fit
+
+
+def test_the_two_best_single_descriptors_are_combined_in_both_orders(recorded, small_experiment, tmp_path):
+    found = choose.choose(small_experiment, None, tmp_path, seeds=2)
+    assert [name for name, _, _ in recorded.calls] == ["S", "S", "M", "M", "G", "G", "GS", "GS", "SG", "SG"]
+    assert recorded.calls[1] == ("S", "S-seed1", 1)
+    assert found["best"] == "SG"
+    assert json.loads((tmp_path / "choice.json").read_text()) == found
+    text = "\n".join(choose.reasoning(found))
+    for part in ("S  SPoC 50.50 ± 0.71 (2 runs)", "The two best are G and S", "Take --descriptors SG."):
+        assert part in text
+
+
+def test_a_single_descriptor_wins_where_no_pair_is_above_it(recorded, small_experiment, tmp_path):
+    recorded.recall.update(GS=0.55, SG=0.56)
+    found = choose.choose(small_experiment, None, tmp_path)
+    assert found["best"] == "G"
+    text = "\n".join(choose.reasoning(found))
+    assert "Neither is above G alone, against the rule of section 3.4: take --descriptors G." in text
+    assert "At 8 dimensions section 3.4 advises few descriptors" in text
+
+
+def test_a_dim_that_pairs_cannot_share_is_refused_before_anything_is_trained(recorded, small_experiment, tmp_path):
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="dim 9 must be divisible by the 2 branches"):
+        choose.choose(replace(small_experiment, descriptors="S", dim=9), None, tmp_path)
+    assert not recorded.calls
+
+
+def test_it_trains_for_real_and_once(small_experiment, small_split, tmp_path):
+    first = choose.choose(small_experiment, small_split, tmp_path)
+    assert set(first["singles"]) == {"S", "M", "G"}
+    assert len(first["pairs"]) == 2
+    assert choose.choose(small_experiment, small_split, tmp_path) == first

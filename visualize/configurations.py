@@ -1,0 +1,75 @@
+"""Figure 3: box plots of the twelve configurations. python visualize/configurations.py runs/reports/figure3.json"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+SINGLE, COMBINED = "0.75", "tab:blue"
+
+
+def panels(entries):
+    """{benchmark: {configuration: [recall in % of each run]}} of the rows of a figure3 report."""
+    found = {}
+    for entry in entries:
+        benchmark, _, configuration = entry["row"].rpartition(" ")
+        values = ((entry["ours"] or {}).get("R@1") or {}).get("values")
+        if values:
+            found.setdefault(benchmark, {})[configuration] = values
+    return found
+
+
+def draw(entries, file):
+    """Draw the rows of a figure3 report into `file` (.png, .pdf, .svg), a panel a benchmark. ValueError if none ran."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    found = panels(entries)
+    if not found:
+        raise ValueError("no run of figure3 is there to draw: bash reproduce/figure3.sh --mini makes some")
+    columns = min(2, len(found))
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(5.4 * columns, 3.1 * rows + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (benchmark, results) in enumerate(found.items(), 1):
+        axes = figure.add_subplot(rows, columns, number)
+        boxes = axes.boxplot(list(results.values()), patch_artist=True, widths=0.6, medianprops={"color": "black"})
+        for box, configuration in zip(boxes["boxes"], results):
+            box.set_facecolor(SINGLE if len(configuration) == 1 else COMBINED)
+        for place, values in enumerate(results.values(), 1):  # every run too: a box of three says little
+            axes.plot([place] * len(values), values, ".", color="black", markersize=3)
+        axes.set_xticks(range(1, len(results) + 1), list(results), fontsize=8)
+        axes.set_ylabel("Recall@1 (%)")
+        runs = {len(values) for values in results.values()}
+        counted = str(runs.pop()) if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
+        axes.set_title(f"{benchmark} ({counted} run{'s' * (counted != '1')} each)", fontsize=10)
+        axes.grid(axis="y", color="0.9")
+        axes.set_axisbelow(True)
+    from matplotlib.patches import Patch
+
+    legend = [Patch(facecolor=SINGLE, edgecolor="black", label="one descriptor")]
+    legend.append(Patch(facecolor=COMBINED, edgecolor="black", label="combined"))
+    figure.legend(handles=legend, loc="outside lower center", ncol=2, frameon=False)
+    figure.savefig(file, dpi=150, format=Path(str(file).replace(".part", "")).suffix[1:] or "png")
+
+
+def main(arguments=None):
+    """Draw a report that `bash reproduce/figure3.sh` wrote; returns the exit status."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("report", help="runs/reports/figure3.json or figure3-mini.json")
+    p.add_argument("--out", help="the picture: .png, .pdf or .svg (default: beside the report, .png)")
+    options = p.parse_args(arguments)
+    out = Path(options.out or Path(options.report).with_suffix(".png"))
+    try:
+        if out.suffix not in (".png", ".pdf", ".svg"):
+            raise ValueError(f"--out {out} must end with .png, .pdf or .svg")
+        draw(json.loads(Path(options.report).read_text(encoding="utf-8")), out)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"{options.report} cannot be drawn: {error}", file=sys.stderr)
+        return 2
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
