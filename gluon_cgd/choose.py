@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from .atomic import write_json
-from .evaluate import DESCRIPTOR_NAMES
+from .descriptors import DESCRIPTORS
 from .train import fit
 
 SMALL_DIM = 128  # section 3.4 advises few descriptors where the embedding is small, and gives no number
@@ -29,7 +29,7 @@ def choose(experiment, split, out, seeds=1, **where):
         return found
 
     replace(experiment, descriptors="SM")  # refuses a dim now, not after the singles
-    singles = {letter: recalls(letter) for letter in DESCRIPTOR_NAMES}
+    singles = {letter: recalls(letter) for letter in DESCRIPTORS}
     first, second = sorted(singles, key=lambda letter: -np.mean(singles[letter]))[:2]
     pairs = {pair: recalls(pair) for pair in (first + second, second + first)}
     everything = {**singles, **pairs}
@@ -49,7 +49,7 @@ def reasoning(choice):
     singles, pairs, best = choice["singles"], choice["pairs"], choice["best"]
     pair = next(iter(pairs))
     lines = ["Recall@1 in % of the single descriptors:"]
-    lines += [f"  {letter}  {DESCRIPTOR_NAMES[letter]:5}{told(recalls)}" for letter, recalls in singles.items()]
+    lines += [f"  {letter}  {DESCRIPTORS[letter].__name__:5}{told(recalls)}" for letter, recalls in singles.items()]
     lines.append(f"The two best are {pair[0]} and {pair[1]}; combined, the first letter feeding the classifier:")
     lines += [f"  {name} {told(recalls)}" for name, recalls in pairs.items()]
     if best in pairs:

@@ -3,7 +3,6 @@
 import numpy as np
 
 BLOCK = 2**24  # similarities held at a time: 64 MB
-DESCRIPTOR_NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}
 
 
 def embed(net, pictures, ctx, batch_size=128, output=0):
@@ -38,17 +37,17 @@ def recall_of(ks, found):
     return {f"R@{k}": value for k, value in recall_at(ks, *found).items()}
 
 
-def branch_recalls(ks, found, descriptors):
+def branch_recalls(ks, found, names):
     """Recall of each branch right before the concatenation (Table 5): {"SPoC": {"R@1": fraction, ...}, ...}.
 
-    found: as `embedded` returns it, of a concatenation; descriptors: one letter a branch. The combined descriptor is
+    found: as `embedded` returns it, of a concatenation; names: of its descriptors. The combined descriptor is
     the branches' unit vectors side by side, divided by one number, so that a piece of it ranks as the branch does.
     """
-    width = found[0].shape[1] // len(descriptors)
+    width = found[0].shape[1] // len(names)
     recalls = {}
-    for i, letter in enumerate(descriptors):
+    for i, name in enumerate(names):
         piece = [part[:, i * width : (i + 1) * width] if j % 2 == 0 else part for j, part in enumerate(found)]
-        recalls[DESCRIPTOR_NAMES[letter]] = recall_of(ks, piece)
+        recalls[name] = recall_of(ks, piece)
     return recalls
 
 

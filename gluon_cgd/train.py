@@ -16,6 +16,7 @@ from tqdm import tqdm
 from . import backbones, checkpoint, datasets, images, losses, model
 from .atomic import write_json
 from .cache import cached, fingerprint
+from .descriptors import DESCRIPTORS
 from .download import digest
 from .evaluate import branch_recalls, embedded, recall_of
 from .experiment import REVISION
@@ -228,7 +229,8 @@ class Run:
         recall = recall_of(ks, found)
         entry = {"iteration": self.iteration, "recall": recall}
         if self.experiment.has_branches:
-            entry["branches"] = branch_recalls(ks, found, self.experiment.descriptors)
+            names = [DESCRIPTORS[letter].__name__ for letter in self.experiment.descriptors]
+            entry["branches"] = branch_recalls(ks, found, names)
         self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)

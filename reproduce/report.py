@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from gluon_cgd.atomic import replacing, write_json, write_text
-from gluon_cgd.evaluate import DESCRIPTOR_NAMES
 from visualize.configurations import draw
 
 from . import configurations as figure3
@@ -32,10 +31,10 @@ def asked(row, small):
 
 def recall(result, which, column):
     """Of one run at `which` ("last", "best", "untrained"), in %: "R@1", Table 7's "CUB200 R@1", or Table 5's "SPoC"."""
-    if column in DESCRIPTOR_NAMES.values():
-        found = result.get("branches", {}).get(which, {}).get(column, {}).get("R@1")
-    else:
+    if column == "Combined" or "R@" in column:
         found = result[which].get("R@1" if column == "Combined" else column.rpartition(" ")[2])
+    else:
+        found = result.get("branches", {}).get(which, {}).get(column, {}).get("R@1")
     return None if found is None else 100 * found
 
 
@@ -69,8 +68,9 @@ def entries(table, runs, seeds, small, which):
         results = store.results(runs, experiment, seeds) if has_runs else []
         entry = {"table": table.name, "row": row.name, "experiment": experiment and experiment.to_dict()}
         entry["published"] = {name: cell._asdict() for name, cell in row.published.items()}
-        entry["ours"] = ours(results, which, row.published)
-        entry["untrained"] = ours(results, "untrained", row.published)
+        columns = row.published or table.rows[0].published  # a row that somebody added has none of its own
+        entry["ours"] = ours(results, which, columns)
+        entry["untrained"] = ours(results, "untrained", columns)
         found.append({**entry, "compared": which})
     return found
 
@@ -109,7 +109,8 @@ def grids(table, rows, small):
     columns = list(dict.fromkeys(column for row in fullest for column in row["published"]))
     for benchmark in dict.fromkeys(column.rpartition(" ")[0] for column in columns):
         chosen = [column for column in columns if column.rpartition(" ")[0] == benchmark]
-        body = [line for row in rows if set(chosen) & set(row["published"]) for line in row_lines(row, chosen, small)]
+        shown = [row for row in rows if not row["published"] or set(chosen) & set(row["published"])]
+        body = [line for row in shown for line in row_lines(row, chosen, small)]
         yield [[table.name.capitalize(), "", *chosen], *body]
 
 
@@ -135,7 +136,7 @@ def ordering_lines(table, rows):
     def cell(place):
         name, column = (place, None) if isinstance(place, str) else place
         row = by_name.get(name) or {"published": {}, "ours": None}
-        return (row["ours"] or {}).get(column or next(iter(row["published"]), None))
+        return (row["ours"] or {}).get(column or next(iter(row["published"]), "R@1"))
 
     for better, *worse in table.orderings:
         high, lows = cell(better), [cell(place) for place in worse]
@@ -186,7 +187,7 @@ def plot(table, rows, small, file):
     published, our = ("published", "published", "0.6"), ("ours", "ours", "tab:blue")
     pair = (("untrained", "untrained", "0.8"), ("ours", "mini: glyphs", "tab:blue")) if small else (published, our)
     for i, (source, name, colour) in enumerate(pair):
-        cells = [(row[source] or {}).get(next(iter(row["published"]))) for row in rows]
+        cells = [(row[source] or {}).get(next(iter(row["published"] or rows[0]["published"]))) for row in rows]
         heights = [cell["mean"] if cell else 0 for cell in cells]
         spreads = (
             [cell["std"] or 0 for cell in cells] if all(cell and cell["std"] is not None for cell in cells) else None

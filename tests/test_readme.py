@@ -1,0 +1,55 @@
+"""The lines of the README under "Adding your own" do what they say."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import mxnet as mx
+import pytest
+
+from gluon_cgd import descriptors, experiment, losses
+from gluon_cgd.train import fit
+from reproduce import report, tables
+from reproduce import runs as store
+from reproduce.__main__ import main
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """The three blocks, executed in order; everything is as before afterwards."""
+    monkeypatch.setattr(descriptors, "DESCRIPTORS", descriptors.DESCRIPTORS)
+    monkeypatch.setitem(descriptors.DESCRIPTORS, "R", None)
+    monkeypatch.setitem(losses.RANKING, "spread", None)
+    monkeypatch.setattr(experiment, "CONFIGURATIONS", experiment.CONFIGURATIONS)
+    monkeypatch.setattr(experiment, "LOSSES", experiment.LOSSES)
+    monkeypatch.setitem(tables.TABLES, "table6", tables.TABLE6)
+    section = README[README.index("## Adding your own") : README.index("## Tests")]
+    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    assert len(blocks) == 3
+    names = {}
+    for block in blocks:
+        assert len([line for line in block.splitlines() if line.strip()]) <= 10
+        exec(compile(block, "README.md", "exec"), names)
+    return names
+
+
+def test_a_new_descriptor_and_loss_train(added, small_experiment, small_split, tmp_path):
+    chosen = replace(small_experiment, descriptors="SR", loss="spread")
+    result = fit(chosen, small_split, tmp_path)
+    assert set(result["branches"]["last"]) == {"SPoC", "RMS"}
+    x = mx.nd.array([[[[3, 4]]]])
+    assert added["RMS"]()(x).asscalar() == pytest.approx((12.5) ** 0.5)
+
+
+def test_a_new_row_stands_beside_the_others(added, small_split, tmp_path, capsys, monkeypatch, small_experiment):
+    row = added["row"]
+    monkeypatch.setattr(
+        report, "mini", lambda asked: replace(small_experiment, descriptors=asked.descriptors, loss=asked.loss)
+    )
+    monkeypatch.setattr(store, "load_data", lambda name, data: small_split)
+    assert main(["table6", "--mini", "--rows", row.name, "--runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"SR \+ spread +published +- +- +- +-\n +mini +\d", out)
+    assert "S + Triplet†" in out
