@@ -1,0 +1,160 @@
+import mxnet as mx
+import numpy as np
+import pytest
+from mxnet import autograd
+
+from gluon_cgd import images
+from gluon_cgd.descriptors import DESCRIPTORS, GeM
+from gluon_cgd.experiment import CONFIGURATIONS, Experiment
+from gluon_cgd.model import from_experiment
+from gluon_cgd.similarity import answer, contributions, decompose, features_of, projections_of
+
+
+def maps(seed, shape=(6, 3, 4)):
+    """A feature map after a ReLU: a third of it is 0, and one channel wholly."""
+    x = np.maximum(np.random.default_rng(seed).normal(0.4, 1, size=shape), 0).astype(np.float32)
+    x[2] = 0
+    return x
+
+
+def embedding_loop(features, projections, descriptors, combine, p=3):
+    """The network's head in plain NumPy, without any splitting."""
+    pooled = []
+    for letter in descriptors:
+        flat = features.reshape(len(features), -1).astype(np.float64)
+        pooled.append(
+            {"S": flat.mean(1), "M": flat.max(1), "G": (np.maximum(flat, 1e-6) ** p).mean(1) ** (1 / p)}[letter]
+        )
+    reduced = [matrix @ vector for matrix, vector in zip(projections, pooled)]
+    if combine == "raw":
+        whole = sum(reduced)
+    else:
+        units = [vector / np.linalg.norm(vector) for vector in reduced]
+        whole = np.concatenate(units) if combine == "concat" else sum(units)
+    return whole / np.linalg.norm(whole)
+
+
+def random_projections(n, k=5, channels=6):
+    return np.random.default_rng(7).normal(size=(n, k, channels))
+
+
+@pytest.mark.parametrize("combine", ["concat", "sum", "raw"])
+@pytest.mark.parametrize("descriptors", CONFIGURATIONS)
+def test_both_maps_sum_to_the_cosine_and_the_branches_to_the_maps(descriptors, combine):
+    one, two, projections = maps(1), maps(2, (6, 5, 2)), random_projections(len(descriptors))
+    found = decompose(one, two, projections, descriptors, combine=combine)
+    expected = embedding_loop(one, projections, descriptors, combine) @ embedding_loop(
+        two, projections, descriptors, combine
+    )
+    assert found.cosine == pytest.approx(expected, abs=1e-9)
+    assert found.map1.shape == (3, 4)
+    assert found.map2.shape == (5, 2)
+    assert found.map1.sum() == pytest.approx(expected, abs=1e-9)
+    assert found.map2.sum() == pytest.approx(expected, abs=1e-9)
+    for i in (0, 1):
+        np.testing.assert_allclose(sum(branch[i] for branch in found.branches), (found.map1, found.map2)[i])
+
+
+def test_the_branches_of_a_concatenation_sum_to_their_own_cosines_over_n():
+    one, two, projections = maps(1), maps(2), random_projections(3)
+    found = decompose(one, two, projections, "SMG")
+    for i, letter in enumerate("SMG"):
+        own = decompose(one, two, projections[i : i + 1], letter).cosine
+        assert [m.sum() for m in found.branches[i]] == pytest.approx([own / 3] * 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("descriptor", "SMG")
+def test_contributions_are_the_feature_times_the_derivative_and_sum_to_the_descriptor(descriptor):
+    x = maps(3)
+    inputs = mx.nd.array(x[None])
+    inputs.attach_grad()
+    pool = GeM() if descriptor == "G" else DESCRIPTORS[descriptor]()
+    with autograd.record():
+        pooled = pool(inputs)
+    pooled.backward()
+    share = contributions(x, descriptor)
+    np.testing.assert_allclose(share.sum(axis=(1, 2)), pooled.asnumpy()[0], atol=2e-6)
+    live = x.max(axis=(1, 2)) > 0  # a dead channel has a maximum everywhere: any share of 0 is right
+    np.testing.assert_allclose(share[live], (x * inputs.grad.asnumpy()[0])[live], atol=2e-6)
+
+
+def test_equal_maxima_share_what_the_maximum_gives():
+    x = np.zeros((1, 2, 2))
+    x[0, 0, 0] = x[0, 1, 1] = 3
+    np.testing.assert_array_equal(contributions(x, "M")[0], [[1.5, 0], [0, 1.5]])
+
+
+def test_without_fc_layers_spoc_gives_the_formula_of_stylianou_and_others():
+    one, two = maps(4), maps(5)
+    found = decompose(one, two, None, "S")
+    mean1, mean2 = one.mean(axis=(1, 2)), two.mean(axis=(1, 2))
+    expected = np.einsum("chw,c->hw", one, mean2) / 12 / (np.linalg.norm(mean1) * np.linalg.norm(mean2))
+    np.testing.assert_allclose(found.map1, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("descriptors", ["S", "M", "G", "SMG"])
+def test_one_patch_that_both_pictures_share_makes_all_of_their_similarity(descriptors):
+    one, two = np.zeros((4, 5, 5)), np.zeros((4, 5, 5))
+    one[0, 1, 3] = two[0, 4, 0] = 2  # the shared feature, elsewhere in each
+    one[1, 0, 0] = two[2, 2, 2] = 2  # what only one of them has
+    found = decompose(one, two, None, descriptors)
+    assert found.map1[1, 3] == pytest.approx(found.cosine, abs=1e-5)  # GeM's minimum is above 0
+    assert found.map2[4, 0] == pytest.approx(found.cosine, abs=1e-5)
+    assert found.cosine > 0.4
+
+
+@pytest.mark.parametrize("combine", ["concat", "sum", "raw"])
+def test_a_region_is_answered_where_the_other_picture_matches_it(combine):
+    one, two, projections = maps(1), maps(2, (6, 5, 2)), random_projections(2)
+    whole = decompose(one, two, projections, "SG", combine=combine)
+    region = np.zeros((3, 4))
+    region[1, 2] = 1
+    both = [answer(one, two, mask, projections, "SG", combine=combine) for mask in (region, 1 - region)]
+    np.testing.assert_allclose(sum(both), whole.map2, atol=1e-12)
+    assert both[0].sum() == pytest.approx(whole.map1[1, 2])
+    one, two = np.zeros((4, 5, 5)), np.zeros((4, 5, 5))
+    one[0, 1, 3] = two[0, 4, 0] = one[1, 0, 0] = two[1, 2, 2] = 2  # two shared patches
+    region = np.zeros((5, 5))
+    region[0, 0] = 1
+    found = answer(one, two, region, None, "S")
+    assert np.unravel_index(found.argmax(), found.shape) == (2, 2)
+    assert found[4, 0] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    "change", [*({"descriptors": d} for d in CONFIGURATIONS), {"architecture": "B"}, {"combine": "sum"}], ids=str
+)
+def test_the_maps_of_a_network_sum_to_the_cosine_of_its_embeddings(change):
+    mx.random.seed(2)
+    experiment = Experiment(
+        backbone="cifar_resnet10", pretrained=False, input_size=32, **{"descriptors": "SM", "dim": 24, **change}
+    )
+    net = from_experiment(experiment, 3)
+    net.hybridize()
+    for height, width in ((32, 32), (24, 40)):
+        pictures = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+        embedding = net(images.normalise(pictures, mx.cpu()))[0].asnumpy()
+        features = features_of(net, pictures, mx.cpu())
+        projections, combine = projections_of(net, experiment)
+        found = decompose(*features, projections, experiment.descriptors, combine=combine)
+        assert found.cosine == pytest.approx(float(embedding[0] @ embedding[1]), abs=1e-5)
+        assert found.map1.sum() == pytest.approx(found.cosine, abs=1e-5)
+        assert found.map2.sum() == pytest.approx(found.cosine, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((3, 2, 2)), np.zeros((4, 2, 2))), r"shapes \(3, 2, 2\) and \(4, 2, 2\): \(C, h, w\) with one C"),
+        ((np.zeros((3, 2)), np.zeros((3, 2))), "with one C is needed"),
+        ((np.ones((3, 2, 2)), np.ones((3, 2, 2)), [np.ones((2, 3))], "SM"), "do not fit 2 descriptors of 3 channels"),
+        ((np.ones((3, 2, 2)), np.ones((3, 2, 2)), [np.ones((2, 4))], "S"), r"\[\(2, 4\)\] do not fit 1 descriptors"),
+        ((np.ones((3, 2, 2)), np.ones((3, 2, 2)), None, "X"), "descriptor 'X' is unknown"),
+        ((np.ones((3, 2, 2)), np.ones((3, 2, 2)), None, "S", 3, "max"), "combine 'max' is unknown"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        decompose(*arguments)
+    with pytest.raises(ValueError, match=r"region has shape \(2, 3\)"):
+        answer(np.ones((3, 2, 2)), np.ones((3, 2, 2)), np.ones((2, 3)))
