@@ -1,17 +1,15 @@
 """CGD, "Combination of Multiple Global Descriptors for Image Retrieval" (arXiv 1903.10663), in MXNet Gluon."""
 
-import os
-import sys
-
 from . import runtime
 
 try:
     runtime.prepare()  # before anything imports MXNet
+    if runtime.command():
+        runtime.check_mxnet()
 except ImportError as error:
-    if not sys.argv[:1] or os.path.basename(sys.argv[0]) not in ("-m", "__main__.py"):
+    if not runtime.command():
         raise
-    print(error, file=sys.stderr)  # of `python -m gluon_cgd` and `python -m reproduce`: a sentence for a person
-    raise SystemExit(2) from None
+    runtime.go_on_in_project(error)
 
 __version__ = "0.1.0"
 

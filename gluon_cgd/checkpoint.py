@@ -1,5 +1,6 @@
 """A training run on disk: what makes it go on to the same bits, what it leaves behind, and whose it is."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -113,6 +114,25 @@ def same_run(file, stored, asked):
                 f"{file} is of another run ({name} {found!r} there, {wanted!r} asked for): "
                 "choose another folder, or delete it"
             )
+
+
+def find_best(runs):
+    """(folder, "best") of the finished run in the folder `runs` that a person would want to look through.
+
+    Models of real pictures come before those of glyphs; among them the highest Recall@1 counts. Raises
+    FileNotFoundError when there is no run.
+    """
+    found = []
+    for file in sorted(Path(runs).glob("**/result.json")):
+        with contextlib.suppress(ValueError, KeyError):
+            result = read_result(file)
+            if (file.parent / "best.params").is_file():
+                found.append((result["experiment"]["dataset"] != "glyphs", result["best"]["R@1"], str(file.parent)))
+    if not found:
+        raise FileNotFoundError(
+            f"{runs} holds no trained model: bash reproduce/table4.sh --mini trains two in a minute"
+        )
+    return max(found)[2], "best"
 
 
 def load_trained(folder, which="last", ctx=None):

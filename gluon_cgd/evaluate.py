@@ -21,6 +21,13 @@ def embed(net, pictures, ctx, batch_size=128, output=0):
     return np.concatenate(rows)
 
 
+def features_of(net, pictures, ctx):
+    """The last feature maps of a few pictures, uint8 (B, H, W, 3): float32 (B, C, h, w)."""
+    from .images import normalise
+
+    return net.backbone(normalise(pictures, ctx)).asnumpy()
+
+
 def embedded(net, split, query, gallery, ctx, batch_size=128):
     """What `recall_at` takes of `net` on the test part of `split`: [query, its labels] and, with a gallery, that too.
 

@@ -7,8 +7,12 @@ and uses NumPy names that NumPy has since removed. `prepare()` settles all three
 import ctypes
 import os
 import re
+import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 # In the order in which they depend on each other; the driver's own libcuda comes first.
 CUDA_LIBRARIES = (
@@ -125,6 +129,42 @@ def exit_status(command):
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+
+
+def command():
+    """What was typed after `python` if it is one of the project's commands, ["-m", "gluon_cgd"] say; else None."""
+    typed = sys.argv[0] if sys.argv else ""
+    if typed == "-m":  # while the package itself is being imported
+        return ["-m", "gluon_cgd"]
+    place = Path(typed)
+    if place.name == "__main__.py" and place.parent.name in ("gluon_cgd", "reproduce"):
+        return ["-m", place.parent.name]
+    if place.suffix == ".py" and place.resolve().parent == PROJECT / "visualize":
+        return [str(place.resolve())]
+    return None
+
+
+def check_mxnet():
+    """Raise ImportError naming the fix where MXNet or GluonCV is not installed."""
+    missing = [name for name in ("mxnet", "gluoncv") if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"{sys.executable} has no {missing[0]}: `source env.sh` first")
+
+
+def go_on_in_project(error):
+    """Start this command again in the project's own environment, set up if need be; exit with 2 where there is none.
+
+    error: what is wrong with this one.
+    """
+    setup = PROJECT / "env.sh"
+    if not setup.is_file() or not shutil.which("bash") or os.environ.get("GLUON_CGD_ENTERED"):
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    os.environ["GLUON_CGD_ENTERED"] = "1"
+    print(f"gluon_cgd: {str(error).split(':')[0]}; going on in the project's own environment", file=sys.stderr)
+    script = 'where=$1; shift; . "$where" && exec python "$@"'
+    sys.stderr.flush()
+    os.execvp("bash", ["bash", "-c", script, "bash", str(setup), *command(), *sys.argv[1:]])
 
 
 def prepare():

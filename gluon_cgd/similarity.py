@@ -127,10 +127,3 @@ def projections_of(net, experiment):
     if experiment.architecture == "B":
         return np.split(weights[0], len(experiment.descriptors), axis=1), "raw"
     return weights, experiment.combine
-
-
-def features_of(net, pictures, ctx):
-    """The last feature maps of uint8 pictures (B, H, W, 3): float32 (B, C, h, w)."""
-    from .images import normalise
-
-    return net.backbone(normalise(pictures, ctx)).asnumpy()

@@ -1,5 +1,8 @@
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,8 +73,38 @@ def test_a_command_in_a_wrong_environment_is_answered_in_a_sentence():
     root = str(runtime.Path(runtime.__file__).parents[1])
     for package in ("gluon_cgd", "reproduce"):
         run = subprocess.run(
-            [sys.executable, "-S", "-m", package], cwd=root, capture_output=True, text=True, check=False
+            [sys.executable, "-S", "-m", package],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(os.environ, GLUON_CGD_ENTERED="1"),  # as if it already stood in the project's environment
         )
         assert run.returncode == 2
         assert run.stderr.count("\n") == 1
         assert "source env.sh" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [["-m", "gluon_cgd", "evaluate", "--help"], ["-m", "reproduce", "--help"], ["visualize/similarity.py", "-h"]],
+)
+def test_a_command_typed_with_a_bare_python_goes_on_in_the_projects_environment(tmp_path, typed):
+    root = Path(runtime.__file__).parents[1]
+    project, bare = tmp_path / "project", tmp_path / "bare"
+    for folder in ("gluon_cgd", "reproduce", "visualize"):
+        shutil.copytree(root / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (project / "env.sh").write_text(f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={project}\n")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    run = subprocess.run(
+        [str(bare / "bin" / "python"), *typed],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")},
+    )
+    assert run.returncode == 0, run.stderr
+    assert "has no NumPy; going on in the project's own environment" not in run.stderr.splitlines()[1:]
+    assert "going on in the project's own environment" in run.stderr
+    assert run.stdout.startswith("usage: ")

@@ -5,9 +5,10 @@ from mxnet import autograd
 
 from gluon_cgd import images
 from gluon_cgd.descriptors import DESCRIPTORS, GeM
+from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.model import from_experiment
-from gluon_cgd.similarity import answer, contributions, decompose, features_of, projections_of
+from gluon_cgd.similarity import answer, contributions, decompose, projections_of
 
 
 def maps(seed, shape=(6, 3, 4)):

@@ -19,6 +19,7 @@ ORDER = [  # a module imports only from lines above its own
         "atomic",
         "complexity",
         "symbol",
+        "similarity",
     },
     {"glyphs", "weights", "images", "benchmarks", "folders"},
     {"datasets", "backbones", "evaluate", "cache"},

@@ -1,0 +1,177 @@
+"""What makes two pictures alike: python visualize/similarity.py query.jpg result.jpg"""
+
+import argparse
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(PROJECT)]  # the script is started by its name
+
+from gluon_cgd import runtime  # noqa: E402
+from gluon_cgd.similarity import answer, decompose, projections_of  # noqa: E402
+
+SHOWN = 640  # pixels of the longer side of a photo in the picture
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def parser():
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("query", help="a picture")
+    p.add_argument("result", help="another one")
+    p.add_argument("--checkpoint", metavar="PATH", help="a run's folder or a published .params (default: the best run)")
+    p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
+    p.add_argument("--out", default="similarity.png", help="the picture, .png, .pdf or .svg; a .json is put beside it")
+    p.add_argument("--per-branch", action="store_true", help="a row for each descriptor too")
+    p.add_argument("--show-sum", action="store_true", help="write under each map what it adds up to")
+    place = p.add_mutually_exclusive_group()
+    place.add_argument("--point", metavar="X,Y", help="in pixels of the query: what in the result answers this place")
+    place.add_argument("--box", metavar="X1,Y1,X2,Y2", help="likewise, this part of the query")
+    p.add_argument("--ctx", help="cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+    return p
+
+
+def numbers(text, count, what):
+    """The whole numbers of "3,4". Raises ValueError when there are not `count`."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) != count:
+        raise ValueError(f"--{what} {text!r} must be {count} whole numbers with commas between: pixels of the query")
+    return found
+
+
+def region(options, photo, shape):
+    """(mask (h, w) of the query's map that --point or --box covers, its rectangle in pixels), or (None, None)."""
+    import numpy as np
+
+    height, width = photo.shape[:2]
+    if options.point:
+        x1, y1 = numbers(options.point, 2, "point")
+        x2, y2 = x1 + 1, y1 + 1
+    elif options.box:
+        x1, y1, x2, y2 = numbers(options.box, 4, "box")
+    else:
+        return None, None
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+        raise ValueError(f"{options.point or options.box} is not inside the query, which is {width} x {height} pixels")
+    rows, columns = shape
+    # Every position that the rectangle touches
+    top, bottom = y1 * rows // height, -(-y2 * rows // height)
+    left, right = x1 * columns // width, -(-x2 * columns // width)
+    mask = np.zeros(shape)
+    mask[top:bottom, left:right] = 1
+    return mask, (left * width / columns, top * height / rows, right * width / columns, bottom * height / rows)
+
+
+def explain(options):
+    """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, names) of what was asked for."""
+    import cv2
+    import numpy as np
+
+    from gluon_cgd import images
+    from gluon_cgd.checkpoint import find_best, load_trained
+    from gluon_cgd.descriptors import DESCRIPTORS
+    from gluon_cgd.evaluate import features_of
+    from gluon_cgd.model_zoo import name_of
+
+    photos = [images.decode(path) for path in (options.query, options.result)]
+    checkpoint, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
+    ctx = runtime.context(options.ctx)
+    net, experiment = load_trained(checkpoint, which, ctx)
+    side = experiment.input_size
+    pictures = np.stack([cv2.resize(photo, (side, side), interpolation=cv2.INTER_LINEAR) for photo in photos])
+    features = features_of(net, pictures, ctx)  # (2, C, h, w)
+    projections, combine = projections_of(net, experiment)
+    how = dict(projections=projections, descriptors=experiment.descriptors, p=experiment.gem_p, combine=combine)
+    found = decompose(*features, **how, minimum=experiment.gem_minimum)
+    names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors]
+    mask, rectangle = region(options, photos[0], found.map1.shape)
+    if mask is None:
+        rows = [("all descriptors" if len(names) > 1 else names[0], found.map1, found.map2)]
+    else:
+        answered = answer(*features, mask, **how, minimum=experiment.gem_minimum)
+        rows = [(f"the marked part: {answered.sum():+.3f} of {found.cosine:.3f}", found.map1 * mask, answered)]
+    if options.per_branch and mask is None and len(names) > 1:
+        for name, (map1, map2) in zip(names, found.branches):
+            rows.append((f"{name}: {map1.sum():+.3f} of {found.cosine:.3f}", map1, map2))
+    told = f"{name_of(experiment)}, trained on {Path(experiment.dataset).name} ({checkpoint})"
+    return photos, found, rows, rectangle, names, told
+
+
+def draw(photos, cosine, rows, rectangle, show_sum, told, file):
+    """The picture: a row for each of `rows`, both photos under their maps, one scale a row in units of the cosine."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    tallest = max(photo.shape[0] / photo.shape[1] for photo in photos)
+    figure = Figure(figsize=(8.6, 0.8 + (0.75 + 3.65 * min(tallest, 2)) * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"cosine {cosine:.3f}\n", fontsize=13)
+    figure.text(0.5, 1 - 0.36 / figure.get_figheight(), told, ha="center", va="top", fontsize=7, color="0.35")
+    axes = figure.subplots(len(rows), 2, squeeze=False)
+    for line, (title, *maps) in zip(axes, rows):
+        low, high = min(0, *(m.min() for m in maps)), max(1e-9, *(m.max() for m in maps))
+        scale = Normalize(low, high)
+        for place, photo, heat, name in zip(line, photos, maps, ("query", "result")):
+            height, width = photo.shape[:2]
+            extent = (0, width, height, 0)
+            place.imshow(shrunk(photo), extent=extent)
+            shown = place.imshow(heat, extent=extent, cmap="viridis", norm=scale, alpha=0.6, interpolation="bilinear")
+            place.set_xlim(0, width)
+            place.set_ylim(height, 0)
+            place.set_xticks([])
+            place.set_yticks([])
+            total = f"\nsum {heat.sum():.4f}" if show_sum else ""
+            place.set_xlabel(f"{name}{total}", fontsize=9)
+        if rectangle:
+            x1, y1, x2, y2 = rectangle
+            line[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="red", linewidth=2))
+        line[0].set_title(title, fontsize=10, loc="left")
+        figure.colorbar(shown, ax=line, shrink=0.8, label="cosine, a position")
+    figure.savefig(file, dpi=150, format=Path(str(file)[: -len(".part")]).suffix[1:])
+
+
+def shrunk(photo):
+    """`photo` (H, W, 3) with at most SHOWN pixels a side: a photo of 40 megapixels is not drawn as such."""
+    import cv2
+
+    factor = SHOWN / max(photo.shape[:2])
+    return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else photo
+
+
+def run(options):
+    """Explain, draw, and write the numbers; returns the exit status."""
+    from gluon_cgd.atomic import replacing, write_json
+
+    out = Path(options.out)
+    if out.suffix not in SUFFIXES:
+        raise ValueError(f"--out {out} must end with {', '.join(SUFFIXES)}")
+    photos, found, rows, rectangle, names, told = explain(options)
+    with replacing(out) as temporary:
+        draw(photos, found.cosine, rows, rectangle, options.show_sum, told, temporary)
+    branches = {
+        name: {"share": float(m.sum()), "map1": m.tolist(), "map2": n.tolist()}
+        for name, (m, n) in zip(names, found.branches)
+    }
+    values = dict(query=str(options.query), result=str(options.result), model=told, cosine=found.cosine)
+    drawn = [{"title": title, "map1": m.tolist(), "map2": n.tolist()} for title, m, n in rows]
+    write_json(out.with_suffix(".json"), {**values, "branches": branches, "drawn": drawn})
+    print(f"cosine {found.cosine:.4f} by {told}")
+    for name, (map1, _) in zip(names, found.branches):
+        print(f"  {name}: {map1.sum():+.4f}")
+    print(f"Written: {out}, {out.with_suffix('.json').name}")
+    return 0
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status."""
+    options = parser().parse_args(arguments)
+    return runtime.exit_status(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
