@@ -38,20 +38,29 @@ def parser():
             "--weights", type=named, metavar="FILE", help="the backbone's ImageNet parameters, if not the published"
         )
         command.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="iterations (default 100)")
-        add_experiment(command.add_argument_group("the experiment (each switch has its --no-)"))
+        left_out = ("descriptors",) if command is c else ()
+        add_experiment(command.add_argument_group("the experiment (each switch has its --no-)"), left_out)
     e = commands.add_parser("evaluate", help="recall of a trained model")
     model = e.add_mutually_exclusive_group(required=True)
     model.add_argument(
-        "--checkpoint", metavar="PATH", help="a run's folder, as given to train --out, or a published .params file"
+        "--checkpoint",
+        type=named,
+        metavar="PATH",
+        help="a run's folder (train --out), or a published .params file",
     )
     model.add_argument(
-        "--symbol", metavar="PREFIX", help="PREFIX-symbol.json and PREFIX-0000.params, as the paper's authors released"
+        "--symbol",
+        type=named,
+        metavar="PREFIX",
+        help="PREFIX-symbol.json and PREFIX-0000.params, as the authors released",
     )
     e.add_argument("--epoch", type=int, metavar="N", help="of the symbol's parameters, where there is more than one")
-    e.add_argument("--which", choices=("last", "best"), default="last", help="of the run's parameters (default last)")
-    e.add_argument("--input-size", type=int, default=224, metavar="X", help="of the symbol's pictures (224)")
+    e.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
+    e.add_argument("--input-size", type=int, metavar="X", help="of the symbol's pictures (224)")
     s = commands.add_parser("publish", help="write a trained model as a file that one can hand to somebody else")
-    s.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder, as given to train --out")
+    s.add_argument(
+        "--checkpoint", required=True, type=named, metavar="DIR", help="a run's folder, as given to train --out"
+    )
     s.add_argument("--which", choices=("last", "best"), default="last", help="of the run's parameters (default last)")
     s.add_argument("--out", required=True, type=named, metavar="DIR", help="receives NAME-HASH.params and its .json")
     e.add_argument("--dataset", type=named, help="evaluate on another dataset than it was trained on")
@@ -82,9 +91,11 @@ def named(text):
     return text
 
 
-def add_experiment(group):
-    """Flags that mirror Experiment's fields."""
+def add_experiment(group, left_out):
+    """Flags that mirror Experiment's fields, but for those `left_out`."""
     for field in fields(Experiment):
+        if field.name in left_out:
+            continue
         flag, default, meaning = "--" + field.name.replace("_", "-"), field.default, field.metadata["meaning"]
         if isinstance(default, bool) or default is None:
             group.add_argument(
@@ -122,7 +133,8 @@ def choose(options):
 
 def asked(options):
     """(experiment, split, the other arguments of `train.fit`) that the command line asks for."""
-    experiment = Experiment(**{field.name: getattr(options, field.name) for field in fields(Experiment)})
+    given = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
+    experiment = Experiment(**given)
     if options.weights and not experiment.pretrained:
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
     ctx = runtime.context(options.ctx)
@@ -138,12 +150,16 @@ def evaluate(options):
 
     ctx = runtime.context(options.ctx)
     if options.symbol:
-        if not options.dataset:
-            raise ValueError("a symbol does not say what it was trained on: name a --dataset")
+        if not options.dataset or options.which:
+            raise ValueError("a symbol does not say what it was trained on: name a --dataset, and leave out --which")
         net = symbol.load(options.symbol, options.epoch, ctx)
-        experiment = Experiment(dataset=options.dataset, input_size=options.input_size)
+        experiment = Experiment(dataset=options.dataset, input_size=options.input_size or 224)
     else:
-        net, experiment = load_trained(options.checkpoint, options.which, ctx)
+        if options.epoch is not None or options.input_size:
+            raise ValueError("--epoch and --input-size are for a --symbol: leave them out with --checkpoint")
+        if options.which and options.checkpoint.endswith(".params"):
+            raise ValueError("--which is for a run's folder: a published model has one set of parameters")
+        net, experiment = load_trained(options.checkpoint, options.which or "last", ctx)
     dataset = options.dataset or experiment.dataset
     split = load(replace(experiment, dataset=dataset), options)
     query, gallery = (
@@ -152,7 +168,9 @@ def evaluate(options):
     recall = recall_of(datasets.recall_ks(dataset), embedded(net, split, query, gallery, ctx))
     if options.json:
         model = {"symbol": options.symbol} if options.symbol else {"checkpoint": options.checkpoint}
-        told = {"dataset": dataset, **model, "which": options.which, "recall": recall}
+        if options.checkpoint and not options.checkpoint.endswith(".params"):
+            model["which"] = options.which or "last"
+        told = {"dataset": dataset, **model, "recall": recall}
         print(json.dumps(told))
     else:
         print(percent(recall))
@@ -163,6 +181,8 @@ def publish(options):
     from . import model_zoo
     from .checkpoint import load_trained, read_result
 
+    if options.checkpoint.endswith(".params"):
+        raise ValueError(f"{options.checkpoint} is published already: hand it on with the .json beside it")
     net, experiment = load_trained(options.checkpoint, options.which)
     result = read_result(Path(options.checkpoint) / "result.json")
     about = {"which": options.which, "recall": result[options.which], "data": result.get("data")}

@@ -143,7 +143,7 @@ def build(name, pretrained=False, keep_stride=None, weights=None, root=None, inp
     pretrained: load ImageNet parameters, from the file `weights` or else from where `imagenet_file` finds them;
         otherwise the parameters are left to be initialised.
     keep_stride: True keeps the down-sampling between the last two stages, False removes it (14 x 14 at 224 for
-        ResNet-50); None does as the paper does with this network.
+        ResNet-50); None does as the paper does with this network, and with those that it does not have as with ResNet.
     input_size: side of the pictures to come. Only EfficientNet's paddings depend on it.
     Raises ValueError for an unknown name, a stride that is not there, or parameters that cannot be had or do not fit.
     """

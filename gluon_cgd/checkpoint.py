@@ -97,7 +97,20 @@ def read_result(file):
             raise ValueError(
                 f"{file} has a recall under {which!r} that is not between 0 and 1: delete it to train again"
             )
+    if not _has_good_branches(result.get("branches", {})) or not isinstance(result.get("files", {}), dict):
+        raise ValueError(f"{file} is not the result of a run: delete it to train again")
+    if not isinstance(result["classes"], int) or result["classes"] < 1:
+        raise ValueError(f"{file} has {result['classes']!r} classes: delete it to train again")
     return result
+
+
+def _has_good_branches(branches):
+    """Whether `branches` is {"last": {"SPoC": {"R@1": fraction, ...}, ...}, ...}."""
+    try:
+        values = [value for names in branches.values() for recall in names.values() for value in recall.values()]
+        return all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values)
+    except AttributeError:
+        return False
 
 
 def same_run(file, stored, asked):

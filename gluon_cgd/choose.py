@@ -1,6 +1,7 @@
 """Which descriptors to combine: the rule of section 3.4, on any dataset."""
 
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ SMALL_DIM = 128  # section 3.4 advises few descriptors where the embedding is sm
 
 
 def choose(experiment, split, out, seeds=1, **where):
-    """Train the three single descriptors, then the two best combined in both orders; {"singles", "pairs", "best"}.
+    """Train the single descriptors, then the two best combined in both orders; {"singles", "pairs", "best"}.
 
     "singles" and "pairs" are {configuration: [Recall@1 of each seed]}, "best" is the configuration with the highest
     mean. out: holds a run a configuration and seed, done once, and receives choice.json. where: as of `train.fit`.
@@ -28,13 +29,15 @@ def choose(experiment, split, out, seeds=1, **where):
             found.append(result["last"]["R@1"])
         return found
 
-    replace(experiment, descriptors="SM")  # refuses a dim now, not after the singles
+    for first, second in permutations(DESCRIPTORS, 2):
+        replace(experiment, descriptors=first + second)  # refuses what cannot be now, not after the singles
     singles = {letter: recalls(letter) for letter in DESCRIPTORS}
     first, second = sorted(singles, key=lambda letter: -np.mean(singles[letter]))[:2]
     pairs = {pair: recalls(pair) for pair in (first + second, second + first)}
     everything = {**singles, **pairs}
     best = max(everything, key=lambda configuration: np.mean(everything[configuration]))
-    choice = {"singles": singles, "pairs": pairs, "best": best, "experiment": experiment.to_dict()}
+    chosen = replace(experiment, descriptors=best).to_dict()
+    choice = {"singles": singles, "pairs": pairs, "best": best, "experiment": chosen}
     write_json(Path(out) / "choice.json", choice)
     return choice
 

@@ -97,6 +97,16 @@ def fetch(url, file, checksum, progress=False):
     os.replace(partial, file)
 
 
+def stated_sha256(url):
+    """The SHA-256 that a hub of models states for the file at `url` (X-Linked-Etag), or None where it states none."""
+    try:
+        answer = requests.head(url, timeout=TIMEOUT)
+    except requests.RequestException as error:
+        raise OSError(f"{url} cannot be reached ({type(error).__name__}): start again, or get it by hand") from error
+    stated = answer.headers.get("X-Linked-Etag", "").strip('"')
+    return stated if len(stated) == 64 else None
+
+
 def _receive(url, partial, progress):
     """Append to `partial` what of `url` it still lacks."""
     have = partial.stat().st_size if partial.exists() else 0

@@ -60,7 +60,7 @@ class Experiment:
     split_seed: int = choice(0, "draws which of one's own classes or images those are")
     backbone: str = choice("resnet50", "a name that backbones.build knows (section 3.1)")
     keep_stride: Optional[bool] = choice(
-        None, "keep the down-sampling between stages 3 and 4; without the flag, as the paper does"
+        None, "keep the down-sampling between stages 3 and 4; without the flag, as backbones.BACKBONES says"
     )
     pretrained: bool = choice(True, "start from ImageNet parameters (section 4.2)")
     input_size: int = choice(224, "side of the network's input; training crops it from 9/8 of it, 252 (section 4.2)")
@@ -76,7 +76,7 @@ class Experiment:
     hap2s_alpha: float = choice(10.0, "of HAP2S_P (section 4.5)")
     margin_boundary: float = choice(1.2, "of the margin loss, fixed (section 4.5)")
     margin_underflow: bool = choice(
-        False, "draw the margin loss's negatives as MXNet's example did: a defect above 512-d"
+        False, "draw the margin loss's negatives as MXNet's example did: a defect from 512-d on"
     )
     classification: bool = choice(True, "add the classification loss (Table 1)")
     smoothing: float = choice(0.1, "of the labels, 0 is off (Table 2); the value is not in the paper")

@@ -42,6 +42,8 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every {checkpoint_every} must be at least 1")
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a folder for the run")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), logged_to(out / "train.log"):
         run = {
@@ -50,6 +52,8 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
             "revision": REVISION,
             "data": fingerprint([record for part in split for record in part or ()]),
         }
+        if weights and not Path(weights).is_file():
+            raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
         if weights:
             run["weights"] = digest(weights, "sha256")
         done = checkpoint.finished(out, run)

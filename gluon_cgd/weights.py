@@ -9,7 +9,6 @@ from typing import Callable, NamedTuple
 import mxnet as mx
 import numpy as np
 import portalocker
-import requests
 from mxnet.base import data_dir
 
 from . import download
@@ -23,7 +22,7 @@ TIMM = {"resnet50_v1b": "resnet50.gluon_in1k"}  # the same parameters, under tim
 
 
 class Source(NamedTuple):
-    """One place on the network: `url` of what is sent, and how it becomes the file `name` in the cache."""
+    """One place on the network: `url` of what is sent, and `get(root, progress)`, the path of `name` made from it."""
 
     library: str
     url: str
@@ -79,28 +78,29 @@ def resolve(library, model, root=None, progress=False):
                 return file
         return None
 
-    if kept():  # nothing to write, so the folder may be one that cannot be written
-        return kept()
+    found = kept()
+    if found:  # nothing to write, so the folder may be one that cannot be written
+        return found
     files = [root / place.name for place in places]
     problems = [f"{file} is {'not the file that was published' if file.exists() else 'not there'}" for file in files]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with portalocker.Lock(root / f"{model}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
-            if kept():
-                return kept()
+            found = kept()
+            if found:
+                return found
             for place in places:
                 log.info("fetching %s", place.url)
                 try:
                     return place.get(root, progress)
                 except (OSError, ValueError) as error:  # an error of requests is an OSError
-                    problems.append(str(error).partition(": ")[0])  # what to do follows once, for all of them
+                    problems.append(str(error).rpartition(": ")[0])  # what to do follows once, for all of them
     except OSError as error:
         problems.append(f"{root} cannot be written ({error.strerror or type(error).__name__})")
     listed = "".join(f"\n  - {problem}" for problem in problems)
-    wanted = " or ".join(f"{place.url} as {place.name}" for place in places)
-    zipped = " (unpacked)" if places[0].url.endswith(".zip") else ""
+    wanted = " or ".join(f"{place.url} {'(unpacked) ' * place.url.endswith('.zip')}as {place.name}" for place in places)
     raise ValueError(
-        f"{model}'s ImageNet parameters cannot be had:{listed}\nGet {wanted}{zipped} by hand into {root}, or name such "
+        f"{model}'s ImageNet parameters cannot be had:{listed}\nGet {wanted} by hand into {root}, or name such "
         "a file with --weights"
     )
 
@@ -126,8 +126,7 @@ def _unzipped(url, name, sha1, root, progress):
 
 def _from_hub(url, name, root, progress):
     """Fetch the safetensors file at `url` into `root`, compared with the SHA-256 that the hub says it has."""
-    stated = requests.head(url, timeout=download.TIMEOUT).headers.get("X-Linked-Etag", "").strip('"')
-    download.fetch(url, root / name, stated if len(stated) == 64 else None, progress)
+    download.fetch(url, root / name, download.stated_sha256(url), progress)
     try:
         from_timm(root / name)
     except ValueError:
@@ -144,18 +143,19 @@ def load(net, file, name):
     file = Path(file)
     if not file.is_file():
         raise ValueError(f"{file}, the file of {name}'s ImageNet parameters, does not exist")
-    try:
-        if file.suffix == ".safetensors":
-            with tempfile.TemporaryDirectory() as folder:
-                converted = os.path.join(folder, "converted.params")
-                mx.nd.save(converted, {key: mx.nd.array(value) for key, value in from_timm(file).items()})
-                net.load_parameters(converted)
-        else:
-            net.load_parameters(str(file))
-    except AssertionError as error:  # a parameter is missing, has another shape or another type
-        raise ValueError(f"{file} does not hold the parameters of {name}: {str(error)[:200]}") from error
-    except (OSError, ValueError, RuntimeError) as error:  # MXNet's own is a RuntimeError
-        raise ValueError(f"{file} is not a whole parameter file of {name}: download it again") from error
+    converted = from_timm(file) if file.suffix == ".safetensors" else None
+    with tempfile.TemporaryDirectory() as folder:
+        source = str(file)
+        if converted:
+            source = os.path.join(folder, "converted.params")
+            mx.nd.save(source, {key: mx.nd.array(value) for key, value in converted.items()})
+        try:
+            net.load_parameters(source)
+        except (AssertionError, ValueError) as error:  # a parameter is missing, is left over or has another shape
+            told = str(error).replace(source, file.name)[:200]
+            raise ValueError(f"{file} does not hold the parameters of {name}: {told}; check --weights") from error
+        except (OSError, RuntimeError, AttributeError) as error:  # MXNet's own is a RuntimeError; arrays without names
+            raise ValueError(f"{file} is not a whole parameter file of {name}: download it again") from error
     parameters = net._collect_params_with_prefix()
     for key, parameter in parameters.items():
         if not np.isfinite(parameter.data().asnumpy()).all():
@@ -175,8 +175,10 @@ def from_timm(file):
 
     try:
         tensors = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} is not a whole safetensors file ({error})") from error
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # bfloat16 is a TypeError of NumPy
+        raise ValueError(f"{file} is not a whole safetensors file of float32: download timm's again") from error
+    if not tensors:
+        raise ValueError(f"{file} holds no tensors: download timm's again")
     norms = {name[: -len(".running_mean")] for name in tensors if name.endswith(".running_mean")}
     renamed = {}
     for name, tensor in tensors.items():

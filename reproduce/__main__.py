@@ -57,25 +57,33 @@ def main(arguments=None):
 
 def run(given):
     """Do what the command line asks for: list, train, print; returns the exit status."""
+    if given.seeds is not None and not 1 <= given.seeds <= 1000:
+        raise ValueError(f"--seeds {given.seeds} must be from 1 to 1000")
+    if given.write and given.tables:
+        raise ValueError("--write makes the documents anew and takes no table: leave the table out")
     if given.write:
         print(f"changed: {', '.join(documents.write()) or 'nothing'}")
         return 0
+    if "efficiency" in given.tables and (
+        len(given.tables) > 1 or given.json or given.report or given.write or given.rows != "*"
+    ):
+        raise ValueError(
+            "efficiency is measured on its own: leave out other tables, --rows, --json, --report and --write"
+        )
     tables = [known(name) for name in given.tables if name != "efficiency"]
     if "efficiency" in given.tables:
+        store.reports(given.runs)  # a place that cannot be written is known before, not after
         ctx = runtime.context(given.ctx)
         device = "cpu" if ctx.device_type == "cpu" else f"gpu{ctx.device_id}"
         print(efficiency.report(given.mini, device, given.runs))
-        if not tables:
-            return 0
-    if given.seeds is not None and given.seeds < 1:
-        raise ValueError(f"--seeds {given.seeds} must be at least 1")
+        return 0
     if not tables and not given.json:
         print(report.listing())
         return 0
     statuses, told = [], []
     for table in tables or TABLES.values():
         seeds = given.seeds or (1 if given.mini else table.seeds)
-        report.rows_of(table, given.rows)
+        report.rows_of(table, given.rows, given.mini)
         if not given.report and not given.json:
             with logging_redirect_tqdm():  # log lines go above the bars
                 where = dict(data=given.data, ctx=given.ctx, weights=given.weights)
@@ -99,7 +107,7 @@ def known(name):
     if name == "figure4":
         raise ValueError("figure4 is not there yet: choose from " + ", ".join((*TABLES, FIGURE3.name)))
     if name not in (*TABLES, FIGURE3.name):
-        raise ValueError(f"{name} is unknown: choose from {', '.join((*TABLES, FIGURE3.name))}")
+        raise ValueError(f"{name} is unknown: choose from {', '.join((*TABLES, FIGURE3.name, 'efficiency'))}")
     return TABLES.get(name, FIGURE3)
 
 
@@ -109,7 +117,10 @@ def train(table, pattern, seeds, small, runs, data, ctx, weights):
         raise ValueError(
             f"{table.name} --mini is not there yet (published numbers: python -m reproduce {table.name} --report)"
         )
-    rows = {report.asked(row, small): row for row in report.rows_of(table, pattern)}  # equal rows are one run
+    own = [row for row in report.rows_of(table, pattern, small) if row.experiment]
+    if not own:
+        raise ValueError(f"the rows of {table.name} like {pattern!r} are other people's work: they are only printed")
+    rows = {report.asked(row, small): row for row in own}  # equal rows are one run
     wanted = [(row, experiment, seed) for experiment, row in rows.items() for seed in range(seeds)]
     todo = [one for one in wanted if store.result(runs, *one[1:], weights) is None]
     done = len(wanted) - len(todo)
@@ -117,7 +128,7 @@ def train(table, pattern, seeds, small, runs, data, ctx, weights):
     if not todo:
         return
     device = runtime.context(ctx)
-    missing = store.missing_parts(set(rows), data, weights)
+    missing = store.missing_parts({experiment for _, experiment, _ in todo}, data, weights)
     if missing:
         sentences = "".join(f"\n  - {sentence}" for sentence in missing)
         raise ValueError(f"{table.name} cannot be trained here (--mini needs neither data nor weights):{sentences}")

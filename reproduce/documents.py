@@ -29,6 +29,10 @@ def backbone_table():
 def generated(text):
     """`text` with every generated part made anew."""
     for name, make in PARTS.items():
+        if f"<!-- {name} -->" in text and f"<!-- end of {name} -->" not in text:
+            raise ValueError(
+                f"a document has <!-- {name} --> without <!-- end of {name} -->: put it where the part ends"
+            )
         marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
         if marked.search(text):
             part = make()

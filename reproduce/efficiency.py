@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from gluon_cgd import runtime
 from gluon_cgd.atomic import write_json, write_text
 from gluon_cgd.experiment import Experiment
 
+from . import runs as store
 from .tables import mini
 
 CONFIGURATIONS = ("SM", "SMG")
@@ -51,8 +51,8 @@ def measure(small, device, configurations=CONFIGURATIONS):
 def one_model(experiment, batch_size, device):
     """The costs of one model, from two processes: one trains, one embeds."""
     costs = {"model": f"{experiment.descriptors} {experiment.dim}"}
-    for work in ("train", "embed"):
-        asked = {"experiment": experiment.to_dict(), "batch_size": batch_size, "device": device, "work": work}
+    for task in ("train", "embed"):
+        asked = {"experiment": experiment.to_dict(), "batch_size": batch_size, "device": device, "task": task}
         command = [sys.executable, "-m", "reproduce.efficiency", json.dumps(asked)]
         project = str(Path(__file__).resolve().parents[1])
         environment = dict(
@@ -61,13 +61,13 @@ def one_model(experiment, batch_size, device):
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["it was killed, for want of memory perhaps"])[-1]
-            raise ValueError(f"{costs['model']} could not {work} on {device} with batches of {batch_size}: {reason}")
+            raise ValueError(f"{costs['model']} could not {task} on {device} with batches of {batch_size}: {reason}")
         costs.update(json.loads(done.stdout.splitlines()[-1]))
     return costs
 
 
-def work(experiment, batch_size, device, work, rounds=8):
-    """Train or embed random pictures and return what it costs: the median of the last `rounds` batches, and memory."""
+def costs_of(task, experiment, batch_size, device, rounds=8):
+    """What it costs to "train" on random pictures or to "embed" them: the median of `rounds` batches, and memory."""
     import mxnet as mx
     from mxnet import autograd, gluon
 
@@ -76,6 +76,7 @@ def work(experiment, batch_size, device, work, rounds=8):
     from gluon_cgd.train import ranked
 
     ctx = runtime.context(device)
+    before = memory_of(ctx)
     net = model.from_experiment(experiment, CLASSES)
     net.collect_params().reset_ctx(ctx)
     ranking, classification = losses.RANKING[experiment.loss](experiment), losses.SmoothedSoftmaxLoss()
@@ -90,7 +91,7 @@ def work(experiment, batch_size, device, work, rounds=8):
         mx.nd.waitall()
         start = time.perf_counter()
         inputs = normalise(pictures, ctx)
-        if work == "train":
+        if task == "train":
             with autograd.record():
                 embedding, logits, branches = net(inputs)
                 rank = mx.nd.add_n(*[ranking(one, labels).mean() for one in ranked(experiment, embedding, branches)])
@@ -101,16 +102,23 @@ def work(experiment, batch_size, device, work, rounds=8):
         else:
             net(inputs)[0].asnumpy()
         seconds.append(time.perf_counter() - start)
-    if ctx.device_type == "gpu":
-        free, total = mx.context.gpu_memory_info(ctx.device_id)
-        memory = total - free
-    else:
-        memory = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = memory_of(ctx) - (before if ctx.device_type == "gpu" else 0)  # a GPU has other users
     middle = statistics.median(seconds[2:])
-    if work == "train":
+    if task == "train":
         learned = sum(p.data(ctx).size for p in net.collect_params().values() if p.grad_req != "null")
         return {"parameters": learned, "step": middle, "training_memory": memory}
     return {"picture": middle / batch_size, "embedding_memory": memory}
+
+
+def memory_of(ctx):
+    """Bytes: the most that this process ever had on a CPU, what is taken of a GPU now (MXNet gives nothing back)."""
+    import mxnet as mx
+
+    if ctx.device_type == "gpu":
+        free, total = mx.context.gpu_memory_info(ctx.device_id)
+        return total - free
+    status = Path("/proc/self/status").read_text()  # getrusage would count the process that started this one
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
 def rows(found):
@@ -137,8 +145,7 @@ def report(small, device, runs):
     if small:
         title += "\nMINI: a small network and pictures of 32 x 32, where what every process needs weighs most."
     text = [title, "", *("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)]
-    stem = Path(runs) / "reports" / ("efficiency-mini" if small else "efficiency")
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem = store.reports(runs) / ("efficiency-mini" if small else "efficiency")
     markdown = ["| " + " | ".join(line) + " |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]]]
     write_text(f"{stem}.md", "\n".join(["# Efficiency", "", title, "", *markdown]) + "\n")
     write_json(f"{stem}.json", found)
@@ -147,9 +154,11 @@ def report(small, device, runs):
 
 def child():
     """What `one_model` starts: does what its argument says and prints the costs as JSON."""
+    if len(sys.argv) != 2:
+        raise ValueError("this part is started by another: bash reproduce/efficiency.sh")
     asked = json.loads(sys.argv[1])
     experiment = Experiment.from_dict(asked["experiment"])
-    print(json.dumps(work(experiment, asked["batch_size"], asked["device"], asked["work"])))
+    print(json.dumps(costs_of(asked["task"], experiment, asked["batch_size"], asked["device"])))
     return 0
 
 

@@ -1,27 +1,50 @@
 """A table, published beside ours: as text, Markdown, JSON and a plot. Nothing here trains."""
 
 import fnmatch
-from pathlib import Path
 
 import numpy as np
 
 from gluon_cgd.atomic import replacing, write_json, write_text
+from gluon_cgd.descriptors import DESCRIPTORS
 from visualize.configurations import draw
 
 from . import configurations as figure3
 from . import runs as store
-from .tables import FIGURE3, TABLES, mini
+from .tables import BENCHMARKS, FIGURE3, TABLES, mini
 
 TOLERANCE = 1.0  # points that our mean may be away from the published one before a cell counts as differing
 
 
-def rows_of(table, pattern="*"):
+def rows_in(table, small):
+    """Its rows; on the embedded benchmark the four panels of Figure 3 are one."""
+    if small and table is FIGURE3:
+        first = [row for row in table.rows if row.name.startswith("CUB200")]
+        return [row._replace(name=row.name.replace("CUB200", "glyphs")) for row in first]
+    return table.rows
+
+
+def rows_of(table, pattern="*", small=False):
     """The rows of `table` whose name matches the glob `pattern`. Raises ValueError when none does."""
-    rows = [row for row in table.rows if fnmatch.fnmatchcase(row.name, pattern)]
+    rows = [row for row in rows_in(table, small) if fnmatch.fnmatchcase(row.name, pattern)]
     if not rows:
-        names = ", ".join(dict.fromkeys(row.name for row in table.rows))
+        names = ", ".join(dict.fromkeys(row.name for row in rows_in(table, small)))
         raise ValueError(f"no row of {table.name} matches {pattern!r}: its rows are {names}")
     return rows
+
+
+def columns_of(table, row):
+    """The columns of a row, {"R@1": published Cell or None, ...}; of a row that somebody added, those that fit it."""
+    if row.published or not row.experiment:
+        return row.published
+    if table is FIGURE3:
+        return {"R@1": None}
+    letters = row.experiment.descriptors
+    if table.name == "table5":
+        names = [DESCRIPTORS[letter].__name__ for letter in letters]
+        return dict.fromkeys(["Combined", *names] if len(names) > 1 else names)
+    own = ["", *(name for name, (dataset, _) in BENCHMARKS.items() if dataset == row.experiment.dataset)]
+    shared = dict.fromkeys(column for other in table.rows for column in other.published)
+    return {column: None for column in shared if column.rpartition(" ")[0] in own}
 
 
 def asked(row, small):
@@ -38,48 +61,47 @@ def recall(result, which, column):
     return None if found is None else 100 * found
 
 
-def ours(results, which, published):
-    """What `results` have at `which` for each column of `published`, {"R@1": Cell, ...}.
+def ours(results, which, columns, median):
+    """What `results` have at `which` for each of `columns`; None without results.
 
-    {"R@1": {"mean": %, "std": % or None, "runs", "values": [% of each run]}, ...}; "mean" is the statistic that was
-    published, in Table 5 a median. None without results.
+    {"R@1": {"mean": %, "std": % or None, "runs", "statistic", "values": [% of each run]}, ...}; as in the published
+    cells, "mean" holds what "statistic" says, a median with `median`.
     """
     cells = {}
-    for column, cell in (published or {"R@1": None}).items():
+    for column in columns:
         values = [recall(result, which, column) for result in results]
         values = [value for value in values if value is not None]
         if values:
-            middle = np.median if cell and cell.statistic == "median" else np.mean
-            std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            cells[column] = {"mean": float(middle(values)), "std": std, "runs": len(values), "values": values}
+            middle, std = np.median if median else np.mean, float(np.std(values, ddof=1)) if len(values) > 1 else None
+            told = {"mean": float(middle(values)), "std": std, "runs": len(values)}
+            cells[column] = {**told, "statistic": "median" if median else "mean", "values": values}
     return cells or None
 
 
 def entries(table, runs, seeds, small, which):
     """The table for a program: one dict a row, as `python -m reproduce --json` prints it."""
     found = []
-    for row in table.rows:
-        if small and table is FIGURE3:  # on the embedded benchmark its four panels are one
-            if not row.name.startswith("CUB200"):
-                continue
-            row = row._replace(name=row.name.replace("CUB200", "glyphs"))
-        experiment = asked(row, small)
+    for row in rows_in(table, small):
+        experiment, columns = asked(row, small), columns_of(table, row)
         has_runs = experiment and (table.has_mini or not small)
         results = store.results(runs, experiment, seeds) if has_runs else []
+        median = table.name in ("table5", "figure3")
         entry = {"table": table.name, "row": row.name, "experiment": experiment and experiment.to_dict()}
         entry["published"] = {name: cell._asdict() for name, cell in row.published.items()}
-        columns = row.published or table.rows[0].published  # a row that somebody added has none of its own
-        entry["ours"] = ours(results, which, columns)
-        entry["untrained"] = ours(results, "untrained", columns)
-        found.append({**entry, "compared": which})
+        entry["ours"] = ours(results, which, columns, median)
+        entry["untrained"] = ours(results, "untrained", columns, median)
+        found.append({**entry, "columns": list(columns), "compared": which})
     return found
 
 
 def number(cell):
-    """93.1 ± 0.1, 93.1 or - for a dict with mean and std, or None."""
+    """93.1 ± 0.1, 93.1, for a median of several runs 93.1 (92.8-93.4), or - for None."""
     if cell is None:
         return "-"
-    return f"{cell['mean']:.1f}" + (f" ± {cell['std']:.1f}" if cell.get("std") is not None else "")
+    middle, values = f"{cell['mean']:.1f}", cell.get("values", ())
+    if cell.get("statistic") == "median":
+        return middle + (f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else "")
+    return middle + (f" ± {cell['std']:.1f}" if cell.get("std") is not None else "")
 
 
 def difference(published, our):
@@ -92,10 +114,11 @@ def header(table, small, which):
     title = f"{table.name[:-1].capitalize()} {table.name[-1]}. {table.title}. Recall@K in %."
     note = (
         f"'ours' is the {which} evaluation of each run; a cell differs when it is more than {TOLERANCE} points from "
-        "the published mean."
+        "the published number."
     )
     if small:
         note = (
+            f"'mini' is the {which} evaluation of each run, 'untrained' that of its first moment.\n"
             "MINI: 'mini' is another dataset than the paper's: the embedded benchmark (glyphs, 100 unseen letters),\n"
             "with a small network from random parameters. Its numbers are not comparable with the published ones,\n"
             "only their orderings are."
@@ -105,11 +128,11 @@ def header(table, small, which):
 
 def grids(table, rows, small):
     """The table as lists of cells, its head first; one such table a benchmark (Table 7 has four)."""
-    fullest = sorted(rows, key=lambda row: -len(row["published"]))  # gives the order of Table 5's columns
-    columns = list(dict.fromkeys(column for row in fullest for column in row["published"]))
+    fullest = sorted(rows, key=lambda row: -len(row["columns"]))  # gives the order of Table 5's columns
+    columns = list(dict.fromkeys(column for row in fullest for column in row["columns"]))
     for benchmark in dict.fromkeys(column.rpartition(" ")[0] for column in columns):
         chosen = [column for column in columns if column.rpartition(" ")[0] == benchmark]
-        shown = [row for row in rows if not row["published"] or set(chosen) & set(row["published"])]
+        shown = [row for row in rows if set(chosen) & set(row["columns"])]
         body = [line for row in shown for line in row_lines(row, chosen, small)]
         yield [[table.name.capitalize(), "", *chosen], *body]
 
@@ -135,8 +158,8 @@ def ordering_lines(table, rows):
 
     def cell(place):
         name, column = (place, None) if isinstance(place, str) else place
-        row = by_name.get(name) or {"published": {}, "ours": None}
-        return (row["ours"] or {}).get(column or next(iter(row["published"]), "R@1"))
+        row = by_name.get(name) or {"columns": ["R@1"], "ours": None}
+        return (row["ours"] or {}).get(column or row["columns"][0])
 
     for better, *worse in table.orderings:
         high, lows = cell(better), [cell(place) for place in worse]
@@ -181,36 +204,41 @@ def plot(table, rows, small, file):
     if table.name == "figure3":
         draw(rows, file)
         return
-    figure = Figure(figsize=(2.2 + 1.1 * len(rows), 3.4), layout="constrained")
+    benchmarks = list(dict.fromkeys(column.rpartition(" ")[0] for row in rows for column in row["columns"]))
+    panels = [[row for row in rows if row["columns"][0].startswith(f"{name} R" if name else "")] for name in benchmarks]
+    width = 2.2 + 1.1 * max(map(len, panels))
+    figure = Figure(figsize=(width, 0.6 + 2.8 * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    for axes, name, panel in zip(figure.subplots(len(panels), squeeze=False)[:, 0], benchmarks, panels):
+        bars(axes, panel, small)
+        axes.set_title(f"Table {table.name[-1]} {name}" + " on the embedded benchmark" * small, fontsize=10)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
+    figure.savefig(file, dpi=150, format="png")
+
+
+def bars(axes, rows, small):
+    """The bars of `rows`, which are of one dataset, by their first column."""
     published, our = ("published", "published", "0.6"), ("ours", "ours", "tab:blue")
     pair = (("untrained", "untrained", "0.8"), ("ours", "mini: glyphs", "tab:blue")) if small else (published, our)
     for i, (source, name, colour) in enumerate(pair):
-        cells = [(row[source] or {}).get(next(iter(row["published"] or rows[0]["published"]))) for row in rows]
+        cells = [(row[source] or {}).get(row["columns"][0]) for row in rows]
         heights = [cell["mean"] if cell else 0 for cell in cells]
-        spreads = (
-            [cell["std"] or 0 for cell in cells] if all(cell and cell["std"] is not None for cell in cells) else None
-        )
-        bar = axes.bar(
-            np.arange(len(rows)) + 0.4 * i - 0.2, heights, 0.38, color=colour, label=name, yerr=spreads, capsize=3
-        )
+        known = all(cell and cell["std"] is not None for cell in cells)
+        spreads = [cell["std"] for cell in cells] if known else None
+        places = np.arange(len(rows)) + 0.4 * i - 0.2
+        bar = axes.bar(places, heights, 0.38, color=colour, label=name, yerr=spreads, capsize=3)
         axes.bar_label(bar, [f"{cell['mean']:.1f}" if cell else "not run" for cell in cells], fontsize=8, padding=2)
     axes.set_xticks(range(len(rows)), [row["row"] for row in rows])
     if max(len(row["row"]) for row in rows) > 8:
         axes.tick_params("x", rotation=30)
     axes.set_ylabel("Recall@1 (%)")
     axes.set_ylim(0, 110)
-    axes.set_title(f"Table {table.name[-1]}" + " on the embedded benchmark" * small, fontsize=10)
-    figure.legend(loc="outside lower center", ncol=2, frameon=False)
-    figure.savefig(file, dpi=150, format="png")
 
 
 def write(table, rows, small, which, runs):
     """Leave the report under `runs`/reports as .md, .json and .png; returns the files without their ending."""
     name = table.name + ("-mini" if small else "") + ("-best" if which == "best" else "")
-    stem = Path(runs) / "reports" / name
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem = store.reports(runs) / name
     write_text(f"{stem}.md", as_markdown(table, rows, small, which))
     write_json(f"{stem}.json", rows)
     with replacing(f"{stem}.png") as temporary:
@@ -222,8 +250,8 @@ def status(rows, seeds, small, pattern="*"):
     """0 when all runs of the rows like `pattern` are there, and (but for mini) all cells within TOLERANCE; else 1."""
     for row in rows:
         if row["experiment"] and fnmatch.fnmatchcase(row["row"], pattern):
-            for column, published in (row["published"] or {"R@1": None}).items():
-                our = (row["ours"] or {}).get(column)
+            for column in row["columns"]:
+                our, published = (row["ours"] or {}).get(column), row["published"].get(column)
                 if our is None or our["runs"] < seeds:
                     return 1
                 if published and not small and abs(our["mean"] - published["mean"]) > TOLERANCE:

@@ -12,6 +12,16 @@ def folder(runs, experiment, seed):
     return Path(runs) / experiment.key() / f"r{REVISION}-seed{seed}"
 
 
+def reports(runs):
+    """The folder of the reports, made if need be. Raises ValueError where it cannot be."""
+    folder_of_them = Path(runs) / "reports"
+    try:
+        folder_of_them.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--runs {runs} cannot hold reports ({error.strerror}): name a folder to write to") from error
+    return folder_of_them
+
+
 def result(runs, experiment, seed, weights=None):
     """The result of a finished run, a dict (see `train.fit`), or None. Raises ValueError if it is another run's.
 
@@ -20,6 +30,8 @@ def result(runs, experiment, seed, weights=None):
     from gluon_cgd.checkpoint import finished
 
     asked = {"experiment": experiment.to_dict(), "seed": seed}
+    if weights and not Path(weights).is_file():
+        raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
     if weights:
         asked["weights"] = digest(weights, "sha256")
     return finished(folder(runs, experiment, seed), asked)

@@ -93,3 +93,28 @@ def test_a_changed_or_lonely_file_is_refused(small, tmp_path):
     beside.unlink()
     with pytest.raises(FileNotFoundError, match="a trained model is a .params with its .json beside it"):
         model_zoo.load(file)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(classes=5), "holds a model with 7 classes"),
+        (dict(keep_stride=True), "holds a model with keep_stride None"),
+        (dict(classes=0), "classes 0 must be a whole number of at least 1"),
+        (dict(foo=3), "foo is not a choice that get_model takes"),
+        (dict(dim=3), "dim is not a choice"),
+    ],
+)
+def test_a_file_that_is_not_what_was_asked_for_is_refused(small, tmp_path, arguments, message):
+    experiment = gluon_cgd.experiment.Experiment(backbone="cifar_resnet10", dim=64, pretrained=False, input_size=32)
+    file = model_zoo.save(small, experiment, tmp_path)
+    with pytest.raises(ValueError, match=message):
+        gluon_cgd.get_model("cgd_sg_cifar_resnet10_64", pretrained=file, **arguments)
+
+
+def test_other_architectures_have_names_of_their_own():
+    named = [
+        model_zoo.name_of(gluon_cgd.experiment.Experiment(**change))
+        for change in ({}, {"architecture": "B"}, {"combine": "sum"})
+    ]
+    assert named == ["cgd_sg_resnet50_1536", "cgd-b_sg_resnet50_1536", "cgd-sum_sg_resnet50_1536"]

@@ -184,7 +184,7 @@ def test_a_real_table_without_data_and_weights_says_all_that_is_missing(tmp_path
         (["table7", "--mini"], "table7 --mini is not there yet"),
         (["figure4"], "figure4 is not there yet"),
         (["table8"], "table8 is unknown: choose from table1"),
-        (["table1", "--seeds", "0"], "--seeds 0 must be at least 1"),
+        (["table1", "--seeds", "0"], "--seeds 0 must be from 1 to 1000"),
         (["table1", "--mini", "--rows", "X*"], "no row of table1 matches 'X*'"),
     ],
 )
@@ -227,8 +227,9 @@ def test_table5_compares_medians_and_every_branch(tmp_path, capsys):
     command = ["table5", "--mini", "--seeds", "3", "--report", "--runs", str(tmp_path)]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert re.search(r"\n +mini +60\.0 ± 20\.8 +50\.0 ± 20\.8 +50\.0 ± 20\.8 +-\n", out)
-    assert "SM Combined > SM SPoC, SM MAC: 60.0 ± 20.8 against 50.0 ± 20.8, 50.0 ± 20.8, holds (runs: 3, 3, 3)" in out
+    assert re.search(r"\n +mini +60\.0 \(50\.0-90\.0\) +50\.0 \(40\.0-80\.0\) +50\.0 \(40\.0-80\.0\) +-\n", out)
+    told = "60.0 (50.0-90.0) against 50.0 (40.0-80.0), 50.0 (40.0-80.0), holds (runs: 3, 3, 3)"
+    assert f"SM Combined > SM SPoC, SM MAC: {told}" in out
     assert main([*command[:2], "--report", "--runs", str(tmp_path / "none")]) == 1
 
 
@@ -281,3 +282,34 @@ def test_runs_that_started_from_different_weights_are_not_averaged(quick, tmp_pa
     (tmp_path / "w.params").write_bytes(b"other")
     assert main([*command, "--weights", str(tmp_path / "w.params")]) == 2
     assert "is of another run (weights None there" in capsys.readouterr().err
+
+
+def test_a_row_that_somebody_added_has_the_columns_that_fit_it():
+    def columns(table, **experiment):
+        row = Row("mine", Experiment(**experiment), {})
+        return list(report.columns_of(TABLES[table], row))
+
+    assert columns("table6", descriptors="SG") == ["R@1", "R@2", "R@4", "R@8"]
+    assert columns("table5", descriptors="SG") == ["Combined", "SPoC", "GeM"]
+    assert columns("table5", descriptors="G") == ["GeM"]
+    assert columns("table7", dataset="sop") == ["SOP R@1", "SOP R@10", "SOP R@100", "SOP R@1000"]
+
+
+def test_rows_of_the_mini_figure_are_asked_for_by_the_name_they_are_shown_with(tmp_path, capsys):
+    assert main(["figure3", "--mini", "--rows", "glyphs S*", "--report", "--runs", str(tmp_path)]) == 1
+    assert main(["figure3", "--mini", "--rows", "CUB200 *", "--report", "--runs", str(tmp_path)]) == 2
+    assert "no row of figure3 matches 'CUB200 *': its rows are glyphs S, glyphs M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["efficiency", "--json"], ["efficiency", "table1"], ["table1", "--write"]])
+def test_commands_that_do_not_go_together_are_refused(arguments, capsys):
+    assert main(arguments) == 2
+    assert "leave" in capsys.readouterr().err
+
+
+def test_other_peoples_rows_are_not_trained(capsys, tmp_path):
+    assert main(["table7", "--rows", "Facility*", "--runs", str(tmp_path)]) == 2
+    assert "are other people's work: they are only printed" in capsys.readouterr().err
+    assert main(["table7", "--rows", "* ResNet-50 128", "--runs", str(tmp_path), "--data", str(tmp_path / "none")]) == 2
+    said = capsys.readouterr().err
+    assert all(f"that should hold {name}, does not exist" in said for name in ("cub200", "cars196", "sop", "inshop"))

@@ -249,8 +249,29 @@ def test_a_network_is_never_half_random(resnet, tmp_path, name, change, kind):
 @pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0{}", b"not tensors"])
 def test_a_broken_safetensors_file_is_one_sentence(tmp_path, content):
     (tmp_path / "x.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="x.safetensors is not a whole parameter file of resnet50: download it again"):
+    with pytest.raises(
+        ValueError, match="x.safetensors (is not a whole safetensors file|holds no tensors).*: download timm's again"
+    ):
         loaded(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "content", [[mx.nd.zeros(3)], {}, {"conv1.weight": mx.nd.zeros(3)}], ids=["list", "none", "one"]
+)
+def test_mxnet_files_of_something_else_are_refused(tmp_path, content):
+    mx.nd.save(str(tmp_path / "x.params"), content)
+    with pytest.raises(
+        ValueError, match="x.params (does not hold the parameters|is not a whole parameter file) of resnet50"
+    ):
+        loaded(tmp_path / "x.params")
+
+
+def test_the_file_of_a_larger_network_is_said_to_be_another(resnet, tmp_path):
+    values = mx.nd.load(str(resnet.params))
+    values["layer4.3.conv1.weight"] = mx.nd.zeros(3)
+    mx.nd.save(str(tmp_path / "x.params"), values)
+    with pytest.raises(ValueError, match="x.params does not hold the parameters of resnet50: .*layer4.3.conv1.weight"):
+        loaded(tmp_path / "x.params")
 
 
 def test_timms_names_and_shapes_are_complete_both_ways(resnet):

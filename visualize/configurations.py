@@ -19,6 +19,18 @@ def panels(entries):
     return found
 
 
+def read(report):
+    """The rows of a figure3 report. Raises ValueError for a file that is something else."""
+    try:
+        entries = json.loads(Path(report).read_text(encoding="utf-8"))
+        values = [value for results in panels(entries).values() for runs in results.values() for value in runs]
+        if not all(isinstance(value, (int, float)) and 0 <= value <= 100 for value in values):
+            raise ValueError("a recall is not between 0 and 100 %")
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("it is not a report that bash reproduce/figure3.sh wrote") from error
+    return entries
+
+
 def draw(entries, file):
     """Draw the rows of a figure3 report into `file` (.png, .pdf, .svg), a panel a benchmark. ValueError if none ran."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -59,13 +71,13 @@ def main(arguments=None):
     p.add_argument("report", help="runs/reports/figure3.json or figure3-mini.json")
     p.add_argument("--out", help="the picture: .png, .pdf or .svg (default: beside the report, .png)")
     options = p.parse_args(arguments)
-    out = Path(options.out or Path(options.report).with_suffix(".png"))
     try:
+        out = Path(options.out or Path(options.report).with_suffix(".png"))
         if out.suffix not in (".png", ".pdf", ".svg"):
             raise ValueError(f"--out {out} must end with .png, .pdf or .svg")
-        draw(json.loads(Path(options.report).read_text(encoding="utf-8")), out)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"{options.report} cannot be drawn: {error}", file=sys.stderr)
+        draw(read(options.report), out)
+    except (OSError, ValueError) as error:
+        print(f"{options.report!r} cannot be drawn: {error}", file=sys.stderr)
         return 2
     print(out)
     return 0

@@ -63,7 +63,7 @@ def draw(lines, told, file):
             place.imshow(picture)
             place.set_xticks([])
             place.set_yticks([])
-            place.set_title(title or str(rank), fontsize=8, color=colour, pad=2)
+            place.set_title(title or str(rank), fontsize=8, color=colour, pad=4)
             for side in place.spines.values():
                 side.set_color(colour)
                 side.set_linewidth(1 if title else 2.5)
