@@ -64,12 +64,8 @@ def run(given):
     if given.write:
         print(f"changed: {', '.join(documents.write()) or 'nothing'}")
         return 0
-    if "efficiency" in given.tables and (
-        len(given.tables) > 1 or given.json or given.report or given.write or given.rows != "*"
-    ):
-        raise ValueError(
-            "efficiency is measured on its own: leave out other tables, --rows, --json, --report and --write"
-        )
+    if "efficiency" in given.tables and (len(given.tables) > 1 or given.json or given.report or given.rows != "*"):
+        raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
     tables = [known(name) for name in given.tables if name != "efficiency"]
     if "efficiency" in given.tables:
         store.reports(given.runs)  # a place that cannot be written is known before, not after
