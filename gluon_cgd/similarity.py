@@ -127,3 +127,19 @@ def projections_of(net, experiment):
     if experiment.architecture == "B":
         return np.split(weights[0], len(experiment.descriptors), axis=1), "raw"
     return weights, experiment.combine
+
+
+def spread(heat):
+    """How far a map (h, w) is spread: (entropy in [0, 1], share of the positions that make 90 % of it).
+
+    Entropy is that of the positive parts as a distribution, divided by its largest possible value: 0 for one position,
+    1 for all alike. Both are of the positive parts; a map without any is spread over nothing: (0, 0).
+    """
+    positive = np.maximum(np.asarray(heat, np.float64), 0).ravel()
+    total = positive.sum()
+    if total == 0:
+        return 0.0, 0.0
+    part = np.sort(positive / total)[::-1]
+    logs = np.log(np.where(part > 0, part, 1))
+    entropy = -(part * logs).sum() / np.log(len(part)) if len(part) > 1 else 0.0
+    return float(entropy), float((np.cumsum(part) < 0.9 - 1e-12).sum() + 1) / len(part)

@@ -16,9 +16,11 @@ from gluon_cgd import runtime  # first: it says what is wrong where nothing is i
 # isort: split
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gluon_cgd.atomic import replacing
+
 from . import documents, efficiency, report
 from . import runs as store
-from .tables import FIGURE3, TABLES
+from .tables import FIGURE3, FIGURE4, TABLES
 
 PROJECT = Path(__file__).resolve().parents[1]
 log = logging.getLogger("reproduce")
@@ -28,7 +30,7 @@ def parser():
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__.splitlines()[0])
     p.add_argument(
-        "tables", nargs="*", metavar="table", help="table1 ... table7, figure3, efficiency; none: list them all"
+        "tables", nargs="*", metavar="table", help="table1 ... table7, figure3, figure4, efficiency; none: list all"
     )
     p.add_argument("--mini", action="store_true", help="on the embedded benchmark: minutes on two cores, no downloads")
     p.add_argument("--seeds", type=int, help="runs of each row (default: as many as the paper, 5 or 10; with --mini 1)")
@@ -39,6 +41,9 @@ def parser():
     p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not the published ones")
     p.add_argument(
         "--compare", choices=("last", "best"), default="last", help="last evaluation, or best on the test set"
+    )
+    p.add_argument(
+        "--query", type=int, metavar="N", help="of figure4: a test picture (default: chosen as in the paper)"
     )
     p.add_argument("--report", action="store_true", help="no training: print what the runs folder holds")
     p.add_argument("--json", action="store_true", help="print the tables as JSON, without training")
@@ -76,6 +81,12 @@ def run(given):
     if not tables and not given.json:
         print(report.listing())
         return 0
+    if FIGURE4 in tables:
+        if len(tables) > 1 or given.json or given.rows != "*" or given.seeds not in (None, 1):
+            raise ValueError(
+                "figure4 is drawn on its own, of one run each: leave out other tables, --rows, --json, --seeds"
+            )
+        return draw_figure4(given)
     statuses, told = [], []
     for table in tables or TABLES.values():
         seeds = given.seeds or (1 if given.mini else table.seeds)
@@ -98,13 +109,36 @@ def run(given):
     return max(statuses)
 
 
+def draw_figure4(given):
+    """Train what Figure 4 needs, unless --report, draw it, and print what it shows; returns the exit status."""
+    from visualize.figure4 import draw_grid, draw_spreads
+
+    from . import figure4
+
+    if not given.report:
+        with logging_redirect_tqdm():
+            train(FIGURE4, "*", 1, given.mini, given.runs, data=given.data, ctx=given.ctx, weights=given.weights)
+    experiments = {row.name: report.asked(row, given.mini) for row in FIGURE4.rows}
+    folders = {name: store.folder(given.runs, experiment, 0) for name, experiment in experiments.items()}
+    split = store.load_data(experiments["SM"].dataset, given.data)
+    lines, found, sentences = figure4.make(folders, split, runtime.context(given.ctx), given.query)
+    stem = store.reports(given.runs) / f"figure4{'-mini' * given.mini}"
+    with replacing(f"{stem}.png") as temporary:
+        draw_grid(lines, temporary)
+    with replacing(f"{stem}-spread.png") as temporary:
+        draw_spreads(found, temporary)
+    mini = "\nMINI: on the embedded benchmark (glyphs), with small networks from random parameters." * given.mini
+    print("\n".join([f"Figure 4. {FIGURE4.title}.{mini}", "", *sentences]))
+    print(f"\nWritten: {stem}.png, {stem.name}-spread.png")
+    return 0
+
+
 def known(name):
     """The table or figure `name`. Raises ValueError for one that is not there."""
-    if name == "figure4":
-        raise ValueError("figure4 is not there yet: choose from " + ", ".join((*TABLES, FIGURE3.name)))
-    if name not in (*TABLES, FIGURE3.name):
-        raise ValueError(f"{name} is unknown: choose from {', '.join((*TABLES, FIGURE3.name, 'efficiency'))}")
-    return TABLES.get(name, FIGURE3)
+    everything = {**TABLES, FIGURE3.name: FIGURE3, FIGURE4.name: FIGURE4}
+    if name not in everything:
+        raise ValueError(f"{name} is unknown: choose from {', '.join((*everything, 'efficiency'))}")
+    return everything[name]
 
 
 def train(table, pattern, seeds, small, runs, data, ctx, weights):

@@ -236,6 +236,13 @@ FIGURE3 = Table(
     seeds=10,
 )
 
+FIGURE4 = Table(
+    "figure4",
+    "What the configurations SM, S and M look at, CARS196",
+    tuple(Row(letters, replace(TRICKS, descriptors=letters), {}) for letters in ("SM", "S", "M")),
+    seeds=1,
+)
+
 TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7)}
 
 

@@ -182,7 +182,7 @@ def test_a_real_table_without_data_and_weights_says_all_that_is_missing(tmp_path
     ("arguments", "message"),
     [
         (["table7", "--mini"], "table7 --mini is not there yet"),
-        (["figure4"], "figure4 is not there yet"),
+        (["figure4", "table1"], "figure4 is drawn on its own"),
         (["table8"], "table8 is unknown: choose from table1"),
         (["table1", "--seeds", "0"], "--seeds 0 must be from 1 to 1000"),
         (["table1", "--mini", "--rows", "X*"], "no row of table1 matches 'X*'"),

@@ -8,7 +8,7 @@ from gluon_cgd.descriptors import DESCRIPTORS, GeM
 from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.model import from_experiment
-from gluon_cgd.similarity import answer, contributions, decompose, projections_of
+from gluon_cgd.similarity import answer, contributions, decompose, projections_of, spread
 
 
 def maps(seed, shape=(6, 3, 4)):
@@ -159,3 +159,16 @@ def test_what_cannot_be_split_is_refused(arguments, message):
         decompose(*arguments)
     with pytest.raises(ValueError, match=r"region has shape \(2, 3\)"):
         answer(np.ones((3, 2, 2)), np.ones((3, 2, 2)), np.ones((2, 3)))
+
+
+def test_the_spread_of_one_position_of_all_and_of_half():
+    one = np.zeros((4, 5))
+    one[1, 2] = 3
+    assert spread(one) == (0, 1 / 20)
+    entropy, share = spread(np.full((4, 5), 0.1))
+    assert entropy == pytest.approx(1)
+    assert share == pytest.approx(18 / 20)
+    half = np.zeros((4, 5))
+    half[:2] = 1
+    assert spread(half)[0] == pytest.approx(np.log(10) / np.log(20))
+    assert spread(-one) == (0, 0)

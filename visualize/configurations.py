@@ -48,8 +48,9 @@ def draw(entries, file):
         boxes = axes.boxplot(list(results.values()), patch_artist=True, widths=0.6, medianprops={"color": "black"})
         for box, configuration in zip(boxes["boxes"], results):
             box.set_facecolor(SINGLE if len(configuration) == 1 else COMBINED)
-        for place, values in enumerate(results.values(), 1):  # every run too: a box of three says little
-            axes.plot([place] * len(values), values, ".", color="black", markersize=3)
+        for place, (configuration, values) in enumerate(results.items(), 1):  # every run: a box of three says little
+            colour = SINGLE if len(configuration) == 1 else COMBINED
+            axes.plot([place] * len(values), values, "o", markerfacecolor=colour, markeredgecolor="black", markersize=4)
         axes.set_xticks(range(1, len(results) + 1), list(results), fontsize=8)
         axes.set_ylabel("Recall@1 (%)")
         runs = {len(values) for values in results.values()}

@@ -1,0 +1,136 @@
+"""Figure 4: what the configurations SM, S and M look at, and how far each descriptor's similarity is spread."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from gluon_cgd.cache import cached
+from gluon_cgd.checkpoint import load_trained
+from gluon_cgd.evaluate import embedded, features_of
+from gluon_cgd.similarity import decompose, projections_of, spread
+from visualize.figure4 import Panel
+
+CONFIGURATIONS = ("SM", "S", "M")
+PAIRS = 1000
+
+
+class Seen(NamedTuple):
+    """A trained configuration and what it makes of the test set: the network, its experiment, and embeddings (N, D)."""
+
+    net: object
+    experiment: object
+    embedding: np.ndarray
+
+
+def see(folders, query, ctx, split):
+    """{configuration: Seen} of the runs in `folders`, on the test pictures `query`, uint8 (N, size, size, 3)."""
+    found = {}
+    for name, folder in folders.items():
+        net, experiment = load_trained(folder, "last", ctx)
+        found[name] = Seen(net, experiment, embedded(net, split, query, None, ctx)[0])
+    return found
+
+
+def likeness(embedding, queries):
+    """Cosines of the rows `queries` with all rows of `embedding` (N, D), of unit length; with themselves -inf."""
+    found = embedding[queries] @ embedding.T
+    found[np.arange(len(queries)), queries] = -np.inf
+    return found
+
+
+def nearest(embedding, queries):
+    """The row of `embedding` that is nearest to each of its rows `queries`."""
+    return likeness(embedding, queries).argmax(axis=1)
+
+
+def ranks(embedding, queries, items):
+    """The rank (1 is the nearest) that each of `items` has among all others for each of `queries`, rows all."""
+    found = likeness(embedding, queries)
+    return (found > found[np.arange(len(queries)), items, None]).sum(axis=1) + 1
+
+
+def choose_query(seen, labels, block=256):
+    """The query whose first result under SM is right and stands farthest down under both S and M, as in the paper.
+
+    Raises ValueError when SM finds nothing right.
+    """
+    lowest = np.zeros(len(labels), int)  # of each query, the better of its two ranks; 0 where SM is wrong
+    for start in range(0, len(labels), block):
+        queries = np.arange(start, min(start + block, len(labels)))
+        first = nearest(seen["SM"].embedding, queries)
+        right = labels[first] == labels[queries]
+        lowest[queries] = right * np.minimum(*(ranks(seen[name].embedding, queries, first) for name in ("S", "M")))
+    if not lowest.any():
+        raise ValueError("SM has no right first result on this test set: train it longer")
+    return int(lowest.argmax())
+
+
+def explained(seen, pictures, ctx, query, result):
+    """(Similarity, photos) of a pair of rows of `pictures` under one configuration."""
+    features = features_of(seen.net, pictures[[query, result]], ctx)
+    projections, combine = projections_of(seen.net, seen.experiment)
+    letters, experiment = seen.experiment.descriptors, seen.experiment
+    return decompose(*features, projections, letters, experiment.gem_p, combine, experiment.gem_minimum)
+
+
+def grid(seen, pictures, labels, ctx, query):
+    """Figure 4's panels: for each configuration's first result (rows), how each configuration explains it (columns)."""
+    lines = []
+    for chooser in CONFIGURATIONS:
+        (result,) = nearest(seen[chooser].embedding, [query])
+        line = []
+        for explainer in CONFIGURATIONS:
+            found = explained(seen[explainer], pictures, ctx, query, result)
+            (rank,) = ranks(seen[explainer].embedding, [query], [result])
+            same = bool(labels[result] == labels[query])
+            title = f"{chooser}_R1 seen by {explainer}: rank {rank}, cosine {found.cosine:.3f}"
+            line.append(Panel(title, pictures[query], pictures[result], found.map1, found.map2, same))
+        lines.append(line)
+    return lines
+
+
+def spreads(seen, pictures, ctx, pairs=PAIRS, seed=0):
+    """{"SPoC": (pairs, 2), "MAC": (pairs, 2)}: entropy and share of each branch's map under SM, for the same pairs.
+
+    A pair is a query and its first result; queries are drawn by `seed`.
+    """
+    one = seen["SM"]
+    found = {"SPoC": [], "MAC": []}
+    queries = np.random.default_rng(seed).permutation(len(pictures))[:pairs]
+    for query, result in zip(queries, nearest(one.embedding, queries)):
+        branches = explained(one, pictures, ctx, query, result).branches
+        for name, (map1, _) in zip(found, branches):
+            found[name].append(spread(map1))
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def claim(found):
+    """Sentences: is SPoC's similarity spread wider than MAC's (section 4.4.2)? Wilcoxon's signed-rank test on pairs."""
+    lines = []
+    for i, what in enumerate(("entropy", "share of positions that make 90 %")):
+        wide, narrow = found["SPoC"][:, i], found["MAC"][:, i]
+        same = not np.any(wide != narrow)
+        p = 1.0 if same else float(stats.wilcoxon(wide, narrow, alternative="greater", method="approx").pvalue)
+        verdict = "holds" if p < 0.01 else "DOES NOT HOLD"
+        told = f"median {np.median(wide):.3f} for SPoC, {np.median(narrow):.3f} for MAC"
+        lines.append(
+            f"{what}: {told}; 'SPoC sees large regions, MAC focused ones' {verdict} (p = {p:.2g}, n = {len(wide)})"
+        )
+    return lines
+
+
+def make(folders, split, ctx, query=None):
+    """(grid, spreads, sentences) for the runs in `folders`, {configuration: folder}, on the test part of `split`."""
+    experiment = load_trained(folders["SM"], "last", ctx)[1]
+    pictures = cached(split.query, experiment.input_size)
+    labels = np.array([record.label for record in split.query])
+    seen = see(folders, pictures, ctx, split)
+    if query is None:
+        query = choose_query(seen, labels)
+    elif not 0 <= query < len(labels):
+        raise ValueError(f"--query {query} must be from 0 to {len(labels) - 1}, a test picture's number")
+    found = spreads(seen, pictures, ctx)
+    lines = grid(seen, pictures, labels, ctx, query)
+    told = [f"{panel.title}{'' if panel.same else ' (another class)'}" for line in lines for panel in line]
+    return lines, found, [f"query {query} of {len(labels):,}", *told, *claim(found)]
