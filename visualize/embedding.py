@@ -1,0 +1,122 @@
+"""A map of the test pictures by their embeddings, with thumbnails: python visualize/embedding.py"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(PROJECT)]  # the script is started by its name
+
+from gluon_cgd import runtime  # noqa: E402
+
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def parser():
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--checkpoint", metavar="PATH", help="a run's folder or a published .params (default: the best run)")
+    p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
+    p.add_argument("--dataset", help="whose test part to map (default: the one that the model was trained on)")
+    p.add_argument("--data", metavar="DIR", help="the dataset's folder, or one that holds it under its name")
+    p.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
+    p.add_argument("--method", choices=("pca", "tsne"), default="pca", help="tsne needs scikit-learn (default pca)")
+    p.add_argument("--classes", type=int, default=12, metavar="N", help="how many, drawn by --seed (default 12)")
+    p.add_argument("--seed", type=int, default=0, help="draws the classes, and starts t-SNE (default 0)")
+    p.add_argument("--out", default="embedding.png", help="the picture: .png, .pdf or .svg")
+    p.add_argument("--ctx", help="cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+    return p
+
+
+def flattened(embedding, method, seed=0):
+    """Embeddings (N, D) -> places (N, 2), by principal components or t-SNE.
+
+    Raises ImportError naming the fix where t-SNE is asked for without scikit-learn, and ValueError for fewer than 3.
+    """
+    import numpy as np
+
+    if len(embedding) < 3:
+        raise ValueError(f"{len(embedding)} pictures make no map: take more --classes")
+    if method == "pca":
+        centred = embedding - embedding.mean(axis=0)
+        return centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    try:
+        from sklearn.manifold import TSNE
+    except ImportError as error:
+        raise ImportError(
+            "t-SNE needs scikit-learn: python -m pip install --no-deps -r requirements-extra.txt, or take --method pca"
+        ) from error
+    perplexity = min(30, (len(embedding) - 1) / 3)
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(embedding.astype(np.float32))
+
+
+def draw(places, pictures, labels, told, file):
+    """Thumbnails at their places (N, 2) in a frame of their class's colour; pictures uint8 (N, H, W, 3)."""
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _, classes = np.unique(labels, return_inverse=True)
+    colours = colormaps["tab20"](classes % 20)
+    axes.scatter(*places.T, s=1)  # sets the limits
+    for place, picture, colour in zip(places, pictures, colours):
+        thumbnail = OffsetImage(picture, zoom=22 / max(picture.shape[:2]))
+        frame = dict(edgecolor=colour, linewidth=2)
+        axes.add_artist(AnnotationBbox(thumbnail, place, pad=0.1, bboxprops=frame))
+    axes.margins(0.05)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(told, fontsize=9)
+    figure.savefig(file, dpi=150, format=Path(str(file)[: -len(".part")]).suffix[1:])
+
+
+def run(options):
+    """Embed some classes of the test part, flatten, draw; returns the exit status."""
+    import numpy as np
+
+    from gluon_cgd import datasets
+    from gluon_cgd.atomic import replacing
+    from gluon_cgd.cache import cached
+    from gluon_cgd.checkpoint import find_best, load_trained
+    from gluon_cgd.evaluate import embed
+    from gluon_cgd.model_zoo import name_of
+
+    out = Path(options.out)
+    if out.suffix not in SUFFIXES:
+        raise ValueError(f"--out {out} must end with {', '.join(SUFFIXES)}")
+    if options.classes < 1:
+        raise ValueError(f"--classes {options.classes} must be at least 1")
+    checkpoint, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
+    ctx = runtime.context(options.ctx)
+    net, experiment = load_trained(checkpoint, which, ctx)
+    experiment = replace(experiment, dataset=options.dataset or experiment.dataset)
+    rule = (experiment.split, experiment.held_out, experiment.split_seed)
+    split = datasets.load(experiment.dataset, options.data, options.allow_partial, *rule)
+    labels = np.array([record.label for record in split.query])
+    chosen = np.random.default_rng(options.seed).permutation(np.unique(labels))[: options.classes]
+    rows = np.flatnonzero(np.isin(labels, chosen))
+    pictures = cached([split.query[row] for row in rows], experiment.input_size)
+    places = flattened(embed(net, pictures, ctx), options.method, options.seed)
+    told = (
+        f"{name_of(experiment)} on {Path(experiment.dataset).name}: {len(rows)} test pictures of {len(chosen)} classes"
+    )
+    with replacing(out) as temporary:
+        draw(places, pictures, labels[rows], f"{told}, {options.method}", temporary)
+    print(f"{told}\nWritten: {out}")
+    return 0
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit status."""
+    options = parser().parse_args(arguments)
+    return runtime.exit_status(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
