@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .ranking import RIGHT, WRONG
+from .similarity import grey
 
 
 class Panel(NamedTuple):
@@ -38,7 +39,7 @@ def draw_grid(lines, file):
             ):
                 height, width = picture.shape[:2]
                 extent = (0, width, height, 0)
-                place.imshow(picture, extent=extent)
+                place.imshow(grey(picture), extent=extent)
                 place.imshow(
                     heat, extent=extent, cmap="viridis", vmin=low, vmax=high, alpha=0.6, interpolation="bilinear"
                 )

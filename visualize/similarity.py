@@ -7,7 +7,11 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT)]  # the script is started by its name
 
-from gluon_cgd import runtime  # noqa: E402
+from gluon_cgd import runtime  # noqa: E402  # first: where NumPy is missing it goes on in the project's environment
+
+# isort: split
+import numpy as np  # noqa: E402
+
 from gluon_cgd.similarity import answer, decompose, projections_of  # noqa: E402
 
 SHOWN = 640  # pixels of the longer side of a photo in the picture
@@ -44,8 +48,6 @@ def numbers(text, count, what):
 
 def region(options, photo, shape):
     """(mask (h, w) of the query's map that --point or --box covers, its rectangle in pixels), or (None, None)."""
-    import numpy as np
-
     height, width = photo.shape[:2]
     if options.point:
         x1, y1 = numbers(options.point, 2, "point")
@@ -68,7 +70,6 @@ def region(options, photo, shape):
 def explain(options):
     """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, names) of what was asked for."""
     import cv2
-    import numpy as np
 
     from gluon_cgd import images
     from gluon_cgd.checkpoint import find_best, load_trained
@@ -92,10 +93,10 @@ def explain(options):
         rows = [("all descriptors" if len(names) > 1 else names[0], found.map1, found.map2)]
     else:
         answered = answer(*features, mask, **how, minimum=experiment.gem_minimum)
-        rows = [(f"the marked part: {answered.sum():+.3f} of {found.cosine:.3f}", found.map1 * mask, answered)]
+        rows = [(f"the marked part: {answered.sum():+.4f} of {found.cosine:.4f}", found.map1 * mask, answered)]
     if options.per_branch and mask is None and len(names) > 1:
         for name, (map1, map2) in zip(names, found.branches):
-            rows.append((f"{name}: {map1.sum():+.3f} of {found.cosine:.3f}", map1, map2))
+            rows.append((f"{name}: {map1.sum():+.4f} of {found.cosine:.4f}", map1, map2))
     told = f"{name_of(experiment)}, trained on {Path(experiment.dataset).name} ({checkpoint})"
     return photos, found, rows, rectangle, names, told
 
@@ -110,7 +111,7 @@ def draw(photos, cosine, rows, rectangle, show_sum, told, file):
     tallest = max(photo.shape[0] / photo.shape[1] for photo in photos)
     figure = Figure(figsize=(8.6, 0.8 + (0.75 + 3.65 * min(tallest, 2)) * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"cosine {cosine:.3f}\n", fontsize=13)
+    figure.suptitle(f"cosine {cosine:.4f}\n", fontsize=13)
     figure.text(0.5, 1 - 0.36 / figure.get_figheight(), told, ha="center", va="top", fontsize=7, color="0.35")
     axes = figure.subplots(len(rows), 2, squeeze=False)
     for line, (title, *maps) in zip(axes, rows):
@@ -119,7 +120,7 @@ def draw(photos, cosine, rows, rectangle, show_sum, told, file):
         for place, photo, heat, name in zip(line, photos, maps, ("query", "result")):
             height, width = photo.shape[:2]
             extent = (0, width, height, 0)
-            place.imshow(shrunk(photo), extent=extent)
+            place.imshow(grey(shrunk(photo)), extent=extent)
             shown = place.imshow(heat, extent=extent, cmap="viridis", norm=scale, alpha=0.6, interpolation="bilinear")
             place.set_xlim(0, width)
             place.set_ylim(height, 0)
@@ -133,6 +134,11 @@ def draw(photos, cosine, rows, rectangle, show_sum, told, file):
         line[0].set_title(title, fontsize=10, loc="left")
         figure.colorbar(shown, ax=line, shrink=0.8, label="cosine, a position")
     figure.savefig(file, dpi=150, format=Path(str(file)[: -len(".part")]).suffix[1:])
+
+
+def grey(photo):
+    """`photo` (H, W, 3) without its colours, so that all colour in the picture is the map's."""
+    return np.repeat((photo @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2).astype(np.uint8)
 
 
 def shrunk(photo):
