@@ -1,6 +1,5 @@
 """Train one Experiment: fit, evaluate on the way, and go on after a kill as if nothing had happened."""
 
-import contextlib
 import logging
 import platform
 import time
@@ -9,7 +8,6 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
-import portalocker
 from mxnet import autograd, gluon
 from tqdm import tqdm
 
@@ -20,6 +18,7 @@ from .descriptors import DESCRIPTORS
 from .download import digest
 from .evaluate import branch_recalls, embedded, recall_of
 from .experiment import REVISION
+from .runfolder import forget, locked, logged_to
 from .sampler import ClassBalancedSampler
 
 log = logging.getLogger(__name__)
@@ -64,37 +63,6 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
             weights = backbones.imagenet_file(experiment.backbone, progress=progress)
         run["weights"] = digest(weights, "sha256") if weights else None
         return Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress).go(checkpoint_every)
-
-
-@contextlib.contextmanager
-def locked(folder):
-    """Hold the run in `folder` for this process. Raises ValueError while another one does."""
-    flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
-    try:
-        lock = portalocker.Lock(str(folder / "lock"), flags=flags, timeout=0)
-        lock.acquire()
-    except portalocker.LockException as error:
-        raise ValueError(f"another process is training in {folder}: wait for it, or choose another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def logged_to(file):
-    """Append what this package logs to `file`, whatever the caller shows."""
-    package, handler = logging.getLogger("gluon_cgd"), logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    package.addHandler(handler)
-    level = package.level
-    package.setLevel(min(level or logging.INFO, logging.INFO))
-    try:
-        yield
-    finally:
-        package.setLevel(level)
-        package.removeHandler(handler)
-        handler.close()
 
 
 class Run:
@@ -278,9 +246,3 @@ class Run:
 def ranked(experiment, embedding, branches):
     """What has a ranking loss of its own: the combined embedding, or each branch in architecture A (Figure 2a)."""
     return branches if experiment.architecture == "A" else [embedding]
-
-
-def forget(file):
-    """Delete `file` if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        file.unlink()

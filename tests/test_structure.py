@@ -19,6 +19,7 @@ ORDER = [  # a module imports only from lines above its own
         "atomic",
         "complexity",
         "symbol",
+        "runfolder",
         "similarity",
     },
     {"glyphs", "weights", "images", "benchmarks", "folders"},
