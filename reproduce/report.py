@@ -165,8 +165,11 @@ def ordering_lines(table, rows):
         high, lows = cell(better), [cell(place) for place in worse]
         verdict = "not run"
         if high and all(lows):
-            holds = "holds" if high["mean"] > max(low["mean"] for low in lows) else "DOES NOT HOLD"
+            low = max(lows, key=lambda one: one["mean"])
+            holds = "holds" if high["mean"] > low["mean"] else "DOES NOT HOLD"
             runs = ", ".join(str(one["runs"]) for one in (high, *lows))
+            if high["std"] and low["std"] and abs(high["mean"] - low["mean"]) < np.hypot(high["std"], low["std"]):
+                runs += "; within the spread"
             verdict = f"{number(high)} against {', '.join(map(number, lows))}, {holds} (runs: {runs})"
         yield f"{told(better)} > {', '.join(map(told, worse))}: {verdict}"
 
