@@ -66,7 +66,8 @@ def test_the_library_never_imports_the_reproduction():
 
 
 def test_every_module_has_a_test_and_every_public_function_a_docstring():
-    for file in [*(ROOT / "gluon_cgd").glob("*.py"), *(ROOT / "reproduce").glob("*.py")]:
+    folders = ("gluon_cgd", "reproduce", "visualize")
+    for file in [file for folder in folders for file in (ROOT / folder).glob("*.py")]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), file
         for node in tree.body:

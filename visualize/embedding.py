@@ -2,30 +2,22 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT)]  # the script is started by its name
 
 from gluon_cgd import runtime  # noqa: E402
-
-SUFFIXES = (".png", ".pdf", ".svg")
+from visualize import testset  # noqa: E402
 
 
 def parser():
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--checkpoint", metavar="PATH", help="a run's folder or a published .params (default: the best run)")
-    p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
-    p.add_argument("--dataset", help="whose test part to map (default: the one that the model was trained on)")
-    p.add_argument("--data", metavar="DIR", help="the dataset's folder, or one that holds it under its name")
-    p.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
     p.add_argument("--method", choices=("pca", "tsne"), default="pca", help="tsne needs scikit-learn (default pca)")
     p.add_argument("--classes", type=int, default=12, metavar="N", help="how many, drawn by --seed (default 12)")
     p.add_argument("--seed", type=int, default=0, help="draws the classes, and starts t-SNE (default 0)")
-    p.add_argument("--out", default="embedding.png", help="the picture: .png, .pdf or .svg")
-    p.add_argument("--ctx", help="cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+    testset.add_options(p, "embedding.png")
     return p
 
 
@@ -80,35 +72,22 @@ def run(options):
     """Embed some classes of the test part, flatten, draw; returns the exit status."""
     import numpy as np
 
-    from gluon_cgd import datasets
     from gluon_cgd.atomic import replacing
     from gluon_cgd.cache import cached
-    from gluon_cgd.checkpoint import find_best, load_trained
     from gluon_cgd.evaluate import embed
-    from gluon_cgd.model_zoo import name_of
 
-    out = Path(options.out)
-    if out.suffix not in SUFFIXES:
-        raise ValueError(f"--out {out} must end with {', '.join(SUFFIXES)}")
     if options.classes < 1:
         raise ValueError(f"--classes {options.classes} must be at least 1")
-    checkpoint, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
-    ctx = runtime.context(options.ctx)
-    net, experiment = load_trained(checkpoint, which, ctx)
-    experiment = replace(experiment, dataset=options.dataset or experiment.dataset)
-    rule = (experiment.split, experiment.held_out, experiment.split_seed)
-    split = datasets.load(experiment.dataset, options.data, options.allow_partial, *rule)
+    net, experiment, split, ctx, name = testset.load(options)
     labels = np.array([record.label for record in split.query])
     chosen = np.random.default_rng(options.seed).permutation(np.unique(labels))[: options.classes]
     rows = np.flatnonzero(np.isin(labels, chosen))
     pictures = cached([split.query[row] for row in rows], experiment.input_size)
     places = flattened(embed(net, pictures, ctx), options.method, options.seed)
-    told = (
-        f"{name_of(experiment)} on {Path(experiment.dataset).name}: {len(rows)} test pictures of {len(chosen)} classes"
-    )
-    with replacing(out) as temporary:
+    told = f"{name}: {len(rows)} test pictures of {len(chosen)} classes"
+    with replacing(options.out) as temporary:
         draw(places, pictures, labels[rows], f"{told}, {options.method}", temporary)
-    print(f"{told}\nWritten: {out}")
+    print(f"{told}\nWritten: {options.out}")
     return 0
 
 

@@ -2,31 +2,24 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT)]  # the script is started by its name
 
 from gluon_cgd import runtime  # noqa: E402
+from visualize import testset  # noqa: E402
 
 RIGHT, WRONG = "#1a9850", "#d73027"
-SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def parser():
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--checkpoint", metavar="PATH", help="a run's folder or a published .params (default: the best run)")
-    p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
-    p.add_argument("--dataset", help="whose test part to search (default: the one that the model was trained on)")
-    p.add_argument("--data", metavar="DIR", help="the dataset's folder, or one that holds it under its name")
-    p.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
     p.add_argument("--queries", type=int, default=6, metavar="N", help="how many, drawn by --seed (default 6)")
     p.add_argument("--seed", type=int, default=0, help="draws the queries (default 0)")
     p.add_argument("-k", type=int, default=8, help="results of each query (default 8)")
-    p.add_argument("--out", default="ranking.png", help="the picture: .png, .pdf or .svg")
-    p.add_argument("--ctx", help="cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+    testset.add_options(p, "ranking.png")
     return p
 
 
@@ -76,24 +69,13 @@ def run(options):
     """Embed the test part, rank, draw; returns the exit status."""
     import numpy as np
 
-    from gluon_cgd import datasets
     from gluon_cgd.atomic import replacing
     from gluon_cgd.cache import cached
-    from gluon_cgd.checkpoint import find_best, load_trained
     from gluon_cgd.evaluate import embedded
-    from gluon_cgd.model_zoo import name_of
 
-    out = Path(options.out)
-    if out.suffix not in SUFFIXES:
-        raise ValueError(f"--out {out} must end with {', '.join(SUFFIXES)}")
     if min(options.queries, options.k) < 1:
         raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
-    checkpoint, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
-    ctx = runtime.context(options.ctx)
-    net, experiment = load_trained(checkpoint, which, ctx)
-    experiment = replace(experiment, dataset=options.dataset or experiment.dataset)
-    rule = (experiment.split, experiment.held_out, experiment.split_seed)
-    split = datasets.load(experiment.dataset, options.data, options.allow_partial, *rule)
+    net, experiment, split, ctx, name = testset.load(options)
     query, gallery = (part and cached(part, experiment.input_size) for part in split[1:])
     found = embedded(net, split, query, gallery, ctx)
     shown = query if gallery is None else gallery
@@ -102,11 +84,13 @@ def run(options):
     lines = []
     for row, nearest in zip(rows, ranked(found, gallery is None, rows, options.k)):
         lines.append((query[row], [(shown[i], gallery_labels[i] == labels[row]) for i in nearest]))
-    told = f"{name_of(experiment)} on {Path(experiment.dataset).name}: {len(lines)} of {len(query):,} queries, drawn"
-    with replacing(out) as temporary:
+    told = f"{name}: {len(lines)} of {len(query):,} queries, drawn"
+    with replacing(options.out) as temporary:
         draw(lines, told, temporary)
     right = np.mean([same for _, results in lines for _, same in results])
-    print(f"{told}; {100 * right:.0f} % of the {options.k} results shown are of the query's class\nWritten: {out}")
+    print(
+        f"{told}; {100 * right:.0f} % of the {options.k} results shown are of the query's class\nWritten: {options.out}"
+    )
     return 0
 
 

@@ -1,0 +1,40 @@
+"""A trained model and the test set to show it on: what ranking.py and embedding.py have in common."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from gluon_cgd import runtime
+
+PROJECT = Path(__file__).resolve().parents[1]
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def add_options(p, out):
+    """The options of both, on the parser `p`; `out` is the default name of the picture."""
+    p.add_argument("--checkpoint", metavar="PATH", help="a run's folder or a published .params (default: the best run)")
+    p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
+    p.add_argument("--dataset", help="whose test part to show (default: the one that the model was trained on)")
+    p.add_argument("--data", metavar="DIR", help="the dataset's folder, or one that holds it under its name")
+    p.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
+    p.add_argument("--out", default=out, help=f"the picture: .png, .pdf or .svg (default {out})")
+    p.add_argument("--ctx", help="cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+
+
+def load(options):
+    """(net, experiment, split, ctx, name) that the options ask for; name says of what model and dataset.
+
+    Raises ValueError for an --out that cannot be drawn, and as `load_trained` and `datasets.load` do.
+    """
+    from gluon_cgd import datasets
+    from gluon_cgd.checkpoint import find_best, load_trained
+    from gluon_cgd.model_zoo import name_of
+
+    if Path(options.out).suffix not in SUFFIXES:
+        raise ValueError(f"--out {options.out} must end with {', '.join(SUFFIXES)}")
+    checkpoint, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
+    ctx = runtime.context(options.ctx)
+    net, experiment = load_trained(checkpoint, which, ctx)
+    experiment = replace(experiment, dataset=options.dataset or experiment.dataset)
+    rule = (experiment.split, experiment.held_out, experiment.split_seed)
+    split = datasets.load(experiment.dataset, options.data, options.allow_partial, *rule)
+    return net, experiment, split, ctx, f"{name_of(experiment)} on {Path(experiment.dataset).name}"
