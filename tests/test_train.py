@@ -272,8 +272,8 @@ def known_letters(tmp_path_factory):
     ids=lambda change: "-".join(change.values()),
 )
 def test_every_configuration_architecture_sum_and_loss_learns(change, small_experiment, known_letters, tmp_path):
-    schedule = dict(passes=60, batch_classes=8, batch_images=4, learning_rate=3e-3, decay_at=(0.7,), evaluations=1)
-    experiment = replace(small_experiment, input_size=24, dim=24, **schedule, **change)
+    schedule = dict(passes=80, batch_classes=8, batch_images=4, learning_rate=3e-3, decay_at=(0.7,), evaluations=1)
+    experiment = replace(small_experiment, input_size=16, dim=24, **schedule, **change)
     result = fit(experiment, known_letters, tmp_path)
     assert result["untrained"]["R@1"] < 0.3
     assert result["last"]["R@1"] > 0.6
