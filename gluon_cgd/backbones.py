@@ -32,14 +32,14 @@ class Recipe(NamedTuple):
         the layers up to the last feature map, and those layers that halve the map between the last two stages.
     channels: of the last feature map.
     keeps_stride: whether that down-sampling stays by default, as the paper has it (Table 7).
-    library, model: where its ImageNet parameters were published, and under which name.
+    publisher, model: where its ImageNet parameters were published, and under which name.
     top1: accuracy on ImageNet in %, as the library states it.
     """
 
     make: Callable
     channels: int
     keeps_stride: bool
-    library: str = ""
+    publisher: str = ""
     model: str = ""
     top1: Optional[float] = None
 
@@ -169,7 +169,7 @@ def imagenet_file(name, root=None, progress=False):
         raise ValueError(
             f"there are no ImageNet parameters for backbone {name}: start from random ones (--no-pretrained)"
         )
-    return parameters.resolve(recipe.library, recipe.model, root, progress)
+    return parameters.resolve(recipe.publisher, recipe.model, root, progress)
 
 
 def _recipe(name):

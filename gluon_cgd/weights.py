@@ -24,7 +24,7 @@ TIMM = {"resnet50_v1b": "resnet50.gluon_in1k"}  # the same parameters, under tim
 class Source(NamedTuple):
     """One place on the network: `url` of what is sent, and `get(root, progress)`, the path of `name` made from it."""
 
-    library: str
+    publisher: str
     url: str
     name: str
     get: Callable
@@ -74,7 +74,7 @@ def resolve(library, model, root=None, progress=False):
     def kept():
         for place in places:
             file = root / place.name
-            if file.is_file() and (place.library == "timm" or download.digest(file, "sha1") == sha1):
+            if file.is_file() and (place.publisher == "timm" or download.digest(file, "sha1") == sha1):
                 return file
         return None
 

@@ -19,7 +19,7 @@ def backbone_table():
         backbone = backbones.build(name)
         channels, height, width = backbone.map_shape(224)
         parameters, products = counts(model.CGD(backbone, "SM", 1536, classes=98))
-        source = f"{recipe.library}: `{recipe.model}`" if recipe.model else "none"
+        source = f"{recipe.publisher}: `{recipe.model}`" if recipe.model else "none"
         top1 = f"{recipe.top1:.2f}" if recipe.top1 else "-"
         cost = (f"{parameters / 1e6:.2f} M", f"{products / 1e9:.2f} G")
         lines.append((f"`{name}`", source, top1, f"{channels:,}", f"{height} x {width}", *cost))
