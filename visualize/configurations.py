@@ -31,8 +31,8 @@ def read(report):
     return entries
 
 
-def draw(entries, file):
-    """Draw the rows of a figure3 report into `file` (.png, .pdf, .svg), a panel a benchmark. ValueError if none ran."""
+def boxes(entries):
+    """The Figure of the rows of a figure3 report, a panel a benchmark. Raises ValueError if none ran."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -45,8 +45,8 @@ def draw(entries, file):
     FigureCanvasAgg(figure)
     for number, (benchmark, results) in enumerate(found.items(), 1):
         axes = figure.add_subplot(rows, columns, number)
-        boxes = axes.boxplot(list(results.values()), patch_artist=True, widths=0.6, medianprops={"color": "black"})
-        for box, configuration in zip(boxes["boxes"], results):
+        drawn = axes.boxplot(list(results.values()), patch_artist=True, widths=0.6, medianprops={"color": "black"})
+        for box, configuration in zip(drawn["boxes"], results):
             box.set_facecolor(SINGLE if len(configuration) == 1 else COMBINED)
         for place, (configuration, values) in enumerate(results.items(), 1):  # every run: a box of three says little
             colour = SINGLE if len(configuration) == 1 else COMBINED
@@ -63,6 +63,12 @@ def draw(entries, file):
     legend = [Patch(facecolor=SINGLE, edgecolor="black", label="one descriptor")]
     legend.append(Patch(facecolor=COMBINED, edgecolor="black", label="combined"))
     figure.legend(handles=legend, loc="outside lower center", ncol=2, frameon=False)
+    return figure
+
+
+def draw(entries, file):
+    """Draw the rows of a figure3 report into `file` (.png, .pdf, .svg). Raises ValueError if none ran."""
+    figure = boxes(entries)
     figure.savefig(file, dpi=150, format=Path(str(file).replace(".part", "")).suffix[1:] or "png")
 
 
