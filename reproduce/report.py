@@ -80,16 +80,21 @@ def ours(results, which, columns, median):
 
 def entries(table, runs, seeds, small, which):
     """The table for a program: one dict a row, as `python -m reproduce --json` prints it."""
+    return entries_of(table, lambda experiment: store.results(runs, experiment, seeds), small, which)
+
+
+def entries_of(table, results, small, which):
+    """The same, of runs that are not in a folder: results(experiment) gives the result of each finished one."""
     found = []
     for row in rows_in(table, small):
         experiment, columns = asked(row, small), columns_of(table, row)
         has_runs = experiment and (table.has_mini or not small)
-        results = store.results(runs, experiment, seeds) if has_runs else []
+        finished = results(experiment) if has_runs else []
         median = table.name in ("table5", "figure3")
         entry = {"table": table.name, "row": row.name, "experiment": experiment and experiment.to_dict()}
         entry["published"] = {name: cell._asdict() for name, cell in row.published.items()}
-        entry["ours"] = ours(results, which, columns, median)
-        entry["untrained"] = ours(results, "untrained", columns, median)
+        entry["ours"] = ours(finished, which, columns, median)
+        entry["untrained"] = ours(finished, "untrained", columns, median)
         found.append({**entry, "columns": list(columns), "compared": which})
     return found
 
@@ -126,15 +131,20 @@ def header(table, small, which):
     return title, note
 
 
-def grids(table, rows, small):
-    """The table as lists of cells, its head first; one such table a benchmark (Table 7 has four)."""
+def parts(rows):
+    """(columns, rows that have them) of each benchmark: Table 7 has four, the others one."""
     fullest = sorted(rows, key=lambda row: -len(row["columns"]))  # gives the order of Table 5's columns
     columns = list(dict.fromkeys(column for row in fullest for column in row["columns"]))
     for benchmark in dict.fromkeys(column.rpartition(" ")[0] for column in columns):
         chosen = [column for column in columns if column.rpartition(" ")[0] == benchmark]
-        shown = [row for row in rows if set(chosen) & set(row["columns"])]
-        body = [line for row in shown for line in row_lines(row, chosen, small)]
-        yield [[table.name.capitalize(), "", *chosen], *body]
+        yield chosen, [row for row in rows if set(chosen) & set(row["columns"])]
+
+
+def grids(table, rows, small):
+    """The table as lists of cells, its head first; one such table a benchmark."""
+    for columns, shown in parts(rows):
+        body = [line for row in shown for line in row_lines(row, columns, small)]
+        yield [[table.name.capitalize(), "", *columns], *body]
 
 
 def row_lines(row, columns, small):
