@@ -1,0 +1,75 @@
+"""Plots of runs: their recalls beside the published ones, and how they came to them."""
+
+import numpy as np
+
+from .svg import LINES, OURS, PUBLISHED
+
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
+
+
+def empty(width, height):
+    """A Figure of `width` x `height` inches, without a window."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dots(panels, median=False):
+    """The Figure with a dot a run, and a dash at their mean, or at their `median`.
+
+    panels: {title: [(row, recall in % of each run, published number {"mean", "std", ...} or None), ...]}.
+    """
+    lengths = [len(rows) for rows in panels.values()]
+    figure = empty(6.4, 0.6 + sum(0.55 + 0.3 * length for length in lengths))
+    grid = figure.subplots(len(panels), squeeze=False, gridspec_kw={"height_ratios": lengths})
+    for axes, (title, rows) in zip(grid[:, 0], panels.items()):
+        for place, (_, values, published) in enumerate(rows):
+            if published:
+                bar = dict(xerr=published["std"] or None, fmt="D", markersize=5, capsize=3)
+                axes.errorbar(published["mean"], place - 0.2, color=PUBLISHED, **bar)
+            if values:
+                spread = place + 0.17 + np.linspace(-0.1, 0.1, len(values)) * (len(values) > 1)
+                axes.plot(values, spread, "o", color=OURS, markersize=4.5, alpha=0.75, markeredgewidth=0)
+                axes.plot(
+                    [(np.median if median else np.mean)(values)] * 2,
+                    [place - 0.02, place + 0.36],
+                    color="black",
+                    linewidth=1.5,
+                )
+        axes.set_yticks(range(len(rows)), [row for row, _, _ in rows], fontsize=9)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.tick_params("x", labelsize=9)
+        axes.grid(axis="x", color="0.9")
+        for place in range(1, len(rows)):
+            axes.axhline(place - 0.5, color="0.9", linewidth=0.8, zorder=0)
+        axes.set_axisbelow(True)
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("Recall@1 (%)", fontsize=9)
+    dash = "their median" if median else "their mean"
+    legend = [("o", OURS, "a run of ours"), ("|", "black", dash), ("D", PUBLISHED, "published (bar: ± std)")]
+    shown = legend if any(published for rows in panels.values() for _, _, published in rows) else legend[:2]
+    handles = [axes.plot([], [], mark, color=colour, markersize=5, label=told)[0] for mark, colour, told in shown]
+    figure.legend(handles=handles, loc="outside upper left", ncol=3, frameon=False, fontsize=9)
+    return figure
+
+
+def curves(results):
+    """The Figure of Recall@1 on the test set over the iterations, a line a run, from its `history`."""
+    figure = empty(5.8, 2.5)
+    axes = figure.subplots()
+    for number, result in enumerate(results):
+        iterations = [entry["iteration"] for entry in result["history"]]
+        recalls = [100 * entry["recall"]["R@1"] for entry in result["history"]]
+        style = dict(color=LINES[number % len(LINES)], linestyle=DASHES[number // len(LINES) % len(DASHES)])
+        axes.plot(iterations, recalls, linewidth=1.5, label=f"seed {result['seed']}", **style)
+    axes.set_xlabel("iteration", fontsize=9)
+    axes.set_ylabel("Recall@1 (%)", fontsize=9)
+    axes.tick_params(labelsize=9)
+    axes.grid(color="0.9")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8, ncol=-(-len(results) // 12))
+    return figure
