@@ -80,7 +80,10 @@ def parser():
         command.add_argument(
             "--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset"
         )
-        command.add_argument("--ctx", help="cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+        command.add_argument(
+            "--ctx",
+            help="cpu, gpu0, ..., or several that share each batch: gpu0,gpu1 (default: gpu0 where there is one)",
+        )
     return p
 
 
@@ -137,7 +140,7 @@ def asked(options):
     experiment = Experiment(**given)
     if options.weights and not experiment.pretrained:
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
-    ctx = runtime.context(options.ctx)
+    ctx = runtime.contexts(options.ctx)
     where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every)
     return experiment, load(experiment, options), dict(where, progress=sys.stderr.isatty())
 
@@ -148,7 +151,7 @@ def evaluate(options):
     from .checkpoint import load_trained
     from .evaluate import embedded, recall_of
 
-    ctx = runtime.context(options.ctx)
+    ctx = runtime.contexts(options.ctx)
     if options.symbol:
         if not options.dataset or options.which:
             raise ValueError("a symbol does not say what it was trained on: name a --dataset, and leave out --which")

@@ -10,7 +10,7 @@ from pathlib import Path
 import mxnet as mx
 import numpy as np
 
-from . import model_zoo
+from . import devices, model_zoo
 from .atomic import replacing
 from .download import digest
 from .experiment import Experiment
@@ -22,10 +22,15 @@ def save(file, net, trainer, meta):
     arrays = {"meta": np.array(json.dumps(meta))}
     indices = {parameter: index for index, parameter in enumerate(trainer._params)}
     for name, parameter in net._collect_params_with_prefix().items():  # names by structure: the same in every process
-        arrays[f"parameter:{name}"] = parameter.data().asnumpy()
+        arrays[f"parameter:{name}"] = parameter.list_data()[0].asnumpy()  # all devices have the same
         moments = trainer._updaters[0].states.get(indices.get(parameter), ())
         for kind, moment in zip(("mean", "variance"), moments):
             arrays[f"adam_{kind}:{name}"] = moment.asnumpy()
+    for name, parameter in devices.statistics(net).items():  # but of these, between two evaluations
+        first, *others = [one.asnumpy() for one in parameter.list_data()]
+        if others:
+            arrays[f"devices:{name}"] = np.stack([first, *others])
+            arrays[f"parameter:{name}"] = first + sum(other - first for other in others) / (1 + len(others))
     with replacing(file) as temporary, open(temporary, "wb") as handle:
         np.savez(handle, **arrays)
         handle.flush()
@@ -52,23 +57,29 @@ def load(file):
 def restore(arrays, net, trainer, updates):
     """Put what `load` returned into `net` and `trainer`, which has then made `updates` updates.
 
-    Raises ValueError when it is not of this net.
+    It may come from another number of devices. Raises ValueError when it is not of this net.
     """
     indices = {parameter: index for index, parameter in enumerate(trainer._params)}
-    updater, optimizer = trainer._updaters[0], trainer._optimizer
+    optimizer = trainer._optimizer
     # Gluon's own load_states unpickles its file, so Adam's state goes in by hand
     for name, parameter in net._collect_params_with_prefix().items():
         found = [arrays.get(f"{kind}:{name}") for kind in ("parameter", "adam_mean", "adam_variance")]
-        if found[0] is None or any(array is not None and array.shape != parameter.shape for array in found):
+        each = list(arrays.get(f"devices:{name}", ()))
+        if found[0] is None or any(one is not None and one.shape != parameter.shape for one in found + each):
             raise ValueError(f"the checkpoint does not fit the model ({name}): delete it to train from the start")
         parameter.set_data(mx.nd.array(found[0], dtype="float32"))
+        if len(each) == len(parameter.list_ctx()):  # on another number of devices all take the mean
+            for array, value in zip(parameter.list_data(), each):
+                array[:] = value
         if parameter in indices and parameter.grad_req != "null":
             if found[1] is None or found[2] is None:
                 raise ValueError(f"the checkpoint lacks Adam's state ({name}): delete it to train from the start")
-            index, ctx = indices[parameter], parameter.list_ctx()[0]
-            updater.states[index] = tuple(mx.nd.array(moment, ctx=ctx) for moment in found[1:])
-            updater.states_synced[index] = True
-            optimizer._index_update_count[index] = updates
+            index = indices[parameter]
+            for updater, ctx in zip(trainer._updaters, parameter.list_ctx()):
+                updater.states[index] = tuple(mx.nd.array(moment, ctx=ctx) for moment in found[1:])
+                updater.states_synced[index] = True
+                optimizer._set_current_context(ctx.device_id)  # updates are counted on each device
+                optimizer._index_update_count[index] = updates
     optimizer.num_update = updates
 
 
@@ -175,11 +186,15 @@ def parameters_hash(net):
     digest = hashlib.sha256()
     for name, parameter in sorted(net._collect_params_with_prefix().items()):
         digest.update(name.encode())
-        digest.update(parameter.data().asnumpy().tobytes())
+        digest.update(parameter.list_data()[0].asnumpy().tobytes())
     return digest.hexdigest()
 
 
 def save_parameters(net, file):
-    """Gluon's `save_parameters`, under a temporary name until the file is whole."""
+    """Gluon's `save_parameters`, under a temporary name until the file is whole.
+
+    Gluon's own takes the mean over devices, which of three equal values can be another one.
+    """
+    parameters = net._collect_params_with_prefix()
     with replacing(file) as temporary:
-        net.save_parameters(temporary)
+        mx.nd.save(temporary, {name: one.list_data()[0].copyto(mx.cpu()) for name, one in parameters.items()})

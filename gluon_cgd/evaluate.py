@@ -8,16 +8,19 @@ BLOCK = 2**24  # similarities held at a time: 64 MB
 def embed(net, pictures, ctx, batch_size=128, output=0):
     """The embeddings of `pictures`, uint8 (N, size, size, 3): float32 (N, D). This is the door where NumPy begins.
 
+    ctx: the device of `net`, or a list of those that it is on: each takes a part of every batch.
     output: which of the model's outputs to keep; 0 is the combined descriptor.
     """
-    from .images import normalise
+    from .devices import listed
+    from .images import parts
 
-    rows = []
+    rows, devices = [], listed(ctx)
     for start in range(0, len(pictures), batch_size):
         batch = pictures[start : start + batch_size]
         # Filled up to one shape: one compiled graph
         full = np.concatenate([batch, np.repeat(batch[-1:], batch_size - len(batch), axis=0)])
-        rows.append(net(normalise(full, ctx))[output].asnumpy()[: len(batch)])
+        found = [net(part)[output] for part in parts(full, devices)]  # all have begun before the first is waited for
+        rows.append(np.concatenate([one.asnumpy() for one in found])[: len(batch)])
     return np.concatenate(rows)
 
 

@@ -106,6 +106,11 @@ def augment(pictures, indices, size, rng, out=None):
     return batch
 
 
+def parts(batch, devices):
+    """`batch` as `normalise` returns it, a part on each of `devices`, in order; their sizes differ by one at most."""
+    return [normalise(part, ctx) for part, ctx in zip(np.array_split(batch, len(devices)), devices)]
+
+
 def normalise(batch, ctx):
     """uint8 (B, H, W, 3) in NumPy -> float32 (B, 3, H, W) on device `ctx`, ImageNet's mean 0 and deviation 1."""
     import mxnet as mx

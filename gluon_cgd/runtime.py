@@ -41,18 +41,38 @@ def cache_folder():
 
 
 def context(name):
-    """The MXNet device `name`: "cpu" or "gpu0", "gpu1", ...; None is gpu0 where MXNet has one, else the CPU.
+    """The one MXNet device `name`; as `contexts`, but several are refused too."""
+    found = contexts(name)
+    if len(found) > 1:
+        raise ValueError(f"--ctx {name} names {len(found)} devices where one is used: take {name.split(',')[0]}")
+    return found[0]
 
-    Raises ValueError for a device that this machine does not have.
+
+def contexts(name):
+    """The MXNet devices that `name` lists with commas between: "cpu", "gpu0", "gpu0,gpu1", for tests "cpu0,cpu1".
+
+    None is gpu0 where MXNet has one, else the CPU.
+    Raises ValueError for one that this machine does not have, for one named twice, and for CPUs and GPUs together.
     """
     import mxnet as mx
 
+    from .devices import listed
+
     if name is None:
         name = "gpu0" if mx.context.num_gpus() else "cpu"
-    if name == "cpu":
-        return mx.cpu()
+    parts = name.split(",")
+    if len(parts) > 1 and not all(parts):
+        raise ValueError(f"--ctx {name!r} has an empty part: put one comma between two devices, as in gpu0,gpu1")
+    return listed([_device(part) for part in parts])
+
+
+def _device(name):
+    import mxnet as mx
+
+    if re.fullmatch("cpu[0-9]{0,2}", name):  # to MXNet a CPU is as many devices as one likes
+        return mx.cpu(int(name[3:] or 0))
     if not re.fullmatch("gpu[0-9]+", name):
-        raise ValueError(f"device {name!r} is unknown: --ctx takes cpu, gpu0, gpu1, ...")
+        raise ValueError(f"device {name!r} is unknown: --ctx takes cpu, gpu0, gpu1, ..., or several: gpu0,gpu1")
     gpus = mx.context.num_gpus()
     if int(name[3:]) >= gpus:
         raise ValueError(

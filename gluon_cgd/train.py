@@ -11,7 +11,7 @@ import numpy as np
 from mxnet import autograd, gluon
 from tqdm import tqdm
 
-from . import backbones, checkpoint, datasets, images, losses, model
+from . import backbones, checkpoint, datasets, devices, images, losses, model
 from .atomic import write_json
 from .cache import cached, fingerprint
 from .descriptors import DESCRIPTORS
@@ -29,7 +29,9 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
 
     out: the run's folder. It receives train.log, best.params, last.params and result.json, and while the run goes on
         checkpoint.npz; a call that finds one goes on from there, on a CPU to the same bits.
-    seed: of the initialisation, the batches and the augmentation.  ctx: an MXNet device, by default the CPU.
+    seed: of the initialisation, the batches and the augmentation.
+    ctx: an MXNet device, by default the CPU, or a list of them, over which each batch is split. The losses see it
+        whole; batch norm normalises on each device alone, and its running statistics are the mean over the devices.
     weights: file of the backbone's ImageNet parameters, if not the published ones.  cache: of the resized pictures.
     checkpoint_every: iterations.  progress: show bars on stderr.
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
@@ -72,7 +74,8 @@ class Run:
 
     def __init__(self, experiment, split, out, run, ctx, weights, cache, progress):
         self.experiment, self.split, self.out, self.run = experiment, split, out, run
-        self.ctx, self.progress = ctx, progress
+        self.devices, self.progress = devices.listed(ctx), progress
+        devices.check_batch(experiment.batch_size, self.devices)
         file = out / "checkpoint.npz"
         arrays, meta = checkpoint.load(file) if file.is_file() else (None, None)
         if meta is not None:
@@ -85,20 +88,24 @@ class Run:
         self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
         mx.random.seed(run["seed"])
         self.net = model.from_experiment(experiment, len(classes), weights)
-        self.net.collect_params().reset_ctx(ctx)
+        self.net.collect_params().reset_ctx(self.devices)
         for block in (self.net, self.ranking, self.classification):
             block.hybridize(static_alloc=True, static_shape=True)
         # Without the classification loss the classifier stays as it is
         unused = [] if experiment.classification else list(self.net.classifier.collect_params().values())
-        learned = [parameter for parameter in self.net.collect_params().values() if parameter not in unused]
+        parameters = self.net.collect_params().values()
+        # Those alone: the trainer's first step copies all that it has from the first device to the others
+        learned = [parameter for parameter in parameters if parameter not in unused and parameter.grad_req != "null"]
         adam = {"learning_rate": experiment.learning_rate, "wd": experiment.weight_decay}
-        self.trainer = gluon.Trainer(learned, "adam", adam, kvstore=None)
+        self.trainer = gluon.Trainer(learned, "adam", adam, kvstore="device", update_on_kvstore=False)
         self.iteration, self.history, self.seconds = 0, [], 0.0
         if meta is not None:
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, file)
-        log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, ctx)
+        log.info(
+            "%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, devices.names(self.devices)
+        )
         self.pictures = cached(split.train, experiment.resize, cache, progress)
         self.query = cached(split.query, experiment.input_size, cache, progress)
         self.gallery = split.gallery and cached(split.gallery, experiment.input_size, cache, progress)
@@ -113,7 +120,7 @@ class Run:
         bar = tqdm(total=self.iterations, initial=self.iteration, unit="it", disable=not self.progress)
         pending, mark = [], time.time()
         for indices, batch in self.batches():
-            pending.append(self.step(batch, mx.nd.array(self.labels[indices], ctx=self.ctx)))
+            pending.append(self.step(batch, mx.nd.array(self.labels[indices], ctx=self.devices[0])))
             if len(pending) > 1:
                 pending[-2].wait_to_read()  # two steps in the queue at most, so that it does not fill the memory
             self.iteration += 1
@@ -151,19 +158,19 @@ class Run:
                 yield current.result()
 
     def step(self, batch, labels):
-        """One update. Returns the mean of each loss (ranking, classification), (2,), still on the device."""
+        """One update. Returns the mean of each loss (ranking, classification), (2,), still on the first device."""
         mx.random.seed((1_000_003 * self.run["seed"] + self.iteration) % 2**31)  # dropout is the same after a resume
         self.trainer.set_learning_rate(self.learning_rate())
-        pictures = images.normalise(batch, self.ctx)  # (B, 3, H, W)
+        parts = images.parts(batch, self.devices)  # (B, 3, H, W) in all
         with autograd.record():
-            embedding, logits, branches = self.net(pictures)
+            embedding, logits, branches = devices.gathered([self.net(part) for part in parts])
             means = [self.ranking(one, labels).mean() for one in ranked(self.experiment, embedding, branches)]
             means = [mx.nd.add_n(*means)]
             if self.experiment.classification:
                 means.append(self.classification(logits, labels).mean())
             loss = mx.nd.add_n(*means)  # weighted 1:1
         loss.backward()
-        self.trainer.step(1)
+        self.trainer.step(1)  # a device's gradient is its part of the whole batch's: the trainer adds them up
         return mx.nd.concat(*means, dim=0)
 
     def learning_rate(self):
@@ -190,14 +197,15 @@ class Run:
         """Recall on the test set now, appended to the history; the best parameters so far are kept."""
         ks = datasets.recall_ks(self.experiment.dataset)
         mx.nd.waitall()  # as in checkpoint.save
+        devices.average_statistics(self.net)
         for name, parameter in self.net.collect_params().items():
-            if not np.isfinite(parameter.data().asnumpy()).all():  # NaN features can have a finite loss
+            if not np.isfinite(parameter.list_data()[0].asnumpy()).all():  # NaN features can have a finite loss
                 raise ValueError(
                     f"{name} is NaN or infinite at iteration {self.iteration} of {self.out}: the run has diverged, "
                     "lower the learning rate"
                 )
         batch_size = self.experiment.batch_size
-        found = embedded(self.net, self.split, self.query, self.gallery, self.ctx, batch_size)
+        found = embedded(self.net, self.split, self.query, self.gallery, self.devices, batch_size)
         recall = recall_of(ks, found)
         entry = {"iteration": self.iteration, "recall": recall}
         if self.experiment.has_branches:
@@ -231,7 +239,7 @@ class Run:
             },
             history=self.history,
             seconds=round(self.seconds, 1),
-            device=str(self.ctx),
+            device=devices.names(self.devices),
             parameters_sha256=checkpoint.parameters_hash(self.net),
             files={name: digest(self.out / name, "sha256") for name in ("last.params", "best.params")},
             versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},

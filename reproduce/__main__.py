@@ -35,7 +35,10 @@ def parser():
     p.add_argument("--mini", action="store_true", help="on the embedded benchmark: minutes on two cores, no downloads")
     p.add_argument("--seeds", type=int, help="runs of each row (default: as many as the paper, 5 or 10; with --mini 1)")
     p.add_argument("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches")
-    p.add_argument("--ctx", help="where to train: cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+    p.add_argument(
+        "--ctx",
+        help="where to train: cpu, gpu0, ..., or several for each run, gpu0,gpu1 (default: gpu0 where there is one)",
+    )
     p.add_argument("--data", default=PROJECT / "data", metavar="DIR", help="holds a folder a dataset, DIR/cars196")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where runs and reports are kept")
     p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not the published ones")
@@ -121,7 +124,7 @@ def draw_figure4(given):
     experiments = {row.name: report.asked(row, given.mini) for row in FIGURE4.rows}
     folders = {name: store.folder(given.runs, experiment, 0) for name, experiment in experiments.items()}
     split = store.load_data(experiments["SM"].dataset, given.data)
-    lines, found, sentences = figure4.make(folders, split, runtime.context(given.ctx), given.query)
+    lines, found, sentences = figure4.make(folders, split, runtime.contexts(given.ctx)[0], given.query)
     stem = store.reports(given.runs) / f"figure4{'-mini' * given.mini}"
     with replacing(f"{stem}.png") as temporary:
         draw_grid(lines, temporary)
@@ -157,7 +160,7 @@ def train(table, pattern, seeds, small, runs, data, ctx, weights):
     log.info("%s%s: %d runs, %d already there", table.name, " --mini" * small, len(wanted), done)
     if not todo:
         return
-    device = runtime.context(ctx)
+    devices = runtime.contexts(ctx)
     missing = store.missing_parts({experiment for _, experiment, _ in todo}, data, weights)
     if missing:
         sentences = "".join(f"\n  - {sentence}" for sentence in missing)
@@ -168,7 +171,7 @@ def train(table, pattern, seeds, small, runs, data, ctx, weights):
         minutes = (time.time() - started) / 60 * (len(todo) - number) / number if number else 0
         left = f", about {minutes:.1f} min to go" if number else ""
         log.info("run %d of %d%s: %s, seed %d (%s)", number + 1, len(todo), left, row.name, seed, changes)
-        store.train(runs, experiment, seed, data, device, weights, progress=sys.stderr.isatty())
+        store.train(runs, experiment, seed, data, devices, weights, progress=sys.stderr.isatty())
 
 
 if __name__ == "__main__":

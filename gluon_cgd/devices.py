@@ -1,0 +1,64 @@
+"""Several devices for one run: each takes a part of the batch, the first one the loss of the whole."""
+
+import mxnet as mx
+
+
+def listed(ctx):
+    """`ctx`, an MXNet device or several, as a list. Raises ValueError for devices that cannot share a batch."""
+    found = [ctx] if isinstance(ctx, mx.Context) else list(ctx)
+    if not found:
+        raise ValueError("the list of devices is empty: give one or more")
+    if len(set(found)) < len(found):
+        raise ValueError(f"the devices {names(found)} have one twice: name each once")
+    if len({one.device_type for one in found}) > 1:
+        raise ValueError(f"the devices {names(found)} are of two kinds: take GPUs alone, or CPUs")
+    return found
+
+
+def names(devices):
+    """ "gpu(0), gpu(1)" for two GPUs."""
+    return ", ".join(map(str, devices))
+
+
+def check_batch(size, devices):
+    """Raise ValueError unless a batch of `size` pictures can be split: a batch norm needs two on each of `devices`."""
+    if size < 2 * len(devices):
+        raise ValueError(
+            f"a batch of {size} pictures is too small for {len(devices)} devices, of which each needs two: "
+            f"take {max(1, size // 2)} of them, or a larger batch"
+        )
+
+
+def gathered(outputs):
+    """What the model would give for the whole batch, on the first device; gradients flow back to where they belong.
+
+    outputs: of its parts in order, each (embedding, logits, branches) on a device of its own.
+    """
+    if len(outputs) == 1:
+        return outputs[0]
+    embeddings, logits, branches = zip(*outputs)
+    return whole(embeddings), whole(logits), [whole(parts) for parts in zip(*branches)]
+
+
+def whole(parts):
+    """Arrays (b, D) on several devices -> (B, D) on the first's."""
+    return mx.nd.concat(*[part.as_in_context(parts[0].context) for part in parts], dim=0)
+
+
+def statistics(net):
+    """{name by structure: parameter} of what the batch norms of `net` keep running: each device moves its own."""
+    parameters = net._collect_params_with_prefix().items()
+    return {name: one for name, one in parameters if name.endswith(("running_mean", "running_var"))}
+
+
+def average_statistics(net):
+    """Give the batch norms' running statistics, on every device, their mean over the devices; equal ones keep each bit.
+
+    Only after mx.nd.waitall(): on a CPU the backward pass moves them behind the back of MXNet 1.9.1's engine
+    (apache/mxnet, issue 18610).
+    """
+    for parameter in statistics(net).values():
+        first, *others = parameter.list_data()
+        if others:
+            more = mx.nd.add_n(*[other.as_in_context(first.context) - first for other in others])
+            parameter.set_data(first + more / (1 + len(others)))
