@@ -92,6 +92,17 @@ def test_a_model_is_trained_and_evaluated(cars, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("R@1 ")
 
 
+def test_two_devices_train_and_evaluate_one_model(cars, tmp_path, capsys):
+    two = ["--ctx", "cpu0,cpu1"]
+    assert main(train(cars, tmp_path, *two)) == 0
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["device"] == "cpu(0), cpu(1)"
+    capsys.readouterr()
+    asked = ["evaluate", "--checkpoint", str(tmp_path / "run"), "--data", str(cars), "--allow-partial", "--json"]
+    assert main([*asked, *two]) == 0
+    assert json.loads(capsys.readouterr().out)["recall"] == result["last"]
+
+
 def test_a_model_can_be_evaluated_on_another_dataset(cars, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(glyphs, "TRAIN_IMAGES", 1)
     monkeypatch.setattr(glyphs, "TEST_IMAGES", 2)
@@ -155,6 +166,8 @@ def test_the_help_says_what_a_flag_is_for(capsys):
         (["--batch-classes", "40"], "cannot be drawn from 3 training classes"),
         (["--ctx", "gpu0"], "device gpu0 is not there"),
         (["--ctx", "tpu"], "device 'tpu' is unknown"),
+        (["--ctx", "cpu0,cpu0"], "cpu(0), cpu(0) have one twice"),
+        (["--ctx", "cpu0,cpu1,cpu2,cpu3"], "a batch of 6 pictures is too small for 4 devices"),
         (["--dataset", "flowers"], "dataset 'flowers' is unknown"),
         (["--data", "nowhere"], "nowhere, that should hold cars196, does not exist"),
         (["--pretrained", "--weights", "nowhere.params", "--backbone", "squeezenet1.1"], "nowhere.params"),

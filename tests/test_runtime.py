@@ -69,6 +69,44 @@ def test_a_device_that_is_not_there_is_refused():
             runtime.context(name)
 
 
+def test_several_devices_are_named_with_commas(monkeypatch):
+    import mxnet as mx
+
+    assert runtime.contexts("cpu") == [mx.cpu()]
+    assert runtime.contexts("cpu0,cpu1") == [mx.cpu(0), mx.cpu(1)]
+    assert runtime.contexts(None) == [mx.cpu()]
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 2)
+    assert runtime.contexts("gpu1,gpu0") == [mx.gpu(1), mx.gpu(0)]
+    assert runtime.contexts(None) == [mx.gpu(0)]
+    with pytest.raises(ValueError, match="device gpu2 is not there: MXNet can use 2 GPUs"):
+        runtime.contexts("gpu0,gpu2")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "device '' is unknown"),
+        ("cpu0,", "--ctx 'cpu0,' has an empty part"),
+        ("cpu0,,cpu1", "'cpu0,,cpu1' has an empty part"),
+        ("cpu,cpu0", r"the devices cpu\(0\), cpu\(0\) have one twice"),
+        ("cpu0,gpu0", r"the devices cpu\(0\), gpu\(0\) are of two kinds"),
+        ("cpu0,tpu1", "device 'tpu1' is unknown: --ctx takes cpu, gpu0"),
+        ("cpu100", "device 'cpu100' is unknown"),
+    ],
+)
+def test_devices_that_do_not_go_together_are_refused(name, message, monkeypatch):
+    import mxnet as mx
+
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
+    with pytest.raises(ValueError, match=message):
+        runtime.contexts(name)
+
+
+def test_where_one_device_is_used_several_are_refused():
+    with pytest.raises(ValueError, match="--ctx cpu0,cpu1 names 2 devices where one is used: take cpu0"):
+        runtime.context("cpu0,cpu1")
+
+
 def test_a_command_in_a_wrong_environment_is_answered_in_a_sentence():
     root = str(runtime.Path(runtime.__file__).parents[1])
     for package in ("gluon_cgd", "reproduce"):
