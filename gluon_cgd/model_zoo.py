@@ -116,8 +116,9 @@ def trained(experiment, classes, parameters, ctx=None):
     """The CGD of `experiment` with the values in the file `parameters`, on `ctx`. Raises ValueError for another's."""
     net = model.from_experiment(replace(experiment, pretrained=False), classes)
     try:
-        net.load_parameters(str(parameters), ctx=ctx or mx.cpu())
+        net.load_parameters(str(parameters), ctx=mx.cpu())  # where the net was made: Gluon refuses another device
     except Exception as error:  # a broken file can have MXNet raise anything
         raise ValueError(f"{parameters} cannot be read as a {name_of(experiment)}: get it again") from error
+    net.collect_params().reset_ctx(ctx or mx.cpu())
     net.hybridize(static_alloc=True, static_shape=True)
     return net

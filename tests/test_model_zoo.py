@@ -71,6 +71,11 @@ def test_a_saved_model_comes_back_with_its_experiment(small, tmp_path):
     for net, stored in (model_zoo.load(file), load_trained(file)):
         assert stored == experiment
         np.testing.assert_allclose(net(pictures)[0].asnumpy(), small(pictures)[0].asnumpy(), atol=1e-6)
+    for ctx in (mx.cpu(1), [mx.cpu(1), mx.cpu(2)]):
+        net, _ = model_zoo.load(file, ctx)
+        found = net(pictures.as_in_context(mx.cpu(1)))[0]
+        assert found.context == mx.cpu(1)
+        np.testing.assert_allclose(found.asnumpy(), small(pictures)[0].asnumpy(), atol=1e-6)
     named = gluon_cgd.get_model("cgd_sg_cifar_resnet10_64", pretrained=file)
     np.testing.assert_allclose(named(pictures)[0].asnumpy(), small(pictures)[0].asnumpy(), atol=1e-6)
     with pytest.raises(ValueError, match="holds a cgd_sg_cifar_resnet10_64 and not a cgd_mg_cifar_resnet10_64"):

@@ -27,6 +27,8 @@ def test_the_first_output_of_the_symbol_is_the_embedding(released):
     outputs = symbol.load(prefix)(pictures)
     assert len(outputs) == 1
     np.testing.assert_array_equal(outputs[0].asnumpy(), net(pictures)[0].asnumpy())
+    elsewhere = symbol.load(prefix, ctx=[mx.cpu(1), mx.cpu(2)])(pictures.as_in_context(mx.cpu(2)))[0]
+    np.testing.assert_array_equal(elsewhere.asnumpy(), outputs[0].asnumpy())
 
 
 def test_a_loss_behind_the_embedding_needs_no_label(released, tmp_path):
