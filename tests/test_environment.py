@@ -192,12 +192,17 @@ def test_an_active_environment_with_mxnet_is_used_as_it_is(project):
 def test_every_version_is_pinned_and_the_builds_differ_in_mxnet_alone():
     pins = {
         name: (ROOT / name).read_text()
-        for name in ("constraints.txt", "requirements.txt", "requirements-cpu.txt", "requirements-test.txt")
+        for name in ("constraints.txt", *(file.name for file in ROOT.glob("requirements*.txt")))
     }
+    versions = {}
     for name, text in pins.items():
         for line in text.splitlines():
             if line.strip() and not line.startswith(("#", "-r constraints.txt")):
                 assert re.match(r"[\w-]+==[\w.]+( ;.*|\s+#.*|)$", line), f"{name}: {line}"
+                pin, _, condition = line.partition("#")[0].partition(";")
+                module, version = pin.strip().split("==")
+                named = versions.setdefault((module, condition.strip()), version)
+                assert named == version, f"{name}: {line}, and {named} in another file"
     assert "mxnet==1.9.1" in pins["requirements-cpu.txt"]
     assert "mxnet-cu112==1.9.1" in pins["requirements.txt"]
     assert 'numpy==1.23.5 ; python_version < "3.12"' in pins["constraints.txt"]
