@@ -1,6 +1,7 @@
 """Training on a Slurm cluster through submitit: one job array, one run a job.
 
-A run that is pre-empted, killed from outside or out of time goes back into the queue and on from its last checkpoint.
+A run that is pre-empted, killed at work or out of time goes back into the queue, where a new start has to wait for some
+minutes, and on from its last checkpoint. One that is cancelled in the queue stays out of it.
 What submitit keeps, logs and pickles, is in the folder `runs`/slurm. Those pickles are made and read by the jobs of one
 person; nobody else's belong there. Every machine of the cluster must see that folder, the data and the environment.
 """
@@ -9,9 +10,7 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -21,14 +20,11 @@ from gluon_cgd import runtime
 from gluon_cgd.experiment import Experiment
 
 from . import runs as store
+from .slurm_jobs import Watched, wait
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROGRAMS = ("sbatch", "srun", "squeue", "scontrol")
 WARNING = 90  # seconds before the end of its time at which a job is told to go back into the queue
-PATIENCE = 15  # seconds that a file written on one machine may take to be seen on another
-KILLED = {"CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"}  # from outside: nothing is wrong with the run
-GONE = "unknown to Slurm"
-OVER = KILLED | {"COMPLETED", "FAILED", "OUT_OF_MEMORY", "DEADLINE", "REVOKED", GONE}
 
 
 @dataclass(frozen=True)
@@ -167,84 +163,3 @@ def needed():
             f"{missing[0]} is not on the PATH: start this on a machine of a Slurm cluster, or train without Slurm"
         )
     return submitit
-
-
-class Watched:
-    """A run under way: its job and what has become of it."""
-
-    def __init__(self, job, name, limit, say):
-        self.job, self.name, self.limit, self.say = job, name, limit, say
-        self.requeues, self.over_since = 0, None
-        self.finished, self.sentence = False, None  # what went wrong
-
-    def look(self, state):
-        """Take note of what has become of the job, which Slurm says is in `state`; requeue it if it was killed."""
-        if self.job.paths.result_pickle.exists():
-            self.finish(outcome(self.job))
-        elif state not in OVER:
-            self.over_since = None
-        elif state in KILLED and self.requeues < self.limit:
-            self.requeues += 1
-            if asked("scontrol", "requeue", self.job.job_id) is not None:
-                count = f"{self.requeues} of {self.limit} times"
-                self.say(f"{self.name} (Slurm job {self.job.job_id}): {state}, back in the queue, {count}")
-        elif self.over_since is None:
-            self.over_since = time.time()
-        elif time.time() > self.over_since + PATIENCE:
-            self.finish(f"it ended as {state}, without a result" + " (cancelled while it waited?)" * (state == GONE))
-
-    def finish(self, problem):
-        """The job is over; `problem` is what went wrong, or None."""
-        self.finished = True
-        if problem:
-            log = self.job.paths.stderr
-            where = f"see {log}" if log.exists() else f"there is no {log}, so it never started"
-            self.sentence = f"{self.name} (Slurm job {self.job.job_id}) failed: {problem.rstrip('.')}; {where}"
-            self.say(self.sentence)
-
-
-def wait(watched, number, say):
-    """Return when all that are `watched`, of the job `number`, are finished; say how many are when that changes."""
-    told, start = None, time.time()
-    while True:
-        states = queue()
-        for one in watched:
-            if not one.finished:
-                one.look("UNKNOWN" if states is None else states.get(one.job.job_id, GONE))
-        left = [one.job.job_id for one in watched if not one.finished]
-        running = sum((states or {}).get(job) == "RUNNING" for job in left)
-        failed = sum(one.sentence is not None for one in watched)
-        line = f"{len(watched) - len(left) - failed} of {len(watched)} runs done, {failed} failed, {running} running"
-        line = "no answer from Slurm, still waiting" if states is None else line
-        if line != told:
-            say(f"Slurm job {number}: {line}")
-        told = line
-        if not left:
-            return
-        time.sleep(min(30, max(1, (time.time() - start) / 20)))  # long runs are not asked after every second
-
-
-def outcome(job):
-    """What went wrong in a job that has left its outcome, None for nothing."""
-    from submitit.core.utils import pickle_load
-
-    how, value = pickle_load(job.paths.result_pickle)
-    if how == "success":
-        return None
-    last = value.strip().splitlines()[-1]  # of the traceback
-    return re.sub(r"^[\w.]*(Error|Exception|Interrupt): ", "", last)
-
-
-def queue():
-    """{job: state} of all jobs of this user that Slurm knows, {"12_0": "RUNNING"}; None if it does not answer."""
-    command = ("squeue", "--noheader", "--array", "--all", "--states=all", f"--user={os.getuid()}", "--format=%i %T")
-    found = asked(*command)
-    return None if found is None else dict(line.split()[:2] for line in found.splitlines() if line.strip())
-
-
-def asked(*command):
-    """What a program of Slurm prints; None if it fails or takes longer than a minute."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -16,7 +16,7 @@ from PIL import Image
 
 from gluon_cgd import glyphs
 from reproduce import runs as store
-from reproduce import slurm
+from reproduce import slurm, slurm_jobs
 from tests.cluster import missing, running
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,8 +101,10 @@ def test_a_run_that_is_killed_or_preempted_goes_on_to_the_same_bits_and_one_that
     log = Path(sentences[3].split("; see ")[1])
     assert log.parent == runs / "slurm"
     assert "the run has diverged" in log.read_text()
-    assert f"killed, seed 0 (Slurm job {number}_1): CANCELLED, back in the queue, 1 of 10 times" in said
-    assert f"Slurm job {number}: 3 of 4 runs done, 1 failed, 0 running" in said
+    assert f"killed, seed 0 (Slurm job {number}_1): CANCELLED, back in the queue, 1 of 10 times; Ctrl-C" in "\n".join(
+        said
+    )
+    assert f"Slurm job {number}: 3 of 4 runs done, 1 failed, 0 running, 0 waiting" in said
     results = [store.result(runs, one, 0) for one in same]
     assert len({result["parameters_sha256"] for result in results}) == 1
     assert results[0]["history"] == results[1]["history"] == results[2]["history"]
@@ -144,6 +146,26 @@ def test_an_interruption_leaves_the_jobs_to_go_on(in_cluster, experiment, tmp_pa
 
 @pytest.mark.slow
 @needs_slurm
+def test_what_waits_for_ever_says_why_and_stays_out_of_the_queue_when_it_is_cancelled(
+    in_cluster, experiment, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(slurm_jobs, "PATIENCE", 0)
+    said, options = [], replace(OPTIONS, time_minutes=120)  # the partition's limit is an hour
+
+    def say(sentence):
+        said.append(sentence)
+        if "0 running, 2 waiting (PartitionTimeLimit)" in sentence:
+            command("scancel", sentence.split(":")[0].split()[-1])
+
+    found = slurm.train(
+        [("Rank", experiment, seed) for seed in (0, 1)], tmp_path / "runs", tmp_path, None, options, say
+    )
+    assert all("without a result" in sentence and "so it never started" in sentence for *_, sentence in found)
+    assert not any("back in the queue" in sentence for sentence in said)
+
+
+@pytest.mark.slow
+@needs_slurm
 def test_what_slurm_refuses_is_told_in_its_words(in_cluster, experiment, tmp_path):
     options = replace(OPTIONS, partition="nowhere")
     with pytest.raises(
@@ -167,22 +189,23 @@ class Leaving:
 def watched(tmp_path, monkeypatch):
     """A run that is watched; `watched.asked` are the commands that Slurm got, `watched.said` the sentences."""
     asked, said = [], []
-    monkeypatch.setattr(slurm, "asked", lambda *words: asked.append(words) or "")
-    one = slurm.Watched(Leaving(tmp_path), "Both, seed 1", 2, said.append)
+    monkeypatch.setattr(slurm_jobs, "asked", lambda *words: asked.append(words) or "")
+    one = slurm_jobs.Watched(Leaving(tmp_path), "Both, seed 1", 2, said.append)
     one.asked, one.said = asked, said
     return one
 
 
-@pytest.mark.parametrize("state", sorted(slurm.KILLED))
+@pytest.mark.parametrize("state", sorted(slurm_jobs.KILLED))
 def test_a_job_that_is_killed_is_requeued_so_many_times_and_no_more(watched, state, monkeypatch):
+    watched.job.stderr.write_text("")
     for _ in range(2):
         watched.look("RUNNING")
         watched.look(state)
     assert watched.asked == [("scontrol", "requeue", "7_1")] * 2
-    assert "back in the queue, 2 of 2 times" in watched.said[-1]
+    assert f"{state}, back in the queue, 2 of 2 times" in watched.said[-1]
     watched.look(state)
     assert not watched.finished  # its result may be on its way
-    monkeypatch.setattr(slurm, "PATIENCE", -1)
+    monkeypatch.setattr(slurm_jobs, "PATIENCE", -1)
     watched.look(state)
     assert watched.finished
     assert watched.sentence.startswith(f"Both, seed 1 (Slurm job 7_1) failed: it ended as {state}, without a result")
@@ -191,7 +214,7 @@ def test_a_job_that_is_killed_is_requeued_so_many_times_and_no_more(watched, sta
 
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "UNKNOWN"])
 def test_a_job_under_way_is_left_alone(watched, state, monkeypatch):
-    monkeypatch.setattr(slurm, "PATIENCE", -1)
+    monkeypatch.setattr(slurm_jobs, "PATIENCE", -1)
     for _ in range(3):
         watched.look(state)
     assert not watched.finished
@@ -199,8 +222,8 @@ def test_a_job_under_way_is_left_alone(watched, state, monkeypatch):
 
 
 def test_a_job_that_slurm_has_forgotten_and_one_out_of_memory_have_failed(watched, monkeypatch):
-    monkeypatch.setattr(slurm, "PATIENCE", -1)
-    for state in ("OUT_OF_MEMORY", slurm.GONE):
+    monkeypatch.setattr(slurm_jobs, "PATIENCE", -1)
+    for state in ("OUT_OF_MEMORY", slurm_jobs.GONE):
         watched.finished = watched.over_since = None
         watched.look(state)
         watched.look(state)
@@ -215,7 +238,7 @@ def test_a_job_that_slurm_has_forgotten_and_one_out_of_memory_have_failed(watche
 def test_what_a_job_left_counts_whatever_its_state(watched):
     trace = "Traceback (most recent call last):\n  ...\nValueError: the loss is nan.\n"
     watched.job.result_pickle.write_bytes(pickle.dumps(("success", None)))
-    watched.look(slurm.GONE)
+    watched.look(slurm_jobs.GONE)
     assert (watched.finished, watched.sentence) == (True, None)
     watched.job.result_pickle.write_bytes(pickle.dumps(("error", trace)))
     watched.look("RUNNING")
@@ -223,15 +246,17 @@ def test_what_a_job_left_counts_whatever_its_state(watched):
 
 
 def test_slurm_that_does_not_answer_is_waited_for(watched, monkeypatch):
-    answers = iter([None, {"7_1": "RUNNING"}, None, {"7_1": "FAILED"}, {"7_1": "FAILED"}])
-    monkeypatch.setattr(slurm, "queue", lambda: next(answers))
-    monkeypatch.setattr(slurm, "PATIENCE", -1)
-    monkeypatch.setattr(slurm.time, "sleep", lambda seconds: None)
+    failed, running, waiting = ({"7_1": (state, "Priority")} for state in ("FAILED", "RUNNING", "PENDING"))
+    answers = iter([None, running, None, waiting, failed, failed])
+    monkeypatch.setattr(slurm_jobs, "queue", lambda: next(answers))
+    monkeypatch.setattr(slurm_jobs, "PATIENCE", -1)
+    monkeypatch.setattr(slurm_jobs.time, "sleep", lambda seconds: None)
     said = []
-    slurm.wait([watched], "7", said.append)
+    slurm_jobs.wait([watched], "7", said.append)
     assert said[0] == said[2] == "Slurm job 7: no answer from Slurm, still waiting"
-    assert said[1] == "Slurm job 7: 0 of 1 runs done, 0 failed, 1 running"
-    assert said[-1] == "Slurm job 7: 0 of 1 runs done, 1 failed, 0 running"
+    assert said[1] == "Slurm job 7: 0 of 1 runs done, 0 failed, 1 running, 0 waiting"
+    assert said[3] == "Slurm job 7: 0 of 1 runs done, 0 failed, 0 running, 1 waiting (Priority)"
+    assert said[-1] == "Slurm job 7: 0 of 1 runs done, 1 failed, 0 running, 0 waiting"
 
 
 def test_nothing_to_do_needs_no_slurm(monkeypatch):
