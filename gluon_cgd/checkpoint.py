@@ -54,6 +54,15 @@ def load(file):
         ) from error
 
 
+def iteration(file):
+    """The iteration at which the checkpoint `file` stands, read alone; 0 where there is none that can be read."""
+    try:
+        with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
+            return int(json.loads(str(stored["meta"]))["iteration"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return 0
+
+
 def restore(arrays, net, trainer, updates):
     """Put what `load` returned into `net` and `trainer`, which has then made `updates` updates.
 

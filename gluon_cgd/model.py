@@ -122,24 +122,30 @@ class ArchitectureB(HybridBlock):
         return embedding, self.classifier(pooled[0]), [embedding]
 
 
-def from_experiment(experiment, classes, weights=None):
-    """The network of `experiment` for `classes` training classes, on the CPU, its backbone random or from ImageNet.
+def layers_of(experiment, classes, weights=None):
+    """The network of `experiment` for `classes` training classes; its parameters have no values but those of ImageNet.
 
-    `weights`: a file of the backbone's ImageNet parameters. Draws from MXNet's generator: seed it before.
-    Raises ValueError as `backbones.build` does.
+    `weights`: a file of the backbone's ImageNet parameters. Raises ValueError as `backbones.build` does.
     """
     kept = dict(keep_stride=experiment.keep_stride, input_size=experiment.input_size)
     backbone = backbones.build(experiment.backbone, experiment.pretrained, weights=weights, **kept)
     gem = dict(gem_p=experiment.gem_p, gem_minimum=experiment.gem_minimum)
     head = dict(classifier_batch_norm=experiment.classifier_batch_norm, fc_magnitude=experiment.fc_magnitude, **gem)
     if experiment.architecture == "B":
-        net = ArchitectureB(backbone, experiment.descriptors, experiment.dim, classes, **head)
-    else:
-        net = CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **head)
+        return ArchitectureB(backbone, experiment.descriptors, experiment.dim, classes, **head)
+    return CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **head)
+
+
+def from_experiment(experiment, classes, weights=None):
+    """The network of `layers_of`, on the CPU, with values: those that are not from ImageNet are random.
+
+    Draws from MXNet's generator: seed it before. Raises ValueError for pictures too small for the backbone too.
+    """
+    net = layers_of(experiment, classes, weights)
     if experiment.frozen_batch_norm:
-        backbone.apply(freeze)
+        net.backbone.apply(freeze)
     if not experiment.pretrained:
-        backbone.initialize(mx.init.MSRAPrelu(slope=0))
+        net.backbone.initialize(mx.init.MSRAPrelu(slope=0))
     for part in (net.poolings, net.reductions, net.classifier):
         part.initialize()
     net(mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size)))  # settles the shapes that were left open

@@ -4,10 +4,13 @@ MXNet 1.9.1 reads its thread counts once, links CUDA 11 libraries that no longer
 and uses NumPy names that NumPy has since removed. `prepare()` settles all three.
 """
 
+import contextlib
 import ctypes
 import os
+import platform
 import re
 import shutil
+import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -80,6 +83,34 @@ def _device(name):
             "the CUDA build (requirements.txt) where there is a GPU of compute capability 5.0 to 8.9"
         )
     return mx.gpu(int(name[3:]))
+
+
+def machine(device):
+    """The name of what computes: for "cpu" the processor and the cores that one may use, for "gpu0", ... the GPU."""
+    if device.startswith("gpu"):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={device[3:]}"]
+        with contextlib.suppress(OSError):
+            return subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or "GPU"
+        return "GPU"
+    names = []
+    with contextlib.suppress(OSError):
+        names = re.findall(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{names[0] if names else platform.machine()}, {cores()} cores"
+
+
+def commit():
+    """The commit of this project that is running, with + where files differ from it; None outside of a repository."""
+    told = []
+    for question in ("rev-parse --show-toplevel", "rev-parse HEAD", "status --porcelain --untracked-files=no"):
+        command = ["git", "-C", str(PROJECT), *question.split()]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        told.append(done.stdout.strip())
+        if done.returncode or Path(told[0]).resolve() != PROJECT:  # a repository that the project is only put into
+            return None
+    return told[1] + "+" * bool(told[2])
 
 
 def numpy_needed():

@@ -1,6 +1,7 @@
 """Train one Experiment: fit, evaluate on the way, and go on after a kill as if nothing had happened."""
 
 import logging
+import os
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ import numpy as np
 from mxnet import autograd, gluon
 from tqdm import tqdm
 
-from . import backbones, checkpoint, datasets, devices, images, losses, model
+from . import backbones, checkpoint, datasets, devices, images, losses, model, runtime
 from .atomic import write_json
 from .cache import cached, fingerprint
 from .descriptors import DESCRIPTORS
@@ -240,6 +241,9 @@ class Run:
             history=self.history,
             seconds=round(self.seconds, 1),
             device=devices.names(self.devices),
+            machine=runtime.machine(f"{self.devices[0].device_type}{self.devices[0].device_id}"),
+            threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # the order of a CPU's sums, and so their last bits
+            commit=runtime.commit(),
             parameters_sha256=checkpoint.parameters_hash(self.net),
             files={name: digest(self.out / name, "sha256") for name in ("last.params", "best.params")},
             versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},

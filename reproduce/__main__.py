@@ -5,10 +5,10 @@ incomplete table), 2 could not run, with one sentence why.
 """
 
 import argparse
+import functools
 import json
 import logging
 import sys
-import time
 from pathlib import Path
 
 from gluon_cgd import runtime  # first: it says what is wrong where nothing is installed
@@ -18,10 +18,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gluon_cgd.atomic import replacing
 
-from . import documents, efficiency, report
+from . import backends, documents, efficiency, html, plan, report, results, steps
 from . import runs as store
 from .tables import FIGURE3, FIGURE4, TABLES
 
+EVERYTHING = (*TABLES.values(), FIGURE3)
 PROJECT = Path(__file__).resolve().parents[1]
 log = logging.getLogger("reproduce")
 
@@ -48,6 +49,25 @@ def parser():
     p.add_argument(
         "--query", type=int, metavar="N", help="of figure4: a test picture (default: chosen as in the paper)"
     )
+    p.add_argument(
+        "--backend",
+        choices=backends.BACKENDS,
+        help="here: one run after the other; local: one on each device at once; slurm: a job each "
+        "(default: local for --mini on a CPU, else here)",
+    )
+    p.add_argument(
+        "--slurm",
+        nargs="*",
+        default=(),
+        metavar="KEY=VALUE",
+        help="of --backend slurm: partition=gpu gpus_per_job=1 ...",
+    )
+    p.add_argument(
+        "--plan", action="store_true", help="no training: the distinct runs, done and missing, and their cost"
+    )
+    p.add_argument("--measure", action="store_true", help="with --plan: time steps on this machine first")
+    p.add_argument("--record", action="store_true", help="copy finished runs from --runs into reproduce/results")
+    p.add_argument("--html", action="store_true", help="write one page of all tables with the runs behind each cell")
     p.add_argument("--report", action="store_true", help="no training: print what the runs folder holds")
     p.add_argument("--json", action="store_true", help="print the tables as JSON, without training")
     p.add_argument("--write", action="store_true", help="make the generated parts of the documents anew")
@@ -75,6 +95,17 @@ def run(given):
     if "efficiency" in given.tables and (len(given.tables) > 1 or given.json or given.report or given.rows != "*"):
         raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
     tables = [known(name) for name in given.tables if name != "efficiency"]
+    if given.measure and not given.plan:
+        raise ValueError("--measure is for --plan: name both")
+    if given.slurm and given.backend != "slurm":
+        raise ValueError(f"--slurm {' '.join(given.slurm)} is for --backend slurm: name both")
+    if given.plan:
+        return show_plan(tables or EVERYTHING, given)
+    if given.record:
+        print(f"recorded: {', '.join(results.record(given.runs, tables or EVERYTHING)) or 'nothing new'}")
+        return 0
+    if given.html:
+        return write_page(tables or EVERYTHING, given)
     if "efficiency" in given.tables:
         store.reports(given.runs)  # a place that cannot be written is known before, not after
         ctx = runtime.context(given.ctx)
@@ -90,26 +121,62 @@ def run(given):
                 "figure4 is drawn on its own, of one run each: leave out other tables, --rows, --json, --seeds"
             )
         return draw_figure4(given)
+    trains = not given.report and not given.json
+    for table in tables:
+        report.rows_of(table, given.rows, given.mini)
+    if trains:
+        with logging_redirect_tqdm():  # log lines go above the bars
+            train(tables, given)
     statuses, told = [], []
     for table in tables or TABLES.values():
-        seeds = given.seeds or (1 if given.mini else table.seeds)
-        report.rows_of(table, given.rows, given.mini)
-        if not given.report and not given.json:
-            with logging_redirect_tqdm():  # log lines go above the bars
-                where = dict(data=given.data, ctx=given.ctx, weights=given.weights)
-                train(table, given.rows, seeds, given.mini, given.runs, **where)
-        rows = report.entries(table, given.runs, seeds, given.mini, given.compare)
+        seeds = seeds_of(table, given)
+        rows = report.entries(table, stored(given.runs, seeds), given.mini, given.compare)
         told += rows
         statuses.append(report.status(rows, seeds, given.mini, given.rows))
         if not given.json:
             print("\n" + report.as_text(table, rows, given.mini, given.compare) + "\n")
-        if not given.report and not given.json:
+        if trains:
             stem = report.write(table, rows, given.mini, given.compare, given.runs)
             print(f"Written: {stem}.md, .json, .png")
     if given.json:
         print(json.dumps(told, indent=1, ensure_ascii=False))
         return 0
     return max(statuses)
+
+
+def write_page(tables, given):
+    """Write the page of `tables` with their runs, and say where; returns the exit status."""
+    file = store.reports(given.runs) / f"reproduction{'-mini' * given.mini}.html"
+    said = {}
+    for table in tables:
+        rows = report.entries(table, stored(given.runs, seeds_of(table, given)), given.mini, given.compare)
+        said.update(
+            {(table.name, row["row"], c): one["sentence"] for row in rows for c, one in row["verdicts"].items()}
+        )
+    every = functools.partial(store.every, given.runs)
+    html.write(file, tables, every, given.mini, given.compare, said, given.seeds)
+    print(f"Written: {file}")
+    return 0
+
+
+def seeds_of(table, given):
+    """Runs of each row of `table` that the command line asks for."""
+    return given.seeds or (1 if given.mini else table.seeds)
+
+
+def stored(runs, seeds):
+    """A function that gives the results of an experiment's first `seeds` runs in the store `runs`."""
+    return lambda experiment: store.results(runs, experiment, seeds)
+
+
+def show_plan(tables, given):
+    """Print the distinct runs behind `tables`, and what those that are missing take; returns the exit status."""
+    if given.measure:
+        missing = {run.experiment for run in plan.wanted(tables, given.seeds, given.mini, given.runs)}
+        ctx = runtime.context(given.ctx)
+        steps.measure(missing, f"{ctx.device_type}{ctx.device_id}", given.runs)
+    print(plan.as_text(tables, given.seeds, given.mini, given.runs))
+    return 0
 
 
 def draw_figure4(given):
@@ -120,7 +187,7 @@ def draw_figure4(given):
 
     if not given.report:
         with logging_redirect_tqdm():
-            train(FIGURE4, "*", 1, given.mini, given.runs, data=given.data, ctx=given.ctx, weights=given.weights)
+            train([FIGURE4], given, seeds=1)
     experiments = {row.name: report.asked(row, given.mini) for row in FIGURE4.rows}
     folders = {name: store.folder(given.runs, experiment, 0) for name, experiment in experiments.items()}
     split = store.load_data(experiments["SM"].dataset, given.data)
@@ -144,34 +211,28 @@ def known(name):
     return everything[name]
 
 
-def train(table, pattern, seeds, small, runs, data, ctx, weights):
-    """Say what there is to do, then do it: every run of `table`'s rows like `pattern` that is not in the store yet."""
-    if small and not table.has_mini:
-        raise ValueError(
-            f"{table.name} --mini is not there yet (published numbers: python -m reproduce {table.name} --report)"
-        )
-    own = [row for row in report.rows_of(table, pattern, small) if row.experiment]
+def train(tables, given, seeds=None):
+    """Say what there is to do, then do it: every run that rows of `tables` like --rows need and that is not there."""
+    own = [row for table in tables for row in report.rows_of(table, given.rows, given.mini) if row.experiment]
     if not own:
-        raise ValueError(f"the rows of {table.name} like {pattern!r} are other people's work: they are only printed")
-    rows = {report.asked(row, small): row for row in own}  # equal rows are one run
-    wanted = [(row, experiment, seed) for experiment, row in rows.items() for seed in range(seeds)]
-    todo = [one for one in wanted if store.result(runs, *one[1:], weights) is None]
-    done = len(wanted) - len(todo)
-    log.info("%s%s: %d runs, %d already there", table.name, " --mini" * small, len(wanted), done)
+        names = ", ".join(table.name for table in tables)
+        raise ValueError(f"the rows of {names} like {given.rows!r} are other people's work: they are only printed")
+    runs = plan.wanted(tables, seeds or given.seeds, given.mini, given.runs, given.rows, given.weights)
+    todo = [run for run in runs if not run.done]
+    names = ", ".join(table.name for table in tables)
+    log.info("%s%s: %d runs, %d already there", names, " --mini" * given.mini, len(runs), len(runs) - len(todo))
     if not todo:
         return
-    devices = runtime.contexts(ctx)
-    missing = store.missing_parts({experiment for _, experiment, _ in todo}, data, weights)
+    runtime.contexts(given.ctx)
+    missing = store.missing_parts({run.experiment for run in todo}, given.data, given.weights)
     if missing:
         sentences = "".join(f"\n  - {sentence}" for sentence in missing)
-        raise ValueError(f"{table.name} cannot be trained here (--mini needs neither data nor weights):{sentences}")
-    started = time.time()
-    for number, (row, experiment, seed) in enumerate(todo):
-        changes = ", ".join(f"{name}={value}" for name, value in row.experiment.changes().items())
-        minutes = (time.time() - started) / 60 * (len(todo) - number) / number if number else 0
-        left = f", about {minutes:.1f} min to go" if number else ""
-        log.info("run %d of %d%s: %s, seed %d (%s)", number + 1, len(todo), left, row.name, seed, changes)
-        store.train(runs, experiment, seed, data, devices, weights, progress=sys.stderr.isatty())
+        raise ValueError(f"{names} cannot be trained here (--mini needs neither data nor weights):{sentences}")
+    for sentence in () if given.mini else steps.costs(todo, given.runs):
+        log.info("%s", sentence)
+    named = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
+    where = dict(data=given.data, ctx=given.ctx, weights=given.weights)
+    backends.train(named, given.backend, given.mini, given.runs, slurm=given.slurm, **where)
 
 
 if __name__ == "__main__":

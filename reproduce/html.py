@@ -17,7 +17,7 @@ PAPER = "https://arxiv.org/abs/1903.10663"
 def page(tables, results, small, which="last", verdicts=None, seeds=None):
     """The page as a text: HTML with its style and plots in it. Equal runs give an equal page.
 
-    tables: `reproduce.tables.Table`s; on the embedded benchmark those without a form on it are left out.
+    tables: `reproduce.tables.Table`s.
     results: results(experiment) gives the result of each finished run, as `train.fit` returns them.
     small: on the embedded benchmark.  which: what counts of each run, its "last" evaluation or its "best" one.
     verdicts: {(table's name, row, column): a short sentence to show in that cell}.
@@ -28,8 +28,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None):
     def stored(experiment):
         return sorted(results(experiment), key=lambda one: one["seed"])
 
-    chosen = [table for table in tables if table.has_mini or not small]
-    shown = [sections.Section(table, stored, small, which, verdicts or {}, seeds) for table in chosen]
+    shown = [sections.Section(table, stored, small, which, verdicts or {}, seeds) for table in tables]
     behind = {}  # an experiment: the rows that it is behind, and the runs that it should have
     for one in shown:
         for entry, experiment in one.own():

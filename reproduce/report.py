@@ -9,17 +9,28 @@ from gluon_cgd.descriptors import DESCRIPTORS
 
 from . import configurations as figure3
 from . import runs as store
+from . import verdict
 from .plot import plot
-from .tables import BENCHMARKS, FIGURE3, TABLES, mini
+from .tables import BENCHMARKS, FIGURE3, TABLES, Cell, mini, own_columns
 
 TOLERANCE = 1.0  # points that our mean may be away from the published one before a cell counts as differing
 
 
 def rows_in(table, small):
-    """Its rows; on the embedded benchmark the four panels of Figure 3 are one."""
+    """Its rows; on the embedded benchmark Figure 3's four panels are one, and the parts of a row of Table 7 too."""
     if small and table is FIGURE3:
         first = [row for row in table.rows if row.name.startswith("CUB200")]
         return [row._replace(name=row.name.replace("CUB200", "glyphs")) for row in first]
+    if small and table.name == "table7":
+        parts = {}
+        for row in table.rows:
+            first = {column: cell for column, cell in row.published.items() if column.endswith("R@1")}
+            whole = parts.setdefault(row.name, row._replace(published={}))
+            whole.published.update(first)
+        glyphs = dict.fromkeys(("glyphs R@1", "glyphs R@2", "glyphs R@4", "glyphs R@8"))
+        for row in parts.values():
+            row.published.update(glyphs if row.experiment else {})
+        return list(parts.values())
     return table.rows
 
 
@@ -49,11 +60,14 @@ def columns_of(table, row):
 
 def asked(row, small):
     """The experiment that is run for `row`: its own, or its mini form; None for other people's work."""
-    return mini(row.experiment) if small and row.experiment else row.experiment
+    return row.mini or mini(row.experiment) if small and row.experiment else row.experiment
 
 
 def recall(result, which, column):
     """Of one run at `which` ("last", "best", "untrained"), in %: "R@1", Table 7's "CUB200 R@1", or Table 5's "SPoC"."""
+    benchmark = column.rpartition(" ")[0]
+    if benchmark and BENCHMARKS.get(benchmark, (benchmark,))[0] != result["experiment"]["dataset"]:
+        return None
     if column == "Combined" or "R@" in column:
         found = result[which].get("R@1" if column == "Combined" else column.rpartition(" ")[2])
     else:
@@ -78,24 +92,24 @@ def ours(results, which, columns, median):
     return cells or None
 
 
-def entries(table, runs, seeds, small, which):
-    """The table for a program: one dict a row, as `python -m reproduce --json` prints it."""
-    return entries_of(table, lambda experiment: store.results(runs, experiment, seeds), small, which)
+def entries(table, results_of, small, which):
+    """The table for a program: one dict a row, as `python -m reproduce --json` prints it.
 
-
-def entries_of(table, results, small, which):
-    """The same, of runs that are not in a folder: results(experiment) gives the result of each finished one."""
+    results_of: a function that gives the results of an experiment's runs, [{...}, ...] (see `train.fit`).
+    """
     found = []
     for row in rows_in(table, small):
         experiment, columns = asked(row, small), columns_of(table, row)
-        has_runs = experiment and (table.has_mini or not small)
-        finished = results(experiment) if has_runs else []
+        results = results_of(experiment) if experiment else []
         median = table.name in ("table5", "figure3")
         entry = {"table": table.name, "row": row.name, "experiment": experiment and experiment.to_dict()}
-        entry["published"] = {name: cell._asdict() for name, cell in row.published.items()}
-        entry["ours"] = ours(finished, which, columns, median)
-        entry["untrained"] = ours(finished, "untrained", columns, median)
-        found.append({**entry, "columns": list(columns), "compared": which})
+        entry["published"] = {name: cell._asdict() for name, cell in row.published.items() if cell}
+        entry["ours"] = ours(results, which, columns, median)
+        entry["untrained"] = ours(results, "untrained", columns, median)
+        found.append({**entry, "columns": list(columns), "compared": which, "verdicts": {}})
+    for (name, column), one in ({} if small else verdicts(table, found)).items():
+        row = next(row for row in found if row["row"] == name and column in row["columns"])
+        row["verdicts"][column] = {**one._asdict(), "sentence": verdict.sentence(one)}
     return found
 
 
@@ -118,31 +132,34 @@ def header(table, small, which):
     """The title of a table, and what its numbers may be compared with."""
     title = f"{table.name[:-1].capitalize()} {table.name[-1]}. {table.title}. Recall@K in %."
     note = (
-        f"'ours' is the {which} evaluation of each run; a cell differs when it is more than {TOLERANCE} points from "
-        "the published number."
+        f"'ours' is the {which} evaluation of each run. 'reproduced': shown to be within {TOLERANCE} points of what "
+        "was published;\n'higher', 'lower': shown to differ; 'undecided': the runs show neither."
     )
     if small:
+        networks = "the paper's networks" if table.name == "table7" else "a small network"
         note = (
             f"'mini' is the {which} evaluation of each run, 'untrained' that of its first moment.\n"
             "MINI: 'mini' is another dataset than the paper's: the embedded benchmark (glyphs, 100 unseen letters),\n"
-            "with a small network from random parameters. Its numbers are not comparable with the published ones,\n"
+            f"with {networks} from random parameters. Its numbers are not comparable with the published ones,\n"
             "only their orderings are."
         )
     return title, note
 
 
-def parts(rows):
-    """(columns, rows that have them) of each benchmark: Table 7 has four, the others one."""
+def parts(rows, small):
+    """(columns, rows that have them) of each benchmark: Table 7 has four, the others and the embedded one have one."""
     fullest = sorted(rows, key=lambda row: -len(row["columns"]))  # gives the order of Table 5's columns
     columns = list(dict.fromkeys(column for row in fullest for column in row["columns"]))
-    for benchmark in dict.fromkeys(column.rpartition(" ")[0] for column in columns):
-        chosen = [column for column in columns if column.rpartition(" ")[0] == benchmark]
+    benchmarks = {"": columns} if small else {}
+    for column in () if small else columns:
+        benchmarks.setdefault(column.rpartition(" ")[0], []).append(column)
+    for chosen in benchmarks.values():
         yield chosen, [row for row in rows if set(chosen) & set(row["columns"])]
 
 
 def grids(table, rows, small):
     """The table as lists of cells, its head first; one such table a benchmark."""
-    for columns, shown in parts(rows):
+    for columns, shown in parts(rows, small):
         body = [line for row in shown for line in row_lines(row, columns, small)]
         yield [[table.name.capitalize(), "", *columns], *body]
 
@@ -157,31 +174,76 @@ def row_lines(row, columns, small):
     elif row["experiment"]:
         yield ["", "ours", *(number(our.get(c)) for c in columns)]
         yield ["", "difference", *(difference(published.get(c), our.get(c)) for c in columns)]
+        yield ["", "verdict", *(row["verdicts"].get(c, {}).get("outcome", "-") for c in columns)]
 
 
 def ordering_lines(table, rows):
     """One sentence for each ordering that the paper claims: does it hold for our numbers, and with what spread?"""
-    by_name = {row["row"]: row for row in rows}
+    by_name = {(row["row"], column): row for row in rows for column in own_columns(row)}
+    first = dict(reversed(by_name))
 
-    def told(place):
-        return place if isinstance(place, str) else " ".join(place)
+    def known(place):
+        """(row, column, its name); on the embedded benchmark the benchmarks of Table 7 are one."""
+        name, column = (place, None) if isinstance(place, str) else place
+        if (name, column) in by_name:
+            return name, column, f"{name} {column}"
+        return name, first.get(name), name
 
     def cell(place):
-        name, column = (place, None) if isinstance(place, str) else place
-        row = by_name.get(name) or {"columns": ["R@1"], "ours": None}
-        return (row["ours"] or {}).get(column or row["columns"][0])
+        return (by_name.get(place[:2], {}).get("ours") or {}).get(place[1])
 
-    for better, *worse in table.orderings:
-        high, lows = cell(better), [cell(place) for place in worse]
-        verdict = "not run"
-        if high and all(lows):
-            low = max(lows, key=lambda one: one["mean"])
-            holds = "holds" if high["mean"] > low["mean"] else "DOES NOT HOLD"
-            runs = ", ".join(str(one["runs"]) for one in (high, *lows))
-            if high["std"] and low["std"] and abs(high["mean"] - low["mean"]) < np.hypot(high["std"], low["std"]):
-                runs += "; within the spread"
-            verdict = f"{number(high)} against {', '.join(map(number, lows))}, {holds} (runs: {runs})"
-        yield f"{told(better)} > {', '.join(map(told, worse))}: {verdict}"
+    claims, told = {}, {}
+    for better, *worse in dict.fromkeys(tuple(map(known, places)) for places in table.orderings):
+        sides = [cell(place) for place in (better, *worse)]
+        name = f"{better[2]} > {', '.join(place[2] for place in worse)}"
+        told[name] = sides
+        values = [one["values"] if one else [] for one in sides]
+        claims[name] = (values[0], values[1:])
+    for name, found in verdict.orders(claims).items():
+        yield f"{name}: {ordering(found, *told[name])}"
+
+
+def ordering(found, high, *lows):
+    """What is said of one ordering: its numbers, and whether a `verdict.Ordering` holds."""
+    if found.outcome == "not run":
+        return "not run"
+    runs = f"runs: {', '.join(str(one['runs']) for one in (high, *lows))}"
+    if found.p_holds is not None:
+        runs = f"p = {min(found.p_holds, found.p_opposite):.2g}; {runs}"
+    outcome = found.outcome.replace("does not hold", "DOES NOT HOLD")
+    if found.outcome == "undecided":
+        outcome = (
+            f"{verdict.sentence(found)}, {'holds' if found.difference > 0 else 'does not hold'} by the means alone"
+        )
+    return f"{number(high)} against {', '.join(map(number, lows))}, {outcome} ({runs})"
+
+
+def verdicts(table, rows):
+    """{(row, column): verdict.Verdict} of every published number of rows with runs of their own; Table 7 by benchmark.
+
+    rows: `entries` of the table in its real form.
+    """
+    families = {}
+    for row in rows:
+        for column, published in row["published"].items() if row["experiment"] else ():
+            values = ((row["ours"] or {}).get(column) or {}).get("values", [])
+            families.setdefault(column.rpartition(" ")[0], {})[row["row"], column] = (values, Cell(**published))
+    found = {}
+    for cells in families.values():
+        found.update(verdict.judge(cells, TOLERANCE))
+    return found
+
+
+def unreproduced(rows):
+    """A sentence on each cell with a verdict other than reproduced, and one on how many are."""
+    told = [(row["row"], column, one) for row in rows for column, one in row["verdicts"].items()]
+    told = [(name, column, one) for name, column, one in told if one["outcome"] != "not run"]
+    lines = [
+        f"{name} {column}: {one['sentence']}; {one['how']}"
+        for name, column, one in told
+        if one["outcome"] != "reproduced"
+    ]
+    return [f"{len(told) - len(lines)} of {len(told)} published numbers are reproduced.", *lines] if told else []
 
 
 def as_text(table, rows, small, which):
@@ -192,6 +254,7 @@ def as_text(table, rows, small, which):
     for grid in grids(table, rows, small):
         widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
         text += ["", *("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in grid)]
+    text += ["", *unreproduced(rows)]
     orderings = list(ordering_lines(table, rows))
     if orderings:
         text += ["", "The paper's orderings by R@1, in our numbers:", *orderings]
@@ -206,7 +269,7 @@ def as_markdown(table, rows, small, which):
         return "\n".join([*text, "```", figure3.as_text(rows).strip(), "```"]) + "\n"
     for head, *body in grids(table, rows, small):
         text += ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body]] + [""]
-    return "\n".join(text + [f"- {line}" for line in ordering_lines(table, rows)]) + "\n"
+    return "\n".join(text + [f"- {line}" for line in (*unreproduced(rows), *ordering_lines(table, rows))]) + "\n"
 
 
 def write(table, rows, small, which, runs):
@@ -221,14 +284,18 @@ def write(table, rows, small, which, runs):
 
 
 def status(rows, seeds, small, pattern="*"):
-    """0 when all runs of the rows like `pattern` are there, and (but for mini) all cells within TOLERANCE; else 1."""
+    """0 when all runs of the rows like `pattern` are there, and (but for mini) no cell differs; else 1.
+
+    A cell differs that is more than TOLERANCE points away, or is shown to be any number of them away.
+    """
     for row in rows:
         if row["experiment"] and fnmatch.fnmatchcase(row["row"], pattern):
-            for column in row["columns"]:
+            for column in own_columns(row):
                 our, published = (row["ours"] or {}).get(column), row["published"].get(column)
                 if our is None or our["runs"] < seeds:
                     return 1
-                if published and not small and abs(our["mean"] - published["mean"]) > TOLERANCE:
+                outcome = row["verdicts"].get(column, {}).get("outcome")
+                if outcome in ("higher", "lower") or outcome and abs(our["mean"] - published["mean"]) > TOLERANCE:
                     return 1
     return 0
 

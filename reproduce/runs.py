@@ -48,6 +48,13 @@ def results(runs, experiment, seeds):
     return found
 
 
+def every(runs, experiment):
+    """The results of all finished runs of `experiment`, by seed. Raises ValueError for a folder of another run."""
+    folders = folder(runs, experiment, 0).parent.glob(f"r{REVISION}-seed*")
+    seeds = sorted(int(number) for number in (one.name.rpartition("seed")[2] for one in folders) if number.isdecimal())
+    return [done for done in (result(runs, experiment, seed) for seed in seeds) if done is not None]
+
+
 def missing_parts(experiments, data, weights):
     """What this machine lacks to train `experiments`: a list of sentences, all of them at once; [] for nothing."""
     from gluon_cgd import backbones

@@ -25,7 +25,7 @@ class Section:
             return [one for one in stored(experiment) if limit is None or one["seed"] < limit]
 
         self.experiments = [report.asked(row, small) for row in report.rows_in(table, small)]
-        self.entries = report.entries_of(table, counting, small, which)
+        self.entries = report.entries(table, counting, small, which)
         self.title = f"{table.name[:-1].capitalize()} {table.name[-1]}"
         self.ours = "mini" if small else "ours"
         self.command = f"bash reproduce/{table.name}.sh" + " --mini" * small + (f" --seeds {seeds}" if seeds else "")
@@ -61,7 +61,7 @@ class Section:
     def tables(self):
         """A table for each benchmark, a body for each row."""
         experiments = dict(zip(map(id, self.entries), self.experiments))
-        for columns, shown in report.parts(self.entries):
+        for columns, shown in report.parts(self.entries, self.small):
             benchmark = columns[0].rpartition(" ")[0]
             heads = "".join(f'<th scope="col">{escape(column.rpartition(" ")[2])}</th>' for column in columns)
             bodies = "".join(self.body(row, experiments[id(row)], columns) for row in shown)
@@ -145,7 +145,7 @@ class Section:
     def panels(self):
         """What `curves.dots` draws: a panel a benchmark with the first column of each row, of Table 5 every column."""
         found = {}
-        for columns, shown in report.parts(self.entries):
+        for columns, shown in report.parts(self.entries, self.small):
             rows = []
             for row in shown:
                 names = row["columns"] if self.table.name == "table5" else columns[:1]

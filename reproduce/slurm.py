@@ -6,6 +6,7 @@ What submitit keeps, logs and pickles, is in the folder `runs`/slurm. Those pick
 person; nobody else's belong there. Every machine of the cluster must see that folder, the data and the environment.
 """
 
+import contextlib
 import os
 import re
 import shlex
@@ -91,6 +92,27 @@ class Options:
             additional_parameters={"requeue": True},
         )
         return {name: value for name, value in asked.items() if value is not None}
+
+
+def asked(words):
+    """The Options that ("partition=gpu", "cpus_per_job=8", ...) ask for; "setup" may come several times.
+
+    Raises ValueError for a word that is not KEY=VALUE, an unknown key, and values that Options refuses.
+    """
+    values = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in Options.__dataclass_fields__:
+            names = ", ".join(Options.__dataclass_fields__)
+            raise ValueError(f"--slurm {word} is not KEY=VALUE with one of the keys {names}")
+        if key == "setup":
+            values[key] = (*values.get(key, ()), value)
+            continue
+        for number in (int, float):
+            with contextlib.suppress(ValueError):
+                values.setdefault(key, number(value))
+        values.setdefault(key, value)
+    return Options(**values)
 
 
 class Job:

@@ -1,0 +1,54 @@
+"""Where runs are trained: here one after the other, several at once on this machine, or on a Slurm cluster."""
+
+import logging
+import sys
+
+from gluon_cgd import runtime
+
+from . import local
+from . import runs as store
+
+BACKENDS = ("here", "local", "slurm")
+log = logging.getLogger("reproduce")
+
+
+def train(todo, backend, small, runs, data, ctx, weights, slurm=()):
+    """Train `todo`, [(name, experiment, seed), ...], into the store `runs`.
+
+    backend: "here", "local" (a process a device), "slurm", or None: local for the embedded benchmark on a CPU, else
+        here. ctx: the device or devices as --ctx names them.  slurm: ("key=value", ...) for slurm.Options.
+    Raises ValueError with a sentence for each run that failed, when all others are done.
+    """
+    devices = runtime.contexts(ctx)
+    on_cpu = devices[0].device_type == "cpu"
+    backend = backend or ("local" if small and on_cpu else "here")
+    if backend == "slurm":
+        from . import slurm as cluster
+
+        asked = cluster.asked(slurm)
+        failed = cluster.train(todo, runs, data, weights, asked, log.info)
+        failed = [(name, seed, sentence) for name, _, seed, sentence in failed if sentence]
+    elif backend == "local":
+        names, threads = [f"{one.device_type}{one.device_id}" for one in devices], runtime.cores()
+        if small and on_cpu:
+            names, threads = ["cpu"] * threads, 1
+        shown = sys.stderr.isatty()
+        failed = local.train(todo, names, threads, runs=runs, data=data, weights=weights, progress=shown)
+    else:
+        failed = here(todo, devices, runs, data, weights)
+    if failed:
+        told = "".join(f"\n  - {name}, seed {seed}: {sentence}" for name, seed, sentence in failed)
+        raise ValueError(f"{len(failed)} of {len(todo)} runs failed (the same command tries them again):{told}")
+
+
+def here(todo, devices, runs, data, weights):
+    """Train one run after the other in this process; returns [(name, seed, sentence), ...] of those that failed."""
+    failed = []
+    for number, (name, experiment, seed) in enumerate(todo):
+        log.info("run %d of %d: %s, seed %d", number + 1, len(todo), name, seed)
+        try:
+            store.train(runs, experiment, seed, data, devices, weights, progress=sys.stderr.isatty())
+        except (ValueError, RuntimeError, MemoryError) as error:  # the others may be fine
+            log.info("failed: %s", runtime.sentence(error))
+            failed.append((name, seed, runtime.sentence(error)))
+    return failed

@@ -1,0 +1,65 @@
+"""Recorded runs: committed files, one an experiment, that the documents are generated from."""
+
+import json
+from pathlib import Path
+
+from gluon_cgd.atomic import write_json
+from gluon_cgd.experiment import Experiment
+
+from . import plan
+from . import runs as store
+
+FOLDER = Path(__file__).resolve().parent / "results"
+DECIMALS = 6  # of a recall; a test set of 60,502 pictures needs five
+
+
+def record(runs, tables, folder=FOLDER):
+    """Copy the finished runs that `tables` ask for, mini forms too, from the store `runs` into `folder`.
+
+    A run that was recorded before is recorded anew. Returns the names of the files that changed.
+    """
+    changed = []
+    experiments = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
+    for experiment in sorted(experiments, key=Experiment.key):
+        seeds = {run["seed"]: run for run in read(experiment, folder)}
+        fresh = {**seeds, **{run["seed"]: rounded(run) for run in store.every(runs, experiment)}}
+        kept = [{k: v for k, v in fresh[seed].items() if k != "experiment"} for seed in sorted(fresh)]
+        if fresh != seeds:
+            write_json(file_of(experiment, folder), {"experiment": experiment.to_dict(), "runs": kept})
+            changed.append(file_of(experiment, folder).name)
+    return changed
+
+
+def read(experiment, folder=FOLDER):
+    """The recorded results of `experiment`'s runs, by seed, as `runs.results` gives them; [] for none.
+
+    Raises ValueError for a file that is broken or of another experiment.
+    """
+    file = file_of(experiment, folder)
+    if not file.is_file():
+        return []
+    try:
+        recorded = json.loads(file.read_text(encoding="utf-8"))
+        found = [{"experiment": recorded["experiment"], **run} for run in recorded["runs"]]
+        good = {**Experiment().to_dict(), **recorded["experiment"]} == experiment.to_dict()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} cannot be read ({type(error).__name__}): take it from the repository again"
+        ) from error
+    if not good:
+        raise ValueError(f"{file} is of another experiment than its name says: take it from the repository again")
+    return found
+
+
+def file_of(experiment, folder):
+    """Where `experiment` is recorded."""
+    return Path(folder) / f"{experiment.key()}.json"
+
+
+def rounded(value):
+    """`value` with every fraction in it rounded to DECIMALS, for a file that people read."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return round(value, DECIMALS) if isinstance(value, float) else value
