@@ -5,6 +5,7 @@ with one thread: that trains more pictures a second than one process with all co
 how many cores there are (the order of a sum does).
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -54,16 +55,15 @@ def train(todo, devices, threads, runs, data, weights, progress=False):
                     workers.append(worker)
                 answer = ask(worker, asked, f"[{name}, seed {seed}] ")
                 if answer is None:  # it died; the next run gets a new one
-                    code = worker.wait()
-                    worker, answer = None, f"its process ended with status {code}, for want of memory perhaps"
+                    answer = f"its process ended with status {end(worker)}, for want of memory perhaps"
+                    worker = None
                 if answer:
                     log.info("[%s, seed %d] failed: %s", name, seed, answer)
                     failed.append((name, seed, answer))
                 bar.update()
         finally:
             if worker:
-                worker.stdin.close()
-                worker.wait()
+                end(worker)
 
     with ThreadPoolExecutor(len(devices)) as pool:
         serving = [pool.submit(serve, device) for device in devices[: len(todo)]]
@@ -88,6 +88,15 @@ def start(threads):
     command = [sys.executable, "-m", "reproduce.local"]
     environment = {**os.environ, **limits, "PYTHONPATH": path}
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, encoding="utf-8")
+
+
+def end(worker):
+    """Let a worker go that has nothing to do; returns its exit status."""
+    with contextlib.suppress(BrokenPipeError):  # it is gone already
+        worker.stdin.close()
+    code = worker.wait()
+    worker.stdout.close()
+    return code
 
 
 def ask(worker, asked, prefix):

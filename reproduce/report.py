@@ -254,7 +254,8 @@ def as_text(table, rows, small, which):
     for grid in grids(table, rows, small):
         widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
         text += ["", *("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in grid)]
-    text += ["", *unreproduced(rows)]
+    if unreproduced(rows):
+        text += ["", *unreproduced(rows)]
     orderings = list(ordering_lines(table, rows))
     if orderings:
         text += ["", "The paper's orderings by R@1, in our numbers:", *orderings]

@@ -21,10 +21,12 @@ def record(runs, tables, folder=FOLDER):
     changed = []
     experiments = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
     for experiment in sorted(experiments, key=Experiment.key):
-        seeds = {run["seed"]: run for run in read(experiment, folder)}
-        fresh = {**seeds, **{run["seed"]: rounded(run) for run in store.every(runs, experiment)}}
-        kept = [{k: v for k, v in fresh[seed].items() if k != "experiment"} for seed in sorted(fresh)]
-        if fresh != seeds:
+        seeds, own = (
+            {run["seed"]: alone(run) for run in found}
+            for found in (read(experiment, folder), store.every(runs, experiment))
+        )
+        if {**seeds, **own} != seeds:
+            kept = [run for _, run in sorted({**seeds, **own}.items())]
             write_json(file_of(experiment, folder), {"experiment": experiment.to_dict(), "runs": kept})
             changed.append(file_of(experiment, folder).name)
     return changed
@@ -54,6 +56,11 @@ def read(experiment, folder=FOLDER):
 def file_of(experiment, folder):
     """Where `experiment` is recorded."""
     return Path(folder) / f"{experiment.key()}.json"
+
+
+def alone(run):
+    """The result `run` without its experiment, which stands above all of its runs."""
+    return rounded({name: value for name, value in run.items() if name != "experiment"})
 
 
 def rounded(value):
