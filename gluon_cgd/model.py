@@ -139,9 +139,16 @@ def layers_of(experiment, classes, weights=None):
 def from_experiment(experiment, classes, weights=None):
     """The network of `layers_of`, on the CPU, with values: those that are not from ImageNet are random.
 
-    Draws from MXNet's generator: seed it before. Raises ValueError for pictures too small for the backbone too.
+    Draws from MXNet's generator: seed it before. Raises ValueError for a size that the backbone cannot take, too.
     """
     net = layers_of(experiment, classes, weights)
+    try:
+        net.backbone.map_shape(experiment.input_size)
+    except mx.base.MXNetError as error:  # BN-Inception's parallel layers do not fit together at every size
+        raise ValueError(
+            f"input_size {experiment.input_size} does not go with backbone {experiment.backbone}: "
+            "multiples of 32 from 64 on go with all of them"
+        ) from error
     if experiment.frozen_batch_norm:
         net.backbone.apply(freeze)
     if not experiment.pretrained:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from gluon_cgd.atomic import write_text
 
+from . import ledger, summary
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -53,5 +55,14 @@ def write(folder=PROJECT):
     return changed
 
 
-PARTS = {"backbones": backbone_table}
-DOCUMENTS = ("README.md",)
+PARTS = {
+    "backbones": backbone_table,
+    "claims": summary.claims,
+    "costs": summary.costs,
+    "figure3 claims": summary.figure3,
+    "ledger": ledger.as_markdown,
+    "origins": summary.origins,
+    "status": summary.status,
+    "tables": summary.tables,
+}
+DOCUMENTS = ("README.md", "REPRODUCE.md")

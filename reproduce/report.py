@@ -8,10 +8,10 @@ from gluon_cgd.atomic import replacing, write_json, write_text
 from gluon_cgd.descriptors import DESCRIPTORS
 
 from . import configurations as figure3
+from . import orderings, verdict
 from . import runs as store
-from . import verdict
 from .plot import plot
-from .tables import BENCHMARKS, FIGURE3, TABLES, Cell, mini, own_columns
+from .tables import BENCHMARKS, FIGURE3, TABLES, Cell, mini, number, own_columns
 
 TOLERANCE = 1.0  # points that our mean may be away from the published one before a cell counts as differing
 
@@ -55,7 +55,7 @@ def columns_of(table, row):
         return dict.fromkeys(["Combined", *names] if len(names) > 1 else names)
     own = ["", *(name for name, (dataset, _) in BENCHMARKS.items() if dataset == row.experiment.dataset)]
     shared = dict.fromkeys(column for other in table.rows for column in other.published)
-    return {column: None for column in shared if column.rpartition(" ")[0] in own}
+    return {column: None for column in shared if column.rpartition(" ")[0] in own} or {"R@1": None}
 
 
 def asked(row, small):
@@ -113,16 +113,6 @@ def entries(table, results_of, small, which):
     return found
 
 
-def number(cell):
-    """93.1 ± 0.1, 93.1, for a median of several runs 93.1 (92.8-93.4), or - for None."""
-    if cell is None:
-        return "-"
-    middle, values = f"{cell['mean']:.1f}", cell.get("values", ())
-    if cell.get("statistic") == "median":
-        return middle + (f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else "")
-    return middle + (f" ± {cell['std']:.1f}" if cell.get("std") is not None else "")
-
-
 def difference(published, our):
     """+0.4 for ours less published, in points; - where one is missing."""
     return "-" if our is None or published is None else f"{our['mean'] - published['mean']:+.1f}"
@@ -177,47 +167,6 @@ def row_lines(row, columns, small):
         yield ["", "verdict", *(row["verdicts"].get(c, {}).get("outcome", "-") for c in columns)]
 
 
-def ordering_lines(table, rows):
-    """One sentence for each ordering that the paper claims: does it hold for our numbers, and with what spread?"""
-    by_name = {(row["row"], column): row for row in rows for column in own_columns(row)}
-    first = dict(reversed(by_name))
-
-    def known(place):
-        """(row, column, its name); on the embedded benchmark the benchmarks of Table 7 are one."""
-        name, column = (place, None) if isinstance(place, str) else place
-        if (name, column) in by_name:
-            return name, column, f"{name} {column}"
-        return name, first.get(name), name
-
-    def cell(place):
-        return (by_name.get(place[:2], {}).get("ours") or {}).get(place[1])
-
-    claims, told = {}, {}
-    for better, *worse in dict.fromkeys(tuple(map(known, places)) for places in table.orderings):
-        sides = [cell(place) for place in (better, *worse)]
-        name = f"{better[2]} > {', '.join(place[2] for place in worse)}"
-        told[name] = sides
-        values = [one["values"] if one else [] for one in sides]
-        claims[name] = (values[0], values[1:])
-    for name, found in verdict.orders(claims).items():
-        yield f"{name}: {ordering(found, *told[name])}"
-
-
-def ordering(found, high, *lows):
-    """What is said of one ordering: its numbers, and whether a `verdict.Ordering` holds."""
-    if found.outcome == "not run":
-        return "not run"
-    runs = f"runs: {', '.join(str(one['runs']) for one in (high, *lows))}"
-    if found.p_holds is not None:
-        runs = f"p = {min(found.p_holds, found.p_opposite):.2g}; {runs}"
-    outcome = found.outcome.replace("does not hold", "DOES NOT HOLD")
-    if found.outcome == "undecided":
-        outcome = (
-            f"{verdict.sentence(found)}, {'holds' if found.difference > 0 else 'does not hold'} by the means alone"
-        )
-    return f"{number(high)} against {', '.join(map(number, lows))}, {outcome} ({runs})"
-
-
 def verdicts(table, rows):
     """{(row, column): verdict.Verdict} of every published number of rows with runs of their own; Table 7 by benchmark.
 
@@ -256,21 +205,27 @@ def as_text(table, rows, small, which):
         text += ["", *("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in grid)]
     if unreproduced(rows):
         text += ["", *unreproduced(rows)]
-    orderings = list(ordering_lines(table, rows))
-    if orderings:
-        text += ["", "The paper's orderings by R@1, in our numbers:", *orderings]
+    claims = [claim.sentence() for claim in orderings.claims(table, rows)]
+    if claims:
+        text += ["", "The paper's orderings by R@1, in our numbers:", *claims]
     return "\n".join(text)
 
 
 def as_markdown(table, rows, small, which):
-    """The same for a document."""
+    """The same for a document of its own."""
     title, note = header(table, small, which)
-    text = [f"# {title}", "", note, ""]
+    return "\n".join([f"# {title}", "", note, "", body(table, rows, small)]) + "\n"
+
+
+def body(table, rows, small):
+    """The numbers of a table in Markdown, and below them what is said of them."""
     if table.name == "figure3":
-        return "\n".join([*text, "```", figure3.as_text(rows).strip(), "```"]) + "\n"
-    for head, *body in grids(table, rows, small):
-        text += ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body]] + [""]
-    return "\n".join(text + [f"- {line}" for line in (*unreproduced(rows), *ordering_lines(table, rows))]) + "\n"
+        return "\n".join(["```", figure3.as_text(rows).strip(), "```"])
+    text = []
+    for head, *lines in grids(table, rows, small):
+        text += ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines]] + [""]
+    claims = [claim.sentence() for claim in orderings.claims(table, rows)]
+    return "\n".join(text + [f"- {line}" for line in (*unreproduced(rows), *claims)])
 
 
 def write(table, rows, small, which, runs):

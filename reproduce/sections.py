@@ -5,7 +5,7 @@ from html import escape
 from visualize import configurations, curves, svg
 
 from . import configurations as figure3
-from . import report
+from . import orderings, report
 from .details import anchor, counted, wide
 
 
@@ -39,9 +39,9 @@ class Section:
         done = {experiment: min(runs_of(entry), self.seeds) for entry, experiment in self.own()}
         pairs = [(e["published"].get(name), cell) for e in self.entries for name, cell in (e["ours"] or {}).items()]
         near = [not differs(published, cell) for published, cell in pairs if published]
-        lines = [line for line in report.ordering_lines(self.table, self.entries) if not line.endswith(": not run")]
-        held = sum(", holds (" in line for line in lines)
-        return sum(done.values()), len(done) * self.seeds, sum(near), len(near), held, len(lines)
+        found = [claim.found.outcome for claim in orderings.claims(self.table, self.entries)]
+        ran = [outcome for outcome in found if outcome != "not run"]
+        return sum(done.values()), len(done) * self.seeds, sum(near), len(near), ran.count("holds"), len(ran)
 
     def html(self):
         """The section: heading, numbers, how to run what is missing, orderings, plot."""
@@ -104,7 +104,8 @@ class Section:
 
     def orderings(self):
         """What the paper claims of its rows, and whether it holds for ours."""
-        lines = "".join(f"<li>{escape(line)}</li>" for line in report.ordering_lines(self.table, self.entries))
+        lines = [claim.sentence() for claim in orderings.claims(self.table, self.entries)]
+        lines = "".join(f"<li>{escape(line)}</li>" for line in lines)
         return f"<p>The paper's orderings by R@1, in our numbers:</p><ul>{lines}</ul>" if lines else ""
 
     def grid(self):

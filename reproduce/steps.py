@@ -69,6 +69,13 @@ def seconds(run, costs):
     return left * (steps + (run.experiment.evaluations + 1) * test * costs["embed"])
 
 
+def total(runs, measured):
+    """Seconds that are left of `runs`, one after the other, where networks cost `measured`; None where one lacks."""
+    if {network(run.experiment) for run in runs} - set(measured):
+        return None
+    return sum(seconds(run, measured[network(run.experiment)]) for run in runs)
+
+
 def costs(missing, runs):
     """Sentences: how long the runs `missing`, [plan.Wanted, ...], take on each machine that was measured; the disk."""
     if not missing:
@@ -77,7 +84,7 @@ def costs(missing, runs):
     for machine, measured in known(runs).items():
         lacking = sorted({network(run.experiment) for run in missing} - set(measured))
         if not lacking:
-            hours = sum(seconds(run, measured[network(run.experiment)]) for run in missing) / 3600
+            hours = total(missing, measured) / 3600
             lines.append(f"time on {machine}: {hours:,.1f} hours, one run after the other")
         elif len(lacking) < len({network(run.experiment) for run in missing}):
             lines.append(f"time on {machine}: not known, {', '.join(lacking)} not measured")

@@ -295,3 +295,13 @@ def own_columns(entry):
     datasets = {name: own for name, (own, _) in BENCHMARKS.items()}
     prefixes = [column.rpartition(" ")[0] for column in entry["columns"]]
     return [column for column, prefix in zip(entry["columns"], prefixes) if datasets.get(prefix, dataset) == dataset]
+
+
+def number(cell):
+    """93.1 ± 0.1, 93.1, for a median of several runs 93.1 (92.8-93.4), or - for None."""
+    if cell is None:
+        return "-"
+    middle, values = f"{cell['mean']:.1f}", cell.get("values", ())
+    if cell.get("statistic") == "median":
+        return middle + (f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else "")
+    return middle + (f" ± {cell['std']:.1f}" if cell.get("std") is not None else "")

@@ -12,6 +12,7 @@ def test_the_generated_parts_are_what_would_be_generated_now(name):
 
 def test_only_what_is_between_the_marks_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(documents, "PARTS", {"a": lambda: "new", "b": lambda: "other"})
+    monkeypatch.setattr(documents, "DOCUMENTS", ("README.md",))
     file = tmp_path / "README.md"
     for between in ("", "old\n", "old\n\nlines\n"):
         file.write_text(f"before\n<!-- a -->\n{between}<!-- end of a -->\nafter\n")

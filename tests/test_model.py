@@ -157,3 +157,10 @@ def test_backbones_can_be_shared_by_hand():
     net = CGD(backbones.build("cifar_resnet10"), "G", 8, classes=3)
     net.initialize()
     assert net(mx.nd.zeros((1, 3, 40, 24)))[0].shape == (1, 8)  # not square
+
+
+@pytest.mark.parametrize("size", [32, 48])
+def test_a_size_that_the_backbone_cannot_take_is_refused(size):
+    wrong = Experiment(backbone="bn_inception", pretrained=False, input_size=size)
+    with pytest.raises(ValueError, match=f"input_size {size} does not go with backbone bn_inception: multiples of 32"):
+        from_experiment(wrong, 10)

@@ -49,7 +49,7 @@ def test_a_new_row_stands_beside_the_others(added, small_split, tmp_path, capsys
         report, "mini", lambda asked: replace(small_experiment, descriptors=asked.descriptors, loss=asked.loss)
     )
     monkeypatch.setattr(store, "load_data", lambda name, data: small_split)
-    assert main(["table6", "--mini", "--rows", row.name, "--runs", str(tmp_path)]) == 0
+    assert main(["table6", "--mini", "--rows", row.name, "--backend", "here", "--runs", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert re.search(r"SR \+ spread +published +- +- +- +-\n +mini +\d", out)
     assert "S + Triplet†" in out
