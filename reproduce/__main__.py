@@ -14,11 +14,12 @@ from pathlib import Path
 from gluon_cgd import runtime  # first: it says what is wrong where nothing is installed
 
 # isort: split
+import numpy as np
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gluon_cgd.atomic import replacing
 
-from . import backends, documents, efficiency, html, plan, report, results, steps
+from . import backends, documents, efficiency, html, plan, report, results, steps, summary
 from . import runs as store
 from .tables import FIGURE3, FIGURE4, TABLES
 
@@ -230,6 +231,9 @@ def train(tables, given, seeds=None):
         raise ValueError(f"{names} cannot be trained here (--mini needs neither data nor weights):{sentences}")
     for sentence in () if given.mini else steps.costs(todo, given.runs):
         log.info("%s", sentence)
+    minutes = summary.recorded_minutes(todo, runtime.cores()) if given.mini else None
+    if minutes is not None:
+        log.info("about %.0f minutes on %d cores, by what the recorded runs took", np.ceil(minutes), runtime.cores())
     named = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
     where = dict(data=given.data, ctx=given.ctx, weights=given.weights)
     backends.train(named, given.backend, given.mini, given.runs, slurm=given.slurm, **where)

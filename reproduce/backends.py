@@ -5,7 +5,7 @@ import sys
 
 from gluon_cgd import runtime
 
-from . import local
+from . import local, results
 from . import runs as store
 
 BACKENDS = ("here", "local", "slurm")
@@ -33,6 +33,9 @@ def train(todo, backend, small, runs, data, ctx, weights, slurm=()):
         if small and on_cpu:
             names, threads = ["cpu"] * threads, 1
         shown = sys.stderr.isatty()
+        todo = sorted(
+            todo, key=lambda one: -(results.seconds(one[1]) or 0)
+        )  # a long one at the end would keep one core busy
         failed = local.train(todo, names, threads, runs=runs, data=data, weights=weights, progress=shown)
     else:
         failed = here(todo, devices, runs, data, weights)

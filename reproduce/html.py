@@ -84,8 +84,9 @@ def head(runs, small, which):
     if small:
         text += (
             '\n<p class="warning"><strong>MINI:</strong> another dataset than the paper\'s, the embedded benchmark '
-            "(glyphs, 100 unseen letters), and a small network from random parameters. The numbers are not comparable "
-            "with the published ones, only their orderings are. <em>untrained</em> is the first moment of each run.</p>"
+            "(glyphs, 100 unseen letters), and a small network (Table 7: the paper's own, which stay at chance in so "
+            "few steps) from random parameters. The numbers are not comparable with the published ones, only their "
+            "orderings are. <em>untrained</em> is the first moment of each run.</p>"
         )
     else:
         text += f"\n<p>A difference of more than {report.TOLERANCE:g} point is marked <em>differs</em>.</p>"

@@ -53,6 +53,12 @@ def read(experiment, folder=FOLDER):
     return found
 
 
+def seconds(experiment):
+    """How long a run of `experiment` took as recorded, on average; None where none was."""
+    runs = read(experiment)
+    return sum(run["seconds"] for run in runs) / len(runs) if runs else None
+
+
 def file_of(experiment, folder):
     """Where `experiment` is recorded."""
     return Path(folder) / f"{experiment.key()}.json"

@@ -116,8 +116,8 @@ def costs():
 
 def recorded_minutes(runs, at_once=2):
     """What `runs`, [plan.Wanted, ...], took as recorded, `at_once` at a time; None where one was not recorded."""
-    seconds = [[one["seconds"] for one in results.read(run.experiment)] for run in runs]
-    return sum(sum(one) / len(one) for one in seconds) / at_once / 60 if all(seconds) else None
+    seconds = [results.seconds(run.experiment) for run in runs]
+    return None if None in seconds else sum(seconds) / at_once / 60
 
 
 def origins():

@@ -226,9 +226,14 @@ def mini(experiment):
 
 
 def table7_mini(backbone, dim):
-    """The mini form of a CGD row of Table 7, one for all benchmarks: its own network, from random parameters."""
+    """The mini form of a CGD row of Table 7, one for all benchmarks: the paper's network, dimensions and learning rate.
+
+    It shows that they run. From random parameters networks this deep stay at chance in so few steps: ShuffleNet-v2 in
+    500 of 32 pictures too, at any learning rate tried, and ResNet-50 in 250 of 64.
+    """
     own = table7_experiment(backbone, dim, "CARS196")
-    return replace(mini(own), backbone=own.backbone, keep_stride=own.keep_stride, dim=dim, input_size=64, passes=2)
+    kept = dict(backbone=own.backbone, keep_stride=own.keep_stride, dim=dim, learning_rate=own.learning_rate)
+    return replace(mini(own), **kept, input_size=64, passes=0.75, evaluations=1)
 
 
 TABLE7 = Table(
