@@ -2,6 +2,10 @@
 
 from . import runtime
 
+if runtime.asks_doctor():  # who has to work where nothing below does
+    from .doctor import main
+
+    raise SystemExit(main())
 try:
     runtime.prepare()  # before anything imports MXNet
     if runtime.command():

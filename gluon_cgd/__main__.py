@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import datasets, runtime
+from . import datasets, doctor, runtime
 from .cache import cached, unreadable
 from .experiment import Experiment
 from .records import counted, parts_of
@@ -73,6 +73,7 @@ def parser():
     d.add_argument("--prepare", action="store_true", help="decode, crop and resize every picture for later runs")
     d.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
     d.add_argument("--input-size", type=int, default=224, metavar="X", help="that --prepare is for (224)")
+    doctor.add_arguments(commands.add_parser("doctor", help="what of this machine is ready, and what to do about it"))
     for command in (t, c, e):
         command.add_argument(
             "--data", type=named, metavar="DIR", help="the dataset's folder, or one that holds it under its name"
@@ -242,10 +243,8 @@ def main(arguments=None):
 
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
-            {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}[options.command](
-                options
-            )
-        return 0
+            call = {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}
+            return dict(call, doctor=doctor.run)[options.command](options) or 0
 
     return runtime.exit_status(command)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-# In the order in which they depend on each other; the driver's own libcuda comes first.
+# In the order in which they depend on each other; the driver's own comes first.
 CUDA_LIBRARIES = (
     "cuda_runtime/lib/libcudart.so.11.0",
     "nvtx/lib/libnvToolsExt.so.1",
@@ -30,6 +30,7 @@ CUDA_LIBRARIES = (
     "nccl/lib/libnccl.so.2",
     "cudnn/lib/libcudnn.so.8",
 )
+DRIVER = "libcuda.so.1"  # comes with the GPU's driver
 REMOVED_FROM_NUMPY = dict(bool=bool, int=int, float=float, object=object, str=str, complex=complex)
 
 
@@ -149,7 +150,7 @@ def load_cuda_libraries(site=None):
     if not (site / "nvidia").is_dir() or not any(site.glob("mxnet_cu*.dist-info")):
         return []
     loaded = []
-    for library in ("libcuda.so.1", *(str(site / "nvidia" / name) for name in CUDA_LIBRARIES)):
+    for library in (DRIVER, *(str(site / "nvidia" / name) for name in CUDA_LIBRARIES)):
         try:
             ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
@@ -193,6 +194,11 @@ def command():
     if place.suffix == ".py" and place.resolve().parent == PROJECT / "visualize":
         return [str(place.resolve())]
     return None
+
+
+def asks_doctor():
+    """Whether what was typed is `python -m gluon_cgd doctor`, while the package itself is being imported."""
+    return sys.argv[:2] == ["-m", "doctor"]
 
 
 def check_mxnet():

@@ -61,6 +61,19 @@ def sources(library, model):
     return found
 
 
+def kept(library, model, root=None):
+    """Path of the whole file of `model`'s ImageNet parameters in `root` (by default `cache_folder()`), or None.
+
+    timm's, whose hash only the hub knows, is taken as it is.
+    """
+    sha1 = published(library, model)[1]
+    for place in sources(library, model):
+        file = Path(root or cache_folder()).expanduser() / place.name
+        if file.is_file() and (place.publisher == "timm" or download.digest(file, "sha1") == sha1):
+            return file
+    return None
+
+
 def resolve(library, model, root=None, progress=False):
     """Path of the file of `model`'s ImageNet parameters, fetched into `root` (by default `cache_folder()`) if need be.
 
@@ -69,16 +82,7 @@ def resolve(library, model, root=None, progress=False):
     """
     root = Path(root or cache_folder()).expanduser()
     places = sources(library, model)
-    sha1 = published(library, model)[1]
-
-    def kept():
-        for place in places:
-            file = root / place.name
-            if file.is_file() and (place.publisher == "timm" or download.digest(file, "sha1") == sha1):
-                return file
-        return None
-
-    found = kept()
+    found = kept(library, model, root)
     if found:  # nothing to write, so the folder may be one that cannot be written
         return found
     files = [root / place.name for place in places]
@@ -86,7 +90,7 @@ def resolve(library, model, root=None, progress=False):
     try:
         root.mkdir(parents=True, exist_ok=True)
         with portalocker.Lock(root / f"{model}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
-            found = kept()
+            found = kept(library, model, root)
             if found:
                 return found
             for place in places:
@@ -98,11 +102,14 @@ def resolve(library, model, root=None, progress=False):
     except OSError as error:
         problems.append(f"{root} cannot be written ({error.strerror or type(error).__name__})")
     listed = "".join(f"\n  - {problem}" for problem in problems)
+    raise ValueError(f"{model}'s ImageNet parameters cannot be had:{listed}\nGet {by_hand(library, model, root)}")
+
+
+def by_hand(library, model, root):
+    """What to fetch and where to put it, in words: URL as NAME by hand into `root`, ..."""
+    places = sources(library, model)
     wanted = " or ".join(f"{place.url} {'(unpacked) ' * place.url.endswith('.zip')}as {place.name}" for place in places)
-    raise ValueError(
-        f"{model}'s ImageNet parameters cannot be had:{listed}\nGet {wanted} by hand into {root}, or name such "
-        "a file with --weights"
-    )
+    return f"{wanted} by hand into {root}, or name such a file with --weights"
 
 
 def _unzipped(url, name, sha1, root, progress):
