@@ -141,6 +141,7 @@ def examine(data, typed):
     lines = look("Python", installed.python)
     for name in ("numpy", "mxnet", "gluoncv", "opencv", "others"):
         lines += look(name, getattr(installed, name), tried, versions)
+    lines = follow_numpy(lines)
     importable = findings.ready(lines)
     lines += look("libraries", installed.libraries, versions)
     lines += look("threads", hardware.threads, typed)
@@ -157,3 +158,12 @@ def examine(data, typed):
         says = "not looked for before the packages are mended"
         lines.append(note("datasets, weights, fonts", says, "mend what is WRONG above, and ask again"))
     return lines + look("extras", supplies.extras, versions) + look("Slurm", supplies.slurm)
+
+
+def follow_numpy(lines):
+    """`lines`; where NumPy's is wrong, that alone is the remedy for the packages that cannot be imported."""
+    if all(line.name != "NumPy" or line.state != "wrong" for line in lines):
+        return lines
+    first = "mend the line of NumPy first, and ask again"
+    follows = [line.name != "NumPy" and "cannot be imported" in line.says for line in lines]
+    return [line._replace(remedy=first) if after else line for line, after in zip(lines, follows)]

@@ -163,6 +163,21 @@ def test_a_python_that_is_too_old_gets_two_lines(monkeypatch):
     assert line.says == "3.7.16, where MXNet 1.9.1 runs on 3.8 to 3.12"
 
 
+def test_what_follows_from_numpy_has_no_other_remedy():
+    lines = [
+        wrong("NumPy", "2.1.3 cannot be imported", "install it"),
+        wrong("packages", "scipy cannot be imported", "no"),
+    ]
+    absent = wrong("GluonCV", "not installed", "install it")
+    after = doctor.follow_numpy([*lines, absent])
+    assert [line.remedy for line in after] == [
+        "install it",
+        "mend the line of NumPy first, and ask again",
+        "install it",
+    ]
+    assert doctor.follow_numpy([lines[1], absent]) == [lines[1], absent]
+
+
 def test_what_stands_in_the_way_is_said_up_to_the_remedy(monkeypatch):
     assert doctor.obstacle() == ""
     sentence = "MXNet is here, but libcuda.so.1 cannot be loaded (libcuda.so.1: not found): install the driver"
