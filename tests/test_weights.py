@@ -59,7 +59,7 @@ class Places(http.server.BaseHTTPRequestHandler):
 def places(monkeypatch):
     """A GluonCV repository at /gluon, gluoncv2's releases at /releases and timm's hub at /timm, on one server."""
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(download, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 10)
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Places)
     running.files, running.broken, running.requests, running.etags = {}, {}, [], {}
     running.released = threading.Event()
@@ -136,7 +136,9 @@ def loaded(file):
 
 @pytest.mark.parametrize("how", ["404", "wrong bytes", "hang", "half a file"])
 @pytest.mark.parametrize("left", ["GluonCV", "timm"])
-def test_one_place_that_works_is_enough(places, published, resnet, tmp_path, how, left):
+def test_one_place_that_works_is_enough(places, published, resnet, tmp_path, how, left, monkeypatch):
+    if how == "hang":
+        monkeypatch.setattr(download, "TIMEOUT", 0.5)
     places.broken = {path: how for place, path in published.items() if place != left}
     file = weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
     np.testing.assert_array_equal(first_weight(loaded(file)), first_weight(resnet.net))
