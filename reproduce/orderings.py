@@ -52,12 +52,15 @@ def claims(table, rows):
             return (row, column), f"{row} {column}"
         return (row, first.get(row)), row
 
-    found = {}
+    found, paired = {}, set()
     for ordering in table.orderings:
         places, names = zip(*map(known, ordering))
         cells = [(entries.get(place, {}).get("ours") or {}).get(place[1]) for place in places]
         asked = [(place, "R@1") if isinstance(place, str) else place for place in ordering]
-        found.setdefault(f"{names[0]} > {', '.join(names[1:])}", (cells, [published.get(place) for place in asked]))
+        name = f"{names[0]} > {', '.join(names[1:])}"
+        found.setdefault(name, (cells, [published.get(place) for place in asked]))
+        if len({row for row, _ in places}) == 1:  # columns of one row, of the same runs
+            paired.add(name)
     values = {name: [cell["values"] if cell else [] for cell in cells] for name, (cells, _) in found.items()}
-    said = verdict.orders({name: (better, worse) for name, (better, *worse) in values.items()})
+    said = verdict.orders({name: (better, worse) for name, (better, *worse) in values.items()}, paired=paired)
     return [Claim(name, *found[name], said[name]) for name in found]

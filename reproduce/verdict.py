@@ -22,6 +22,7 @@ from .significance import (
     more_seeds,
     next_level,
     p_values,
+    paired_p,
     spread,
 )
 
@@ -145,14 +146,16 @@ def order(high, *low, level=0.05):
     return orders({"the claim": (high, low)}, level)["the claim"]
 
 
-def orders(claims, level=0.05):
+def orders(claims, level=0.05, paired=()):
     """{claim: Ordering}. claims: {claim: (better, [worse, ...])}, each a list of values of ours in %.
 
-    One-sided Welch tests of the means. A claim holds when better is shown to be above every one of worse (the highest p
-    counts), and does not hold when one of them is shown to be above it (the lowest p counts, times their number); both
-    are corrected by Holm's method over the claims. Columns of the same runs rise and fall together, which makes the
-    tests more careful. Undecided without a test: a single run on a side, or no spread on either.
-    more: as in `judge`, of each configuration.  Raises ValueError for values that are not finite.
+    One-sided Welch tests of the means, or of the claims in `paired`, whose values are columns of the same runs in the
+    same order, t tests of the differences. A claim holds when better is shown to be above every one of worse (the
+    highest p counts), and does not hold when one of them is shown to be above it (the lowest p counts, times their
+    number); both are corrected by Holm's method over the claims. Undecided without a test: a single run on a side, or
+    no spread on either.
+    more: as in `judge`, of each configuration; not told of the same runs.
+    Raises ValueError for values that are not finite, and for numbers of paired values that differ.
     """
     checked_level(level)
     sides = {}
@@ -161,7 +164,15 @@ def orders(claims, level=0.05):
             raise ValueError(f"{claim}: name at least one configuration that is worse")
         runs = [finite(claim, values) for values in (better, *worse)]
         sides[claim] = [(float(np.mean(v)), spread(v), len(v)) for v in runs] if all(runs) else None
-    raw = [claim_p(side[0], side[1:]) if side else (math.nan, math.nan) for side in sides.values()]
+    raw = []
+    for claim, side in sides.items():
+        better, worse = claims[claim]
+        if side and claim in paired and len({len(better), *map(len, worse)}) > 1:
+            raise ValueError(f"{claim}: paired values must be as many on each side, one a run")
+        if side and claim in paired:
+            raw.append(paired_p(better, worse))
+        else:
+            raw.append(claim_p(side[0], side[1:]) if side else (math.nan, math.nan))
     p = [holm(one) for one in np.array(raw, float).reshape(-1, 2).T]
     levels = [next_level(one, level) for one in p]
     tested = int(np.isfinite(p[0]).sum())
@@ -177,10 +188,13 @@ def orders(claims, level=0.05):
             found[claim] = Ordering("undecided", f"{how}; {spreadless(min(side, key=lambda s: s[2])[2])}", difference)
             continue
         outcome, more = "holds" if ps[0] <= level else "does not hold", None
-        how += f"; one-sided Welch tests, Holm's correction over {tested} claim{'s' * (tested > 1)}"
+        kind = "t tests of the same runs' differences" if claim in paired else "Welch tests"
+        how += f"; one-sided {kind}, Holm's correction over {tested} claim{'s' * (tested > 1)}"
         if min(ps) > level:
-            outcome, more = "undecided", more_of_each(side[0], side[1:], *levels)
-            how += f"; {chances(more)}"
+            outcome = "undecided"
+            if claim not in paired:
+                more = more_of_each(side[0], side[1:], *levels)
+                how += f"; {chances(more)}"
         found[claim] = Ordering(outcome, how, difference, *ps, more)
     return found
 

@@ -242,3 +242,37 @@ def test_every_published_cell_can_be_judged(name):
     runs = {place: values - 3 for place, values in runs.items()}
     found = judge({place: (runs[place], cell) for place, cell in places.items()})
     assert {verdict.outcome for verdict in found.values()} == {"lower"}
+
+
+def test_columns_of_the_same_runs_are_compared_by_their_differences():
+    rng = np.random.default_rng(0)
+    common = rng.normal(50, 10, 6)
+    low, lower = common + rng.normal(0, 0.3, 6), common - 2 + rng.normal(0, 0.3, 6)
+    high = common + 1
+    claims = {"a": (high, [low, lower]), "b": (low, [high])}
+    paired = orders(claims, paired=("a", "b"))
+    assert [one.outcome for one in paired.values()] == ["holds", "does not hold"]
+    assert [one.outcome for one in orders(claims).values()] == ["undecided", "undecided"]
+    p = max(stats.ttest_rel(high, one, alternative="greater").pvalue for one in (low, lower))
+    assert orders({"a": claims["a"]}, paired=("a",))["a"].p_holds == pytest.approx(p)
+    assert "of the same runs' differences" in paired["a"].how
+    one = orders({"a": ([1.0], [[0.5]])}, paired=("a",))["a"]
+    assert (one.outcome, one.p_holds) == ("undecided", None)
+    same = orders({"a": ([1.0, 2.0], [[0.5, 1.5]])}, paired=("a",))["a"]
+    assert same.outcome == "undecided"  # differences without any spread
+    with pytest.raises(ValueError, match="a: paired values must be as many on each side"):
+        orders({"a": ([1.0, 2.0], [[0.5]])}, paired=("a",))
+
+
+def test_paired_claims_that_are_not_true_hold_in_at_most_five_percent():
+    rng = np.random.default_rng(1)
+    tables = 1000
+    wrong = 0
+    for _ in range(tables):
+        claims = {}
+        for row in range(4):
+            common = rng.normal(50, 10, 5)
+            claims[row] = (common + rng.normal(0, 1, 5), [common + rng.normal(0, 1, 5) for _ in range(2)])
+        found = orders(claims, paired=range(4))
+        wrong += any(one.outcome in ("holds", "does not hold") for one in found.values())
+    assert wrong / tables <= 0.1 + 0.02  # five in a hundred of each kind, more than that by three deviations at most
