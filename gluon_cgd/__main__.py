@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import datasets, doctor, runtime
+from . import datasets, doctor, runtime, search
 from .cache import cached, unreadable
 from .experiment import Experiment
 from .records import counted, parts_of
@@ -85,6 +85,7 @@ def parser():
             "--ctx",
             help="cpu, gpu0, ..., or several that share each batch: gpu0,gpu1 (default: gpu0 where there is one)",
         )
+    search.add_commands(commands, named)
     return p
 
 
@@ -244,7 +245,8 @@ def main(arguments=None):
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
             call = {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}
-            return dict(call, doctor=doctor.run)[options.command](options) or 0
+            call.update(doctor=doctor.run, index=search.index, search=search.search)
+            return call[options.command](options) or 0
 
     return runtime.exit_status(command)
 

@@ -7,14 +7,14 @@ import portalocker
 
 
 @contextlib.contextmanager
-def locked(folder):
-    """Hold the run in `folder` for this process. Raises ValueError while another one does."""
+def locked(folder, doing="training in"):
+    """Hold the run in `folder` for this process. Raises ValueError while another one is `doing` something there."""
     flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
     try:
         lock = portalocker.Lock(str(folder / "lock"), flags=flags, timeout=0)
         lock.acquire()
     except portalocker.LockException as error:
-        raise ValueError(f"another process is training in {folder}: wait for it, or choose another folder") from error
+        raise ValueError(f"another process is {doing} {folder}: wait for it, or choose another folder") from error
     try:
         yield
     finally:

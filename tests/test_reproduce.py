@@ -235,7 +235,7 @@ def test_table5_compares_medians_and_every_branch(tmp_path, capsys):
     assert main(command) == 0
     out = capsys.readouterr().out
     assert re.search(r"\n +mini +60\.0 \(50\.0-90\.0\) +49\.0 \(40\.0-78\.0\) +49\.0 \(40\.0-78\.0\) +-\n", out)
-    told = "60.0 (50.0-90.0) against 49.0 (40.0-78.0), 49.0 (40.0-78.0), holds (p = 0.012; runs: 3, 3, 3)"  # t = 11 √3 / 1, nine times
+    told = "60.0 (50.0-90.0) against 49.0 (40.0-78.0), 49.0 (40.0-78.0), holds (p = 0.012; runs: 3, 3, 3)"
     assert f"SM Combined > SM SPoC, SM MAC: {told}" in out
     assert main([*command[:2], "--report", "--runs", str(tmp_path / "none")]) == 1
 

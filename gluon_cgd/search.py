@@ -1,0 +1,238 @@
+"""`python -m gluon_cgd index` and `search`: find pictures that look like a given one among people's own."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from . import approximate, collection, engines, images
+from . import index as pictures
+from .embedder import check_same, load
+from .experiment import Experiment
+from .records import Record
+
+log = logging.getLogger(__name__)
+
+
+def add_commands(commands, named):
+    """Add `index` and `search` to the command line; `named` is the type of a name that must not be empty."""
+    i = commands.add_parser(
+        "index",
+        help="embed a folder of pictures, to search in it",
+        description="Embeds what is new or changed since the last time, and says what it did. It can be interrupted.",
+    )
+    i.add_argument("--images", type=named, metavar="DIR", help="the pictures, in this folder and those inside it")
+    i.add_argument("--out", required=True, type=named, metavar="IDX", help="the folder of the index")
+    i.add_argument("--prune", action="store_true", help="take pictures out that are not in --images any more")
+    i.add_argument("--skip-bad", action="store_true", help="leave pictures out that cannot be read, and say which")
+    i.add_argument("--compact", action="store_true", help="then give the room of what was taken out back to the disk")
+    s = commands.add_parser(
+        "search",
+        help="the pictures of an index that are most like a given one",
+        description="A query that is in the index itself is found like any other picture, and marked as the query.",
+    )
+    s.add_argument("index", type=named, metavar="IDX", help="a folder that `index` made")
+    s.add_argument("query", nargs="+", type=named, help="a picture, or several that are searched for by their mean")
+    s.add_argument("-k", type=int, default=10, help="number of results (default 10)")
+    s.add_argument("--box", metavar="X1,Y1,X2,Y2", help="search by this part of the query, in pixels")
+    s.add_argument("--figure", type=named, metavar="FILE", help="draw query and results: .png, .pdf or .svg")
+    s.add_argument("--heatmaps", action="store_true", help="show in the figure what makes each result alike")
+    s.add_argument("--json", action="store_true", help="print JSON")
+    for command in (i, s):
+        model = command.add_mutually_exclusive_group()
+        model.add_argument(
+            "--checkpoint",
+            type=named,
+            metavar="PATH",
+            help="a run's folder or a published .params (default: the index's)",
+        )
+        model.add_argument("--model", type=named, metavar="FILE", help="an ONNX file instead")
+        command.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
+        command.add_argument("--ctx", help="cpu, gpu0, ..., or several: gpu0,gpu1 (default: gpu0 where there is one)")
+        command.add_argument(
+            "--engine", choices=("exact", "faiss", "milvus"), default="exact", help="what searches (default exact)"
+        )
+        command.add_argument(
+            "--kind", choices=tuple(approximate.FAISS), default="hnsw", help="of FAISS index (default hnsw)"
+        )
+        command.add_argument("--uri", type=named, metavar="FILE_OR_URL", help="of Milvus: a .db file, or http://...")
+
+
+def index(options):
+    """Bring an index up to date with a folder of pictures, and the engine too, and say what was done."""
+    if options.engine == "milvus" and not options.uri:
+        raise ValueError("--engine milvus needs --uri: a file for Milvus Lite (pictures.db), or a cluster's http://...")
+    if options.images:
+        print(updated(options))
+    elif options.engine == "exact" and not options.compact:
+        raise ValueError("there is nothing to do: name the folder of pictures with --images")
+    if options.compact:
+        print(f"{collection.compact(options.out):,} rows of replaced and removed pictures gave their room back")
+    snapshot = collection.read(options.out)
+    if options.engine == "exact":
+        return
+    with tqdm(total=snapshot.count, unit="img", desc=options.engine, disable=not sys.stderr.isatty()) as bar:
+        engine = prepared(snapshot, options, lambda rows: bar.update(rows - bar.n))
+    share, queries = engines.recall(snapshot, engine)
+    kind = f" {options.kind}" if options.engine == "faiss" else ""
+    print(f"{options.engine}{kind}: recall@10 against exact {share:.3f}, on {queries} pictures of the index")
+    engine.close()
+
+
+def updated(options):
+    """Embed what is new or changed; returns a sentence of what was done."""
+    if not os.path.isdir(options.images):
+        raise ValueError(f"{options.images} is not a folder: --images names the one with the pictures")
+    before = None
+    if (Path(options.out) / "collection.json").exists():
+        before = collection.read_manifest(options.out)["model"]
+    model = load(options.checkpoint, options.model, options.which, options.ctx, before, options.out)
+    dim = model.embed([np.zeros((model.side, model.side, 3), np.uint8)]).shape[1]
+    total = sum(1 for _ in pictures.pictures_under(options.images))
+    with collection.writing(options.out, dim, model.about) as writer:
+        check_same(options.out, writer.manifest["model"], model.about)  # another process may have made it just now
+        writer.describe(model.about)
+        progress = tqdm(total=total, unit="img", desc="indexing", disable=not sys.stderr.isatty())
+        with progress as bar:
+            for told in pictures.update(
+                writer, options.images, model.embed, model.side, options.prune, options.skip_bad
+            ):
+                bar.update(told.same + told.added + told.changed + len(told.bad) - bar.n)
+    words = [f"{told.added:,} added", f"{told.changed:,} changed", f"{told.same:,} as before"]
+    words += [f"{len(told.bad):,} left out that cannot be read"] * bool(told.bad)
+    words += [f"{told.removed:,} removed that are gone"] * options.prune
+    words += [f"{told.gone:,} still in the index that are gone (--prune removes them)"] * bool(told.gone)
+    return f"{told.found:,} pictures in {shown(options.images)}: {', '.join(words)}"
+
+
+def prepared(snapshot, options, progress):
+    """The engine that the command line asks for, brought to the state of `snapshot`."""
+    if options.engine == "milvus":
+        engine = approximate.Milvus(snapshot, options.uri)
+        engine.send(progress)
+        return engine
+    try:
+        engine = approximate.Faiss(snapshot, options.kind)
+        if engine.rows == snapshot.count:
+            return engine
+    except ValueError:  # not there, or damaged: built anew
+        pass
+    return approximate.build_faiss(snapshot, options.kind, progress)
+
+
+def search(options):
+    """Print, and draw, the pictures of an index that are most like the query."""
+    if options.k < 1:
+        raise ValueError(f"-k {options.k} must be at least 1")
+    if len(options.query) > 1 and (options.box or options.heatmaps):
+        raise ValueError("--box and --heatmaps are about one query: name one picture")
+    if options.heatmaps and not options.figure:
+        raise ValueError("--heatmaps are drawn into a figure: name one with --figure")
+    if options.figure and Path(options.figure).suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"--figure {options.figure} must end with .png, .pdf, .svg")
+    if options.engine == "milvus" and not options.uri:
+        raise ValueError("--engine milvus needs the --uri that was given to index")
+    snapshot = collection.read(options.index)
+    if not len(snapshot):
+        raise ValueError(f"{options.index} holds no pictures: python -m gluon_cgd index --images DIR adds some")
+    queries = [images.load(Record(path, 0, box_of(options.box)), side_of(snapshot)) for path in options.query]
+    named = (options.checkpoint, options.model, options.which, options.ctx)
+    model = load(*named, snapshot.manifest["model"], options.index)
+    asked = pictures.query_of(model.embed, queries, options.query)
+    (cosines, rows), engine = answered(snapshot, asked, options)
+    own = {os.path.abspath(path) for path in options.query} if not options.box else set()
+    hits = [(float(cosine), snapshot.path(row)) for cosine, row in zip(cosines, rows)]
+    if options.json:
+        results = [dict(cosine=cosine, path=path, is_query=path in own) for cosine, path in hits]
+        told = dict(index=options.index, pictures=len(snapshot), query=options.query, box=options.box)
+        print(json.dumps(dict(told, engine=engine, results=results)))
+    else:
+        for rank, (cosine, path) in enumerate(hits, 1):
+            note = "  (the query itself)" if path in own else "" if os.path.exists(path) else "  (not there any more)"
+            print(f"{rank:3}  {cosine:.4f}  {shown(path)}{note}")
+    if options.figure:
+        draw(options, model, queries, hits, len(snapshot))
+
+
+def answered(snapshot, asked, options):
+    """((cosines, rows) of the one query `asked` (1, D), the engine in words)."""
+    if options.engine == "exact":
+        return engines.search(snapshot, asked, options.k)[0], "exact"
+    engine = (
+        approximate.Milvus(snapshot, options.uri)
+        if options.engine == "milvus"
+        else approximate.Faiss(snapshot, options.kind)
+    )
+    try:
+        if engine.rows == 0:
+            raise ValueError(
+                f"Milvus at {options.uri} has nothing of {options.index}: "
+                f"python -m gluon_cgd index --out {options.index} --engine milvus --uri {options.uri} sends it"
+            )
+        words = f"faiss {options.kind}" if options.engine == "faiss" else "milvus"
+        return engines.search(snapshot, asked, options.k, engine)[0], words
+    finally:
+        engine.close()
+
+
+def draw(options, model, queries, hits, count):
+    """Draw the query and its results into --figure, with their heatmaps if they are asked for."""
+    from visualize.results import Hit, draw
+
+    from .atomic import replacing
+
+    drawn = []
+    for cosine, path in hits:
+        try:
+            picture = images.load(Record(path, 0), model.side)
+        except (ValueError, OSError):
+            log.warning("%s cannot be read any more and is drawn as an empty place", shown(path))
+            picture = None
+        maps = heatmaps(model, queries[0], picture) if options.heatmaps and picture is not None else None
+        drawn.append(Hit(cosine, picture, maps))
+    told = f"{len(hits)} of {count:,} pictures, by {model.about['name']}"
+    with replacing(options.figure) as temporary:
+        draw(queries, drawn, told, temporary)
+    print(f"Written: {options.figure}", file=sys.stderr)
+
+
+def heatmaps(model, query, result):
+    """(map of the query, map of the result), what each position adds to the cosine."""
+    from .evaluate import features_of
+    from .similarity import decompose, projections_of
+
+    if model.net is None:
+        raise ValueError(
+            "--heatmaps need the model's feature maps, which an ONNX file does not give: take --checkpoint"
+        )
+    experiment = model.experiment
+    features = features_of(model.net, np.stack([query, result]), model.ctx)
+    projections, combine = projections_of(model.net, experiment)
+    how = dict(p=experiment.gem_p, combine=combine, minimum=experiment.gem_minimum)
+    found = decompose(*features, projections, experiment.descriptors, **how)
+    return found.map1, found.map2
+
+
+def side_of(snapshot):
+    """Pixels of a side of the pictures that the index's model takes."""
+    return Experiment.from_dict(snapshot.manifest["model"]["experiment"]).input_size
+
+
+def box_of(text):
+    """(x1, y1, x2, y2) of "10,20,30,40", None of None. Raises ValueError for anything else."""
+    if text is None:
+        return None
+    try:
+        x1, y1, x2, y2 = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise ValueError(f"--box {text!r} must be X1,Y1,X2,Y2: four whole numbers, in pixels of the query") from error
+    return x1, y1, x2, y2
+
+
+def shown(path):
+    """`path` on one line, whatever characters are in it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
