@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def build_faiss(snapshot, kind, progress=None):
         )
     index = faiss.index_factory(snapshot.dim, FAISS[kind](snapshot.count, snapshot.dim), faiss.METRIC_INNER_PRODUCT)
     if not index.is_trained:
-        enough = 256 * max(256, getattr(index, "nlist", 0))
+        enough = 50 * max(256, getattr(index, "nlist", 0))  # somewhat more than the 39 for a centre
         rows = np.random.default_rng(0).permutation(snapshot.count)[:enough]
         index.train(np.ascontiguousarray(snapshot.vectors[np.sort(rows)]))
     step = max(1, BLOCK // (4 * snapshot.dim))
@@ -109,7 +110,8 @@ class Milvus:
 
     def __init__(self, snapshot, uri):
         self._pymilvus = needed("pymilvus", "pymilvus and milvus-lite")
-        self._snapshot, self.uri, self.rows = snapshot, str(uri), 0
+        self._snapshot, self.rows = snapshot, 0
+        self.uri = str(uri) if "://" in str(uri) else os.path.abspath(uri)
         self.name = f"cgd_{snapshot.manifest['id']}_{snapshot.manifest['generation']}"
         with self._asked():
             self._client = self._pymilvus.MilvusClient(self.uri)

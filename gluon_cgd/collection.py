@@ -2,7 +2,7 @@
 
 Four files only grow: rows of float32 (vectors), what each is of (rows), the paths (names), and the numbers of the rows
 that were replaced or removed (dead). collection.json says how much of each counts, and is replaced as a whole after
-they are on the disk. So a reader sees one state, and what an interrupted writer left behind its counts is cut off.
+they are on the disk. So a reader sees one state, and what an interrupted writer left beyond the counts is written over.
 """
 
 import contextlib
@@ -159,11 +159,10 @@ class Writer:
     def __init__(self, folder):
         self.folder, self.manifest = folder, read_manifest(folder)
         self.files = {}
-        generation, size = self.manifest["generation"], counted(self.manifest)
+        generation = self.manifest["generation"]
         Snapshot(folder, self.manifest)  # says what is damaged
         for name in FILES:
             self.files[name] = open(data_file(folder, name, generation), "r+b", buffering=0)  # noqa: SIM115
-            self.files[name].truncate(size[name])  # what an interrupted writer left
         _forget_others(folder, generation)
 
     def commit(self, vectors, paths, stats, dead=()):
@@ -189,7 +188,7 @@ class Writer:
         try:
             for name, data in added.items():
                 if data:
-                    self.files[name].seek(counted(self.manifest)[name])  # over what a commit that failed left there
+                    self.files[name].seek(counted(self.manifest)[name])  # over what a commit that did not end left
                     _write(self.files[name], data)
                     os.fsync(self.files[name])
             _replace(self.folder, dict(self.manifest, **changed))

@@ -70,12 +70,14 @@ def from_onnx(source):
     """The Model of an ONNX file that `export` wrote."""
     from . import onnx_model
     from .download import digest
-    from .model_zoo import name_of
 
     found = onnx_model.load(source)
-    about = dict(onnx=True, source=os.path.abspath(source), which=None, name=name_of(found.experiment))
-    about.update(experiment=found.experiment.to_dict(), parameters_sha256=digest(source, "sha256"))
-    return Model(lambda pictures: found.embed(np.stack(pictures)), found.input_size, about, found.experiment)
+    experiment = Experiment.from_dict(found.experiment)
+    # A file that does not say which parameters it was written from is a model of its own
+    parameters = found.about.get("parameters_sha256") or digest(source, "sha256")
+    about = dict(onnx=True, source=os.path.abspath(source), which=None, name=found.about["name"])
+    about.update(experiment=experiment.to_dict(), parameters_sha256=parameters)
+    return Model(lambda pictures: found.embed(np.stack(pictures)), found.input_size, about, experiment)
 
 
 def check_same(folder, stored, about):

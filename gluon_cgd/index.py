@@ -47,6 +47,14 @@ def pictures_under(folder):
                 yield os.path.join(place, name)
 
 
+def check(folder):
+    """Raise ValueError unless there is a picture in `folder`."""
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder} is not a folder: --images names the one with the pictures")
+    if next(pictures_under(folder), None) is None:
+        raise ValueError(f"{folder} holds no pictures ({', '.join(sorted(PICTURES))}): check --images")
+
+
 def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH):
     """Bring what the collection of `writer` holds of `folder` up to date; yields a Told whenever more of it is safe.
 
@@ -55,11 +63,8 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
     A picture is known by its path, and has changed when its size or its time of change has.
     Raises ValueError for a folder without pictures, for a picture that cannot be read, and for a wrong embedding.
     """
+    check(folder)
     folder = os.path.abspath(folder)
-    if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is not a folder: --images names the one with the pictures")
-    if next(pictures_under(folder), None) is None:
-        raise ValueError(f"{folder} holds no pictures ({', '.join(sorted(PICTURES))}): check --images")
     told = Told()
     snapshot = collection.Snapshot(writer.folder, writer.manifest)
     finder, seen = collection.Finder(snapshot), np.zeros(snapshot.count, bool)

@@ -85,8 +85,7 @@ def index(options):
 
 def updated(options):
     """Embed what is new or changed; returns a sentence of what was done."""
-    if not os.path.isdir(options.images):
-        raise ValueError(f"{options.images} is not a folder: --images names the one with the pictures")
+    pictures.check(options.images)
     before = None
     if (Path(options.out) / "collection.json").exists():
         before = collection.read_manifest(options.out)["model"]

@@ -49,14 +49,15 @@ def test_equal_vectors_come_in_the_order_of_their_rows_wherever_the_blocks_end(m
         assert len(set(cosines[0])) == 1
 
 
-def test_nearly_equal_vectors_are_ordered_exactly(small_blocks):
+@pytest.mark.parametrize("block", [40, 1000])
+def test_nearly_equal_vectors_are_ordered_exactly(monkeypatch, block):
     """Their cosines differ by less than float32 products are off."""
+    monkeypatch.setattr(engines, "BLOCK", 4 * 300 * block)
     rng = np.random.default_rng(1)
-    vectors = unit(1 + 1e-6 * rng.normal(size=(400, 16)))
-    query = unit(rng.normal(size=(1, 16)))
-    assert engines.exact(vectors, query, 20)[1][0].tolist() == plain(
-        vectors, query[0].astype(np.float64), 20, [1] * 400
-    )
+    vectors = unit(1 + 1e-5 * rng.normal(size=(400, 300)))
+    for query in unit(1 + 0.3 * rng.normal(size=(10, 300))):
+        expected = plain(vectors, query.astype(np.float64), 20, [1] * 400)
+        assert engines.exact(vectors, query[None], 20)[1][0].tolist() == expected
 
 
 @pytest.mark.parametrize("collapsed", [False, True])

@@ -26,7 +26,7 @@ ORDER = [  # a module imports only from lines above its own
         "elf",
     },
     {"glyphs", "weights", "images", "benchmarks", "folders", "installed", "hardware"},
-    {"datasets", "backbones", "evaluate", "cache", "collection", "engines"},
+    {"datasets", "backbones", "evaluate", "cache", "collection", "engines", "onnx_model"},
     {"supplies", "approximate"},
     {"doctor"},
     {"model"},
