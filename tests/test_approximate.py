@@ -87,6 +87,9 @@ def test_a_compressed_vector_is_of_pieces_of_equal_width():
 
 
 @needs_milvus
+@pytest.mark.filterwarnings(
+    "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"
+)  # by milvus-lite
 def test_milvus_lite_finds_what_the_exact_search_finds(tmp_path):
     folder, uri = tmp_path / "idx", str(tmp_path / "milvus.db")
     folder.mkdir()
@@ -107,6 +110,9 @@ def test_milvus_lite_finds_what_the_exact_search_finds(tmp_path):
 
 
 @needs_milvus
+@pytest.mark.filterwarnings(
+    "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"
+)  # by milvus-lite
 def test_a_milvus_that_lost_something_or_is_not_there_is_said(tmp_path):
     folder, uri = tmp_path / "idx", str(tmp_path / "milvus.db")
     folder.mkdir()

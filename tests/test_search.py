@@ -242,6 +242,9 @@ def test_faiss_is_built_with_its_recall_and_searches(own, indexed, capsys):
 
 
 @needs_milvus
+@pytest.mark.filterwarnings(
+    "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"
+)  # by milvus-lite
 def test_milvus_lite_is_sent_the_index_and_searches(own, indexed, tmp_path, capsys):
     query, milvus = indexed[0] / "09.png", ["--engine", "milvus", "--uri", str(tmp_path / "pictures.db")]
     assert "has nothing of" in refused(capsys, "search", own, query, *milvus)
