@@ -4,7 +4,7 @@ import contextlib
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 JPEG, SCAN, END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
@@ -31,6 +31,9 @@ def decode(path):
                 bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             if bgr is not None:
                 return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place; a reversed view is slow to resize
+    ImageFile.LOAD_TRUNCATED_IMAGES = (
+        False  # importing GluonCV sets it: a cut file would be a picture with a black rest
+    )
     try:
         with Image.open(path) as image:
             return np.asarray(as_seen(ImageOps.exif_transpose(image)))

@@ -5,7 +5,7 @@ import cv2
 import mxnet as mx
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from gluon_cgd import images
 
@@ -49,6 +49,15 @@ def test_broken_files_are_refused_by_name(tmp_path):
             images.decode(str(tmp_path / name))
     with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
         images.decode(str(tmp_path / "nowhere.jpg"))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.gif"])
+def test_a_cut_file_is_refused_after_gluoncv_was_imported_too(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as GluonCV does for the whole process
+    whole = Path(saved(tmp_path / name)).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f"{name} is not a picture that can be read"):
+        images.decode(str(tmp_path / name))
 
 
 def test_a_cut_jpeg_with_a_thumbnail_is_still_noticed(tmp_path):
