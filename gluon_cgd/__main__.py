@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import datasets, doctor, runtime, search
+from . import datasets, doctor, embed, export, runtime, search, trained
 from .cache import cached, unreadable
 from .experiment import Experiment
 from .records import counted, parts_of
@@ -41,21 +41,8 @@ def parser():
         left_out = ("descriptors",) if command is c else ()
         add_experiment(command.add_argument_group("the experiment (each switch has its --no-)"), left_out)
     e = commands.add_parser("evaluate", help="recall of a trained model")
-    model = e.add_mutually_exclusive_group(required=True)
-    model.add_argument(
-        "--checkpoint",
-        type=named,
-        metavar="PATH",
-        help="a run's folder (train --out), or a published .params file",
-    )
-    model.add_argument(
-        "--symbol",
-        type=named,
-        metavar="PREFIX",
-        help="PREFIX-symbol.json and PREFIX-0000.params, as the authors released",
-    )
+    trained.add_flags(e, symbol=True)
     e.add_argument("--epoch", type=int, metavar="N", help="of the symbol's parameters, where there is more than one")
-    e.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
     e.add_argument("--input-size", type=int, metavar="X", help="of the symbol's pictures (224)")
     s = commands.add_parser("publish", help="write a trained model as a file that one can hand to somebody else")
     s.add_argument(
@@ -65,6 +52,8 @@ def parser():
     s.add_argument("--out", required=True, type=named, metavar="DIR", help="receives NAME-HASH.params and its .json")
     e.add_argument("--dataset", type=named, help="evaluate on another dataset than it was trained on")
     e.add_argument("--json", action="store_true", help="print JSON")
+    export.add_command(commands)
+    embed.add_command(commands)
     d = commands.add_parser("data", help="get, check and prepare a dataset")
     d.add_argument("dataset", help=f"{', '.join(datasets.NAMES)}, a folder with a folder a class, or a .csv file")
     d.add_argument("--root", type=named, metavar="DIR", help="the folder that holds it, or is to hold it")
@@ -149,30 +138,18 @@ def asked(options):
 
 def evaluate(options):
     """Print the recall of a trained model on a dataset's test set."""
-    from . import symbol
-    from .checkpoint import load_trained
-    from .evaluate import embedded, recall_of
+    from .evaluate import labelled, recall_of
 
-    ctx = runtime.contexts(options.ctx)
-    if options.symbol:
-        if not options.dataset or options.which:
-            raise ValueError("a symbol does not say what it was trained on: name a --dataset, and leave out --which")
-        net = symbol.load(options.symbol, options.epoch, ctx)
-        experiment = Experiment(dataset=options.dataset, input_size=options.input_size or 224)
-    else:
-        if options.epoch is not None or options.input_size:
-            raise ValueError("--epoch and --input-size are for a --symbol: leave them out with --checkpoint")
-        if options.which and options.checkpoint.endswith(".params"):
-            raise ValueError("--which is for a run's folder: a published model has one set of parameters")
-        net, experiment = load_trained(options.checkpoint, options.which or "last", ctx)
+    embedding, experiment = trained.opened(options)
     dataset = options.dataset or experiment.dataset
     split = load(replace(experiment, dataset=dataset), options)
     query, gallery = (
         records and cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
     )
-    recall = recall_of(datasets.recall_ks(dataset), embedded(net, split, query, gallery, ctx))
+    recall = recall_of(datasets.recall_ks(dataset), labelled(embedding, split, query, gallery))
     if options.json:
-        model = {"symbol": options.symbol} if options.symbol else {"checkpoint": options.checkpoint}
+        kinds = ("symbol", "model", "checkpoint")
+        model = {kind: getattr(options, kind) for kind in kinds if getattr(options, kind)}
         if options.checkpoint and not options.checkpoint.endswith(".params"):
             model["which"] = options.which or "last"
         told = {"dataset": dataset, **model, "recall": recall}
@@ -245,8 +222,8 @@ def main(arguments=None):
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
             call = {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}
-            call.update(doctor=doctor.run, index=search.index, search=search.search)
-            return call[options.command](options) or 0
+            call.update(export=export.command, embed=embed.command, index=search.index, search=search.search)
+            return dict(call, doctor=doctor.run)[options.command](options) or 0
 
     return runtime.exit_status(command)
 

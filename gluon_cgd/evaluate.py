@@ -36,9 +36,14 @@ def embedded(net, split, query, gallery, ctx, batch_size=128):
 
     query, gallery: its pictures, uint8 (N, size, size, 3); gallery None where the query is its own gallery.
     """
-    found = [embed(net, query, ctx, batch_size), [record.label for record in split.query]]
+    return labelled(lambda pictures: embed(net, pictures, ctx, batch_size), split, query, gallery)
+
+
+def labelled(embedding, split, query, gallery):
+    """As `embedded`, by a function `embedding` of the pictures."""
+    found = [embedding(query), [record.label for record in split.query]]
     if gallery is not None:
-        found += [embed(net, gallery, ctx, batch_size), [record.label for record in split.gallery]]
+        found += [embedding(gallery), [record.label for record in split.gallery]]
     return found
 
 

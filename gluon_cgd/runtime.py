@@ -201,6 +201,11 @@ def asks_doctor():
     return sys.argv[:2] == ["-m", "doctor"]
 
 
+def without_mxnet():
+    """Whether the command that was typed needs no MXNet: it is about an exported model."""
+    return any(word.split("=")[0] == "--model" for word in sys.argv[1:])
+
+
 def check_mxnet():
     """Raise ImportError naming the fix where MXNet or GluonCV is not installed."""
     missing = [name for name in ("mxnet", "gluoncv") if find_spec(name) is None]
@@ -225,7 +230,10 @@ def go_on_in_project(error):
 
 
 def prepare():
-    """Make `import mxnet` work, and fast, whatever comes next. Raises ImportError with the fix when it cannot."""
+    """Make `import mxnet` work, and fast, whatever comes next. Raises ImportError with the fix when it cannot.
+
+    Where MXNet is not installed there is nothing to do, and any NumPy will do for an exported model.
+    """
     try:
         import numpy
     except ImportError as error:
@@ -233,6 +241,8 @@ def prepare():
             f"{sys.executable} has no NumPy: start through the scripts (bash reproduce/table1.sh --mini), "
             "or `source env.sh` first"
         ) from error
+    if find_spec("mxnet") is None:
+        return
     check_numpy(numpy.__version__)
     restore_numpy_names(numpy)
     # MXNet takes half of the cores by default; twice as fast with all of them.

@@ -57,6 +57,21 @@ def small_experiment():
     )
 
 
+@pytest.fixture(scope="session")
+def exported(small_split, tmp_path_factory):
+    """A folder with a run/, trained for a moment, and the model.onnx of it, which gives the feature maps too."""
+    from gluon_cgd.__main__ import main
+    from gluon_cgd.train import fit
+
+    folder = tmp_path_factory.mktemp("exported")
+    asked = dict(dataset="glyphs", backbone="cifar_resnet10", pretrained=False, input_size=16, descriptors="SM", dim=8)
+    short = dict(passes=2, batch_classes=4, batch_images=2, evaluations=3, learning_rate=1e-3)
+    fit(Experiment(**asked, **short), small_split, folder / "run", cache=folder / "cache")
+    export = ["export", "--checkpoint", str(folder / "run"), "--onnx", str(folder / "model.onnx"), "--features"]
+    assert main(export) == 0
+    return folder
+
+
 def write_cars(root, classes=(1, 2, 98, 99, 196), images=3, box=None, change=None):
     """A CARS196 in its `car_ims` layout with its real annotation types, `images` pictures for each of `classes`.
 

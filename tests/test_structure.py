@@ -26,7 +26,7 @@ ORDER = [  # a module imports only from lines above its own
         "elf",
     },
     {"glyphs", "weights", "images", "benchmarks", "folders", "installed", "hardware"},
-    {"datasets", "backbones", "evaluate", "cache", "collection", "engines", "onnx_model"},
+    {"datasets", "backbones", "evaluate", "cache", "collection", "engines", "onnx_graph", "onnx_model"},
     {"supplies", "approximate"},
     {"doctor"},
     {"model"},
@@ -34,7 +34,8 @@ ORDER = [  # a module imports only from lines above its own
     {"checkpoint"},
     {"index", "embedder"},
     {"search"},
-    {"train"},
+    {"train", "trained"},
+    {"embed", "export"},
     {"choose"},
     {"__main__"},
 ]

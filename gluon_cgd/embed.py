@@ -1,0 +1,110 @@
+"""The embeddings of the pictures in a folder, by MXNet or, of an exported model, without it."""
+
+import logging
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from . import runtime, trained
+from .atomic import replacing
+from .folders import PICTURES
+
+log = logging.getLogger(__name__)
+BATCH = 128  # pictures that are decoded and embedded at a time
+
+
+def add_command(commands):
+    """The command line of `embed`."""
+    p = commands.add_parser("embed", help="the embeddings of a folder's pictures, as a file of NumPy")
+    trained.add_flags(p)
+    p.add_argument("--ctx", help="the device of a --checkpoint: cpu, gpu0, ... (default: gpu0 where there is one)")
+    p.add_argument("--images", required=True, metavar="DIR", help="the folder, searched through to its depth")
+    p.add_argument("--out", required=True, metavar="FILE", help="vectors.npy say; the paths go into vectors.txt")
+    p.add_argument("--skip-bad", action="store_true", help="leave out pictures that cannot be read, and say which")
+
+
+def command(options):
+    """Write what the command line asks for, and print how much it is."""
+    out = Path(options.out)
+    if out.suffix != ".npy":
+        raise ValueError(f"--out {options.out!r} must end in .npy, by which NumPy knows such files")
+    paths = pictures_in(options.images)
+    embedding, experiment = trained.opened(options)
+    vectors, paths = embed_files(embedding, paths, experiment.input_size, options.skip_bad, sys.stderr.isatty())
+    save(out, vectors, paths)
+    print(f"{out}: {len(vectors):,} embeddings of {vectors.shape[1]:,} numbers; pictures: {out.with_suffix('.txt')}")
+
+
+def pictures_in(folder):
+    """The paths of the pictures in `folder` and in its folders, sorted. Raises ValueError where there are none."""
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder}, the folder of pictures, does not exist: check --images")
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(place, name) for name in files if Path(name).suffix.lower() in PICTURES]
+    found = sorted(path for path in found if not os.path.basename(path).startswith("."))
+    if not found:
+        raise ValueError(f"{folder} holds no pictures: their names end in {', '.join(sorted(PICTURES))}")
+    for path in found:
+        if "\n" in path:
+            raise ValueError(
+                f"the picture {path!r} has a line break in its name: rename it, paths are listed a line each"
+            )
+    return found
+
+
+def embed_files(embedding, paths, side, skip_bad=False, progress=False):
+    """(vectors (N, D), the paths of their pictures), by `embedding`, a function of uint8 (B, side, side, 3).
+
+    Raises ValueError or OSError for a picture that cannot be read; with skip_bad only when none can, else it is logged.
+    """
+    kept, rows = [], []
+    with tqdm(total=len(paths), desc="embedding", unit="img", disable=not progress) as bar:
+        for names, pictures, wrong in _decoded(paths, side):
+            if wrong and not skip_bad:
+                raise ValueError(f"{wrong[0]}; --skip-bad goes on without such pictures")
+            for sentence in wrong:
+                log.warning("left out: %s", sentence)
+            if names:
+                rows.append(embedding(np.stack(pictures)))
+                kept += names
+            bar.update(len(names) + len(wrong))
+    if not kept:
+        raise ValueError(f"none of the {len(paths):,} pictures can be read: the first is {paths[0]}")
+    return np.concatenate(rows), kept
+
+
+def _decoded(paths, side):
+    """Yield (paths, pictures, a sentence for each that cannot be read); the next are read while these are used."""
+    from . import images
+    from .records import Record
+
+    def read(path):
+        try:
+            return path, images.load(Record(path, 0), side), None
+        except (ValueError, OSError) as error:
+            return path, None, str(error)
+
+    blocks = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
+    with ThreadPoolExecutor(runtime.cores()) as pool:
+        following = [pool.submit(read, path) for path in blocks[0]]
+        for block in [*blocks[1:], []]:
+            current, following = following, [pool.submit(read, path) for path in block]
+            found = [future.result() for future in current]
+            good = [(path, picture) for path, picture, wrong in found if wrong is None]
+            yield [path for path, _ in good], [picture for _, picture in good], [w for _, _, w in found if w]
+
+
+def save(file, vectors, paths):
+    """Write `vectors` to `file`, NAME.npy, and the path of each row's picture to NAME.txt, a line a path."""
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary, open(temporary, "wb") as handle:
+        np.save(handle, vectors)
+    with replacing(file.with_suffix(".txt")) as temporary:
+        Path(temporary).write_bytes(b"".join(os.fsencode(path) + b"\n" for path in paths))

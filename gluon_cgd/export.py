@@ -1,0 +1,110 @@
+"""A trained model as one ONNX file that needs no MXNet, compared with MXNet before it is kept."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from . import onnx_graph, onnx_model, runtime, trained
+from .atomic import replacing
+from .evaluate import embed, features_of
+
+LARGEST = 1e-4  # difference to MXNet of a number of the embedding, whose length is 1
+
+
+def add_command(commands):
+    """The command line of `export`."""
+    p = commands.add_parser("export", help="write a trained model as an ONNX file, which needs no MXNet")
+    p.add_argument("--checkpoint", required=True, metavar="PATH", help="a run's folder, or a published .params file")
+    p.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
+    p.add_argument("--onnx", required=True, metavar="FILE", help="the file to write, model.onnx say")
+    p.add_argument("--features", action="store_true", help="have it give the last feature maps too, for heatmaps")
+
+
+def command(options):
+    """Export what the command line names, and print how far it is from MXNet."""
+    from .checkpoint import load_trained
+
+    if not options.onnx.endswith(".onnx"):
+        raise ValueError(f"--onnx {options.onnx!r} must end in .onnx, by which programs know such files")
+    which = trained.chosen(options)
+    net, experiment = load_trained(options.checkpoint, which)
+    about = history(options.checkpoint, which)
+    difference = export(net, experiment, options.onnx, options.features, **about)
+    size = Path(options.onnx).stat().st_size / 1e6
+    print(f"{options.onnx}: {size:.1f} MB; the largest difference to MXNet is {difference:.1e}")
+
+
+def history(checkpoint, which):
+    """What is known of a trained model beside its parameters: {"which", "recall", "seed", "trained_at_commit"}."""
+    from .checkpoint import read_result
+
+    if str(checkpoint).endswith(".params"):
+        beside = json.loads(Path(checkpoint).with_suffix(".json").read_text(encoding="utf-8"))
+        return {key: beside.get(key) for key in ("which", "recall", "seed")}
+    result = read_result(Path(checkpoint) / "result.json")
+    known = {"which": which, "recall": result[which], "seed": result["seed"]}
+    return dict(known, trained_at_commit=result.get("commit"))
+
+
+def export(net, experiment, file, features=False, **about):
+    """Write `net`, a network of `experiment` on the CPU, to `file`; return its largest difference to MXNet.
+
+    features: have the file give the feature maps too.  about: what else its metadata are to tell, ready for JSON.
+    Raises ValueError, and leaves no file, when a number of an embedding is more than LARGEST from MXNet's.
+    """
+    onnx_graph.check_onnx()
+    import onnx
+
+    from .model_zoo import name_of
+
+    model = onnx_graph.model_of(net, experiment, features)
+    maps = [size.dim_value for size in model.graph.output[1].type.tensor_type.shape.dim[1:]] if features else None
+    told = dict(
+        name=name_of(experiment),
+        input_size=experiment.input_size,
+        dim=experiment.dim,
+        descriptors=experiment.descriptors,
+        features=maps,
+        commit=runtime.commit(),
+        experiment=experiment.to_dict(),
+        **about,
+    )
+    model.producer_name = "gluon_cgd"
+    model.doc_string = (
+        f"{told['name']}, a model of gluon_cgd (arXiv 1903.10663). Input: pictures, uint8 RGB of shape "
+        f"(N, {experiment.input_size}, {experiment.input_size}, 3), resized without keeping the aspect. "
+        f"Output: embedding, float32 (N, {experiment.dim}), of unit length, so that a dot product is a cosine."
+    )
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in told.items()}
+    onnx.helper.set_model_props(model, {"format": onnx_model.FORMAT, **texts})
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as temporary:
+        Path(temporary).write_bytes(model.SerializeToString(deterministic=True))
+        onnx.checker.check_model(temporary, full_check=True)
+        return compared(temporary, net, experiment, features)
+
+
+def compared(file, net, experiment, features):
+    """The largest difference of the model in `file` to `net`, on random squares of colour, one picture and three.
+
+    Differences of the feature maps count as parts of their largest value. Raises ValueError for one above LARGEST.
+    """
+    import mxnet as mx
+
+    side, rng = experiment.input_size, np.random.default_rng(0)
+    squares = rng.integers(0, 256, (4, 8, 8, 3), np.uint8)  # noise is grey to a network that has seen photographs
+    pictures = squares.repeat(side // 8, axis=1).repeat(side // 8, axis=2)
+    exported, cpu = onnx_model.load(file), mx.cpu()
+    pairs = [(exported.embed(part), embed(net, part, cpu, len(part))) for part in (pictures[:1], pictures[1:])]
+    if features:
+        expected = features_of(net, pictures, cpu)
+        scale = max(float(np.abs(expected).max()), 1e-30)
+        pairs.append((exported.features(pictures) / scale, expected / scale))
+    differences = [float(np.abs(found - expected).max()) for found, expected in pairs]
+    if not all(difference <= LARGEST for difference in differences):  # NaN is not
+        raise ValueError(
+            f"the exported model differs from MXNet's by {max(differences):.1e}, where at most {LARGEST:.0e} is "
+            "rounding: nothing is written; a model whose training diverged cannot be exported"
+        )
+    return max(differences)
