@@ -88,7 +88,8 @@ def test_a_worker_ends_with_the_one_that_started_it(experiment, tmp_path):
 
 def test_an_interruption_starts_no_further_run_and_leaves_no_worker(experiment, tmp_path):
     script = (
-        "import sys, json; from reproduce import local; from gluon_cgd.experiment import Experiment\n"
+        "import json, signal, sys; from reproduce import local; from gluon_cgd.experiment import Experiment\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it\n"
         "e = Experiment.from_dict(json.loads(sys.argv[1]))\n"
         "local.train([('x', e, s) for s in range(9)], ['cpu'], 1, runs=sys.argv[2], data='.', weights=None)"
     )
