@@ -40,6 +40,17 @@ def small_split(tmp_path_factory):
 
 
 @pytest.fixture
+def glyph_folder(tmp_path):
+    """A folder with a folder a class that other processes can read: 8 classes of 6 glyphs."""
+    for label in range(8):
+        for index in range(6):
+            file = tmp_path / "pictures" / str(label) / f"{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(glyphs.picture(label, index)).save(file)
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
 def small_experiment():
     """12 iterations of 4 classes x 2 images with the small network."""
     return Experiment(

@@ -11,9 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from gluon_cgd import glyphs
 from reproduce import backends, local
 from reproduce import runs as store
 
@@ -21,14 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def experiment(small_experiment, tmp_path):
+def experiment(small_experiment, glyph_folder):
     """A dozen iterations on a folder of pictures: what a process of its own can read."""
-    for label in range(8):
-        for index in range(6):
-            file = tmp_path / "pictures" / str(label) / f"{index}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(glyphs.picture(label, index)).save(file)
-    return replace(small_experiment, dataset=str(tmp_path / "pictures"), batch_classes=2)
+    return replace(small_experiment, dataset=str(glyph_folder), batch_classes=2)
 
 
 def where(tmp_path):

@@ -80,7 +80,7 @@ def test_the_claim_is_judged_by_a_test_on_pairs():
 def test_the_command_trains_draws_and_says_what_it_shows(small_experiment, small_split, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(store, "load_data", lambda name, data: small_split)
     monkeypatch.setattr("reproduce.report.mini", lambda asked: replace(small_experiment, descriptors=asked.descriptors))
-    assert main(["figure4", "--mini", "--query", "3", "--runs", str(tmp_path)]) == 0
+    assert main(["figure4", "--mini", "--query", "3", "--backend", "here", "--runs", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "query 3 of 32" in out
     assert out.count("seen by") == 9

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import mxnet as mx
 import pytest
-from PIL import Image
 
-from gluon_cgd import glyphs
 from reproduce import runs as store
 from reproduce import slurm, slurm_jobs
 from tests.cluster import missing, running
@@ -39,15 +37,10 @@ def in_cluster(cluster, monkeypatch):
 
 
 @pytest.fixture
-def experiment(small_experiment, tmp_path):
+def experiment(small_experiment, glyph_folder):
     """600 short iterations on 4 classes of pictures, with a checkpoint every 60."""
-    for label in range(8):
-        for index in range(6):
-            file = tmp_path / "pictures" / str(label) / f"{index}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(glyphs.picture(label, index)).save(file)
     schedule = dict(passes=600 * 4 / 24, batch_classes=2, batch_images=2, evaluations=10)
-    return replace(small_experiment, dataset=str(tmp_path / "pictures"), **schedule)
+    return replace(small_experiment, dataset=str(glyph_folder), **schedule)
 
 
 def command(*words):
