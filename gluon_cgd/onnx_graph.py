@@ -52,8 +52,10 @@ def model_of(net, experiment, features=False):
 
     features: give the last feature maps too. Raises ValueError for a descriptor that has no entry in POOLINGS.
     """
+    import mxnet as mx
     from onnx import TensorProto, helper
 
+    mx.nd.waitall()  # on a CPU a convolution under way reorders its weight in place: a copy can be half in either order
     side, dim = experiment.input_size, experiment.dim
     graph = Graph()
     normalised(graph, "pictures", "normalised")

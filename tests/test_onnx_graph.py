@@ -104,6 +104,16 @@ def test_the_file_is_plain_onnx_of_a_fixed_operator_set():
     assert onnx.checker.DEFAULT_CONTEXT.opset_imports == {"": newest}
 
 
+def test_no_weight_is_read_while_mxnet_may_be_reordering_it(monkeypatch):
+    done, (net, experiment) = [], network()
+    monkeypatch.setattr(mx.nd, "waitall", lambda: done.append("waited"))
+    read = mx.nd.NDArray.asnumpy
+    monkeypatch.setattr(mx.nd.NDArray, "asnumpy", lambda array: done.append("read") or read(array))
+    onnx_graph.model_of(net, experiment)
+    assert done[0] == "waited"
+    assert "read" in done
+
+
 def test_a_descriptor_without_nodes_is_refused(monkeypatch):
     monkeypatch.delitem(onnx_graph.POOLINGS, "G")
     with pytest.raises(ValueError, match="descriptor 'G' cannot be exported: add it to onnx_graph.POOLINGS"):
