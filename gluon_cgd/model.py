@@ -156,6 +156,7 @@ def from_experiment(experiment, classes, weights=None):
     for part in (net.poolings, net.reductions, net.classifier):
         part.initialize()
     net(mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size)))  # settles the shapes that were left open
+    mx.nd.waitall()  # a weight that is copied while a convolution reorders it in place is half in either order
     return net
 
 
