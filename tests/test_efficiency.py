@@ -14,6 +14,7 @@ def test_an_ensemble_adds_up_what_its_models_cost():
     assert ratio == ["ensemble / CGD", *["2.00"] * 5]
 
 
+@pytest.mark.slow
 def test_it_is_measured_in_processes_of_their_own(tmp_path):
     found = efficiency.measure(True, "cpu", configurations=("SM",))
     assert [member["model"] for member in found[0]["members"]] == ["S 96", "M 96"]

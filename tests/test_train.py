@@ -82,6 +82,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(at, whole, small_experiment
         assert (tmp_path / "run" / name).read_bytes() == (whole[1] / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_random_moments_goes_on_to_the_same_bits(tmp_path):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = (
