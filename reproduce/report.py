@@ -208,8 +208,9 @@ def as_text(table, rows, small, which):
     for grid in grids(table, rows, small):
         widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
         text += ["", *("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in grid)]
-    if unreproduced(rows):
-        text += ["", *unreproduced(rows)]
+    differing = unreproduced(rows)
+    if differing:
+        text += ["", *differing]
     claims = [claim.sentence() for claim in orderings.claims(table, rows)]
     if claims:
         text += ["", "The paper's orderings by R@1, in our numbers:", *claims]
