@@ -96,18 +96,19 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
     half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery)
     ranks = np.empty(len(query), np.int64)  # items of other classes at least as near as the nearest of one's own
     never = np.iinfo(ranks.dtype).max  # without an item of one's own no k is enough
+    members = np.argsort(gallery_labels, kind="stable")  # a class after the other
+    first, after = (np.searchsorted(gallery_labels[members], query_labels, side) for side in ("left", "right"))
     step = max(1, BLOCK // len(gallery))
     for start in range(0, len(query), step):
-        rows = slice(start, start + step)
-        score = query[rows] @ gallery.T  # (rows, M)
+        score = query[start : start + step] @ gallery.T  # (rows, M)
         score -= half_squares
-        own = query_labels[rows, None] == gallery_labels  # (rows, M)
-        if itself:
-            i = np.arange(len(score))
-            score[i, start + i] = -np.inf
-        nearest_own = np.where(own, score, -np.inf).max(axis=1, keepdims=True)  # (rows, 1)
-        ranks[rows] = ((score >= nearest_own) & ~own).sum(axis=1)
-        ranks[rows][np.isneginf(nearest_own[:, 0])] = never
+        for i, row in enumerate(score, start):
+            own = members[first[i] : after[i]]
+            if itself:
+                row[i] = -np.inf
+            nearest_own = row[own].max(initial=-np.inf)
+            nearer = np.count_nonzero(row >= nearest_own) - np.count_nonzero(row[own] >= nearest_own)
+            ranks[i] = never if np.isneginf(nearest_own) else nearer
     return {k: float((ranks < k).mean()) for k in ks}
 
 
