@@ -34,6 +34,7 @@ class Recipe(NamedTuple):
     keeps_stride: whether that down-sampling stays by default, as the paper has it (Table 7).
     publisher, model: where its ImageNet parameters were published, and under which name.
     top1: accuracy on ImageNet in %, as the library states it.
+    fuses: whether MXNet 1.9.1 can fuse its layers for a CPU; of squeeze-and-excitation it takes the wrong ones.
     """
 
     make: Callable
@@ -42,6 +43,7 @@ class Recipe(NamedTuple):
     publisher: str = ""
     model: str = ""
     top1: Optional[float] = None
+    fuses: bool = True
 
 
 def _resnet_b(model):
@@ -182,7 +184,7 @@ def _recipe(name):
 BACKBONES = {
     # Of the paper: ResNet-50 and SE-ResNet-50 lose the down-sampling, the other two keep it (Table 7)
     "resnet50": Recipe(_resnet_b("resnet50_v1b"), 2048, False, "gluoncv", "resnet50_v1b", 77.67),
-    "se_resnet50": Recipe(_gluoncv2("seresnet", "seresnet50", _se), 2048, False, "gluoncv2", "seresnet50", 78.93),
+    "se_resnet50": Recipe(_gluoncv2("seresnet", "seresnet50", _se), 2048, False, "gluoncv2", "seresnet50", 78.93, fuses=False),
     "bn_inception": Recipe(_gluoncv2("bninception", "bninception", _inception), 1024, True, "gluoncv2", "bninception", 74.88),
     "shufflenet_v2": Recipe(_gluoncv2("shufflenetv2", "shufflenetv2_w1", _shuffle), 1024, True, "gluoncv2", "shufflenetv2_w1", 69.06),
     # Other readings of them

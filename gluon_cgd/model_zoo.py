@@ -10,6 +10,7 @@ import mxnet as mx
 
 from . import backbones, model
 from .atomic import write_json
+from .devices import listed
 from .download import digest
 from .experiment import CONFIGURATIONS, Experiment
 
@@ -113,12 +114,18 @@ def load(file, ctx=None):
 
 
 def trained(experiment, classes, parameters, ctx=None):
-    """The CGD of `experiment` with the values in the file `parameters`, on `ctx`. Raises ValueError for another's."""
+    """The CGD of `experiment` with the values in the file `parameters`, on `ctx`, to be used and not trained further.
+
+    On a CPU its layers are fused: a tenth to a third faster, and equal up to rounding.
+    Raises ValueError for parameters of another network.
+    """
     net = model.from_experiment(replace(experiment, pretrained=False), classes)
     try:
         net.load_parameters(str(parameters), ctx=mx.cpu())  # where the net was made: Gluon refuses another device
     except Exception as error:  # a broken file can have MXNet raise anything
         raise ValueError(f"{parameters} cannot be read as a {name_of(experiment)}: get it again") from error
-    net.collect_params().reset_ctx(ctx or mx.cpu())
-    net.hybridize(static_alloc=True, static_shape=True)
+    devices = listed(ctx or mx.cpu())
+    net.collect_params().reset_ctx(devices)
+    fuses = devices[0].device_type == "cpu" and backbones.BACKBONES[experiment.backbone].fuses
+    net.hybridize(static_alloc=True, static_shape=True, backend="MKLDNN" if fuses else None)
     return net

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import gluon_cgd
-from gluon_cgd import backbones, model_zoo
+from gluon_cgd import backbones, model, model_zoo
 from gluon_cgd.checkpoint import load_trained
 from gluon_cgd.download import digest
+from gluon_cgd.evaluate import embed
 from gluon_cgd.experiment import CONFIGURATIONS
 
 
@@ -123,3 +124,28 @@ def test_other_architectures_have_names_of_their_own():
         for change in ({}, {"architecture": "B"}, {"combine": "sum"})
     ]
     assert named == ["cgd_sg_resnet50_1536", "cgd-b_sg_resnet50_1536", "cgd-sum_sg_resnet50_1536"]
+
+
+SMALL = ("shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
+
+
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SMALL)) for name in backbones.BACKBONES]
+)
+def test_a_loaded_model_whose_layers_are_fused_gives_what_the_plain_one_gives(backbone, tmp_path):
+    experiment = gluon_cgd.experiment.Experiment(
+        backbone=backbone, descriptors="SMG", dim=24, pretrained=False, input_size=64
+    )
+    mx.random.seed(0)
+    net = model.from_experiment(experiment, 4)
+    rng = np.random.default_rng(0)
+    for name, parameter in net.collect_params().items():  # as after a training: a batch norm that does something
+        if name.endswith(("running_mean", "beta")):
+            parameter.set_data(mx.nd.array(rng.normal(0, 0.1, parameter.shape)))
+        elif name.endswith(("running_var", "gamma")):
+            parameter.set_data(mx.nd.array(rng.uniform(0.5, 1.5, parameter.shape)))
+    pictures = rng.integers(0, 256, (5, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    expected = embed(net, pictures, mx.cpu(), 5)
+    loaded = model_zoo.load(model_zoo.save(net, experiment, tmp_path))[0]
+    for batch_size in (4, 1, 8):  # another shape is another graph
+        np.testing.assert_allclose(embed(loaded, pictures, mx.cpu(), batch_size), expected, atol=2e-6)
