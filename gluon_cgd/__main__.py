@@ -38,6 +38,8 @@ def parser():
             "--weights", type=named, metavar="FILE", help="the backbone's ImageNet parameters, if not the published"
         )
         command.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="iterations (default 100)")
+        help_text = "learn from each batch in N parts, where it does not fit into memory whole (default 1)"
+        command.add_argument("--parts", type=int, default=1, metavar="N", help=help_text)
         left_out = ("descriptors",) if command is c else ()
         add_experiment(command.add_argument_group("the experiment (each switch has its --no-)"), left_out)
     e = commands.add_parser("evaluate", help="recall of a trained model")
@@ -132,7 +134,7 @@ def asked(options):
     if options.weights and not experiment.pretrained:
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
     ctx = runtime.contexts(options.ctx)
-    where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every)
+    where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
     return experiment, load(experiment, options), dict(where, progress=sys.stderr.isatty())
 
 

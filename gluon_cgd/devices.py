@@ -1,5 +1,7 @@
 """Several devices for one run: each takes a part of the batch, the first one the loss of the whole."""
 
+import contextlib
+
 import mxnet as mx
 
 
@@ -20,11 +22,11 @@ def names(devices):
     return ", ".join(map(str, devices))
 
 
-def check_batch(size, devices):
-    """Raise ValueError unless a batch of `size` pictures can be split: a batch norm needs two on each of `devices`."""
-    if size < 2 * len(devices):
+def check_batch(size, count, what="devices"):
+    """Raise ValueError unless a batch of `size` pictures can be split by `count`: a batch norm needs two in each."""
+    if size < 2 * count:
         raise ValueError(
-            f"a batch of {size} pictures is too small for {len(devices)} devices, of which each needs two: "
+            f"a batch of {size} pictures is too small for {count} {what}, of which each needs two: "
             f"take {max(1, size // 2)} of them, or a larger batch"
         )
 
@@ -62,3 +64,22 @@ def average_statistics(net):
         if others:
             more = mx.nd.add_n(*[other.as_in_context(first.context) - first for other in others])
             parameter.set_data(first + more / (1 + len(others)))
+
+
+@contextlib.contextmanager
+def kept_statistics(net):
+    """Leave the running statistics of `net`, on one device, as they were; gives {name: what they became} at the end."""
+    moved = {}
+    before = {name: parameter.data().copy() for name, parameter in statistics(net).items()}
+    yield moved
+    mx.nd.waitall()  # as in average_statistics
+    for name, parameter in statistics(net).items():
+        moved[name] = parameter.data().copy()
+        parameter.set_data(before[name])
+
+
+def set_statistics(net, found):
+    """Give the running statistics of `net` the mean of those in `found`, one dict a part of the batch."""
+    for name, parameter in statistics(net).items():
+        first, *others = (moved[name] for moved in found)
+        parameter.set_data(first + mx.nd.add_n(*[other - first for other in others]) / len(found))

@@ -42,7 +42,7 @@ def classifier(classes, channels, magnitude, batch_norm):
 
 
 class CGD(HybridBlock):
-    """Combination of multiple global descriptors (section 3), which is architecture A too: see `train.ranked`.
+    """Combination of multiple global descriptors (section 3), which is architecture A too: see `learner.ranked`.
 
     backbone: a HybridBlock with `.channels`, as `backbones.build` returns.
     descriptors: one letter a branch, of S (SPoC), M (MAC) and G (GeM); the first one feeds the classifier.

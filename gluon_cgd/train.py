@@ -9,23 +9,25 @@ from pathlib import Path
 
 import mxnet as mx
 import numpy as np
-from mxnet import autograd, gluon
 from tqdm import tqdm
 
-from . import backbones, checkpoint, datasets, devices, images, losses, model, runtime
+from . import backbones, checkpoint, datasets, devices, images, model, runtime
 from .atomic import write_json
 from .cache import cached, fingerprint
 from .descriptors import DESCRIPTORS
 from .download import digest
 from .evaluate import branch_recalls, embedded, recall_of
 from .experiment import REVISION
+from .learner import Learner
 from .runfolder import forget, locked, logged_to
 from .sampler import ClassBalancedSampler
 
 log = logging.getLogger(__name__)
 
 
-def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, checkpoint_every=100, progress=False):
+def fit(
+    experiment, split, out, seed=0, ctx=None, weights=None, cache=None, checkpoint_every=100, progress=False, parts=1
+):
     """Train `experiment` on `split` and return its result, a dict; a run that is done is not done again.
 
     out: the run's folder. It receives train.log, best.params, last.params and result.json, and while the run goes on
@@ -35,6 +37,7 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
         whole; batch norm normalises on each device alone, and its running statistics are the mean over the devices.
     weights: file of the backbone's ImageNet parameters, if not the published ones.  cache: of the resized pictures.
     checkpoint_every: iterations.  progress: show bars on stderr.
+    parts: of each batch on one device, one after the other, where memory is short (see `Learner`).
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
         "untrained", "last" and "best" are recalls, fractions by "R@1", ...; "branches" has them of each branch.
     Raises ValueError for an experiment, data or a folder that do not fit together, and for a run that diverges.
@@ -65,7 +68,7 @@ def fit(experiment, split, out, seed=0, ctx=None, weights=None, cache=None, chec
         if experiment.pretrained and not weights:
             weights = backbones.imagenet_file(experiment.backbone, progress=progress)
         run["weights"] = digest(weights, "sha256") if weights else None
-        return Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress).go(checkpoint_every)
+        return Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress, parts).go(checkpoint_every)
 
 
 class Run:
@@ -73,10 +76,10 @@ class Run:
 
     log_every = 50  # iterations
 
-    def __init__(self, experiment, split, out, run, ctx, weights, cache, progress):
+    def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):
         self.experiment, self.split, self.out, self.run = experiment, split, out, run
         self.devices, self.progress = devices.listed(ctx), progress
-        devices.check_batch(experiment.batch_size, self.devices)
+        devices.check_batch(experiment.batch_size, len(self.devices))
         file = out / "checkpoint.npz"
         arrays, meta = checkpoint.load(file) if file.is_file() else (None, None)
         if meta is not None:
@@ -85,20 +88,11 @@ class Run:
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
         self.sampler = ClassBalancedSampler(self.labels, experiment.batch_classes, experiment.batch_images, run["seed"])
         self.iterations = experiment.iterations(len(self.labels))
-        self.ranking = losses.RANKING[experiment.loss](experiment)
-        self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
         mx.random.seed(run["seed"])
         self.net = model.from_experiment(experiment, len(classes), weights)
         self.net.collect_params().reset_ctx(self.devices)
-        for block in (self.net, self.ranking, self.classification):
-            block.hybridize(static_alloc=True, static_shape=True)
-        # Without the classification loss the classifier stays as it is
-        unused = [] if experiment.classification else list(self.net.classifier.collect_params().values())
-        parameters = self.net.collect_params().values()
-        # Those alone: the trainer's first step copies all that it has from the first device to the others
-        learned = [parameter for parameter in parameters if parameter not in unused and parameter.grad_req != "null"]
-        adam = {"learning_rate": experiment.learning_rate, "wd": experiment.weight_decay}
-        self.trainer = gluon.Trainer(learned, "adam", adam, kvstore="device", update_on_kvstore=False)
+        self.learner = Learner(experiment, self.net, self.devices, parts)
+        self.trainer = self.learner.trainer
         self.iteration, self.history, self.seconds = 0, [], 0.0
         if meta is not None:
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
@@ -160,19 +154,9 @@ class Run:
 
     def step(self, batch, labels):
         """One update. Returns the mean of each loss (ranking, classification), (2,), still on the first device."""
-        mx.random.seed((1_000_003 * self.run["seed"] + self.iteration) % 2**31)  # dropout is the same after a resume
         self.trainer.set_learning_rate(self.learning_rate())
-        parts = images.parts(batch, self.devices)  # (B, 3, H, W) in all
-        with autograd.record():
-            embedding, logits, branches = devices.gathered([self.net(part) for part in parts])
-            means = [self.ranking(one, labels).mean() for one in ranked(self.experiment, embedding, branches)]
-            means = [mx.nd.add_n(*means)]
-            if self.experiment.classification:
-                means.append(self.classification(logits, labels).mean())
-            loss = mx.nd.add_n(*means)  # weighted 1:1
-        loss.backward()
-        self.trainer.step(1)  # a device's gradient is its part of the whole batch's: the trainer adds them up
-        return mx.nd.concat(*means, dim=0)
+        # What is drawn is the same after a resume
+        return self.learner.step(batch, labels, (1_000_003 * self.run["seed"] + self.iteration) % 2**31)
 
     def learning_rate(self):
         """Adam's learning rate for the coming iteration: a step decay (section 4.2)."""
@@ -241,6 +225,7 @@ class Run:
             history=self.history,
             seconds=round(self.seconds, 1),
             device=devices.names(self.devices),
+            parts=self.learner.parts,
             machine=runtime.machine(f"{self.devices[0].device_type}{self.devices[0].device_id}"),
             threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # the order of a CPU's sums, and so their last bits
             commit=runtime.commit(),
@@ -253,8 +238,3 @@ class Run:
         scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
         log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])
         return result
-
-
-def ranked(experiment, embedding, branches):
-    """What has a ranking loss of its own: the combined embedding, or each branch in architecture A (Figure 2a)."""
-    return branches if experiment.architecture == "A" else [embedding]

@@ -66,48 +66,47 @@ def one_model(experiment, batch_size, device):
     return costs
 
 
-def costs_of(task, experiment, batch_size, device, rounds=8):
+def costs_of(task, experiment, batch_size, device, rounds=8, parts=1):
     """What it costs to "train" on random pictures or to "embed" them: the median of `rounds` batches, and memory."""
-    import mxnet as mx
-    from mxnet import autograd, gluon
-
-    from gluon_cgd import losses, model
-    from gluon_cgd.images import normalise
-    from gluon_cgd.train import ranked
-
     ctx = runtime.context(device)
     before = memory_of(ctx)
-    net = model.from_experiment(experiment, CLASSES)
-    net.collect_params().reset_ctx(ctx)
-    ranking, classification = losses.RANKING[experiment.loss](experiment), losses.SmoothedSoftmaxLoss()
-    for block in (net, ranking, classification):
-        block.hybridize(static_alloc=True, static_shape=True)
-    trainer = gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 1e-4}, kvstore=None)
-    side = experiment.input_size
-    pictures = np.random.default_rng(0).integers(0, 256, (batch_size, side, side, 3), dtype=np.uint8)
-    labels = mx.nd.array(np.arange(batch_size) // experiment.batch_images % CLASSES, ctx=ctx)
+    call, learned = prepared(task, experiment, batch_size, ctx, parts)
     seconds = []
     for _ in range(2 + rounds):
-        mx.nd.waitall()
         start = time.perf_counter()
-        inputs = normalise(pictures, ctx)
-        if task == "train":
-            with autograd.record():
-                embedding, logits, branches = net(inputs)
-                rank = mx.nd.add_n(*[ranking(one, labels).mean() for one in ranked(experiment, embedding, branches)])
-                loss = rank + classification(logits, labels).mean()
-            loss.backward()
-            trainer.step(1)
-            mx.nd.waitall()
-        else:
-            net(inputs)[0].asnumpy()
+        call()
         seconds.append(time.perf_counter() - start)
     memory = memory_of(ctx) - (before if ctx.device_type == "gpu" else 0)  # a GPU has other users
     middle = statistics.median(seconds[2:])
     if task == "train":
-        learned = sum(p.data(ctx).size for p in net.collect_params().values() if p.grad_req != "null")
         return {"parameters": learned, "step": middle, "training_memory": memory}
     return {"picture": middle / batch_size, "embedding_memory": memory}
+
+
+def prepared(task, experiment, batch_size, ctx, parts=1):
+    """(a function that does one batch of `task` on random pictures, the number of parameters that training changes)."""
+    import mxnet as mx
+
+    from gluon_cgd import model
+    from gluon_cgd.images import normalise
+    from gluon_cgd.learner import Learner
+
+    experiment = replace(experiment, batch_classes=batch_size // experiment.batch_images)
+    net = model.from_experiment(experiment, CLASSES)
+    net.collect_params().reset_ctx(ctx)
+    side = experiment.input_size
+    pictures = np.random.default_rng(0).integers(0, 256, (batch_size, side, side, 3), dtype=np.uint8)
+    if task == "embed":
+        net.hybridize(static_alloc=True, static_shape=True)
+        return lambda: net(normalise(pictures, ctx))[0].asnumpy(), None
+    labels = mx.nd.array(np.arange(batch_size) // experiment.batch_images % CLASSES, ctx=ctx)
+    learner = Learner(experiment, net, ctx, parts)
+
+    def step():
+        learner.step(pictures, labels, seed=0)
+        mx.nd.waitall()
+
+    return step, sum(parameter.data(ctx).size for parameter in learner.learned)
 
 
 def memory_of(ctx):

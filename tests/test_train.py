@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd import checkpoint, glyphs, images, train
+from gluon_cgd import checkpoint, glyphs, images, learner, train
 from gluon_cgd.cache import cached
 from gluon_cgd.checkpoint import load_trained
 from gluon_cgd.download import digest
@@ -298,6 +298,6 @@ def test_the_recall_of_each_branch_is_kept_beside_the_combined_one(whole, small_
 
 def test_architecture_a_has_a_ranking_loss_a_branch_and_the_others_one():
     branches = ["first", "second"]
-    assert train.ranked(Experiment(architecture="A"), "combined", branches) == branches
+    assert learner.ranked(Experiment(architecture="A"), "combined", branches) == branches
     for architecture in ("CGD", "B"):
-        assert train.ranked(Experiment(architecture=architecture), "combined", branches) == ["combined"]
+        assert learner.ranked(Experiment(architecture=architecture), "combined", branches) == ["combined"]
