@@ -1,0 +1,55 @@
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from gluon_cgd import onnx_int8, onnx_model
+
+pytest.importorskip("sympy")  # imported by onnxruntime's quantisation
+
+
+@pytest.fixture(scope="module")
+def quantised(exported, tmp_path_factory):
+    """(the float32 model's file, that of its 8-bit form, the mean cosine that was told, pictures of another kind)."""
+    squares = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), np.uint8)
+    pictures = squares.repeat(4, axis=1).repeat(4, axis=2)
+    out = tmp_path_factory.mktemp("int8") / "int8.onnx"
+    told = onnx_int8.quantise(exported / "model.onnx", out, pictures[:32])
+    return exported / "model.onnx", out, told, pictures[32:]
+
+
+def test_an_8_bit_model_gives_nearly_the_same_embeddings(quantised):
+    whole, small, told, pictures = quantised
+    expected, found = (onnx_model.load(file).embed(pictures) for file in (whole, small))
+    cosines = np.einsum("nd,nd->n", expected, found)
+    assert 0.98 < cosines.mean() < 0.9999999  # and it is another model
+    assert 0.98 < told <= 1
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_both_runtimes_agree_on_it(quantised):
+    _, small, _, pictures = quantised
+    first, second = (onnx_model.load(small, runtime).embed(pictures) for runtime in onnx_model.RUNTIMES)
+    assert np.einsum("nd,nd->n", first, second).mean() > 0.98
+
+
+def test_all_convolutions_but_the_first_are_in_8_bits(quantised):
+    graph = onnx.load(str(quantised[1])).graph
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    weights = [made_by.get(node.input[1]) for node in graph.node if node.op_type == "Conv"]
+    assert weights[0] is None
+    assert len(weights) > 5
+    assert set(weights[1:]) == {"DequantizeLinear"}
+
+
+def test_it_knows_what_it_was_exported_from_and_that_it_is_in_8_bits(quantised):
+    whole, small = (onnx_model.load(file).about for file in quantised[:2])
+    assert {**whole, "int8": True} == small
+
+
+def test_without_what_it_needs_the_remedy_is_named(exported, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime.quantization", None)
+    with pytest.raises(ImportError, match="need onnx, onnxruntime and sympy .*requirements-extra.txt"):
+        onnx_int8.quantise(exported / "model.onnx", tmp_path / "out.onnx", np.zeros((1, 16, 16, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
