@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import datasets, doctor, embed, export, runtime, search, trained
+from . import datasets, defaults, doctor, embed, export, runtime, search, trained
 from .cache import cached, unreadable
 from .experiment import Experiment
 from .records import counted, parts_of
@@ -20,7 +20,9 @@ def parser():
     p = argparse.ArgumentParser(prog="python -m gluon_cgd", description=__doc__.splitlines()[0])
     commands = p.add_subparsers(dest="command", required=True)
     t = commands.add_parser(
-        "train", help="train one experiment", description="Every default is the paper's, where it has one."
+        "train",
+        help="train one experiment",
+        description="Every default is the paper's, where it has one; on your own pictures, what fits them, with why.",
     )
     t.add_argument(
         "--out", required=True, type=named, metavar="DIR", help="the run's folder: log, checkpoint, parameters, result"
@@ -86,22 +88,23 @@ def named(text):
 
 
 def add_experiment(group, left_out):
-    """Flags that mirror Experiment's fields, but for those `left_out`."""
+    """Flags that mirror Experiment's fields, but for those `left_out`; what is not given is not in the options."""
     for field in fields(Experiment):
         if field.name in left_out:
             continue
         flag, default, meaning = "--" + field.name.replace("_", "-"), field.default, field.metadata["meaning"]
         if isinstance(default, bool) or default is None:
-            group.add_argument(
-                flag, dest=field.name, action="store_true", default=default, help=f"{meaning} ({default})"
-            )
-            group.add_argument(f"--no-{flag[2:]}", dest=field.name, action="store_false", help=argparse.SUPPRESS)
+            switch = dict(dest=field.name, default=argparse.SUPPRESS)
+            group.add_argument(flag, action="store_true", help=f"{meaning} ({default})", **switch)
+            group.add_argument(f"--no-{flag[2:]}", action="store_false", **dict(switch, help=argparse.SUPPRESS))
         elif isinstance(default, tuple):
             shown = " ".join(f"{value:.3g}" for value in default)
-            group.add_argument(flag, type=float, nargs="*", default=default, metavar="F", help=f"{meaning} ({shown})")
+            value = dict(type=float, nargs="*", metavar="F", default=argparse.SUPPRESS)
+            group.add_argument(flag, help=f"{meaning} ({shown})", **value)
         else:
             shown = f"{default:.6g}" if isinstance(default, float) else default
-            group.add_argument(flag, type=type(default), default=default, metavar="X", help=f"{meaning} ({shown})")
+            value = dict(type=type(default), metavar="X", default=argparse.SUPPRESS)
+            group.add_argument(flag, help=f"{meaning} ({shown})", **value)
 
 
 def train(options):
@@ -128,12 +131,14 @@ def choose(options):
 def asked(options):
     """(experiment, split, the other arguments of `train.fit`) that the command line asks for."""
     given = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
-    experiment = Experiment(**given)
-    if options.weights and not experiment.pretrained:
+    if options.weights and not Experiment(**given).pretrained:
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
     ctx = runtime.contexts(options.ctx)
     where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every)
-    return experiment, load(experiment, options), dict(where, progress=sys.stderr.isatty())
+    experiment, split, choices = defaults.fitted(given, lambda experiment: load(experiment, options))
+    if choices:
+        print("\n".join([f"{experiment.dataset}: {counted(split)}", *defaults.lines(choices)]), flush=True)
+    return experiment, split, dict(where, progress=sys.stderr.isatty())
 
 
 def evaluate(options):

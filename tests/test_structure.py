@@ -27,7 +27,7 @@ ORDER = [  # a module imports only from lines above its own
     },
     {"glyphs", "weights", "images", "benchmarks", "folders", "installed", "hardware"},
     {"datasets", "backbones", "evaluate", "cache", "collection", "engines", "onnx_graph", "onnx_model"},
-    {"supplies", "approximate"},
+    {"supplies", "approximate", "defaults"},
     {"doctor"},
     {"model"},
     {"model_zoo"},
