@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import datasets, defaults, doctor, embed, export, runtime, search, trained
+from . import card, datasets, defaults, doctor, embed, export, runtime, search, trained
 from .cache import cached, unreadable
 from .experiment import Experiment
 from .records import counted, parts_of
@@ -54,6 +54,7 @@ def parser():
     s.add_argument("--out", required=True, type=named, metavar="DIR", help="receives NAME-HASH.params and its .json")
     e.add_argument("--dataset", type=named, help="evaluate on another dataset than it was trained on")
     e.add_argument("--json", action="store_true", help="print JSON")
+    card.add_command(commands)
     export.add_command(commands)
     embed.add_command(commands)
     d = commands.add_parser("data", help="get, check and prepare a dataset")
@@ -65,7 +66,7 @@ def parser():
     d.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
     d.add_argument("--input-size", type=int, default=224, metavar="X", help="that --prepare is for (224)")
     doctor.add_arguments(commands.add_parser("doctor", help="what of this machine is ready, and what to do about it"))
-    for command in (t, c, e):
+    for command in (t, c, e, commands.choices["card"]):
         command.add_argument(
             "--data", type=named, metavar="DIR", help="the dataset's folder, or one that holds it under its name"
         )
@@ -108,7 +109,8 @@ def add_experiment(group, left_out):
 
 
 def train(options):
-    """Train, and print the untrained, the last and the best recall."""
+    """Train, print the untrained, the last and the best recall, and write the model's card."""
+    from .checkpoint import load_trained
     from .train import fit
 
     experiment, split, where = asked(options)
@@ -116,6 +118,10 @@ def train(options):
     for which in ("untrained", "last", "best"):
         print(f"{which:9}  {percent(result[which])}")
     print(f"parameters {result['parameters_sha256']}")
+    if not card.is_there(options.out):
+        net, _ = load_trained(options.out, ctx=where["ctx"])
+        files = card.make(options.out, net, experiment, split, where["ctx"], more=card.flags(options))
+        print(f"Written: {', '.join(map(str, files))}")
 
 
 def choose(options):
@@ -227,6 +233,7 @@ def main(arguments=None):
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
             call = {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}
+            call["card"] = lambda options: card.command(options, lambda experiment: load(experiment, options))
             call.update(export=export.command, embed=embed.command, index=search.index, search=search.search)
             return dict(call, doctor=doctor.run)[options.command](options) or 0
 

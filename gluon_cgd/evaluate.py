@@ -75,7 +75,38 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
     A query whose class is not in the gallery is never found.
     Raises ValueError for a NaN or infinite embedding, for shapes that do not match and for k < 1.
     """
-    itself, ks = gallery is None, list(ks)
+    ks = list(ks)
+    if any(int(k) != k or k < 1 for k in ks):
+        raise ValueError(f"k must be whole and at least 1, got {ks}")
+    ranks = []  # items of other classes at least as near as the nearest of one's own
+    for score, own in compared(query, query_labels, gallery, gallery_labels):
+        nearest_own = np.where(own, score, -np.inf).max(axis=1, keepdims=True)  # (rows, 1)
+        ranks.append(((score >= nearest_own) & ~own).sum(axis=1))
+        ranks[-1][np.isneginf(nearest_own[:, 0])] = np.iinfo(np.int64).max  # without one of its own no k is enough
+    ranks = np.concatenate(ranks)
+    return {k: float((ranks < k).mean()) for k in ks}
+
+
+def nearest(query, query_labels, gallery=None, gallery_labels=None):
+    """The row of the item that is nearest to each query, (N,); -1 where there is none. Arguments as of `recall_at`.
+
+    Of two as near it is the one of another class, so that as many are of the query's own as Recall@1 says.
+    """
+    rows = []
+    for score, own in compared(query, query_labels, gallery, gallery_labels):
+        mine, others = np.where(own, score, -np.inf), np.where(own, -np.inf, score)  # (rows, M)
+        row = np.where(mine.max(axis=1) > others.max(axis=1), mine.argmax(axis=1), others.argmax(axis=1))
+        row[np.isneginf(score.max(axis=1))] = -1
+        rows.append(row)
+    return np.concatenate(rows)
+
+
+def compared(query, query_labels, gallery=None, gallery_labels=None):
+    """Yield (score, own), each (rows, M), block by block of the queries: the higher the score, the nearer.
+
+    own: whether the item is of the query's class. A query's score with itself is -inf. Arguments as of `recall_at`.
+    """
+    itself = gallery is None
     query = _checked("query", query, query_labels)
     gallery = query if itself else _checked("gallery", gallery, gallery_labels)
     largest = max(np.abs(query).max(), np.abs(gallery).max(), 1e-38)
@@ -86,29 +117,21 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
         raise ValueError(
             f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}: embed both with one model"
         )
-    if any(int(k) != k or k < 1 for k in ks):
-        raise ValueError(f"k must be whole and at least 1, got {list(ks)}")
     _, labels = np.unique(
         np.concatenate([query_labels, query_labels if itself else gallery_labels]), return_inverse=True
     )
     query_labels, gallery_labels = labels[: len(query)], labels[len(query) :]
     # |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2): the bracket orders the gallery as the distance does
     half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery)
-    ranks = np.empty(len(query), np.int64)  # items of other classes at least as near as the nearest of one's own
-    never = np.iinfo(ranks.dtype).max  # without an item of one's own no k is enough
     step = max(1, BLOCK // len(gallery))
     for start in range(0, len(query), step):
         rows = slice(start, start + step)
         score = query[rows] @ gallery.T  # (rows, M)
         score -= half_squares
-        own = query_labels[rows, None] == gallery_labels  # (rows, M)
         if itself:
             i = np.arange(len(score))
             score[i, start + i] = -np.inf
-        nearest_own = np.where(own, score, -np.inf).max(axis=1, keepdims=True)  # (rows, 1)
-        ranks[rows] = ((score >= nearest_own) & ~own).sum(axis=1)
-        ranks[rows][np.isneginf(nearest_own[:, 0])] = never
-    return {k: float((ranks < k).mean()) for k in ks}
+        yield score, query_labels[rows, None] == gallery_labels
 
 
 def _checked(name, embeddings, labels):
