@@ -24,6 +24,19 @@ def embed(net, pictures, ctx, batch_size=128, output=0):
     return np.concatenate(rows)
 
 
+def accuracy(net, pictures, labels, ctx):
+    """The share of `pictures`, those that `net` learned from, that its classifier puts into their class.
+
+    labels: of all of them, (N,), from which it learned its classes. A class as likely as the right one counts against.
+    """
+    logits = embed(net, pictures, ctx, output=1)  # (N, M)
+    places = np.unique(labels, return_inverse=True)[1]  # the classifier counts classes from 0 without gaps
+    i = np.arange(len(logits))
+    right = logits[i, places].copy()
+    logits[i, places] = -np.inf
+    return float((right > logits.max(axis=1)).mean())
+
+
 def features_of(net, pictures, ctx):
     """The last feature maps of a few pictures, uint8 (B, H, W, 3): float32 (B, C, h, w)."""
     from .images import normalise
