@@ -6,7 +6,6 @@ from pathlib import Path
 
 from . import confusion, datasets, folders, runtime
 from .atomic import replacing, write_text
-from .descriptors import DESCRIPTORS
 from .experiment import Experiment
 from .records import counted
 
@@ -99,6 +98,8 @@ def markdown(folder, result, experiment, split, pairs, named, which="last", more
 
 def facts(result, experiment, split):
     """(name, value) of what the model is and what it learned from."""
+    from .descriptors import DESCRIPTORS  # here: the other commands can do without MXNet
+
     letters = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors]
     side = experiment.input_size
     starts = "from ImageNet parameters" if experiment.pretrained else "from random parameters"

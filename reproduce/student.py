@@ -100,10 +100,8 @@ def table(base, small):
             published = {column: Cell(float(n), None, None, "single") for column, n in zip(columns, text.split())}
             own = not small or backbone == BACKBONES[BASELINE]
             rows.append(Row(name, experiment if own else None, published, mini(experiment) if small and own else None))
-    title = "a student report's tables, on pictures of one's own"
-    return Table(
-        "report", title, tuple(rows), seeds=1, judged=False
-    )  # how many runs its numbers are of, it does not say
+    # Of how many runs its numbers are, it does not say
+    return Table("report", "a student report's tables, on pictures of one's own", tuple(rows), seeds=1, judged=False)
 
 
 def command(whole, given, seeds, train):
