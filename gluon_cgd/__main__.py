@@ -141,7 +141,7 @@ def asked(options):
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
     ctx = runtime.contexts(options.ctx)
     where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every)
-    experiment, split, choices = defaults.fitted(given, lambda experiment: load(experiment, options))
+    experiment, split, choices = defaults.fitted(given, lambda one: load(one, options.data, options.allow_partial))
     if choices:
         print("\n".join([f"{experiment.dataset}: {counted(split)}", *defaults.lines(choices)]), flush=True)
     return experiment, split, dict(where, progress=sys.stderr.isatty())
@@ -153,7 +153,7 @@ def evaluate(options):
 
     embedding, experiment = trained.opened(options)
     dataset = options.dataset or experiment.dataset
-    split = load(replace(experiment, dataset=dataset), options)
+    split = load(replace(experiment, dataset=dataset), options.data, options.allow_partial)
     query, gallery = (
         records and cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
     )
@@ -182,10 +182,10 @@ def publish(options):
     print(model_zoo.save(net, experiment, options.out, **about, seed=result["seed"], versions=result.get("versions")))
 
 
-def load(experiment, options):
-    """The Split that `experiment` is about, from the folder that the command line names."""
+def load(experiment, root, allow_partial):
+    """The Split that `experiment` is about, whose dataset is in the folder `root`."""
     rule = (experiment.split, experiment.held_out, experiment.split_seed)
-    return datasets.load(experiment.dataset, options.data, options.allow_partial, *rule)
+    return datasets.load(experiment.dataset, root, allow_partial, *rule)
 
 
 def data(options):
@@ -193,7 +193,8 @@ def data(options):
     from . import download
 
     name, progress = options.dataset, sys.stderr.isatty()
-    experiment = Experiment(dataset=name, input_size=options.input_size)
+    given = dict(dataset=name, input_size=options.input_size)
+    experiment = Experiment(**given)
     source = download.SOURCES.get(name.replace("sop_mini", "sop"))
     if source and not options.root:
         print(f"{name}: {source.words}. Then: python -m gluon_cgd data {name} --root DIR --verify --prepare")
@@ -202,8 +203,9 @@ def data(options):
         if not source:
             raise ValueError(f"{name} is nothing to download: --download is for {', '.join(download.SOURCES)}")
         download.obtain(name.replace("sop_mini", "sop"), options.root, progress)
-    split = datasets.load(name, options.root, options.allow_partial)
-    print(f"{name}: {counted(split)}")
+    _, split, choices = defaults.fitted(given, lambda one: load(one, options.root, options.allow_partial))
+    drawn = [one for one in choices if one.field in ("split", "held_out")]
+    print("\n".join([f"{name}: {counted(split)}", *defaults.lines(drawn)]))
     parts = parts_of(split)
     if options.verify:
         wrong = [sentence for _, part in parts for sentence in unreadable(part, progress)]
@@ -233,7 +235,7 @@ def main(arguments=None):
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
             call = {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}
-            call["card"] = lambda options: card.command(options, lambda experiment: load(experiment, options))
+            call["card"] = lambda options: card.command(options, load)
             call.update(export=export.command, embed=embed.command, index=search.index, search=search.search)
             return dict(call, doctor=doctor.run)[options.command](options) or 0
 

@@ -21,14 +21,14 @@ def add_command(commands):
 
 
 def command(options, load):
-    """Write the card that the command line asks for, and say where. load: gives an experiment's Split."""
+    """Write the card that the command line asks for, and say where. load: as in `__main__`."""
     from .checkpoint import load_trained
 
     if options.checkpoint.endswith(".params"):
         raise ValueError(f"{options.checkpoint} is published and has no log: name the folder of its run")
     ctx = runtime.contexts(options.ctx)
     net, experiment = load_trained(options.checkpoint, options.which, ctx)
-    split = load(experiment)
+    split = load(experiment, options.data, options.allow_partial)
     files = make(options.checkpoint, net, experiment, split, ctx, options.which, flags(options))
     print(f"Written: {', '.join(map(str, files))}")
 

@@ -106,7 +106,7 @@ def schedule(sizes, tested, given):
         passes = min(MOST_PASSES, math.ceil(10 * fewest * batch / pictures) / 10)
         why = f"the paper's {PAPER.passes:.1f} would be {papers:,.0f} steps, and its smallest benchmark has {fewest:,}"
     elif papers > most:
-        passes = most * batch / pictures
+        passes = round(most * batch / pictures, 4)
         why = f"the paper's {PAPER.passes:.1f} would be {papers:,.0f} steps, and its largest benchmark has {most:,}"
     take("passes", passes, f"{why}; {max(1, round(passes * pictures / batch)):,} steps of {batch} pictures")
     afforded = max(1, int(chosen["passes"] * pictures / max(1, tested)))  # three times the work of embedding, a picture
