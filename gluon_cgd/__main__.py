@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from . import datasets, doctor, embed, export, runtime, search, trained
+from . import card, datasets, defaults, doctor, embed, export, runtime, search, trained
 from .cache import cached, unreadable
 from .experiment import Experiment
 from .records import counted, parts_of
@@ -20,7 +20,9 @@ def parser():
     p = argparse.ArgumentParser(prog="python -m gluon_cgd", description=__doc__.splitlines()[0])
     commands = p.add_subparsers(dest="command", required=True)
     t = commands.add_parser(
-        "train", help="train one experiment", description="Every default is the paper's, where it has one."
+        "train",
+        help="train one experiment",
+        description="Every default is the paper's, where it has one; on your own pictures, what fits them, with why.",
     )
     t.add_argument(
         "--out", required=True, type=named, metavar="DIR", help="the run's folder: log, checkpoint, parameters, result"
@@ -54,6 +56,7 @@ def parser():
     s.add_argument("--out", required=True, type=named, metavar="DIR", help="receives NAME-HASH.params and its .json")
     e.add_argument("--dataset", type=named, help="evaluate on another dataset than it was trained on")
     e.add_argument("--json", action="store_true", help="print JSON")
+    card.add_command(commands)
     export.add_command(commands)
     embed.add_command(commands)
     d = commands.add_parser("data", help="get, check and prepare a dataset")
@@ -65,7 +68,7 @@ def parser():
     d.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
     d.add_argument("--input-size", type=int, default=224, metavar="X", help="that --prepare is for (224)")
     doctor.add_arguments(commands.add_parser("doctor", help="what of this machine is ready, and what to do about it"))
-    for command in (t, c, e):
+    for command in (t, c, e, commands.choices["card"]):
         command.add_argument(
             "--data", type=named, metavar="DIR", help="the dataset's folder, or one that holds it under its name"
         )
@@ -88,26 +91,28 @@ def named(text):
 
 
 def add_experiment(group, left_out):
-    """Flags that mirror Experiment's fields, but for those `left_out`."""
+    """Flags that mirror Experiment's fields, but for those `left_out`; what is not given is not in the options."""
     for field in fields(Experiment):
         if field.name in left_out:
             continue
         flag, default, meaning = "--" + field.name.replace("_", "-"), field.default, field.metadata["meaning"]
         if isinstance(default, bool) or default is None:
-            group.add_argument(
-                flag, dest=field.name, action="store_true", default=default, help=f"{meaning} ({default})"
-            )
-            group.add_argument(f"--no-{flag[2:]}", dest=field.name, action="store_false", help=argparse.SUPPRESS)
+            switch = dict(dest=field.name, default=argparse.SUPPRESS)
+            group.add_argument(flag, action="store_true", help=f"{meaning} ({default})", **switch)
+            group.add_argument(f"--no-{flag[2:]}", action="store_false", **dict(switch, help=argparse.SUPPRESS))
         elif isinstance(default, tuple):
             shown = " ".join(f"{value:.3g}" for value in default)
-            group.add_argument(flag, type=float, nargs="*", default=default, metavar="F", help=f"{meaning} ({shown})")
+            value = dict(type=float, nargs="*", metavar="F", default=argparse.SUPPRESS)
+            group.add_argument(flag, help=f"{meaning} ({shown})", **value)
         else:
             shown = f"{default:.6g}" if isinstance(default, float) else default
-            group.add_argument(flag, type=type(default), default=default, metavar="X", help=f"{meaning} ({shown})")
+            value = dict(type=type(default), metavar="X", default=argparse.SUPPRESS)
+            group.add_argument(flag, help=f"{meaning} ({shown})", **value)
 
 
 def train(options):
-    """Train, and print the untrained, the last and the best recall."""
+    """Train, print the untrained, the last and the best recall, and write the model's card."""
+    from .checkpoint import load_trained
     from .train import fit
 
     experiment, split, where = asked(options)
@@ -115,6 +120,10 @@ def train(options):
     for which in ("untrained", "last", "best"):
         print(f"{which:9}  {percent(result[which])}")
     print(f"parameters {result['parameters_sha256']}")
+    if not card.is_there(options.out):
+        net, _ = load_trained(options.out, ctx=where["ctx"])
+        files = card.make(options.out, net, experiment, split, where["ctx"], more=card.flags(options))
+        print(f"Written: {', '.join(map(str, files))}")
 
 
 def choose(options):
@@ -130,12 +139,14 @@ def choose(options):
 def asked(options):
     """(experiment, split, the other arguments of `train.fit`) that the command line asks for."""
     given = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
-    experiment = Experiment(**given)
-    if options.weights and not experiment.pretrained:
+    if options.weights and not Experiment(**given).pretrained:
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
     ctx = runtime.contexts(options.ctx)
     where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
-    return experiment, load(experiment, options), dict(where, progress=sys.stderr.isatty())
+    experiment, split, choices = defaults.fitted(given, lambda one: load(one, options.data, options.allow_partial))
+    if choices:
+        print("\n".join([f"{experiment.dataset}: {counted(split)}", *defaults.lines(choices)]), flush=True)
+    return experiment, split, dict(where, progress=sys.stderr.isatty())
 
 
 def evaluate(options):
@@ -144,7 +155,7 @@ def evaluate(options):
 
     embedding, experiment = trained.opened(options)
     dataset = options.dataset or experiment.dataset
-    split = load(replace(experiment, dataset=dataset), options)
+    split = load(replace(experiment, dataset=dataset), options.data, options.allow_partial)
     query, gallery = (
         records and cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
     )
@@ -173,10 +184,10 @@ def publish(options):
     print(model_zoo.save(net, experiment, options.out, **about, seed=result["seed"], versions=result.get("versions")))
 
 
-def load(experiment, options):
-    """The Split that `experiment` is about, from the folder that the command line names."""
+def load(experiment, root, allow_partial):
+    """The Split that `experiment` is about, whose dataset is in the folder `root`."""
     rule = (experiment.split, experiment.held_out, experiment.split_seed)
-    return datasets.load(experiment.dataset, options.data, options.allow_partial, *rule)
+    return datasets.load(experiment.dataset, root, allow_partial, *rule)
 
 
 def data(options):
@@ -184,7 +195,8 @@ def data(options):
     from . import download
 
     name, progress = options.dataset, sys.stderr.isatty()
-    experiment = Experiment(dataset=name, input_size=options.input_size)
+    given = dict(dataset=name, input_size=options.input_size)
+    experiment = Experiment(**given)
     source = download.SOURCES.get(name.replace("sop_mini", "sop"))
     if source and not options.root:
         print(f"{name}: {source.words}. Then: python -m gluon_cgd data {name} --root DIR --verify --prepare")
@@ -193,8 +205,9 @@ def data(options):
         if not source:
             raise ValueError(f"{name} is nothing to download: --download is for {', '.join(download.SOURCES)}")
         download.obtain(name.replace("sop_mini", "sop"), options.root, progress)
-    split = datasets.load(name, options.root, options.allow_partial)
-    print(f"{name}: {counted(split)}")
+    _, split, choices = defaults.fitted(given, lambda one: load(one, options.root, options.allow_partial))
+    drawn = [one for one in choices if one.field in ("split", "held_out")]
+    print("\n".join([f"{name}: {counted(split)}", *defaults.lines(drawn)]))
     parts = parts_of(split)
     if options.verify:
         wrong = [sentence for _, part in parts for sentence in unreadable(part, progress)]
@@ -224,6 +237,7 @@ def main(arguments=None):
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
             call = {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}
+            call["card"] = lambda options: card.command(options, load)
             call.update(export=export.command, embed=embed.command, index=search.index, search=search.search)
             return dict(call, doctor=doctor.run)[options.command](options) or 0
 

@@ -26,14 +26,23 @@ def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, sp
         whole = load_benchmark("sop", root, allow_partial)
         drawn = benchmarks.sop_mini_products(located("sop", root))
         return Split(whole.train, [record for record in whole.query if record.label in drawn])
-    if Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()):
-        loader = folders.load_folder if Path(name).is_dir() else folders.load_csv
-        found = loader(name, split, held_out, split_seed)
+    if is_own(name):
+        found = folders.load(name, split, held_out, split_seed)
         check(found)
         return present(found, allow_partial)
     raise ValueError(
         f"dataset {name!r} is unknown: choose {', '.join(NAMES)}, or name a folder or a .csv file that is there"
     )
+
+
+def is_own(name):
+    """Whether `name` is a collection of people's own: a folder of folders or a .csv file that is there."""
+    return name not in NAMES and (Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()))
+
+
+def class_names(name):
+    """The names of the classes of people's own pictures, by their labels; of the others None, which have numbers."""
+    return folders.class_names(name) if is_own(name) else None
 
 
 def load_glyphs(root=None):

@@ -24,6 +24,19 @@ def embed(net, pictures, ctx, batch_size=128, output=0):
     return np.concatenate(rows)
 
 
+def accuracy(net, pictures, labels, ctx):
+    """The share of `pictures`, those that `net` learned from, that its classifier puts into their class.
+
+    labels: of all of them, (N,), from which it learned its classes. A class as likely as the right one counts against.
+    """
+    logits = embed(net, pictures, ctx, output=1)  # (N, M)
+    places = np.unique(labels, return_inverse=True)[1]  # the classifier counts classes from 0 without gaps
+    i = np.arange(len(logits))
+    right = logits[i, places].copy()
+    logits[i, places] = -np.inf
+    return float((right > logits.max(axis=1)).mean())
+
+
 def features_of(net, pictures, ctx):
     """The last feature maps of a few pictures, uint8 (B, H, W, 3): float32 (B, C, h, w)."""
     from .images import normalise
@@ -75,7 +88,39 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
     A query whose class is not in the gallery is never found.
     Raises ValueError for a NaN or infinite embedding, for shapes that do not match and for k < 1.
     """
-    itself, ks = gallery is None, list(ks)
+    ks = list(ks)
+    if any(int(k) != k or k < 1 for k in ks):
+        raise ValueError(f"k must be whole and at least 1, got {ks}")
+    ranks = []  # items of other classes at least as near as the nearest of one's own
+    for score, own in compared(query, query_labels, gallery, gallery_labels):
+        nearest_own = score[own].max(initial=-np.inf)
+        nearer = np.count_nonzero(score >= nearest_own) - np.count_nonzero(score[own] >= nearest_own)
+        ranks.append(nearer if nearest_own > -np.inf else np.inf)  # without one of its own no k is enough
+    return {k: float((np.array(ranks) < k).mean()) for k in ks}
+
+
+def nearest(query, query_labels, gallery=None, gallery_labels=None):
+    """The row of the item that is nearest to each query, (N,); -1 where there is none. Arguments as of `recall_at`.
+
+    Of two as near it is the one of another class, so that as many are of the query's own as Recall@1 says.
+    """
+    rows = []
+    for score, own in compared(query, query_labels, gallery, gallery_labels):
+        others = score.copy()
+        others[own] = -np.inf
+        row = others.argmax()
+        if score[own].max(initial=-np.inf) > others[row]:
+            row = own[score[own].argmax()]
+        rows.append(row if score[row] > -np.inf else -1)
+    return np.array(rows)
+
+
+def compared(query, query_labels, gallery=None, gallery_labels=None):
+    """Yield (score (M,), own) for each query: the higher an item's score, the nearer; own: the items of its class.
+
+    A query's score with itself is -inf. Arguments as of `recall_at`. Memory: a block of the scores, whatever N.
+    """
+    itself = gallery is None
     query = _checked("query", query, query_labels)
     gallery = query if itself else _checked("gallery", gallery, gallery_labels)
     largest = max(np.abs(query).max(), np.abs(gallery).max(), 1e-38)
@@ -86,30 +131,22 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
         raise ValueError(
             f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}: embed both with one model"
         )
-    if any(int(k) != k or k < 1 for k in ks):
-        raise ValueError(f"k must be whole and at least 1, got {list(ks)}")
     _, labels = np.unique(
         np.concatenate([query_labels, query_labels if itself else gallery_labels]), return_inverse=True
     )
     query_labels, gallery_labels = labels[: len(query)], labels[len(query) :]
     # |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2): the bracket orders the gallery as the distance does
     half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery)
-    ranks = np.empty(len(query), np.int64)  # items of other classes at least as near as the nearest of one's own
-    never = np.iinfo(ranks.dtype).max  # without an item of one's own no k is enough
     members = np.argsort(gallery_labels, kind="stable")  # a class after the other
     first, after = (np.searchsorted(gallery_labels[members], query_labels, side) for side in ("left", "right"))
     step = max(1, BLOCK // len(gallery))
     for start in range(0, len(query), step):
-        score = query[start : start + step] @ gallery.T  # (rows, M)
-        score -= half_squares
-        for i, row in enumerate(score, start):
-            own = members[first[i] : after[i]]
+        scores = query[start : start + step] @ gallery.T  # (rows, M)
+        scores -= half_squares
+        for i, score in enumerate(scores, start):
             if itself:
-                row[i] = -np.inf
-            nearest_own = row[own].max(initial=-np.inf)
-            nearer = np.count_nonzero(row >= nearest_own) - np.count_nonzero(row[own] >= nearest_own)
-            ranks[i] = never if np.isneginf(nearest_own) else nearer
-    return {k: float((ranks < k).mean()) for k in ks}
+                score[i] = -np.inf
+            yield score, members[first[i] : after[i]]
 
 
 def _checked(name, embeddings, labels):

@@ -4,6 +4,7 @@ import csv
 import logging
 import os
 from pathlib import Path
+from typing import List, NamedTuple
 
 import numpy as np
 
@@ -16,23 +17,60 @@ PARTS = {"train": 0, "test": 1, "query": 1, "gallery": 2}
 SPLITS = ("classes", "images")
 
 
-def load_folder(root, split="classes", held_out=0.5, seed=0):
-    """The pictures in `root`/CLASS/..., split as `divide` says; or as given, where `root` is train/ and test/
-    (or train/, query/ and gallery/) with the classes in each.
+class Listing(NamedTuple):
+    """What is in a folder or a CSV file before it is split: found is [(class name, path, box, part), ...].
 
-    Files that are not pictures are left out with a warning. Raises ValueError for a folder without two classes.
+    parted: whether it says itself what is to train and what to test; else every part is None.  others: [path, ...] of
+    files that are no pictures of a class.
     """
-    root = Path(root)
+
+    found: List[tuple]
+    parted: bool
+    others: List[str]
+
+
+def listed(source):
+    """The Listing of a folder of folders or a .csv file. Raises ValueError naming the line of a CSV that is wrong."""
+    return _in_folder(Path(source)) if Path(source).is_dir() else _in_csv(Path(source))
+
+
+def class_names(source):
+    """The names of the classes in a folder or a .csv file; a class's label is its place here."""
+    return sorted({label for label, *_ in listed(source).found})
+
+
+def load(source, split="classes", held_out=0.5, seed=0):
+    """The Split of a folder or a .csv file: as it says itself, or as `divide` draws it.
+
+    A folder has its pictures in `source`/CLASS/..., or it is train/ and test/ (or train/, query/ and gallery/) with the
+    classes in each; files that are not pictures are left out with a warning. A CSV file lists them under the header
+    path,label[,x1,y1,x2,y2][,split], paths relative to the file; split is train, test, query or gallery.
+    Raises ValueError for what cannot be split, and as `listed` does.
+    """
+    found, parted, others = listed(source)
+    if others:
+        log.warning(
+            "%s: %s files are no pictures of a class and are left out, the first is %s",
+            source,
+            f"{len(others):,}",
+            others[0],
+        )
+    return given(found, source) if parted else divide(found, split, held_out, seed, source)
+
+
+def _in_folder(root):
     tops = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
-    if "train" in tops and tops <= set(PARTS):
-        found = [(part, label, path) for part in sorted(tops) for label, path in _pictures(root / part)]
-        return given(found, root)
-    found = _pictures(root)
-    return divide([(label, path, None) for label, path in found], split, held_out, seed, root)
+    parted = "train" in tops and tops <= set(PARTS)
+    found, others = [], []
+    for part in sorted(tops) if parted else (None,):
+        pictures, no_pictures = _pictures(root / part if part else root)
+        found += [(label, path, None, part) for label, path in pictures]
+        others += no_pictures
+    return Listing(found, parted, others)
 
 
 def _pictures(root):
-    """[(class name, path), ...] in order of the names."""
+    """[(class name, path), ...] in order of the names, and the paths of files that are no pictures of a class."""
     found, others = [], []
     for folder, folders, files in os.walk(root):
         folders.sort()
@@ -40,24 +78,14 @@ def _pictures(root):
             path = os.path.join(folder, file)
             top = Path(path).relative_to(root).parts[0]
             is_picture = Path(file).suffix.lower() in PICTURES and not file.startswith(".") and folder != str(root)
-            (found if is_picture else others).append((top, path))
-    if others:
-        log.warning(
-            "%s: %s files are no pictures of a class and are left out, the first is %s",
-            root,
-            f"{len(others):,}",
-            others[0][1],
-        )
-    return found
+            if is_picture:
+                found.append((top, path))
+            else:
+                others.append(path)
+    return found, others
 
 
-def load_csv(file, split="classes", held_out=0.5, seed=0):
-    """The pictures that a CSV file lists under the header path,label[,x1,y1,x2,y2][,split].
-
-    Paths are relative to the file; split is train, test, query or gallery, and without that column `divide` decides.
-    Raises ValueError naming the line that is wrong.
-    """
-    file = Path(file)
+def _in_csv(file):
     rows = []
     try:
         with open(file, newline="", encoding="utf-8-sig") as handle:
@@ -77,10 +105,8 @@ def load_csv(file, split="classes", held_out=0.5, seed=0):
                 rows.append(_row(file, reader.line_num, row, corners))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not a CSV file in UTF-8 ({error}): save it as one") from error
-    if "split" in columns:
-        found = [(row["split"], row["label"], path, box) for row, path, box in rows]
-        return given(found, file)
-    return divide([(row["label"], path, box) for row, path, box in rows], split, held_out, seed, file)
+    found = [(row["label"], path, box, row.get("split")) for row, path, box in rows]
+    return Listing(found, "split" in columns, [])
 
 
 def _row(file, line, row, corners):
@@ -102,18 +128,18 @@ def _row(file, line, row, corners):
 
 
 def given(found, source):
-    """The Split that (part, class name, path[, box]) say themselves. Classes are numbered over all parts."""
-    numbers = {name: i for i, name in enumerate(sorted({label for _, label, *_ in found}))}
+    """The Split that [(class name, path, box, part), ...] say themselves. Classes are numbered over all parts."""
+    numbers = {name: i for i, name in enumerate(sorted({label for label, *_ in found}))}
     parts = ([], [], [])
-    for part, label, path, *box in found:
-        parts[PARTS[part]].append(Record(path, numbers[label], *box))
+    for label, path, box, part in found:
+        parts[PARTS[part]].append(Record(path, numbers[label], box))
     if not parts[0] or not parts[1]:
         raise ValueError(f"{source} has {len(parts[0])} pictures to train and {len(parts[1])} to test: both are needed")
     return Split(parts[0], parts[1], parts[2] or None)
 
 
 def divide(found, split, held_out, seed, source):
-    """The Split of [(class name, path, box), ...] by a rule drawn with `seed`.
+    """The Split of [(class name, path, box, ...), ...] by a rule drawn with `seed`.
 
     split="classes": the share `held_out` of the classes is to test, as in the paper's benchmarks. split="images": of
     each class that share of its pictures, two at least, for a collection whose classes stay the same.
@@ -122,7 +148,7 @@ def divide(found, split, held_out, seed, source):
         raise ValueError(f"split {split!r} is unknown: choose one of {', '.join(SPLITS)}")
     names = sorted({label for label, *_ in found})
     numbers = {name: number for number, name in enumerate(names)}
-    records = [Record(path, numbers[label], box) for label, path, box in found]
+    records = [Record(path, numbers[label], box) for label, path, box, *_ in found]
     needed = 4 if split == "classes" else 2
     if len(names) < needed:
         raise ValueError(f"{source} has {len(names)} classes with pictures: a split by {split} needs {needed} at least")

@@ -19,7 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gluon_cgd.atomic import replacing
 
-from . import backends, documents, efficiency, html, plan, report, results, steps, summary
+from . import backends, documents, efficiency, html, plan, report, results, steps, student, summary
 from . import runs as store
 from .tables import FIGURE3, FIGURE4, TABLES
 
@@ -31,9 +31,8 @@ log = logging.getLogger("reproduce")
 def parser():
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__.splitlines()[0])
-    p.add_argument(
-        "tables", nargs="*", metavar="table", help="table1 ... table7, figure3, figure4, efficiency; none: list all"
-    )
+    every = "table1 ... table7, figure3, figure4, efficiency, report; none: list all"
+    p.add_argument("tables", nargs="*", metavar="table", help=every)
     p.add_argument("--mini", action="store_true", help="on the embedded benchmark: minutes on two cores, no downloads")
     p.add_argument("--seeds", type=int, help="runs of each row (default: as many as the paper, 5 or 10; with --mini 1)")
     p.add_argument("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches")
@@ -42,6 +41,7 @@ def parser():
         help="where to train: cpu, gpu0, ..., or several for each run, gpu0,gpu1 (default: gpu0 where there is one)",
     )
     p.add_argument("--data", default=PROJECT / "data", metavar="DIR", help="holds a folder a dataset, DIR/cars196")
+    p.add_argument("--dataset", metavar="DIR", help="of report: your pictures, a folder a class, or a .csv file")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where runs and reports are kept")
     p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not the published ones")
     p.add_argument(
@@ -95,7 +95,11 @@ def run(given):
         return 0
     if "efficiency" in given.tables and (len(given.tables) > 1 or given.json or given.report or given.rows != "*"):
         raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
-    tables = [known(name) for name in given.tables if name != "efficiency"]
+    if given.dataset and "report" not in given.tables:
+        raise ValueError("--dataset is for report: the paper's tables have datasets of their own")
+    if "report" in given.tables and (len(given.tables) > 1 or given.html or given.record):
+        raise ValueError("report is printed on its own: leave out other tables, --html and --record")
+    tables = [known(name, given) for name in given.tables if name != "efficiency"]
     if given.measure and not given.plan:
         raise ValueError("--measure is for --plan: name both")
     if given.slurm and given.backend != "slurm":
@@ -122,6 +126,8 @@ def run(given):
                 "figure4 is drawn on its own, of one run each: leave out other tables, --rows, --json, --seeds"
             )
         return draw_figure4(given)
+    if "report" in given.tables:
+        return student.command(tables[0], given, seeds_of(tables[0], given), train)
     trains = not given.report and not given.json
     for table in tables:
         report.rows_of(table, given.rows, given.mini)
@@ -191,7 +197,7 @@ def draw_figure4(given):
             train([FIGURE4], given, seeds=1)
     experiments = {row.name: report.asked(row, given.mini) for row in FIGURE4.rows}
     folders = {name: store.folder(given.runs, experiment, 0) for name, experiment in experiments.items()}
-    split = store.load_data(experiments["SM"].dataset, given.data)
+    split = store.load_data(experiments["SM"], given.data)
     lines, found, sentences = figure4.make(folders, split, runtime.contexts(given.ctx)[0], given.query)
     stem = store.reports(given.runs) / f"figure4{'-mini' * given.mini}"
     with replacing(f"{stem}.png") as temporary:
@@ -204,11 +210,16 @@ def draw_figure4(given):
     return 0
 
 
-def known(name):
-    """The table or figure `name`. Raises ValueError for one that is not there."""
+def known(name, given):
+    """The table or figure `name`, or the report's tables. Raises ValueError for one that is not there."""
+    if name == "report":
+        base, lines = student.asked(given.dataset, given.mini)
+        for line in lines:
+            log.info("%s", line)
+        return student.table(base, given.mini)
     everything = {**TABLES, FIGURE3.name: FIGURE3, FIGURE4.name: FIGURE4}
     if name not in everything:
-        raise ValueError(f"{name} is unknown: choose from {', '.join((*everything, 'efficiency'))}")
+        raise ValueError(f"{name} is unknown: choose from {', '.join((*everything, 'efficiency', 'report'))}")
     return everything[name]
 
 

@@ -65,6 +65,9 @@ def asked(row, small):
 
 def recall(result, which, column):
     """Of one run at `which` ("last", "best", "untrained"), in %: "R@1", Table 7's "CUB200 R@1", or Table 5's "SPoC"."""
+    if column == "Train accuracy":  # of a table of student.py
+        found = result.get("train_accuracy", {}).get(which)
+        return None if found is None else 100 * found
     benchmark = column.rpartition(" ")[0]
     if benchmark and BENCHMARKS.get(benchmark, (benchmark,))[0] != result["experiment"]["dataset"]:
         return None
@@ -107,7 +110,7 @@ def entries(table, results_of, small, which):
         entry["ours"] = ours(results, which, columns, median)
         entry["untrained"] = ours(results, "untrained", columns, median)
         found.append({**entry, "columns": list(columns), "compared": which, "verdicts": {}})
-    for (name, column), one in ({} if small else verdicts(table, found)).items():
+    for (name, column), one in (verdicts(table, found) if table.judged and not small else {}).items():
         row = next(row for row in found if row["row"] == name and column in row["columns"])
         row["verdicts"][column] = {**one._asdict(), "sentence": verdict.sentence(one)}
     return found

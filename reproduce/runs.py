@@ -59,10 +59,10 @@ def missing_parts(experiments, data, weights):
     """What this machine lacks to train `experiments`: a list of sentences, all of them at once; [] for nothing."""
     from gluon_cgd import backbones
 
-    sentences = []
-    for name in sorted({e.dataset for e in experiments}):
+    sentences, needing = [], {data_of(e): e for e in experiments}
+    for of in sorted(needing):
         try:
-            load_data(name, data)
+            load_data(needing[of], data)
         except (ValueError, OSError) as error:
             sentences.append(str(error))
     for name, pretrained in sorted({(e.backbone, e.pretrained) for e in experiments}):
@@ -78,14 +78,20 @@ def missing_parts(experiments, data, weights):
     return sentences
 
 
-def load_data(name, data):
-    """The Split of a dataset kept in the folder `data`; glyphs lives in the cache."""
-    return datasets.load(name, None if name == "glyphs" else data)
+def data_of(experiment):
+    """(dataset, split, held_out, split_seed): what decides which pictures an experiment learns from."""
+    return experiment.dataset, experiment.split, experiment.held_out, experiment.split_seed
+
+
+def load_data(experiment, data):
+    """The Split of an experiment, whose dataset is kept in the folder `data`; glyphs lives in the cache."""
+    name, *rule = data_of(experiment)
+    return datasets.load(name, None if name == "glyphs" else data, False, *rule)
 
 
 def train(runs, experiment, seed, data, ctx, weights, progress):
     """Train one run into the store, or go on with it; returns its result."""
     from gluon_cgd.train import fit
 
-    split, where = load_data(experiment.dataset, data), folder(runs, experiment, seed)
+    split, where = load_data(experiment, data), folder(runs, experiment, seed)
     return fit(experiment, split, where, seed, ctx, weights, progress=progress)

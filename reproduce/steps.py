@@ -48,8 +48,12 @@ def known(runs):
     return found
 
 
-def pictures(dataset):
-    """(training, test) pictures of a dataset by its official counts."""
+@lru_cache(maxsize=None)
+def pictures(dataset, *rule):
+    """(training, test) pictures of a dataset by its official counts; of people's own, split by `rule`, as they are."""
+    if datasets.is_own(dataset):
+        split = datasets.load(dataset, None, False, *rule)
+        return len(split.train), sum(len(part) for part in split[1:] if part)
     if dataset == "glyphs":
         return len(glyphs.TRAIN) * glyphs.TRAIN_IMAGES, len(glyphs.TEST) * glyphs.TEST_IMAGES
     if (
@@ -63,7 +67,7 @@ def pictures(dataset):
 
 def seconds(run, costs):
     """What is left of a `plan.Wanted` takes where a picture costs {"train", "embed"} seconds."""
-    train, test = pictures(run.experiment.dataset)
+    train, test = pictures(*store.data_of(run.experiment))
     left = 1 - run.iteration / run.experiment.iterations(train)
     steps = run.experiment.iterations(train) * run.experiment.batch_size * costs["train"]
     return left * (steps + (run.experiment.evaluations + 1) * test * costs["embed"])
@@ -95,10 +99,10 @@ def costs(missing, runs):
 
 def disk(missing):
     """A sentence: what the cache of pictures and the parameters that `missing` runs leave take."""
-    sides = {(run.experiment.dataset, run.experiment.resize, run.experiment.input_size) for run in missing}
+    sides = {(store.data_of(run.experiment), run.experiment.resize, run.experiment.input_size) for run in missing}
     # A training or test set that two configurations share is cached once
-    cached = {(dataset, 0, large) for dataset, large, _ in sides} | {(dataset, 1, small) for dataset, _, small in sides}
-    cache = sum(3 * side**2 * pictures(dataset)[part] for dataset, part, side in cached)
+    cached = {(data, 0, large) for data, large, _ in sides} | {(data, 1, small) for data, _, small in sides}
+    cache = sum(3 * side**2 * pictures(*data)[part] for data, part, side in cached)
     files = [2 * 4 * parameters(run.experiment) for run in missing]  # last and best, float32
     return (
         f"disk: {cache / 1e9:.1f} GB of pictures in {runtime.cache_folder()}, {sum(files) / 1e9:.1f} GB of parameters "

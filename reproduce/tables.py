@@ -35,7 +35,7 @@ class Table:
     """One table or figure of the paper.
 
     orderings: what its text or its numbers claim, (better, worse, ...) each; a row by its first column, or (row, column).
-    seeds: runs of each row.
+    seeds: runs of each row.  judged: whether ours can be compared with its numbers at all.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Table:
     rows: Tuple[Row, ...]
     orderings: Tuple[tuple, ...] = ()
     seeds: int = 5
+    judged: bool = True
 
 
 def mean_and_std(text, runs=5):

@@ -40,6 +40,27 @@ def test_recall_equals_sorting_by_distance(block, monkeypatch):
         assert found == {k: recall_loop(k, embeddings, labels) for k in (1, 2, 4, 8)}
 
 
+@pytest.mark.parametrize("block", [2**24, 64])
+def test_the_nearest_item_is_the_one_of_the_smallest_distance(block, monkeypatch):
+    monkeypatch.setattr(evaluate, "BLOCK", block)
+    rng = np.random.default_rng(0)
+    query, gallery = unit(rng, 30, 5), unit(rng, 50, 5)
+    query_labels, gallery_labels = rng.integers(0, 8, 30), rng.integers(0, 8, 50)
+    distances = np.linalg.norm(query[:, None] - gallery, axis=2)
+    found = evaluate.nearest(query, query_labels, gallery, gallery_labels)
+    assert found.tolist() == distances.argmin(axis=1).tolist()
+    itself = np.linalg.norm(query[:, None] - query, axis=2) + 9 * np.eye(30)
+    assert evaluate.nearest(query, query_labels).tolist() == itself.argmin(axis=1).tolist()
+
+
+def test_of_two_as_near_the_one_of_another_class_is_the_nearest():
+    same = np.ones((4, 3), np.float32)
+    labels = np.array([0, 0, 1, 1])
+    found = evaluate.nearest(same, labels)
+    assert not (labels[found] == labels).any()
+    assert evaluate.nearest(same[:1], labels[:1]).tolist() == [-1]
+
+
 def test_recall_of_a_gallery_excludes_nothing():
     rng = np.random.default_rng(1)
     query, gallery = unit(rng, 30, 5), unit(rng, 50, 5)

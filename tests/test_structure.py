@@ -27,7 +27,7 @@ ORDER = [  # a module imports only from lines above its own
     },
     {"glyphs", "weights", "images", "benchmarks", "folders", "installed", "hardware"},
     {"datasets", "backbones", "evaluate", "cache", "collection", "engines", "learner", "onnx_graph", "onnx_model"},
-    {"supplies", "approximate", "onnx_int8"},
+    {"supplies", "approximate", "onnx_int8", "defaults", "confusion"},
     {"doctor"},
     {"model"},
     {"model_zoo"},
@@ -35,7 +35,7 @@ ORDER = [  # a module imports only from lines above its own
     {"index", "embedder"},
     {"search"},
     {"train", "trained"},
-    {"embed", "export"},
+    {"embed", "export", "card"},
     {"choose"},
     {"__main__"},
 ]

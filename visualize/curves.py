@@ -66,10 +66,16 @@ def curves(results):
         recalls = [100 * entry["recall"]["R@1"] for entry in result["history"]]
         style = dict(color=LINES[number % len(LINES)], linestyle=DASHES[number // len(LINES) % len(DASHES)])
         axes.plot(iterations, recalls, linewidth=1.5, label=f"seed {result['seed']}", **style)
-    axes.set_xlabel("iteration", fontsize=9)
-    axes.set_ylabel("Recall@1 (%)", fontsize=9)
-    axes.tick_params(labelsize=9)
-    axes.grid(color="0.9")
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes, "iteration", "Recall@1 (%)")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8, ncol=-(-len(results) // 12))
     return figure
+
+
+def plain(axes, x, y):
+    """Name the axes `x` and `y`, and take from `axes` what a plot of lines does not need."""
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=9)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
