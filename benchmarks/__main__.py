@@ -1,0 +1,124 @@
+"""This project against what one would use instead, on this machine: bash benchmarks/run.sh
+
+What is compared does the same work in turns, each side in a process of its own; of every round the ratio of the rates
+is taken, and of the rounds the median.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from gluon_cgd import runtime
+
+from . import inputs, table
+from .comparisons import GROUPS, NETWORK
+from .turns import Process
+
+HERE = Path(__file__).resolve().parent
+
+
+def measured(group, start, rounds):
+    """[a row's result as table.speed takes it, ...] of `group`; `start(task)` makes the Process of a task."""
+    tasks = list(dict.fromkeys(task for row in group.rows for task in (*row.others, row.ours)))
+    processes = {task: start(task) for task in tasks} if group.together else {}
+    turns = {task: [] for task in tasks}
+    try:
+        for number in range(rounds):
+            for task in tasks:
+                process = processes.get(task) or start(task)
+                turns[task].append({**process.turn(), "units": process.units})
+                rate = process.units / turns[task][-1]["seconds"]
+                print(f"  {number + 1}/{rounds} {task}: {rate:,.4g} a second", file=sys.stderr, flush=True)
+                if not group.together:
+                    process.end()
+    finally:
+        for process in processes.values():
+            process.end()
+    return [result(row, turns) for row in group.rows]
+
+
+def result(row, turns):
+    """What `row` comes to: the medians of the rates, the memory, and the ratio of each round."""
+    rates = {task: [turn["units"] / turn["seconds"] for turn in turns[task]] for task in (row.ours, *row.others)}
+    best = max(row.others, key=lambda task: statistics.median(rates[task]))
+    ratios = [ours / max(theirs) for ours, *theirs in zip(rates[row.ours], *(rates[other] for other in row.others))]
+    more = [a["seconds"] - b["seconds"] for a, b in zip(turns[row.ours], turns[best])]
+    found = {
+        "work": row.work,
+        "against": row.against,
+        "unit": row.unit,
+        "ours": statistics.median(rates[row.ours]),
+        "other": statistics.median(rates[best]),
+        "ratios": ratios,
+        "more": statistics.median(more),
+        "memory": [max(turn["memory"] for turn in turns[task]) for task in (row.ours, best)],
+        "at_least": row.at_least,
+        "at_most_more": row.at_most_more,
+    }
+    told = [turns[task][0]["told"] for task in (row.ours, best)]
+    return {**found, "numbers": told} if all(told) else found
+
+
+def parser():
+    """The command line."""
+    p = argparse.ArgumentParser(prog="bash benchmarks/run.sh", description=__doc__.splitlines()[0])
+    p.add_argument("--peers", required=True, help=argparse.SUPPRESS)
+    names = [group.name for group in GROUPS]
+    p.add_argument("--only", nargs="+", choices=names, default=names, metavar="WORD", help=f"of {', '.join(names)}")
+    p.add_argument(
+        "--rounds", type=int, metavar="N", help="of each comparison (default: 2 to 9, by how long one takes)"
+    )
+    p.add_argument("--folder", metavar="DIR", help="keeps pictures, models and vectors (default: a temporary one)")
+    p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for the README")
+    return p
+
+
+def main(arguments=None):
+    """Measure, print, and with --record keep; returns the exit status: 0, or 2 with a sentence why not."""
+    options = parser().parse_args(arguments)
+
+    def command():
+        if options.rounds is not None and options.rounds < 1:
+            raise ValueError(f"--rounds {options.rounds} must be at least 1")
+        with tempfile.TemporaryDirectory() as temporary:
+            run(options, Path(options.folder or temporary))
+
+    return runtime.exit_status(command) or 0
+
+
+def run(options, folder):
+    """Measure the groups that are asked for and print their table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    python = {"ours": sys.executable, "peers": options.peers}
+    shown = {"BENCHMARK_FOLDER": str(folder), "PYTHONPATH": str(HERE.parent), "HOME": os.environ.get("HOME", "/")}
+    environment = {**os.environ, **shown, "GLUON_CGD_CACHE": str(folder / "cache")}
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):  # of this process: each side has what it takes by default
+        environment.pop(name, None)
+
+    def starter(warm):
+        def start(task):
+            script, _, name = task.partition(" ")
+            mine = {**environment, "BENCHMARK_WARM": "1" if warm else ""}
+            if script == "peers":
+                mine.pop("PYTHONPATH")
+            return Process(python[script], HERE / f"{script}.py", name, mine)
+
+        return start
+
+    rows = []
+    for group in GROUPS:
+        if group.name in options.only:
+            print(f"{group.name}:", file=sys.stderr, flush=True)
+            inputs.make(group.needs, folder, starter(True))
+            rows += measured(group, starter(group.warm), options.rounds or group.rounds)
+    told = {"machine": runtime.machine("cpu"), "commit": runtime.commit(), "network": NETWORK, "rows": rows}
+    print(table.speed(told))
+    if options.record:
+        table.record("speed", told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""This project's side of the comparisons, each task in a process of its own that has nothing else to do."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from turns import serve
+
+from gluon_cgd.experiment import Experiment
+
+FOLDER = Path(os.environ.get("BENCHMARK_FOLDER", "."))
+SIZE = int(os.environ.get("BENCHMARK_INPUT_SIZE", 224))
+EXPERIMENT = Experiment(pretrained=False, input_size=SIZE)  # the paper's ResNet-50 with SG, from random parameters
+CLASSES = 98
+
+
+def write_models():
+    """Make what the tasks load: the model as `publish` and as `export` write it, in float32 and in int8."""
+    import mxnet as mx
+
+    from gluon_cgd import export, model, model_zoo, onnx_int8
+
+    mx.random.seed(0)
+    net = model.from_experiment(EXPERIMENT, CLASSES)
+    model_zoo.save(net, EXPERIMENT, FOLDER)
+    export.export(net, EXPERIMENT, FOLDER / "model.onnx")
+    onnx_int8.quantise(FOLDER / "model.onnx", FOLDER / "int8.onnx", pictures()[:32])
+
+
+def pictures():
+    """The pictures of the folder as the network takes them: uint8 (N, SIZE, SIZE, 3)."""
+    from gluon_cgd import images
+    from gluon_cgd.records import Record
+
+    return np.stack([images.load(Record(str(path), 0), SIZE) for path in sorted((FOLDER / "pictures").iterdir())])
+
+
+def embedding(model=None, runtime=None, few=False):
+    """Set up: JPEG files to vectors on disk, by the trained model in MXNet or an exported one."""
+
+    def setup():
+        from gluon_cgd import embed, onnx_model
+
+        if model:
+            function = onnx_model.load(FOLDER / model, runtime).embed
+        else:
+            net, ctx = loaded()
+
+            def function(batch):
+                from gluon_cgd import evaluate
+
+                return evaluate.embed(net, batch, ctx)
+
+        paths, out = embed.pictures_in(FOLDER / ("few" if few else "pictures")), tempfile.mkdtemp()
+        return lambda: embed.save(Path(out) / "vectors.npy", *embed.embed_files(function, paths, SIZE)), len(paths)
+
+    return setup
+
+
+def loaded():
+    """(the trained model, its device), as every command that uses one has it."""
+    import mxnet as mx
+
+    from gluon_cgd import model_zoo
+
+    return model_zoo.load(next(FOLDER.glob("*.params")), mx.cpu())[0], mx.cpu()
+
+
+def network():
+    """Set up: one batch of 32 through the network alone; in multiply-adds of convolutions and FC layers, twice."""
+    from gluon_cgd import complexity, images, model
+
+    net, ctx = loaded()
+    x = images.normalise(pictures()[:32], ctx)
+    operations = 2 * complexity.counts(model.layers_of(EXPERIMENT, CLASSES), SIZE)[1]
+    return lambda: net(x)[0].wait_to_read(), 32 * operations
+
+
+def product():
+    """Set up: a float32 matrix product of the same library, in multiply-adds, twice."""
+    import mxnet as mx
+
+    size = 2048
+    a, b = (mx.nd.random.uniform(shape=(size, size)) for _ in range(2))
+
+    def call():
+        for _ in range(20):
+            mx.nd.dot(a, b).wait_to_read()
+
+    return call, 20 * 2 * size**3
+
+
+def training(size, parts=1):
+    """Set up: a step of training on `size` pictures, in `parts`."""
+
+    def setup():
+        import mxnet as mx
+
+        from reproduce import efficiency
+
+        return efficiency.prepared("train", EXPERIMENT, size, mx.cpu(), parts)[0], size
+
+    return setup
+
+
+def vectors():
+    """(embeddings, labels) of the size of SOP's test set."""
+    return np.load(FOLDER / "vectors.npy"), np.load(FOLDER / "labels.npy")
+
+
+def recall():
+    """Set up: Recall@{1,10,100,1000}."""
+    from gluon_cgd import evaluate
+
+    found, labels = vectors()
+    return lambda: list(evaluate.recall_at((1, 10, 100, 1000), found, labels).values()), len(found)
+
+
+def blocked_product():
+    """Set up: the bare product of all pairs, in the blocks that `recall_at` has."""
+    from gluon_cgd import evaluate
+
+    found, _ = vectors()
+    step = max(1, evaluate.BLOCK // len(found))
+
+    def call():
+        for start in range(0, len(found), step):
+            found[start : start + step] @ found.T
+
+    return call, len(found)
+
+
+def pipeline(cached):
+    """Set up: training pictures by the sampler, cropped and flipped: from the cache, or decoded each time with cv2."""
+
+    def setup():
+        import cv2
+
+        from gluon_cgd import cache, images
+        from gluon_cgd.records import Record
+        from gluon_cgd.sampler import ClassBalancedSampler
+
+        cv2.setNumThreads(1)
+        records = [Record(str(path), i // 4) for i, path in enumerate(sorted((FOLDER / "pictures").iterdir()))]
+        sampler = ClassBalancedSampler([record.label for record in records], len(records) // 8, 4)
+        kept = cache.cached(records, EXPERIMENT.resize, FOLDER / "cache")
+        rounds, batch = (50 if cached else 1), 4 * (len(records) // 8)
+        buffer = np.empty((batch, SIZE, SIZE, 3), np.uint8)
+
+        def call():
+            for iteration in range(rounds):
+                indices, rng = sampler.batch(iteration)
+                if cached:
+                    images.augment(kept, indices, SIZE, rng, buffer)
+                else:
+                    read = [cv2.imread(records[i].path) for i in indices]
+                    fresh = [cv2.resize(picture, (EXPERIMENT.resize,) * 2) for picture in read]
+                    images.augment(np.stack(fresh), np.arange(batch), SIZE, rng, buffer)
+
+        return call, rounds * batch
+
+    return setup
+
+
+def pair(explained):
+    """Set up: two pictures through the network alone, or with the maps of what makes them alike."""
+
+    def setup():
+        from gluon_cgd import images, similarity
+
+        net, ctx = loaded()
+        two = pictures()[:2]
+        projections, combine = similarity.projections_of(net, EXPERIMENT)
+
+        def call():
+            features = net.backbone(images.normalise(two, ctx)).asnumpy()
+            if explained:
+                how = dict(descriptors=EXPERIMENT.descriptors, p=EXPERIMENT.gem_p, combine=combine)
+                similarity.decompose(*features, projections, **how, minimum=EXPERIMENT.gem_minimum)
+
+        return call, 1
+
+    return setup
+
+
+def importing(statement):
+    """Set up: a new Python that does `statement`."""
+
+    def setup():
+        import subprocess
+        import sys
+
+        return lambda: subprocess.run([sys.executable, "-c", statement], check=True) and None, 1
+
+    return setup
+
+
+TASKS = {
+    "embed": embedding(),
+    "embed onnxruntime": embedding("model.onnx", "onnxruntime"),
+    "embed openvino": embedding("model.onnx", "openvino"),
+    "embed int8 onnxruntime": embedding("int8.onnx", "onnxruntime"),
+    "embed int8 openvino": embedding("int8.onnx", "openvino"),
+    "network": network,
+    "product": product,
+    "train 32": training(32),
+    "train 128": training(128),
+    "train 128 in 4 parts": training(128, 4),
+    "recall": recall,
+    "blocked product": blocked_product,
+    "batches from the cache": pipeline(True),
+    "batches decoded": pipeline(False),
+    "pair": pair(False),
+    "heatmap": pair(True),
+    "import mxnet": importing("import mxnet"),
+    "import gluon_cgd": importing("import gluon_cgd, mxnet"),
+    "write models": lambda: (write_models, 1),
+}
+
+if __name__ == "__main__":
+    serve(TASKS)

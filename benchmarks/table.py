@@ -1,0 +1,51 @@
+"""What was measured, as files in results/ and as tables that `python -m reproduce --write` puts into the README."""
+
+import json
+import statistics
+from pathlib import Path
+
+from gluon_cgd.atomic import write_json
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def record(name, told):
+    """Keep `told` as results/NAME.json."""
+    write_json(RESULTS / f"{name}.json", told)
+
+
+def recorded(name):
+    """What was recorded as NAME, or None."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def markdown(head, rows):
+    """A table of Markdown."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def speed(told=None):
+    """The table of the comparisons, with the machine that they were made on."""
+    told = told or recorded("speed")
+    if not told:
+        return "Not measured yet."
+    rows = []
+    for row in told["rows"]:
+        low, middle, high = min(row["ratios"]), statistics.median(row["ratios"]), max(row["ratios"])
+        reached, wanted = f"{middle:.2f} ({low:.2f}-{high:.2f})", "-"
+        if row["at_least"]:
+            wanted = f"{row['at_least']:.2f}: {'yes' if middle >= row['at_least'] else 'no'}"
+        if row["at_most_more"] is not None:
+            reached = f"{row['more']:+.2f} s"
+            wanted = f"at most {row['at_most_more']:+.1f} s: {'yes' if row['more'] <= row['at_most_more'] else 'no'}"
+        scale = 1e-9 if row["unit"] == "GFLOP/s" else 1
+        rates = [f"{figures(row[side] * scale)} {row['unit']}" for side in ("ours", "other")]
+        rows.append([row["work"], rates[0], row["against"], rates[1], reached, wanted])
+    head = ["ours", "rate", "against", "rate", "ratio of the rates", "aimed at"]
+    return f"{told['machine']}, at {told['commit'][:8]}; {told['network']}:\n\n{markdown(head, rows)}"
+
+
+def figures(value):
+    """Three significant figures, without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
