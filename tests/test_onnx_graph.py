@@ -1,3 +1,5 @@
+from itertools import zip_longest
+
 import mxnet as mx
 import numpy as np
 import onnx
@@ -8,6 +10,7 @@ from gluon_cgd.evaluate import embed, features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.export import export
 from gluon_cgd.model import from_experiment
+from gluon_cgd.similarity import weights_of
 
 QUICK = ("bn_inception", "shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
 
@@ -39,6 +42,8 @@ def agree(tmp_path, **change):
         np.testing.assert_allclose(found, embed(net, pictures, mx.cpu(), count), atol=1e-5)
         features = features_of(net, pictures, mx.cpu())
         np.testing.assert_allclose(model.features(pictures), features, atol=1e-5 * np.abs(features).max())
+    for found, expected in zip_longest(model.projections(), weights_of(net)):
+        np.testing.assert_array_equal(found, expected)
     return model
 
 
