@@ -1,12 +1,13 @@
 from itertools import zip_longest
 
+import cv2
 import mxnet as mx
 import numpy as np
 import onnx
 import pytest
 
-from gluon_cgd import backbones, onnx_graph, onnx_model
-from gluon_cgd.evaluate import embed, features_of
+from gluon_cgd import backbones, glyphs, onnx_graph, onnx_model
+from gluon_cgd.evaluate import embed, features_of, recall_at
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.export import export
 from gluon_cgd.model import from_experiment
@@ -47,12 +48,40 @@ def agree(tmp_path, **change):
     return model
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.BACKBONES]
-)
+EVERY_BACKBONE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.BACKBONES]
+
+
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
 def test_every_backbone_computes_the_same_exported(tmp_path, name):
     model = agree(tmp_path, backbone=name, input_size=64)
     assert tuple(model.about["features"]) == backbones.build(name, input_size=64).map_shape(64)
+
+
+def same_recall(tmp_path, classes, **change):
+    """Compare what a network and its export recall of the embedded benchmark's test set, 4 pictures a class.
+
+    Of a network that was never trained the ranks are all but random, and still each of them is the same.
+    """
+    net, experiment = network(**change)
+    export(net, experiment, tmp_path / "model.onnx")
+    size, labels = (experiment.input_size, experiment.input_size), np.repeat(np.arange(classes), 4)
+    shown = [glyphs.picture(100 + label, index) for label in range(classes) for index in range(4)]
+    pictures = np.stack([cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR) for picture in shown])
+    embeddings = onnx_model.load(tmp_path / "model.onnx").embed(pictures), embed(net, pictures, mx.cpu(), 50)
+    np.testing.assert_allclose(*embeddings, atol=1e-4)
+    found, expected = (recall_at((1, 2, 4, 8, 16, 32), vectors, labels) for vectors in embeddings)
+    assert found == expected
+    assert 0 < found[32] < 1
+
+
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
+def test_every_backbone_has_the_same_recall_exported(tmp_path, name):
+    same_recall(tmp_path, classes=25, backbone=name, input_size=64)
+
+
+@pytest.mark.parametrize("descriptors", CONFIGURATIONS)
+def test_every_configuration_has_the_same_recall_exported(tmp_path, descriptors):
+    same_recall(tmp_path, classes=100, descriptors=descriptors, input_size=32)
 
 
 def test_the_stride_that_is_kept_or_removed_stays_so(tmp_path):
