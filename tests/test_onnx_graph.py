@@ -13,13 +13,13 @@ from gluon_cgd.export import export
 from gluon_cgd.model import from_experiment
 from gluon_cgd.similarity import weights_of
 
+SMALL = dict(backbone="cifar_resnet10", pretrained=False, input_size=16, descriptors="SG", dim=12)
 QUICK = ("bn_inception", "shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
 
 
 def network(**change):
     """(net, experiment) with random parameters, the statistics, scales and shifts of the batch norms too."""
-    small = dict(backbone="cifar_resnet10", pretrained=False, input_size=16, descriptors="SG", dim=12)
-    experiment = Experiment(**{**small, **change})
+    experiment = Experiment(**{**SMALL, **change})
     mx.random.seed(1)
     net, rng = from_experiment(experiment, classes=3), np.random.default_rng(2)
     for name, parameter in net.collect_params().items():
@@ -58,20 +58,21 @@ def test_every_backbone_computes_the_same_exported(tmp_path, name):
 
 
 def same_recall(tmp_path, classes, **change):
-    """Compare what a network and its export recall of the embedded benchmark's test set, 4 pictures a class.
+    """Compare the Recall@1 of a network and its export on the embedded benchmark's test set, 4 pictures a class.
 
-    Of a network that was never trained the ranks are all but random, and still each of them is the same.
+    The batch norms are as they are made: with shifts of random size pictures are all but one to a deep network.
     """
-    net, experiment = network(**change)
+    experiment = Experiment(**{**SMALL, **change})
+    mx.random.seed(1)
+    net = from_experiment(experiment, classes=3)
     export(net, experiment, tmp_path / "model.onnx")
     size, labels = (experiment.input_size, experiment.input_size), np.repeat(np.arange(classes), 4)
     shown = [glyphs.picture(100 + label, index) for label in range(classes) for index in range(4)]
     pictures = np.stack([cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR) for picture in shown])
     embeddings = onnx_model.load(tmp_path / "model.onnx").embed(pictures), embed(net, pictures, mx.cpu(), 50)
     np.testing.assert_allclose(*embeddings, atol=1e-4)
-    found, expected = (recall_at((1, 2, 4, 8, 16, 32), vectors, labels) for vectors in embeddings)
+    found, expected = (recall_at((1,), vectors, labels) for vectors in embeddings)
     assert found == expected
-    assert 0 < found[32] < 1
 
 
 @pytest.mark.parametrize("name", EVERY_BACKBONE)
