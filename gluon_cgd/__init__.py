@@ -8,8 +8,8 @@ if runtime.asks_doctor():  # who has to work where nothing below does
     raise SystemExit(main())
 try:
     runtime.prepare()  # before anything imports MXNet
-    if runtime.command() and not runtime.without_mxnet():
-        runtime.check_mxnet()
+    if runtime.command():
+        (runtime.check_light if runtime.without_mxnet() else runtime.check_mxnet)()
 except ImportError as error:
     if not runtime.command():
         raise

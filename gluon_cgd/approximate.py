@@ -17,6 +17,11 @@ def lists_of(rows):
     return max(1, min(int(4 * rows**0.5), rows // 39))
 
 
+def probed(lists):
+    """Number of the `lists` cells that a search looks into: a sixteenth, and not fewer than 8."""
+    return min(lists, max(8, lists // 16))
+
+
 def pieces_of(dim):
     """Bytes of a compressed vector: one for 8 dimensions, or for the next number up that divides `dim`."""
     return next(dim // width for width in range(min(8, dim), dim + 1) if dim % width == 0)
@@ -58,7 +63,7 @@ class Faiss:
         faiss, live = self._faiss, np.packbits(self._live[: self.rows], bitorder="little")
         selector = faiss.IDSelectorBitmap(self.rows, faiss.swig_ptr(live))
         if isinstance(self._index, faiss.IndexIVF):
-            how = faiss.SearchParametersIVF(sel=selector, nprobe=max(8, self._index.nlist // 16))
+            how = faiss.SearchParametersIVF(sel=selector, nprobe=probed(self._index.nlist))
         elif isinstance(self._index, faiss.IndexHNSW):
             how = faiss.SearchParametersHNSW(sel=selector, efSearch=max(128, 2 * count))
         else:

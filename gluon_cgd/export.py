@@ -8,6 +8,7 @@ import numpy as np
 from . import onnx_graph, onnx_model, runtime, trained
 from .atomic import replacing
 from .evaluate import embed, features_of
+from .similarity import weights_of
 
 LARGEST = 1e-4  # difference to MXNet of a number of the embedding, whose length is 1
 
@@ -18,7 +19,7 @@ def add_command(commands):
     p.add_argument("--checkpoint", required=True, metavar="PATH", help="a run's folder, or a published .params file")
     p.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
     p.add_argument("--onnx", required=True, metavar="FILE", help="the file to write, model.onnx say")
-    p.add_argument("--features", action="store_true", help="have it give the last feature maps too, for heatmaps")
+    p.add_argument("--features", action="store_true", help="have it give what heatmaps take: the last feature maps")
 
 
 def command(options):
@@ -50,22 +51,25 @@ def history(checkpoint, which):
 def export(net, experiment, file, features=False, **about):
     """Write `net`, a network of `experiment` on the CPU, to `file`; return its largest difference to MXNet.
 
-    features: have the file give the feature maps too.  about: what else its metadata are to tell, ready for JSON.
+    features: have the file give what heatmaps take too.  about: what else its metadata are to tell, ready for JSON.
     Raises ValueError, and leaves no file, when a number of an embedding is more than LARGEST from MXNet's.
     """
     onnx_graph.check_onnx()
     import onnx
 
+    from .checkpoint import parameters_hash
     from .model_zoo import name_of
 
     model = onnx_graph.model_of(net, experiment, features)
-    maps = [size.dim_value for size in model.graph.output[1].type.tensor_type.shape.dim[1:]] if features else None
+    shapes = {one.name: [size.dim_value for size in one.type.tensor_type.shape.dim] for one in model.graph.output}
     told = dict(
         name=name_of(experiment),
         input_size=experiment.input_size,
         dim=experiment.dim,
         descriptors=experiment.descriptors,
-        features=maps,
+        features=shapes["features"][1:] if features else None,
+        projections=shapes.get("projections"),
+        parameters_sha256=parameters_hash(net),
         commit=runtime.commit(),
         experiment=experiment.to_dict(),
         **about,
@@ -88,7 +92,8 @@ def export(net, experiment, file, features=False, **about):
 def compared(file, net, experiment, features):
     """The largest difference of the model in `file` to `net`, on random squares of colour, one picture and three.
 
-    Differences of the feature maps count as parts of their largest value. Raises ValueError for one above LARGEST.
+    Differences of the feature maps and of the FC layers' weights count as parts of their largest value. Raises
+    ValueError for one above LARGEST.
     """
     import mxnet as mx
 
@@ -98,9 +103,11 @@ def compared(file, net, experiment, features):
     exported, cpu = onnx_model.load(file), mx.cpu()
     pairs = [(exported.embed(part), embed(net, part, cpu, len(part))) for part in (pictures[:1], pictures[1:])]
     if features:
-        expected = features_of(net, pictures, cpu)
-        scale = max(float(np.abs(expected).max()), 1e-30)
-        pairs.append((exported.features(pictures) / scale, expected / scale))
+        given = [(exported.features(pictures), features_of(net, pictures, cpu))]
+        given += zip(exported.projections(), weights_of(net))
+        for found, expected in given:
+            scale = max(float(np.abs(expected).max()), 1e-30)
+            pairs.append((found / scale, expected / scale))
     differences = [float(np.abs(found - expected).max()) for found, expected in pairs]
     if not all(difference <= LARGEST for difference in differences):  # NaN is not
         raise ValueError(

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from .images import MEAN, STD
+from .similarity import weights_of
 
 OPSET, IR = 13, 7  # the newest operators that MXNet 1.9.1 writes, and the file format that came with them
 
@@ -50,7 +51,8 @@ def check_onnx():
 def model_of(net, experiment, features=False):
     """The ONNX model of `net`, a network of `experiment` on any device; see `onnx_model.Exported` for what it computes.
 
-    features: give the last feature maps too. Raises ValueError for a descriptor that has no entry in POOLINGS.
+    features: give what heatmaps take too, the last feature maps and the weights of the FC layers.
+    Raises ValueError for a descriptor that has no entry in POOLINGS.
     """
     import mxnet as mx
     from onnx import TensorProto, helper
@@ -66,6 +68,8 @@ def model_of(net, experiment, features=False):
     if features:
         maps = ["N", channels, height, width]
         outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, maps))
+        shape = projections(graph, net, experiment)
+        outputs.append(helper.make_tensor_value_info("projections", TensorProto.FLOAT, shape))
     used = {name for node in graph.nodes for name in node.input}
     constants = [constant for constant in graph.constants if constant.name in used]
     whole = helper.make_graph(graph.nodes, "cgd", [pictures], outputs, constants)
@@ -142,7 +146,7 @@ def head(graph, net, experiment):
     if unknown:
         raise ValueError(f"descriptor {unknown[0]!r} cannot be exported: add it to onnx_graph.POOLINGS")
     pooled = [POOLINGS[letter](graph, "features", letter, experiment) for letter in experiment.descriptors]
-    weights = [layer.weight.list_data()[0].asnumpy() for layer in net.reductions]
+    weights = weights_of(net)
     if experiment.architecture == "B":
         together = graph.add("Concat", pooled, "descriptors", axis=1)
         return unit_length(graph, reduction(graph, together, weights[0], "combined"), "embedding")
@@ -158,6 +162,14 @@ def reduction(graph, vectors, weight, name):
     """An FC layer without bias (equation 2): (N, C) -> (N, k) by `weight` (k, C)."""
     matrix = graph.constant(f"{name}_fc_weight", weight)
     return graph.add("Gemm", [vectors, matrix], f"{name}_reduced", transB=1)
+
+
+def projections(graph, net, experiment):
+    """Add "projections", the weights of the FC layers one below the other; returns its shape."""
+    names = ["combined"] if experiment.architecture == "B" else experiment.descriptors
+    graph.add("Concat", [f"{name}_fc_weight" for name in names], "projections", axis=0)
+    shapes = [layer.weight.shape for layer in net.reductions]
+    return [sum(rows for rows, _ in shapes), shapes[0][1]]
 
 
 def unit_length(graph, vectors, output):

@@ -20,7 +20,7 @@ class Exported:
     """
 
     def __init__(self, compute, about):
-        self._compute, self.about = compute, about
+        self._compute, self._projections, self.about = compute, None, about
         self.experiment, self.input_size, self.dim = (about[key] for key in ("experiment", "input_size", "dim"))
 
     def embed(self, pictures, batch_size=32):
@@ -35,6 +35,17 @@ class Exported:
         if not self.about["features"]:
             raise ValueError("the model was exported without its feature maps: export it again with --features")
         return self._batches(pictures, batch_size, "features", tuple(self.about["features"]))
+
+    def projections(self):
+        """The FC layers' weights: float32, n x (k, C), of architecture B one (D, n C). For an `export --features`."""
+        if self._projections is None:
+            if not self.about.get("projections"):
+                raise ValueError("the model was exported without what heatmaps take: export it again with --features")
+            side = self.input_size
+            below = self._compute(np.zeros((1, side, side, 3), np.uint8), "projections")
+            count = 1 if self.experiment["architecture"] == "B" else len(self.experiment["descriptors"])
+            self._projections = np.split(below, count)
+        return self._projections
 
     def _batches(self, pictures, batch_size, output, shape):
         side = self.input_size
@@ -60,7 +71,8 @@ def load(file, runtime="onnxruntime"):
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime {runtime!r} is unknown: choose one of {', '.join(RUNTIMES)}")
     if not Path(file).is_file():
-        raise FileNotFoundError(f"{file} does not exist: an exported model is what `python -m gluon_cgd export` writes")
+        fault = "is a folder" if Path(file).is_dir() else "does not exist"
+        raise FileNotFoundError(f"{file} {fault}: an exported model is a file that `python -m gluon_cgd export` writes")
     try:
         with open(file, "rb") as handle:
             if handle.read(1) != FIRST:  # before a runtime tries what else it might be, which some tell at length

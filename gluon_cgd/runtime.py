@@ -31,6 +31,7 @@ CUDA_LIBRARIES = (
     "cudnn/lib/libcudnn.so.8",
 )
 DRIVER = "libcuda.so.1"  # comes with the GPU's driver
+LIGHT = dict(cv2="opencv-python-headless", PIL="pillow", tqdm="tqdm", portalocker="portalocker")  # module -> package
 REMOVED_FROM_NUMPY = dict(bool=bool, int=int, float=float, object=object, str=str, complex=complex)
 
 
@@ -202,8 +203,12 @@ def asks_doctor():
 
 
 def without_mxnet():
-    """Whether the command that was typed needs no MXNet: it is about an exported model."""
-    return any(word.split("=")[0] == "--model" for word in sys.argv[1:])
+    """Whether the command that was typed may need no MXNet: it names an exported model, or an index that may have one.
+
+    Such an index is asked later, and `need_mxnet` where it has not.
+    """
+    words = sys.argv[1:]
+    return words[:1] in (["index"], ["search"]) or any(word.split("=")[0] == "--model" for word in words)
 
 
 def check_mxnet():
@@ -211,6 +216,23 @@ def check_mxnet():
     missing = [name for name in ("mxnet", "gluoncv") if find_spec(name) is None]
     if missing:
         raise ImportError(f"{sys.executable} has no {missing[0]}: `source env.sh` first")
+
+
+def check_light():
+    """Raise ImportError naming the fix where something is not installed that commands without MXNet need too."""
+    missing = [name for name in LIGHT if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"{sys.executable} has no {missing[0]}: python -m pip install {' '.join(LIGHT.values())}")
+
+
+def need_mxnet():
+    """Raise ImportError where MXNet is not installed; a command goes on in the project's own environment instead."""
+    try:
+        check_mxnet()
+    except ImportError as error:
+        if not command():
+            raise
+        go_on_in_project(error)
 
 
 def go_on_in_project(error):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from . import approximate, collection, engines, images
+from . import approximate, collection, engines, images, onnx_model
 from . import index as pictures
 from .embedder import check_same, load
 from .experiment import Experiment
@@ -50,7 +50,9 @@ def add_commands(commands, named):
             metavar="PATH",
             help="a run's folder or a published .params (default: the index's)",
         )
-        model.add_argument("--model", type=named, metavar="FILE", help="an ONNX file instead")
+        model.add_argument("--model", type=named, metavar="FILE", help="a model that export wrote; it needs no MXNet")
+        runtimes = tuple(onnx_model.RUNTIMES)
+        command.add_argument("--runtime", choices=runtimes, help=f"what computes a --model (default {runtimes[0]})")
         command.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
         command.add_argument("--ctx", help="cpu, gpu0, ..., or several: gpu0,gpu1 (default: gpu0 where there is one)")
         command.add_argument(
@@ -89,7 +91,8 @@ def updated(options):
     before = None
     if (Path(options.out) / "collection.json").exists():
         before = collection.read_manifest(options.out)["model"]
-    model = load(options.checkpoint, options.model, options.which, options.ctx, before, options.out)
+    named = (options.checkpoint, options.model, options.which, options.ctx)
+    model = load(*named, before, options.out, options.runtime)
     dim = model.embed([np.zeros((model.side, model.side, 3), np.uint8)]).shape[1]
     total = sum(1 for _ in pictures.pictures_under(options.images))
     with collection.writing(options.out, dim, model.about) as writer:
@@ -131,16 +134,20 @@ def search(options):
         raise ValueError("--box and --heatmaps are about one query: name one picture")
     if options.heatmaps and not options.figure:
         raise ValueError("--heatmaps are drawn into a figure: name one with --figure")
-    if options.figure and Path(options.figure).suffix not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"--figure {options.figure} must end with .png, .pdf, .svg")
+    if options.figure:
+        from visualize.similarity import check_drawing
+
+        check_drawing("--figure", options.figure)
     if options.engine == "milvus" and not options.uri:
         raise ValueError("--engine milvus needs the --uri that was given to index")
     snapshot = collection.read(options.index)
     if not len(snapshot):
         raise ValueError(f"{options.index} holds no pictures: python -m gluon_cgd index --images DIR adds some")
-    queries = [images.load(Record(path, 0, box_of(options.box)), side_of(snapshot)) for path in options.query]
+    queries = [query_picture(path, box_of(options.box), side_of(snapshot)) for path in options.query]
     named = (options.checkpoint, options.model, options.which, options.ctx)
-    model = load(*named, snapshot.manifest["model"], options.index)
+    model = load(*named, snapshot.manifest["model"], options.index, options.runtime)
+    if options.heatmaps:
+        model.weights()  # where there are none it says so now, and not behind the results
     asked = pictures.query_of(model.embed, queries, options.query)
     (cosines, rows), engine = answered(snapshot, asked, options)
     own = {os.path.abspath(path) for path in options.query} if not options.box else set()
@@ -155,6 +162,14 @@ def search(options):
             print(f"{rank:3}  {cosine:.4f}  {shown(path)}{note}")
     if options.figure:
         draw(options, model, queries, hits, len(snapshot))
+
+
+def query_picture(path, box, side):
+    """The picture, or its `box`, in the file `path`: uint8 (side, side, 3). Raises ValueError where it has none."""
+    try:
+        return images.load(Record(path, 0, box), side)
+    except OSError as error:
+        raise ValueError(f"the query {path} cannot be read ({error.strerror}): name a picture") from error
 
 
 def answered(snapshot, asked, options):
@@ -201,16 +216,10 @@ def draw(options, model, queries, hits, count):
 
 def heatmaps(model, query, result):
     """(map of the query, map of the result), what each position adds to the cosine."""
-    from .evaluate import features_of
-    from .similarity import decompose, projections_of
+    from .similarity import decompose, projections_in
 
-    if model.net is None:
-        raise ValueError(
-            "--heatmaps need the model's feature maps, which an ONNX file does not give: take --checkpoint"
-        )
-    experiment = model.experiment
-    features = features_of(model.net, np.stack([query, result]), model.ctx)
-    projections, combine = projections_of(model.net, experiment)
+    experiment, features = model.experiment, model.features([query, result])
+    projections, combine = projections_in(model.weights(), experiment)
     how = dict(p=experiment.gem_p, combine=combine, minimum=experiment.gem_minimum)
     found = decompose(*features, projections, experiment.descriptors, **how)
     return found.map1, found.map2

@@ -123,7 +123,16 @@ def check(features1, features2, projections, descriptors, combine):
 
 def projections_of(net, experiment):
     """(projections, combine) of a trained network, as `decompose` takes them."""
-    weights = [layer.weight.data().asnumpy() for layer in net.reductions]
+    return projections_in(weights_of(net), experiment)
+
+
+def weights_of(net):
+    """The weights of a network's FC layers: n x (k, C), of architecture B one (D, n C)."""
+    return [layer.weight.list_data()[0].asnumpy() for layer in net.reductions]
+
+
+def projections_in(weights, experiment):
+    """As `projections_of`, of the FC layers' weights alone, wherever they come from."""
     if experiment.architecture == "B":
         return np.split(weights[0], len(experiment.descriptors), axis=1), "raw"
     return weights, experiment.combine
@@ -143,3 +152,6 @@ def spread(heat):
     logs = np.log(np.where(part > 0, part, 1))
     entropy = -(part * logs).sum() / np.log(len(part)) if len(part) > 1 else 0.0
     return float(entropy), float((np.cumsum(part) < 0.9 - 1e-12).sum() + 1) / len(part)
+
+
+NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # of the descriptors whose contributions are known

@@ -1,6 +1,8 @@
 """What several test modules need: pictures in a folder, a miniature CARS196, and a run that takes seconds."""
 
 import os
+import subprocess
+import sys
 
 os.environ["OMP_NUM_THREADS"] = (
     "1"  # before MXNet: tiny batches lose with more, by minutes where another process keeps the cores busy
@@ -11,7 +13,7 @@ import pytest  # noqa: E402
 import scipy.io  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from gluon_cgd import glyphs, weights  # noqa: E402
+from gluon_cgd import glyphs, runtime, weights  # noqa: E402
 from gluon_cgd.datasets import Record, Split  # noqa: E402
 from gluon_cgd.experiment import Experiment  # noqa: E402
 
@@ -81,6 +83,32 @@ def exported(small_split, tmp_path_factory):
     export = ["export", "--checkpoint", str(folder / "run"), "--onnx", str(folder / "model.onnx"), "--features"]
     assert main(export) == 0
     return folder
+
+
+@pytest.fixture
+def without_mxnet(tmp_path):
+    """A function that runs a command where only what the README names for exported models can be imported, and a NumPy
+    that MXNet cannot use; returns the finished process. `drawing`: matplotlib is there too.
+    """
+    place = tmp_path / "without_mxnet"
+    place.mkdir()
+    gone = {"mxnet", "gluoncv", "gluoncv2", "onnx", "requests", "scipy", "safetensors", "faiss", "sklearn"}
+
+    def run(*arguments, drawing=False):
+        blocked = sorted(gone if drawing else gone | {"matplotlib"})
+        (place / "sitecustomize.py").write_text(
+            f"import sys; sys.modules.update(dict.fromkeys({blocked}))\nimport numpy; numpy.__version__ = '1.24.0'\n"
+        )
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=str(runtime.PROJECT),
+            env=dict(os.environ, PYTHONPATH=str(place), GLUON_CGD_ENTERED="1", PYTHONDONTWRITEBYTECODE="1"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
 
 
 def write_cars(root, classes=(1, 2, 98, 99, 196), images=3, box=None, change=None):

@@ -84,6 +84,7 @@ def test_what_faiss_cannot_do_is_said_in_a_sentence(tmp_path):
 def test_a_compressed_vector_is_of_pieces_of_equal_width():
     assert [approximate.pieces_of(dim) for dim in (1536, 64, 12, 4, 13)] == [192, 8, 1, 1, 1]
     assert [approximate.lists_of(rows) for rows in (39, 1000, 10**6, 10**7)] == [1, 25, 4000, 12649]
+    assert [approximate.probed(lists) for lists in (1, 25, 1264, 4000)] == [1, 8, 79, 250]
 
 
 @needs_milvus

@@ -1,12 +1,10 @@
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd import embed, glyphs, onnx_model, runtime
+from gluon_cgd import embed, glyphs, onnx_model
 from gluon_cgd.__main__ import main
 from gluon_cgd.datasets import Record
 from gluon_cgd.images import load
@@ -74,34 +72,19 @@ def test_a_folder_or_a_name_that_cannot_be_is_refused(exported, tmp_path, capsys
     assert "line break in its name" in refused(capsys, *command, tmp_path / "some", *out)
 
 
-def test_the_commands_work_without_mxnet(exported, folder, tmp_path):
-    """In a process of its own that can import neither MXNet nor onnx, and with a NumPy that MXNet cannot use."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys; sys.modules.update(dict.fromkeys(('mxnet', 'gluoncv', 'gluoncv2', 'onnx')))\n"
-        "import numpy; numpy.__version__ = '1.24.0'\n"
-    )
+def test_the_commands_work_without_mxnet(exported, folder, tmp_path, without_mxnet):
     rows = [f"pictures/{name},{label},test" for name, label in (("a.jpg", 0), ("b.png", 0), ("é.png", 1))]
     (tmp_path / "list.csv").write_text(
         "\n".join(["path,label,split", "pictures/deep/d.png,2,train", *rows]), encoding="utf-8"
     )
-
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "gluon_cgd", *map(str, arguments)],
-            cwd=runtime.PROJECT,
-            env=dict(os.environ, PYTHONPATH=str(tmp_path), GLUON_CGD_ENTERED="1"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
     model = ["--model", exported / "model.onnx"]
-    done = run("embed", *model, "--images", folder, "--out", tmp_path / "vectors.npy")
+    images = ["--images", folder, "--out", tmp_path / "vectors.npy"]
+    done = without_mxnet("-m", "gluon_cgd", "embed", *model, *images)
     assert done.returncode == 0, done.stderr
     assert np.load(tmp_path / "vectors.npy").shape == (5, 8)
-    done = run("evaluate", *model, "--dataset", tmp_path / "list.csv")
+    done = without_mxnet("-m", "gluon_cgd", "evaluate", *model, "--dataset", tmp_path / "list.csv")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("R@1 ")
-    refusal = run("embed", "--checkpoint", exported / "run", "--images", folder, "--out", tmp_path / "vectors.npy")
+    refusal = without_mxnet("-m", "gluon_cgd", "embed", "--checkpoint", exported / "run", *images)
     assert refusal.returncode == 2
     assert "has no mxnet: `source env.sh` first" in refusal.stderr

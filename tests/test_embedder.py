@@ -60,6 +60,8 @@ def test_what_names_no_model_is_refused(tmp_path, small_experiment):
         embedder.load(None, None, None, "cpu", None, "idx")
     with pytest.raises(ValueError, match="--which is for a run's folder"):
         embedder.load(published(tmp_path, small_experiment), None, "best", "cpu", None, "idx")
+    with pytest.raises(ValueError, match="--runtime is for an exported model: leave it out with run"):
+        embedder.load("run", None, None, None, None, "idx", "openvino")
 
 
 @pytest.mark.parametrize("parameters", [None, "abc"])
@@ -70,17 +72,28 @@ def test_an_onnx_file_is_a_model_too(tmp_path, small_experiment, monkeypatch, pa
     told = {"name": "a model", **({"parameters_sha256": parameters} if parameters else {})}
     exported = SimpleNamespace(
         embed=lambda batch: batch[:, 0, :2, 0].astype(np.float32),
+        features=lambda batch: batch.transpose(0, 3, 1, 2),
+        projections=lambda: ["a matrix"],
         input_size=16,
         experiment=small_experiment.to_dict(),
         about=told,
     )
-    fake = SimpleNamespace(load=lambda source: exported)
+    asked = []
+    fake = SimpleNamespace(load=lambda source, computed_by: asked.append(computed_by) or exported)
     monkeypatch.setitem(sys.modules, "gluon_cgd.onnx_model", fake)
     monkeypatch.setattr(gluon_cgd, "onnx_model", fake, raising=False)
     found = embedder.load(None, str(file), None, None, None, "idx")
     assert found.embed(pictures(3)).tolist() == [picture[0, :2, 0].tolist() for picture in pictures(3)]
-    assert (found.side, found.net, found.about["onnx"]) == (16, None, True)
-    assert embedder.load(None, None, None, None, found.about, "idx").about == found.about
+    assert (found.side, found.weights(), found.about["onnx"]) == (16, ["a matrix"], True)
+    assert found.features(pictures(3)).shape == (3, 3, 16, 16)
+    assert embedder.load(None, None, None, None, found.about, "idx", "openvino").about == found.about
+    assert asked == ["onnxruntime", "openvino"]
+    for options in ((None, "cpu"), ("last", None)):
+        with pytest.raises(ValueError, match="--ctx and --which are for a --checkpoint: .*model.onnx"):
+            embedder.load(None, None, *options, found.about, "idx")
+    file.unlink()
+    with pytest.raises(ValueError, match="which is gone: say where it is, with --model"):
+        embedder.load(None, None, None, None, found.about, "idx")
     mxnet = dict(found.about, onnx=False, source="runs/x", parameters_sha256="abc")
     if parameters:
         embedder.check_same("idx", mxnet, found.about)

@@ -61,6 +61,8 @@ def test_the_file_explains_itself(exported):
         "dim": 8,
         "descriptors": "SM",
         "features": [128, 4, 4],
+        "projections": [8, 128],
+        "parameters_sha256": result["parameters_sha256"],
         "experiment": result["experiment"],
         "which": "last",
         "recall": result["last"],
@@ -74,7 +76,12 @@ def test_the_file_explains_itself(exported):
         one.name: [size.dim_param or size.dim_value for size in one.type.tensor_type.shape.dim]
         for one in (*model.graph.input, *model.graph.output)
     }
-    assert shapes == {"pictures": ["N", 16, 16, 3], "embedding": ["N", 8], "features": ["N", 128, 4, 4]}
+    assert shapes == {
+        "pictures": ["N", 16, 16, 3],
+        "embedding": ["N", 8],
+        "features": ["N", 128, 4, 4],
+        "projections": [8, 128],
+    }
 
 
 def test_the_best_parameters_and_a_published_model_can_be_exported(exported, tmp_path, capsys):

@@ -1,21 +1,25 @@
+from itertools import zip_longest
+
+import cv2
 import mxnet as mx
 import numpy as np
 import onnx
 import pytest
 
-from gluon_cgd import backbones, onnx_graph, onnx_model
-from gluon_cgd.evaluate import embed, features_of
+from gluon_cgd import backbones, glyphs, onnx_graph, onnx_model
+from gluon_cgd.evaluate import embed, features_of, recall_at
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.export import export
 from gluon_cgd.model import from_experiment
+from gluon_cgd.similarity import weights_of
 
+SMALL = dict(backbone="cifar_resnet10", pretrained=False, input_size=16, descriptors="SG", dim=12)
 QUICK = ("bn_inception", "shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
 
 
 def network(**change):
     """(net, experiment) with random parameters, the statistics, scales and shifts of the batch norms too."""
-    small = dict(backbone="cifar_resnet10", pretrained=False, input_size=16, descriptors="SG", dim=12)
-    experiment = Experiment(**{**small, **change})
+    experiment = Experiment(**{**SMALL, **change})
     mx.random.seed(1)
     net, rng = from_experiment(experiment, classes=3), np.random.default_rng(2)
     for name, parameter in net.collect_params().items():
@@ -39,15 +43,46 @@ def agree(tmp_path, **change):
         np.testing.assert_allclose(found, embed(net, pictures, mx.cpu(), count), atol=1e-5)
         features = features_of(net, pictures, mx.cpu())
         np.testing.assert_allclose(model.features(pictures), features, atol=1e-5 * np.abs(features).max())
+    for found, expected in zip_longest(model.projections(), weights_of(net)):
+        np.testing.assert_array_equal(found, expected)
     return model
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.BACKBONES]
-)
+EVERY_BACKBONE = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in backbones.BACKBONES]
+
+
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
 def test_every_backbone_computes_the_same_exported(tmp_path, name):
     model = agree(tmp_path, backbone=name, input_size=64)
     assert tuple(model.about["features"]) == backbones.build(name, input_size=64).map_shape(64)
+
+
+def same_recall(tmp_path, classes, **change):
+    """Compare the Recall@1 of a network and its export on the embedded benchmark's test set, 4 pictures a class.
+
+    The batch norms are as they are made: with shifts of random size pictures are all but one to a deep network.
+    """
+    experiment = Experiment(**{**SMALL, **change})
+    mx.random.seed(1)
+    net = from_experiment(experiment, classes=3)
+    export(net, experiment, tmp_path / "model.onnx")
+    size, labels = (experiment.input_size, experiment.input_size), np.repeat(np.arange(classes), 4)
+    shown = [glyphs.picture(100 + label, index) for label in range(classes) for index in range(4)]
+    pictures = np.stack([cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR) for picture in shown])
+    embeddings = onnx_model.load(tmp_path / "model.onnx").embed(pictures), embed(net, pictures, mx.cpu(), 50)
+    np.testing.assert_allclose(*embeddings, atol=1e-4)
+    found, expected = (recall_at((1,), vectors, labels) for vectors in embeddings)
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", EVERY_BACKBONE)
+def test_every_backbone_has_the_same_recall_exported(tmp_path, name):
+    same_recall(tmp_path, classes=25, backbone=name, input_size=64)
+
+
+@pytest.mark.parametrize("descriptors", CONFIGURATIONS)
+def test_every_configuration_has_the_same_recall_exported(tmp_path, descriptors):
+    same_recall(tmp_path, classes=100, descriptors=descriptors, input_size=32)
 
 
 def test_the_stride_that_is_kept_or_removed_stays_so(tmp_path):

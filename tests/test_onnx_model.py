@@ -70,8 +70,10 @@ def test_a_file_that_is_no_whole_onnx_file_is_refused(exported, tmp_path, name):
         file.write_bytes(content)
         with pytest.raises(ValueError, match=f"broken.onnx is not a (whole ONNX file that {name} can run|model that)"):
             onnx_model.load(file, name)
-    with pytest.raises(FileNotFoundError, match="none.onnx does not exist: an exported model is what"):
+    with pytest.raises(FileNotFoundError, match="none.onnx does not exist: an exported model is a file"):
         onnx_model.load(tmp_path / "none.onnx", name)
+    with pytest.raises(FileNotFoundError, match="is a folder: an exported model is a file"):
+        onnx_model.load(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", onnx_model.RUNTIMES)
@@ -96,10 +98,14 @@ def test_an_onnx_file_of_another_program_is_refused(exported, tmp_path, name, ch
 
 def test_a_file_without_feature_maps_says_so(exported, tmp_path):
     model = onnx.load(str(exported / "model.onnx"))
-    next(prop for prop in model.metadata_props if prop.key == "features").value = "null"
+    for prop in model.metadata_props:
+        if prop.key in ("features", "projections"):
+            prop.value = "null"
     onnx.save(model, str(tmp_path / "other.onnx"))
     with pytest.raises(ValueError, match="export it again with --features"):
         onnx_model.load(tmp_path / "other.onnx").features(pictures())
+    with pytest.raises(ValueError, match="without what heatmaps take: export it again with --features"):
+        onnx_model.load(tmp_path / "other.onnx").projections()
 
 
 def test_a_runtime_that_is_unknown_or_not_installed_is_named(exported, monkeypatch):

@@ -146,3 +146,20 @@ def test_a_command_typed_with_a_bare_python_goes_on_in_the_projects_environment(
     assert "has no NumPy; going on in the project's own environment" not in run.stderr.splitlines()[1:]
     assert "going on in the project's own environment" in run.stderr
     assert run.stdout.startswith("usage: ")
+
+
+def test_a_command_about_an_exported_model_is_told_what_else_it_needs(monkeypatch):
+    monkeypatch.setattr(runtime, "find_spec", lambda name: None if name == "portalocker" else name)
+    remedy = "has no portalocker: python -m pip install opencv-python-headless pillow tqdm portalocker"
+    with pytest.raises(ImportError, match=remedy):
+        runtime.check_light()
+    for typed, answer in (
+        (["evaluate", "--model", "m.onnx"], True),
+        (["embed", "--model=m.onnx"], True),
+        (["search", "photos.index", "a.jpg"], True),
+        (["index", "--out", "photos.index"], True),
+        (["evaluate", "--checkpoint", "index"], False),
+        ([], False),
+    ):
+        monkeypatch.setattr(sys, "argv", ["-m", *typed])
+        assert runtime.without_mxnet() == answer

@@ -163,8 +163,67 @@ def test_heatmaps_add_up_to_the_cosine_of_the_hit(indexed, capsys, model):
     pictures = [images.load(Record(str(path), 0), 16) for path in (folder / "07.png", hit["path"])]
     for heat in search.heatmaps(loaded, *pictures):
         assert heat.sum() == pytest.approx(hit["cosine"], abs=1e-4)
-    with pytest.raises(ValueError, match="which an ONNX file does not give: take --checkpoint"):
-        search.heatmaps(loaded._replace(net=None), *pictures)
+
+
+@pytest.fixture(scope="module")
+def exported_too(indexed, exported, tmp_path_factory):
+    """(a folder of pictures, the index of them by MXNet, that by an exported model) of the run of `exported`."""
+    made = tmp_path_factory.mktemp("both")
+    for name, model in (("mxnet", ["--checkpoint", exported / "run"]), ("onnx", ["--model", exported / "model.onnx"])):
+        assert main(["index", "--images", str(indexed[0]), *map(str, model), "--out", str(made / name)]) == 0
+    return indexed[0], made / "mxnet", made / "onnx"
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, exported, capsys, runtime):
+    from gluon_cgd import embedder, images
+    from gluon_cgd.records import Record
+
+    folder, mxnet, onnx = exported_too
+    query, file = folder / "05.png", str(exported / "model.onnx")
+    expected = found(capsys, mxnet, query)["results"]
+    for idx, more in ((onnx, []), (mxnet, ["--model", file])):
+        results = found(capsys, idx, query, *more, "--runtime", runtime)["results"]
+        assert [result["path"] for result in results] == [result["path"] for result in expected]
+        for result, other in zip(results, expected):
+            assert result["cosine"] == pytest.approx(other["cosine"], abs=1e-4)
+    pair = [images.load(Record(str(folder / name), 0), 16) for name in ("05.png", "07.png")]
+    models = (embedder.from_onnx(file, runtime), embedder.from_checkpoint(str(exported / "run"), None, "cpu"))
+    for seen, other in zip(*(search.heatmaps(one, *pair) for one in models)):
+        np.testing.assert_allclose(seen, other, atol=1e-4)
+        assert np.abs(seen).max() > 1e-3
+
+
+def test_without_feature_maps_in_the_file_the_remedy_is_said_before_anything(exported_too, exported, tmp_path, capsys):
+    plain, figure = tmp_path / "plain.onnx", tmp_path / "out.png"
+    assert main(["export", "--checkpoint", str(exported / "run"), "--onnx", str(plain)]) == 0
+    capsys.readouterr()
+    query = [exported_too[2], exported_too[0] / "05.png", "--model", plain, "--figure", figure]
+    assert main(["search", *map(str, query), "--heatmaps"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "export it again with --features" in said.err
+    assert main(["search", *map(str, query)]) == 0
+
+
+def test_an_exported_model_indexes_and_searches_without_mxnet(exported_too, exported, tmp_path, without_mxnet):
+    folder, mxnet, _ = exported_too
+    idx, figure, query = tmp_path / "idx", tmp_path / "out.png", folder / "05.png"
+    command, model = ["-m", "gluon_cgd"], ["--model", exported / "model.onnx"]
+    for arguments in (["index", "--images", folder, *model, "--out", idx], ["search", idx, query]):
+        done = without_mxnet(*command, *arguments)  # the index knows its model
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"  1  1.0000  {query}")
+    drawn = [*command, "search", idx, query, "--figure", figure, "--heatmaps"]
+    refusal = without_mxnet(*drawn)
+    assert (refusal.returncode, refusal.stdout) == (2, "")
+    assert refusal.stderr == "--figure needs matplotlib: python -m pip install matplotlib\n"
+    done = without_mxnet(*drawn, drawing=True)
+    assert done.returncode == 0, done.stderr
+    assert figure.stat().st_size > 5000
+    refusal = without_mxnet(*command, "search", mxnet, query)
+    assert refusal.returncode == 2
+    assert "has no mxnet: `source env.sh` first" in refusal.stderr
 
 
 def test_names_of_any_kind_are_one_line_each(own, tmp_path, model, capsys):
@@ -189,10 +248,15 @@ def test_names_of_any_kind_are_one_line_each(own, tmp_path, model, capsys):
 def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, capsys, model):
     folder, idx = indexed
     query = folder / "00.png"
-    other = published(tmp_path, replace(EXPERIMENT, dim=4), 1)
+    other, picture_folder = published(tmp_path, replace(EXPERIMENT, dim=4), 1), tmp_path / "out.png"
+    picture_folder.mkdir()
     for arguments, message in (
         ([tmp_path, query], "is not an index: python -m gluon_cgd index"),
-        ([idx, "nowhere.jpg"], "nowhere.jpg"),
+        ([idx, "nowhere.jpg"], "the query nowhere.jpg cannot be read (No such file or directory): name a picture"),
+        ([idx, folder], "cannot be read (Is a directory): name a picture"),
+        ([idx, query, "--figure", tmp_path / "no/out.png"], "no, which is no folder: make it first"),
+        ([idx, query, "--figure", picture_folder], "out.png is a folder: name a file in it"),
+        ([idx, query, "--runtime", "openvino"], "--runtime is for an exported model: leave it out"),
         ([idx, query, "-k", "0"], "-k 0 must be at least 1"),
         ([idx, query, "--box", "1,2,3"], "--box '1,2,3' must be X1,Y1,X2,Y2"),
         ([idx, query, "--box", "900,900,950,950"], "is empty or outside of"),

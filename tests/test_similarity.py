@@ -8,7 +8,7 @@ from gluon_cgd.descriptors import DESCRIPTORS, GeM
 from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.model import from_experiment
-from gluon_cgd.similarity import answer, contributions, decompose, projections_of, spread
+from gluon_cgd.similarity import NAMES, answer, contributions, decompose, projections_of, spread
 
 
 def maps(seed, shape=(6, 3, 4)):
@@ -77,6 +77,10 @@ def test_contributions_are_the_feature_times_the_derivative_and_sum_to_the_descr
     np.testing.assert_allclose(share.sum(axis=(1, 2)), pooled.asnumpy()[0], atol=2e-6)
     live = x.max(axis=(1, 2)) > 0  # a dead channel has a maximum everywhere: any share of 0 is right
     np.testing.assert_allclose(share[live], (x * inputs.grad.asnumpy()[0])[live], atol=2e-6)
+
+
+def test_every_descriptor_has_its_name():
+    assert {letter: block.__name__ for letter, block in DESCRIPTORS.items()} == NAMES
 
 
 def test_equal_maxima_share_what_the_maximum_gives():

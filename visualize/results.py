@@ -19,7 +19,7 @@ class Hit(NamedTuple):
 
 
 def draw(queries, hits, told, file):
-    """Queries first, then `hits`, COLUMNS a line; under a hit with maps itself and the query under their heatmaps."""
+    """Queries first, then `hits`, COLUMNS a line; below a hit with maps itself and the query under their heatmaps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -49,4 +49,8 @@ def draw(queries, hits, told, file):
                 style = dict(cmap="viridis", vmin=low, vmax=high, alpha=0.6, interpolation="bilinear")
                 place.imshow(grey(under), extent=extent)
                 place.imshow(heat, extent=extent, **style)
+    if depth > 1:  # below the one query there is room to say what the maps are
+        for place, picture in zip(axes[1:3, 0], ("result", "query")):
+            text = f"what in the {picture}\nmakes them alike"
+            place.text(0.5, 0.5, text, fontsize=7, ha="center", va="center", color="0.35")
     figure.savefig(file, dpi=150, format=Path(str(file)[: -len(".part")]).suffix[1:])

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -12,7 +13,8 @@ from gluon_cgd import runtime  # noqa: E402  # first: where NumPy is missing it 
 # isort: split
 import numpy as np  # noqa: E402
 
-from gluon_cgd.similarity import answer, decompose, projections_of  # noqa: E402
+from gluon_cgd import embedder, onnx_model  # noqa: E402
+from gluon_cgd.similarity import NAMES, answer, decompose, projections_in  # noqa: E402
 
 SHOWN = 640  # pixels of the longer side of a photo in the picture
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -23,7 +25,13 @@ def parser():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("query", help="a picture")
     p.add_argument("result", help="another one")
-    p.add_argument("--checkpoint", metavar="PATH", help="a run's folder or a published .params (default: the best run)")
+    model = p.add_mutually_exclusive_group()
+    told = "a run's folder or a published .params (default: the best run)"
+    model.add_argument("--checkpoint", metavar="PATH", help=told)
+    told = "a model that export --features wrote; it needs no MXNet"
+    model.add_argument("--model", metavar="FILE", help=told)
+    runtimes = tuple(onnx_model.RUNTIMES)
+    p.add_argument("--runtime", choices=runtimes, help=f"what computes a --model (default {runtimes[0]})")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
     p.add_argument("--out", default="similarity.png", help="the picture, .png, .pdf or .svg; a .json is put beside it")
     p.add_argument("--per-branch", action="store_true", help="a row for each descriptor too")
@@ -67,27 +75,37 @@ def region(options, photo, shape):
     return mask, (left * width / columns, top * height / rows, right * width / columns, bottom * height / rows)
 
 
+def opened(options):
+    """(where it is, Model) of the --model or the --checkpoint, or of the best run where none is named."""
+    if options.model:
+        if options.ctx:
+            raise ValueError("--ctx is for a --checkpoint: leave it out with --model")
+        return options.model, embedder.from_onnx(options.model, options.runtime or "onnxruntime")
+    if options.runtime:
+        raise ValueError("--runtime is for a --model: leave it out")
+    from gluon_cgd.checkpoint import find_best
+
+    runtime.context(options.ctx)  # one of them
+    source, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
+    return source, embedder.from_checkpoint(
+        str(source), None if str(source).endswith(".params") else which, options.ctx
+    )
+
+
 def explain(options):
     """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, names) of what was asked for."""
     import cv2
 
     from gluon_cgd import images
-    from gluon_cgd.checkpoint import find_best, load_trained
-    from gluon_cgd.descriptors import DESCRIPTORS
-    from gluon_cgd.evaluate import features_of
-    from gluon_cgd.model_zoo import name_of
 
     photos = [images.decode(path) for path in (options.query, options.result)]
-    checkpoint, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
-    ctx = runtime.context(options.ctx)
-    net, experiment = load_trained(checkpoint, which, ctx)
-    side = experiment.input_size
-    pictures = np.stack([cv2.resize(photo, (side, side), interpolation=cv2.INTER_LINEAR) for photo in photos])
-    features = features_of(net, pictures, ctx)  # (2, C, h, w)
-    projections, combine = projections_of(net, experiment)
+    source, model = opened(options)
+    experiment, size = model.experiment, (model.side, model.side)
+    projections, combine = projections_in(model.weights(), experiment)
+    features = model.features([cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos])
     how = dict(projections=projections, descriptors=experiment.descriptors, p=experiment.gem_p, combine=combine)
     found = decompose(*features, **how, minimum=experiment.gem_minimum)
-    names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors]
+    names = [NAMES[letter] for letter in experiment.descriptors]
     mask, rectangle = region(options, photos[0], found.map1.shape)
     if mask is None:
         rows = [("all descriptors" if len(names) > 1 else names[0], found.map1, found.map2)]
@@ -97,7 +115,7 @@ def explain(options):
     if options.per_branch and mask is None and len(names) > 1:
         for name, (map1, map2) in zip(names, found.branches):
             rows.append((f"{name}: {map1.sum():+.4f} of {found.cosine:.4f}", map1, map2))
-    told = f"{name_of(experiment)}, trained on {Path(experiment.dataset).name} ({checkpoint})"
+    told = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
     return photos, found, rows, rectangle, names, told
 
 
@@ -149,13 +167,24 @@ def shrunk(photo):
     return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else photo
 
 
+def check_drawing(flag, file):
+    """Raise ValueError where a picture cannot be written to `file`, and ImportError without what draws it."""
+    if Path(file).suffix not in SUFFIXES:
+        raise ValueError(f"{flag} {file} must end with {', '.join(SUFFIXES)}")
+    if Path(file).is_dir():
+        raise ValueError(f"{flag} {file} is a folder: name a file in it")
+    if not Path(file).parent.is_dir():
+        raise ValueError(f"{flag} {file} is to be written into {Path(file).parent}, which is no folder: make it first")
+    if find_spec("matplotlib") is None:
+        raise ImportError(f"{flag} needs matplotlib: python -m pip install matplotlib")
+
+
 def run(options):
     """Explain, draw, and write the numbers; returns the exit status."""
     from gluon_cgd.atomic import replacing, write_json
 
     out = Path(options.out)
-    if out.suffix not in SUFFIXES:
-        raise ValueError(f"--out {out} must end with {', '.join(SUFFIXES)}")
+    check_drawing("--out", out)
     photos, found, rows, rectangle, names, told = explain(options)
     with replacing(out) as temporary:
         draw(photos, found.cosine, rows, rectangle, options.show_sum, told, temporary)
