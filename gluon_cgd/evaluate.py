@@ -1,8 +1,12 @@
 """Embeddings of pictures, and Recall@K of embeddings."""
 
+from functools import partial
+
 import numpy as np
 
 BLOCK = 2**24  # similarities held at a time: 64 MB
+ROUNDING = 2.0**-18  # more than what float32 loses of the product of two unit vectors of 1,536 dimensions
+MANY = 1000  # items as near as each other: a model that has collapsed
 
 
 def embed(net, pictures, ctx, batch_size=128, output=0):
@@ -91,12 +95,8 @@ def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
     ks = list(ks)
     if any(int(k) != k or k < 1 for k in ks):
         raise ValueError(f"k must be whole and at least 1, got {ks}")
-    ranks = []  # items of other classes at least as near as the nearest of one's own
-    for score, own in compared(query, query_labels, gallery, gallery_labels):
-        nearest_own = score[own].max(initial=-np.inf)
-        nearer = np.count_nonzero(score >= nearest_own) - np.count_nonzero(score[own] >= nearest_own)
-        ranks.append(nearer if nearest_own > -np.inf else np.inf)  # without one of its own no k is enough
-    return {k: float((np.array(ranks) < k).mean()) for k in ks}
+    ranks = np.array([rank(*found) for found in compared(query, query_labels, gallery, gallery_labels)])
+    return {k: float((ranks < k).mean()) for k in ks}
 
 
 def nearest(query, query_labels, gallery=None, gallery_labels=None):
@@ -105,20 +105,42 @@ def nearest(query, query_labels, gallery=None, gallery_labels=None):
     Of two as near it is the one of another class, so that as many are of the query's own as Recall@1 says.
     """
     rows = []
-    for score, own in compared(query, query_labels, gallery, gallery_labels):
-        others = score.copy()
-        others[own] = -np.inf
-        row = others.argmax()
-        if score[own].max(initial=-np.inf) > others[row]:
-            row = own[score[own].argmax()]
+    for found in compared(query, query_labels, gallery, gallery_labels):
+        score, own = found[:2]
+        if rank(*found) == 0:
+            rows.append(own[score[own].argmax()])
+            continue
+        score[own] = -np.inf
+        row = score.argmax()
         rows.append(row if score[row] > -np.inf else -1)
     return np.array(rows)
 
 
-def compared(query, query_labels, gallery=None, gallery_labels=None):
-    """Yield (score (M,), own) for each query: the higher an item's score, the nearer; own: the items of its class.
+def rank(score, own, margin, exact):
+    """How many items of other classes are at least as near as the nearest of one's own; infinite without one.
 
-    A query's score with itself is -inf. Arguments as of `recall_at`. Memory: a block of the scores, whatever N.
+    score, own, margin, exact: as `compared` yields them. What float32 cannot tell apart is decided in float64, so that
+    two programs whose embeddings are equal up to rounding come to one recall; not so for more than MANY such items.
+    """
+    nearest_own = score[own].max(initial=-np.inf)
+    if nearest_own == -np.inf:
+        return np.inf
+    near = np.flatnonzero(score >= nearest_own - margin)
+    undecided = near[score[near] <= nearest_own + margin]  # the nearest of one's own is one of them
+    if len(undecided) > MANY:
+        return np.count_nonzero(score >= nearest_own) - np.count_nonzero(score[own] >= nearest_own)
+    if len(undecided) == 1:
+        return len(near) - 1
+    precise, mine = exact(undecided), np.isin(undecided, own)
+    return len(near) - len(undecided) + np.count_nonzero(precise[~mine] >= precise[mine].max())
+
+
+def compared(query, query_labels, gallery=None, gallery_labels=None):
+    """Yield (score (M,), own, margin, exact) for each query: the higher an item's score, the nearer it is.
+
+    own: the items of its class. margin: by how much float32 can have two scores in the wrong order; exact: a function
+    of items that gives their scores in float64. A query's score with itself is -inf. Arguments as of `recall_at`.
+    Memory: a block of scores, whatever N.
     """
     itself = gallery is None
     query = _checked("query", query, query_labels)
@@ -137,6 +159,12 @@ def compared(query, query_labels, gallery=None, gallery_labels=None):
     query_labels, gallery_labels = labels[: len(query)], labels[len(query) :]
     # |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2): the bracket orders the gallery as the distance does
     half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery)
+    margin = ROUNDING * max(np.einsum("nd,nd->n", query, query).max(), 2 * half_squares.max())
+
+    def scores_of(i, items):
+        exact, asked = gallery[items].astype(np.float64), query[i].astype(np.float64)
+        return np.einsum("md,d->m", exact, asked) - 0.5 * np.einsum("md,md->m", exact, exact)
+
     members = np.argsort(gallery_labels, kind="stable")  # a class after the other
     first, after = (np.searchsorted(gallery_labels[members], query_labels, side) for side in ("left", "right"))
     step = max(1, BLOCK // len(gallery))
@@ -146,7 +174,7 @@ def compared(query, query_labels, gallery=None, gallery_labels=None):
         for i, score in enumerate(scores, start):
             if itself:
                 score[i] = -np.inf
-            yield score, members[first[i] : after[i]]
+            yield score, members[first[i] : after[i]], margin, partial(scores_of, i)
 
 
 def _checked(name, embeddings, labels):

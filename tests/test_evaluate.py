@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gluon_cgd import evaluate, images
-from gluon_cgd.evaluate import embed, recall_at
+from gluon_cgd.evaluate import embed, nearest, recall_at
 
 
 def unit(rng, n, d):
@@ -80,6 +80,17 @@ def test_very_large_and_very_small_vectors_are_ranked_alike(scale):
 def test_labels_may_be_words():
     embeddings = np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]
     assert recall_at((1,), embeddings, ["car", "car", "bird", "bird"]) == {1: 1.0}
+
+
+def test_what_float32_cannot_tell_apart_is_decided_in_float64():
+    """Of a model that has nearly collapsed: its pictures differ by less than the products of float32 are off."""
+    rng = np.random.default_rng(0)
+    embeddings = (unit(rng, 1, 96) + 1e-4 * unit(rng, 200, 96)).astype(np.float32)
+    labels = rng.integers(0, 12, 200)
+    found = recall_at((1, 2, 4), embeddings, labels)
+    assert found == {k: recall_loop(k, embeddings, labels) for k in (1, 2, 4)}
+    rows = nearest(embeddings, labels)
+    assert np.mean(labels[rows] == labels) == found[1]
 
 
 def test_ties_count_against_the_query():
