@@ -49,3 +49,34 @@ def speed(told=None):
 def figures(value):
     """Three significant figures, without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def growth(told=None):
+    """The table of how time and memory grow."""
+    told = told or recorded("growth")
+    if not told:
+        return "Not measured yet."
+    rows = []
+    for one in told["growth"]:
+        (first, last), letter = (one["sizes"][0], one["sizes"][-1]), one["letter"]
+        times = f"{figures(one['seconds'][0])} to {figures(one['seconds'][-1])} s"
+        memory = " to ".join(f"{figures(one['bytes'][i] / 1e6)}" for i in (0, -1)) + " MB"
+        rows.append([one["work"], f"{first:,} to {last:,}", times, f"{letter}<sup>{one['exponent']:.2f}</sup>", memory])
+    return markdown(["work", "sizes", "time", "grows as", "memory beyond what was there"], rows)
+
+
+def memory(told=None, compared=None):
+    """The table of what a training step takes; those of 128 pictures are of the comparisons."""
+    told, compared = told or recorded("growth"), compared or recorded("speed")
+    if not told:
+        return "Not measured yet."
+    rows = [
+        [str(one["batch"]), one["how"] or "whole", figures(one["seconds"]), f"{one['bytes'] / 1e9:.1f}"]
+        for one in told["memory"]
+    ]
+    for row in compared["rows"] if compared else ():
+        if row["work"].endswith("batch of 128"):
+            rows.append(["128", "whole", figures(128 / row["ours"]), f"{row['memory'][0] / 1e9:.1f}"])
+        if row["work"] == "the same in 4 parts":
+            rows.append(["128", "in 4 parts", figures(128 / row["ours"]), f"{row['memory'][0] / 1e9:.1f}"])
+    return markdown(["batch", "learned from", "seconds a step", "memory, GB"], rows)

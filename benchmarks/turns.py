@@ -48,7 +48,8 @@ class Process:
     def _answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"{self.name} ended with status {self.process.wait()}: see above")
+            self.end()
+            raise RuntimeError(f"{self.name} ended with status {self.process.returncode}: see above")
         return json.loads(line)
 
     def turn(self):

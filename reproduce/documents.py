@@ -28,6 +28,17 @@ def backbone_table():
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def measured(name):
+    """A part that a benchmark recorded: a function that makes it."""
+
+    def make():
+        from benchmarks import table
+
+        return getattr(table, name)()
+
+    return make
+
+
 def generated(text):
     """`text` with every generated part made anew."""
     for name, make in PARTS.items():
@@ -60,8 +71,11 @@ PARTS = {
     "claims": summary.claims,
     "costs": summary.costs,
     "figure3 claims": summary.figure3,
+    "growth": measured("growth"),
     "ledger": ledger.as_markdown,
+    "memory": measured("memory"),
     "origins": summary.origins,
+    "speed": measured("speed"),
     "status": summary.status,
     "tables": summary.tables,
 }

@@ -1,0 +1,166 @@
+"""How time and memory grow as the work doubles, and what a training step takes of memory: python -m benchmarks.growth
+
+Each size in a process of its own. Memory is the most beyond what was there before the work began.
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from gluon_cgd import runtime
+from gluon_cgd.experiment import Experiment
+
+from . import inputs, table
+
+HERE = Path(__file__).resolve().parent
+SMALL = Experiment(backbone="squeezenet1.1", pretrained=False, input_size=96, dim=512)
+SMALL_RESNET = replace(SMALL, backbone="resnet50")
+PAPER = Experiment(pretrained=False)
+
+
+def recall(folder, n, dim):
+    """Recall@1 of n embeddings of `dim` numbers."""
+    from gluon_cgd.evaluate import recall_at
+
+    found = np.random.default_rng(0).standard_normal((n, dim), np.float32)
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return lambda: recall_at((1,), found, np.arange(n) // 5)
+
+
+def repeated(folder, n):
+    """n paths of pictures; there are fewer files."""
+    files = sorted(str(path) for path in (folder / "pictures").iterdir())
+    return [files[i % len(files)] for i in range(n)]
+
+
+def embedding(folder, n, dim):
+    """n JPEG files to embeddings of `dim` numbers, by SqueezeNet at 96 x 96."""
+    import mxnet as mx
+
+    from gluon_cgd import embed, evaluate, model
+
+    experiment = replace(SMALL, dim=dim)
+    net = model.from_experiment(experiment, 98)
+    net.hybridize(static_alloc=True, static_shape=True)
+
+    def function(pictures):
+        return evaluate.embed(net, pictures, mx.cpu())
+
+    embed.embed_files(function, repeated(folder, embed.BATCH), experiment.input_size)  # what every N takes
+    return lambda: embed.embed_files(function, repeated(folder, n), experiment.input_size)
+
+
+def caching(folder, n, side):
+    """n pictures decoded into a cache of side x side."""
+    from gluon_cgd.cache import cached
+    from gluon_cgd.records import Record
+
+    records = [Record(path, 0) for path in repeated(folder, n)]
+    where = tempfile.mkdtemp(dir=folder)
+    return lambda: cached(records, side, where)
+
+
+def training(folder, batch, dim, experiment=SMALL_RESNET):
+    """A step on `batch` pictures with `dim` dimensions, ResNet-50 at 96 x 96."""
+    import mxnet as mx
+
+    from reproduce import efficiency
+
+    return efficiency.prepared("train", replace(experiment, dim=dim), batch, mx.cpu())[0]
+
+
+def memory(folder, batch, dim):
+    """The same at 224 x 224, the paper's."""
+    return training(folder, batch, dim, PAPER)
+
+
+WORK = {"recall": recall, "embedding": embedding, "caching": caching, "training": training, "memory": memory}
+GROWTH = (  # words, work, what doubles, its sizes, the other number
+    ("recall, N embeddings of 256", "recall", "N", (4000, 8000, 16000, 32000), 256),
+    ("recall, 8,000 embeddings of D", "recall", "D", (128, 256, 512, 1024), 8000),
+    ("embedding N JPEG files", "embedding", "N", (256, 512, 1024, 2048), 512),
+    ("preparing N JPEG files at 252", "caching", "N", (192, 384, 768, 1536), 252),
+    ("a training step, batch B", "training", "B", (8, 16, 32, 64), 1536),
+    ("a training step of 16, D dimensions", "training", "D", (192, 384, 768, 1536), 16),
+)
+MEMORY = ((8, ""), (16, ""), (32, ""), (32, "mirrored"), (64, ""))
+
+
+def child(task, first, second, folder):
+    """Do one work and print {"seconds", "bytes"}."""
+    call = WORK[task](Path(folder), first, second)
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
+    for _ in range(2 if task in ("training", "memory") else 1):  # memory is taken in the first step, and time too
+        start = time.perf_counter()
+        call()
+        seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "bytes": status("VmHWM") - before}))
+    return 0
+
+
+def status(name):
+    """Bytes, of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(name)))
+
+
+def measure(task, first, second, folder, **environment):
+    """What `child` says in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.growth", "--child", task, str(first), str(second), str(folder)]
+    known = {**os.environ, "PYTHONPATH": str(HERE.parent), **environment}
+    done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", env=known, cwd=HERE.parent, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{task} {first} ended with status {done.returncode}: see above")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def exponent(sizes, values):
+    """The slope of log(values) over log(sizes), by least squares: 1 doubles with the work, 2 makes four of it."""
+    return float(np.polyfit([math.log(size) for size in sizes], [math.log(max(v, 1e-9)) for v in values], 1)[0])
+
+
+def main(arguments=None):
+    """Measure, print, and with --record keep; returns the exit status."""
+    p = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
+    p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for the README")
+    p.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
+    options = p.parse_args(arguments)
+    if options.child:
+        task, first, second, folder = options.child
+        return child(task, int(first), int(second), folder)
+
+    def command():
+        told = {"machine": runtime.machine("cpu"), "commit": runtime.commit(), "growth": [], "memory": []}
+        with tempfile.TemporaryDirectory() as folder:
+            inputs.make(("pictures",), Path(folder), None)
+            for words, task, letter, sizes, other in GROWTH:
+                pairs = [(other, size) if letter == "D" else (size, other) for size in sizes]
+                found = [measure(task, *pair, folder) for pair in pairs]
+                one = {"work": words, "letter": letter, "sizes": sizes, "seconds": [f["seconds"] for f in found]}
+                one.update(bytes=[f["bytes"] for f in found], exponent=exponent(sizes, one["seconds"]))
+                told["growth"].append(one)
+                print(words, one["exponent"], file=sys.stderr, flush=True)
+            for batch, how in MEMORY:
+                mirror = {"MXNET_BACKWARD_DO_MIRROR": "1"} if how else {}
+                found = measure("memory", batch, PAPER.dim, folder, **mirror)
+                told["memory"].append({"batch": batch, "how": how, **found})
+                print(batch, how, found, file=sys.stderr, flush=True)
+        print(f"{table.growth(told)}\n\n{table.memory(told)}")
+        if options.record:
+            table.record("growth", told)
+
+    return runtime.exit_status(command) or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+import importlib
+import json
+import sys
+
+import pytest
+
+from benchmarks import comparisons, growth, inputs, table
+from benchmarks.__main__ import main, measured, result
+from benchmarks.turns import Process
+
+
+def turn(seconds, units=10, told=None):
+    return {"seconds": seconds, "units": units, "told": told, "memory": 5}
+
+
+def row(**wanted):
+    return comparisons.Row("ours", "theirs", "ours a", ("peers b", "peers c"), "img/s", **wanted)
+
+
+def test_the_ratio_is_to_the_fastest_other_of_the_same_round():
+    turns = {"ours a": [turn(1), turn(2)], "peers b": [turn(2), turn(2)], "peers c": [turn(4), turn(1)]}
+    found = result(row(at_least=1.5), turns)
+    assert found["ratios"] == [2, 0.5]
+    assert found["ours"] == 7.5
+    assert found["other"] == 6.25  # of c, the faster by its median
+
+
+def test_a_table_says_whether_what_we_want_is_reached():
+    told = {"machine": "a machine", "commit": "0123456789", "network": "a network"}
+    rows = [
+        {"work": "a", "against": "b", "unit": "img/s", "ours": 1234, "other": 0.5, "ratios": [1, 2, 3], "more": 0.25}
+    ]
+    rows[0].update(at_least=2.5, at_most_more=None)
+    rows.append({**rows[0], "unit": "GFLOP/s", "ours": 5e9, "at_least": None, "at_most_more": 0.3})
+    text = table.speed({**told, "rows": rows})
+    assert "a machine, at 01234567; a network:" in text
+    assert "| a | 1,234 img/s | b | 0.5 img/s | 2.00 (1.00-3.00) | 2.50: no |" in text
+    assert "| a | 5 GFLOP/s | b | 5e-10 GFLOP/s | +0.25 s | at most +0.3 s: yes |" in text
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {folder!r})
+from turns import serve
+serve({{"sums": lambda: ((lambda: print("noise") or 3), 7), "breaks": lambda: 1 / 0}})
+"""
+
+
+@pytest.fixture
+def started(tmp_path):
+    """A function of a task of a small script."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(folder=str(growth.HERE)))
+    return lambda task: Process(sys.executable, script, task.partition(" ")[2], {"BENCHMARK_WARM": "1"})
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_two_processes_take_turns(started, together):
+    one = comparisons.Row("ours", "theirs", "script sums", ("script sums",), "sums/s", 0.5)
+    found = measured(comparisons.Group("group", (), (one,), together=together), started, rounds=3)[0]
+    assert found["ratios"] == [1, 1, 1]  # of one task with itself
+    assert found["numbers"] == [3, 3]
+    assert found["memory"][0] > 1e6
+
+
+def test_a_side_that_cannot_work_is_named(started):
+    with pytest.raises(RuntimeError, match="script.py breaks ended with status 1"):
+        started("script breaks")
+
+
+def test_every_task_of_ours_is_there(monkeypatch):
+    monkeypatch.syspath_prepend(str(growth.HERE))  # as of a script that is started by its name
+    ours = importlib.import_module("ours")
+    tasks = {task for group in comparisons.GROUPS for row in group.rows for task in (row.ours, *row.others)}
+    assert {task.partition(" ")[2] for task in tasks if task.startswith("ours")} <= set(ours.TASKS)
+    assert {name for group in comparisons.GROUPS for name in group.needs} <= set(inputs.MAKERS)
+
+
+def test_pictures_are_drawn_once_and_have_the_detail_of_photographs(tmp_path):
+    inputs.make(("pictures",), tmp_path, None)
+    files = sorted((tmp_path / "pictures").iterdir())
+    assert len(files) == inputs.PICTURES
+    assert 20_000 < files[0].stat().st_size < 200_000
+    before = files[0].stat().st_mtime_ns
+    inputs.make(("pictures",), tmp_path, None)
+    assert files[0].stat().st_mtime_ns == before
+
+
+def test_growth_is_the_slope_of_the_logarithms():
+    assert growth.exponent((1, 2, 4, 8), (3, 12, 48, 192)) == pytest.approx(2)
+    found = growth.measure("recall", 400, 16, ".")
+    assert found["seconds"] > 0
+    assert found["bytes"] >= 0
+
+
+def test_what_is_recorded_is_what_the_readme_shows(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    assert table.speed() == table.growth() == table.memory() == "Not measured yet."
+    one = {"work": "w", "letter": "N", "sizes": [1, 2], "seconds": [1, 4], "bytes": [1e6, 2e6], "exponent": 2.0}
+    step = {"batch": 8, "how": "", "seconds": 1.5, "bytes": 2e9}
+    table.record("growth", {"growth": [one], "memory": [step]})
+    assert json.loads((tmp_path / "growth.json").read_text())["growth"] == [one]
+    assert "| w | 1 to 2 | 1 to 4 s | N<sup>2.00</sup> | 1 to 2 MB |" in table.growth()
+    assert "| 8 | whole | 1.5 | 2.0 |" in table.memory()
+
+
+def test_rounds_are_at_least_one(capsys):
+    assert main(["--peers", "python", "--rounds", "0"]) == 2
+    assert "--rounds 0 must be at least 1" in capsys.readouterr().err
