@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from . import runtime, trained
 from .atomic import replacing
-from .folders import PICTURES
+from .folders import pictures_in
 
 log = logging.getLogger(__name__)
 BATCH = 128  # pictures that are decoded and embedded at a time
@@ -37,25 +37,6 @@ def command(options):
     vectors, paths = embed_files(embedding, paths, experiment.input_size, options.skip_bad, sys.stderr.isatty())
     save(out, vectors, paths)
     print(f"{out}: {len(vectors):,} embeddings of {vectors.shape[1]:,} numbers; pictures: {out.with_suffix('.txt')}")
-
-
-def pictures_in(folder):
-    """The paths of the pictures in `folder` and in its folders, sorted. Raises ValueError where there are none."""
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder}, the folder of pictures, does not exist: check --images")
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(place, name) for name in files if Path(name).suffix.lower() in PICTURES]
-    found = sorted(path for path in found if not os.path.basename(path).startswith("."))
-    if not found:
-        raise ValueError(f"{folder} holds no pictures: their names end in {', '.join(sorted(PICTURES))}")
-    for path in found:
-        if "\n" in path:
-            raise ValueError(
-                f"the picture {path!r} has a line break in its name: rename it, paths are listed a line each"
-            )
-    return found
 
 
 def embed_files(embedding, paths, side, skip_bad=False, progress=False):

@@ -175,3 +175,22 @@ def divide(found, split, held_out, seed, source):
     if not held:
         raise ValueError(f"{source} has no class of 4 pictures or more: nothing can be held out")
     return Split([r for i, r in enumerate(records) if i not in held], [r for i, r in enumerate(records) if i in held])
+
+
+def pictures_in(folder, flag="--images"):
+    """The paths of the pictures in `folder` and in its folders, sorted. Raises ValueError where there are none."""
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder}, the folder of pictures, does not exist: check {flag}")
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(place, name) for name in files if Path(name).suffix.lower() in PICTURES]
+    found = sorted(path for path in found if not os.path.basename(path).startswith("."))
+    if not found:
+        raise ValueError(f"{folder} holds no pictures: their names end in {', '.join(sorted(PICTURES))}")
+    for path in found:
+        if "\n" in path:
+            raise ValueError(
+                f"the picture {path!r} has a line break in its name: rename it, paths are listed a line each"
+            )
+    return found

@@ -1,15 +1,35 @@
 """An exported model whose convolutions compute in 8-bit integers: faster on a CPU, and not quite the same."""
 
+import contextlib
+import io
+import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from . import onnx_model
+from . import images, onnx_model
 from .atomic import replacing
+from .folders import pictures_in
+from .records import Record
 
 PICTURES = 128  # to calibrate with
 BATCH = 8
+
+
+def calibration(folder):
+    """The paths of up to PICTURES pictures in `folder`, spread over it.
+
+    Raises ValueError for a folder without pictures, and ImportError as `quantise` does: before anything is exported.
+    """
+    _needed()
+    paths = pictures_in(folder, "--int8")
+    return paths[:: -(-len(paths) // PICTURES)]
+
+
+def read(paths, side):
+    """The pictures in the files `paths`: uint8 (N, side, side, 3). Raises ValueError for one that cannot be read."""
+    return np.stack([images.load(Record(path, 0), side) for path in paths])
 
 
 def quantise(file, out, pictures):
@@ -27,21 +47,25 @@ def quantise(file, out, pictures):
         folded, small = str(Path(folder) / "folded.onnx"), str(Path(folder) / "int8.onnx")
         preprocess(str(file), folded, skip_symbolic_shape=True)  # batch norms become part of the convolutions
         first = _named(onnx, folded)
-        quantisation.quantize_static(
-            folded,
-            small,
-            _Batches(pictures),
-            op_types_to_quantize=["Conv"],
-            nodes_to_exclude=[first],
-            calibrate_method=quantisation.CalibrationMethod.Percentile,
-            quant_format=quantisation.QuantFormat.QDQ,
-            activation_type=quantisation.QuantType.QUInt8,
-            weight_type=quantisation.QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-        )
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is about
+            quantisation.quantize_static(
+                folded,
+                small,
+                _Batches(pictures),
+                op_types_to_quantize=["Conv"],
+                nodes_to_exclude=[first],
+                calibrate_method=quantisation.CalibrationMethod.Percentile,
+                quant_format=quantisation.QuantFormat.QDQ,
+                activation_type=quantisation.QuantType.QUInt8,
+                weight_type=quantisation.QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+            )
         quantised = onnx.load(small)
-    onnx.helper.set_model_props(quantised, {**properties, "int8": "true"})
+    # Parameters of their own: an index of the float32 model's embeddings is not to be searched with these
+    own = json.dumps(f"{json.loads(properties['parameters_sha256'])} in 8 bits")
+    onnx.helper.set_model_props(quantised, {**properties, "parameters_sha256": own, "int8": "true"})
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         Path(temporary).write_bytes(quantised.SerializeToString(deterministic=True))
         return cosine(model, onnx_model.load(temporary), pictures)
