@@ -38,31 +38,50 @@ def contributions(features, descriptor, p=3, minimum=1e-6):
     raise ValueError(f"descriptor {descriptor!r} is unknown: its contributions are known for S, M and G")
 
 
-def parts(features, projections, descriptors, p, combine, minimum):
-    """[contributions (C, h, w)], [matrix (D, C)] of the branches: matrix @ contribution adds up to the embedding."""
+class Parts(NamedTuple):
+    """A picture's embedding (D,) of unit length, and what makes it up.
+
+    For each branch: share (C, h, w), what its positions add to the descriptor; matrix (k, C), the FC layer; scale, what
+    its output is multiplied by in all; and place, where in the embedding it goes.
+    """
+
+    embedding: np.ndarray
+    shares: List[np.ndarray]
+    matrices: List[np.ndarray]
+    scales: List[float]
+    places: List[slice]
+
+
+def parts(features, matrices, descriptors, p, combine, minimum) -> Parts:
+    """The Parts of the picture with `features` (C, h, w); matrices: of the FC layers, n x (k, C) in float64."""
     shares = [contributions(features, letter, p, minimum) for letter in descriptors]
-    pooled = [share.sum(axis=(1, 2)) for share in shares]  # n x (C,)
-    n, (channels, *_) = len(descriptors), features.shape
-    if projections is None:
-        projections = [np.eye(channels)] * n
-    matrices = [np.asarray(matrix, np.float64) for matrix in projections]
-    if combine in ("concat", "sum"):  # equation 2: each branch has unit length
-        matrices = [matrix / length(matrix @ vector) for matrix, vector in zip(matrices, pooled)]
-    if combine == "concat":
-        width = len(matrices[0])
-        matrices = [np.pad(matrix, ((i * width, (n - 1 - i) * width), (0, 0))) for i, matrix in enumerate(matrices)]
-    whole = length(sum(matrix @ vector for matrix, vector in zip(matrices, pooled)))
-    return shares, [matrix / whole for matrix in matrices]
+    outputs = [matrix @ share.sum(axis=(1, 2)) for matrix, share in zip(matrices, shares)]  # n x (k,)
+    width = len(outputs[0]) if combine == "concat" else 0
+    places = [slice(i * width, (i + 1) * width) if width else slice(None) for i in range(len(outputs))]
+    # Equation 2: each branch has unit length
+    scales = [1 / length(output) if combine in ("concat", "sum") else 1.0 for output in outputs]
+    embedding = assembled([scale * output for scale, output in zip(scales, outputs)], combine)
+    whole = length(embedding)
+    return Parts(embedding / whole, shares, matrices, [scale / whole for scale in scales], places)
+
+
+def assembled(outputs, combine):
+    """The branches' vectors side by side (equation 3), or added."""
+    return np.concatenate(outputs) if combine == "concat" else np.sum(outputs, axis=0)
+
+
+def maps(picture, vector):
+    """[(h, w) of each branch]: what each position of `picture`, Parts, adds to the product with `vector` (D,)."""
+    found = []
+    for share, matrix, scale, place in zip(picture.shares, picture.matrices, picture.scales, picture.places):
+        wanted = scale * (vector[place] @ matrix)  # (C,)
+        found.append((wanted @ share.reshape(len(share), -1)).reshape(share.shape[1:]))
+    return found
 
 
 def length(vector):
     """Euclidean length, and as in the network not below 1e-6."""
     return max(float(np.sqrt(vector @ vector)), 1e-6)
-
-
-def embedding_of(shares, matrices):
-    """The unit embedding (D,) that `parts` split."""
-    return sum(matrix @ share.sum(axis=(1, 2)) for share, matrix in zip(shares, matrices))
 
 
 def decompose(
@@ -76,15 +95,18 @@ def decompose(
     Raises ValueError for shapes that do not match and for an unknown descriptor or combination.
     """
     features1, features2 = check(features1, features2, projections, descriptors, combine)
-    first, second = (parts(x, projections, descriptors, p, combine, minimum) for x in (features1, features2))
-    embedding1, embedding2 = embedding_of(*first), embedding_of(*second)
-    branches = []
-    for share1, matrix1, share2, matrix2 in zip(*first, *second):
-        map1 = np.einsum("chw,c->hw", share1, matrix1.T @ embedding2)
-        map2 = np.einsum("chw,c->hw", share2, matrix2.T @ embedding1)
-        branches.append((map1, map2))
-    map1, map2 = (sum(maps) for maps in zip(*branches))
-    return Similarity(map1, map2, branches, float(embedding1 @ embedding2))
+    matrices = float64(projections, len(features1), len(descriptors))
+    first, second = (parts(x, matrices, descriptors, p, combine, minimum) for x in (features1, features2))
+    branches = list(zip(maps(first, second.embedding), maps(second, first.embedding)))
+    map1, map2 = (sum(both) for both in zip(*branches))
+    return Similarity(map1, map2, branches, float(first.embedding @ second.embedding))
+
+
+def float64(projections, channels, count):
+    """The FC layers' weights in float64; without a layer a descriptor goes through as it is."""
+    if projections is None:
+        return [np.eye(channels)] * count
+    return [np.asarray(matrix, np.float64) for matrix in projections]
 
 
 def answer(features1, features2, region, projections=None, descriptors="SM", p=3, combine="concat", minimum=1e-6):
@@ -97,9 +119,13 @@ def answer(features1, features2, region, projections=None, descriptors="SM", p=3
     region = np.asarray(region, np.float64)
     if region.shape != features1.shape[1:]:
         raise ValueError(f"region has shape {region.shape}, and the first map {features1.shape[1:]}: they must agree")
-    first, second = (parts(x, projections, descriptors, p, combine, minimum) for x in (features1, features2))
-    asked = sum(matrix @ np.einsum("chw,hw->c", share, region) for share, matrix in zip(*first))  # (D,)
-    return sum(np.einsum("chw,c->hw", share, matrix.T @ asked) for share, matrix in zip(*second))
+    matrices = float64(projections, len(features1), len(descriptors))
+    first, second = (parts(x, matrices, descriptors, p, combine, minimum) for x in (features1, features2))
+    of_region = [
+        scale * (matrix @ np.einsum("chw,hw->c", share, region))
+        for share, matrix, scale in zip(first.shares, first.matrices, first.scales)
+    ]
+    return sum(maps(second, assembled(of_region, combine)))  # what the region adds to the embedding, (D,)
 
 
 def check(features1, features2, projections, descriptors, combine):
