@@ -80,3 +80,20 @@ def memory(told=None, compared=None):
         if row["work"] == "the same in 4 parts":
             rows.append(["128", "in 4 parts", figures(128 / row["ours"]), f"{row['memory'][0] / 1e9:.1f}"])
     return markdown(["batch", "learned from", "seconds a step", "memory, GB"], rows)
+
+
+def precision(told=None):
+    """The table of how far the recall of an exported model is from MXNet's."""
+    told = told or recorded("precision")
+    if not told:
+        return "Not measured yet."
+    models = told["models"]
+    rows = []
+    for name in list(models[0]["recall"])[1:]:
+        cells = []
+        for k in models[0]["recall"][name]:
+            changes = [one["recall"][name][k] - one["recall"]["MXNet"][k] for one in models]
+            cells.append(f"{statistics.mean(changes):+.2f} ({min(changes):+.2f} to {max(changes):+.2f})")
+        rows.append([name, *cells])
+    head = [f"{len(models)} trained models, against MXNet", *models[0]["recall"]["MXNet"]]
+    return markdown(head, rows)

@@ -75,6 +75,7 @@ PARTS = {
     "ledger": ledger.as_markdown,
     "memory": measured("memory"),
     "origins": summary.origins,
+    "precision": measured("precision"),
     "speed": measured("speed"),
     "status": summary.status,
     "tables": summary.tables,

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from benchmarks import comparisons, growth, inputs, table
+from benchmarks import comparisons, growth, inputs, precision, table
 from benchmarks.__main__ import main, measured, result
 from benchmarks.turns import Process
+from gluon_cgd import datasets
 
 
 def turn(seconds, units=10, told=None):
@@ -102,6 +103,23 @@ def test_what_is_recorded_is_what_the_readme_shows(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "growth.json").read_text())["growth"] == [one]
     assert "| w | 1 to 2 | 1 to 4 s | N<sup>2.00</sup> | 1 to 2 MB |" in table.growth()
     assert "| 8 | whole | 1.5 | 2.0 |" in table.memory()
+
+
+def test_precision_is_the_change_of_recall_against_mxnet(monkeypatch, tmp_path):
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    assert table.precision() == "Not measured yet."
+    models = [{"recall": {"MXNet": {"R@1": 50.0}, "other": {"R@1": value}}} for value in (50.5, 49.0)]
+    assert "| other | -0.25 (-1.00 to +0.50) |" in table.precision({"models": models})
+
+
+def test_a_trained_run_is_measured_in_float32_and_in_8_bits(exported, tmp_path, monkeypatch, small_split):
+    pytest.importorskip("sympy")
+    monkeypatch.setattr(datasets, "load", lambda *asked: small_split)
+    monkeypatch.setenv("GLUON_CGD_CACHE", str(tmp_path))
+    found = precision.measured(exported / "run", None, tmp_path)
+    names = ["MXNet", *(f"{name}, {words}" for words in ("float32", "8 bits") for name in ("onnxruntime", "openvino"))]
+    assert list(found["recall"]) == names
+    assert found["recall"]["onnxruntime, float32"] == found["recall"]["MXNet"]
 
 
 def test_rounds_are_at_least_one(capsys):
