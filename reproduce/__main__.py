@@ -44,6 +44,8 @@ def parser():
     p.add_argument("--dataset", metavar="DIR", help="of report: your pictures, a folder a class, or a .csv file")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where runs and reports are kept")
     p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not the published ones")
+    help_text = "learn from each batch in N parts, where it does not fit into memory whole (default 1)"
+    p.add_argument("--parts", type=int, default=1, metavar="N", help=help_text)
     p.add_argument(
         "--compare", choices=("last", "best"), default="last", help="last evaluation, or best on the test set"
     )
@@ -246,7 +248,7 @@ def train(tables, given, seeds=None):
     if minutes is not None:
         log.info("about %.0f minutes on %d cores, by what the recorded runs took", np.ceil(minutes), runtime.cores())
     named = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
-    where = dict(data=given.data, ctx=given.ctx, weights=given.weights)
+    where = dict(data=given.data, ctx=given.ctx, weights=given.weights, parts=given.parts)
     backends.train(named, given.backend, given.mini, given.runs, slurm=given.slurm, **where)
 
 

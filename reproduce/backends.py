@@ -12,16 +12,21 @@ BACKENDS = ("here", "local", "slurm")
 log = logging.getLogger("reproduce")
 
 
-def train(todo, backend, small, runs, data, ctx, weights, slurm=()):
+def train(todo, backend, small, runs, data, ctx, weights, slurm=(), parts=1):
     """Train `todo`, [(name, experiment, seed), ...], into the store `runs`.
 
     backend: "here", "local" (a process a device), "slurm", or None: local for the embedded benchmark on a CPU, else
         here. ctx: the device or devices as --ctx names them.  slurm: ("key=value", ...) for slurm.Options.
+    parts: of each batch, as of `train.fit`; not on a cluster.
     Raises ValueError with a sentence for each run that failed, when all others are done.
     """
     devices = runtime.contexts(ctx)
     on_cpu = devices[0].device_type == "cpu"
     backend = backend or ("local" if small and on_cpu else "here")
+    if backend == "slurm" and parts != 1:
+        raise ValueError(
+            f"--parts {parts} is for runs on this machine: ask the cluster for larger devices, or leave it out"
+        )
     if backend == "slurm":
         from . import slurm as cluster
 
@@ -36,21 +41,21 @@ def train(todo, backend, small, runs, data, ctx, weights, slurm=()):
         todo = sorted(
             todo, key=lambda one: -(results.seconds(one[1]) or 0)
         )  # a long one at the end would keep one core busy
-        failed = local.train(todo, names, threads, runs=runs, data=data, weights=weights, progress=shown)
+        failed = local.train(todo, names, threads, runs=runs, data=data, weights=weights, progress=shown, parts=parts)
     else:
-        failed = here(todo, devices, runs, data, weights)
+        failed = here(todo, devices, runs, data, weights, parts)
     if failed:
         told = "".join(f"\n  - {name}, seed {seed}: {sentence}" for name, seed, sentence in failed)
         raise ValueError(f"{len(failed)} of {len(todo)} runs failed (the same command tries them again):{told}")
 
 
-def here(todo, devices, runs, data, weights):
+def here(todo, devices, runs, data, weights, parts=1):
     """Train one run after the other in this process; returns [(name, seed, sentence), ...] of those that failed."""
     failed = []
     for number, (name, experiment, seed) in enumerate(todo):
         log.info("run %d of %d: %s, seed %d", number + 1, len(todo), name, seed)
         try:
-            store.train(runs, experiment, seed, data, devices, weights, progress=sys.stderr.isatty())
+            store.train(runs, experiment, seed, data, devices, weights, sys.stderr.isatty(), parts)
         except (ValueError, RuntimeError, MemoryError) as error:  # the others may be fine
             log.info("failed: %s", runtime.sentence(error))
             failed.append((name, seed, runtime.sentence(error)))

@@ -27,10 +27,10 @@ log = logging.getLogger("reproduce")
 PROJECT = Path(__file__).resolve().parents[1]
 
 
-def train(todo, devices, threads, runs, data, weights, progress=False):
+def train(todo, devices, threads, runs, data, weights, progress=False, parts=1):
     """Train the runs `todo`, [(name, experiment, seed), ...], one at a time on each of `devices` ("cpu", "gpu0", ...).
 
-    threads: of each process on a CPU.  progress: a bar on stderr.
+    threads: of each process on a CPU.  progress: a bar on stderr.  parts: of each batch, as of `train.fit`.
     Returns [(name, seed, sentence), ...] of the runs that failed; the others go on. When this process ends, so do its
     workers, whose runs go on from their checkpoints the next time.
     """
@@ -49,7 +49,7 @@ def train(todo, devices, threads, runs, data, weights, progress=False):
                     return
                 log.info("run %d of %d: %s, seed %d on %s", number + 1, len(todo), name, seed, device)
                 asked = {"experiment": experiment.to_dict(), "seed": seed, "ctx": device, "runs": str(runs)}
-                asked = {**asked, "data": str(data), "weights": weights and str(weights)}
+                asked = {**asked, "data": str(data), "weights": weights and str(weights), "parts": parts}
                 if worker is None:
                     worker = start(threads)
                     workers.append(worker)
@@ -153,7 +153,7 @@ def worker():
         busy.set()
         try:
             experiment, ctx = Experiment.from_dict(one["experiment"]), runtime.context(one["ctx"])
-            store.train(one["runs"], experiment, one["seed"], one["data"], ctx, one["weights"], progress=False)
+            store.train(one["runs"], experiment, one["seed"], one["data"], ctx, one["weights"], False, one["parts"])
             answer = ""
         except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
             answer = runtime.sentence(error)

@@ -89,9 +89,9 @@ def load_data(experiment, data):
     return datasets.load(name, None if name == "glyphs" else data, False, *rule)
 
 
-def train(runs, experiment, seed, data, ctx, weights, progress):
-    """Train one run into the store, or go on with it; returns its result."""
+def train(runs, experiment, seed, data, ctx, weights, progress, parts=1):
+    """Train one run into the store, or go on with it; returns its result. parts: as of `train.fit`."""
     from gluon_cgd.train import fit
 
     split, where = load_data(experiment, data), folder(runs, experiment, seed)
-    return fit(experiment, split, where, seed, ctx, weights, progress=progress)
+    return fit(experiment, split, where, seed, ctx, weights, progress=progress, parts=parts)

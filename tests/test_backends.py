@@ -112,3 +112,12 @@ def test_the_embedded_benchmark_gets_a_process_a_core_and_a_gpu_a_process(monkey
     backends.train([("a", experiment, 0)], None, True, *place, "cpu", None)
     backends.train([("a", experiment, 0)], "local", False, *place, "cpu0,cpu1", None)
     assert asked == [(["cpu"] * 4, 1), (["cpu0", "cpu1"], 4)]
+
+
+def test_batches_are_learned_in_as_many_parts_as_asked_for_here_and_by_workers(experiment, tmp_path):
+    for backend in ("here", "local"):
+        place = (tmp_path / backend, tmp_path / "data")
+        backends.train([("a", experiment, 0)], backend, False, *place, "cpu", None, parts=2)
+        assert store.result(tmp_path / backend, experiment, 0)["parts"] == 2
+    with pytest.raises(ValueError, match="--parts 2 is for runs on this machine"):
+        backends.train([("a", experiment, 0)], "slurm", False, *place, "cpu", None, parts=2)
