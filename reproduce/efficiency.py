@@ -142,7 +142,7 @@ def report(small, device, runs):
     title += f"{found[0]['batch_size']}; an ensemble's models run one after the other (times add up) or at once "
     title += "(memory adds up)."
     if small:
-        title += "\nMINI: a small network and pictures of 32 x 32, where what every process needs weighs most."
+        title += "\nMINI: a small network and small pictures, where what every process needs weighs most."
     text = [title, "", *("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)]
     stem = store.reports(runs) / ("efficiency-mini" if small else "efficiency")
     markdown = ["| " + " | ".join(line) + " |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]]]
