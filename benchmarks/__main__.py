@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from gluon_cgd import runtime
 
 from . import inputs, table
@@ -23,17 +25,17 @@ HERE = Path(__file__).resolve().parent
 def measured(group, start, rounds):
     """[a row's result as table.speed takes it, ...] of `group`; `start(task)` makes the Process of a task."""
     tasks = list(dict.fromkeys(task for row in group.rows for task in (*row.others, row.ours)))
-    processes = {task: start(task) for task in tasks} if group.together else {}
-    turns = {task: [] for task in tasks}
+    processes, turns = {}, {task: [] for task in tasks}
     try:
         for number in range(rounds):
             for task in tasks:
-                process = processes.get(task) or start(task)
-                turns[task].append({**process.turn(), "units": process.units})
-                rate = process.units / turns[task][-1]["seconds"]
+                if task not in processes:
+                    processes[task] = start(task)
+                turns[task].append({**processes[task].turn(), "units": processes[task].units})
+                rate = processes[task].units / turns[task][-1]["seconds"]
                 print(f"  {number + 1}/{rounds} {task}: {rate:,.4g} a second", file=sys.stderr, flush=True)
                 if not group.together:
-                    process.end()
+                    processes.pop(task).end()
     finally:
         for process in processes.values():
             process.end()
@@ -59,7 +61,9 @@ def result(row, turns):
         "at_most_more": row.at_most_more,
     }
     told = [turns[task][0]["told"] for task in (row.ours, best)]
-    return {**found, "numbers": told} if all(told) else found
+    if all(told) and not np.allclose(*told, atol=1e-4):
+        raise ValueError(f"{row.ours} found {told[0]}, and {best} {told[1]}: they do not do the same work")
+    return {**found, "same_numbers": all(told) or None}
 
 
 def parser():
@@ -83,6 +87,8 @@ def main(arguments=None):
     def command():
         if options.rounds is not None and options.rounds < 1:
             raise ValueError(f"--rounds {options.rounds} must be at least 1")
+        if options.record and set(options.only) < {group.name for group in GROUPS}:
+            raise ValueError("--record keeps the whole table: leave --only out")
         with tempfile.TemporaryDirectory() as temporary:
             run(options, Path(options.folder or temporary))
 
@@ -115,9 +121,9 @@ def run(options, folder):
             inputs.make(group.needs, folder, starter(True))
             rows += measured(group, starter(group.warm), options.rounds or group.rounds)
     told = {"machine": runtime.machine("cpu"), "commit": runtime.commit(), "network": NETWORK, "rows": rows}
-    print(table.speed(told))
     if options.record:
         table.record("speed", told)
+    print(table.speed(told))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from . import inputs, table
 
 HERE = Path(__file__).resolve().parent
 SMALL = Experiment(backbone="squeezenet1.1", pretrained=False, input_size=96, dim=512)
-SMALL_RESNET = replace(SMALL, backbone="resnet50")
 PAPER = Experiment(pretrained=False)
 
 
@@ -69,18 +68,22 @@ def caching(folder, n, side):
     return lambda: cached(records, side, where)
 
 
-def training(folder, batch, dim, experiment=SMALL_RESNET):
+def training(folder, batch, dim):
     """A step on `batch` pictures with `dim` dimensions, ResNet-50 at 96 x 96."""
     import mxnet as mx
 
     from reproduce import efficiency
 
-    return efficiency.prepared("train", replace(experiment, dim=dim), batch, mx.cpu())[0]
+    return efficiency.prepared("train", replace(SMALL, backbone="resnet50", dim=dim), batch, mx.cpu())[0]
 
 
-def memory(folder, batch, dim):
-    """The same at 224 x 224, the paper's."""
-    return training(folder, batch, dim, PAPER)
+def memory(folder, batch, parts):
+    """The same at 224 x 224, the paper's, and in `parts`."""
+    import mxnet as mx
+
+    from reproduce import efficiency
+
+    return efficiency.prepared("train", PAPER, batch, mx.cpu(), parts)[0]
 
 
 WORK = {"recall": recall, "embedding": embedding, "caching": caching, "training": training, "memory": memory}
@@ -92,7 +95,14 @@ GROWTH = (  # words, work, what doubles, its sizes, the other number
     ("a training step, batch B", "training", "B", (8, 16, 32, 64), 1536),
     ("a training step of 16, D dimensions", "training", "D", (192, 384, 768, 1536), 16),
 )
-MEMORY = ((8, ""), (16, ""), (32, ""), (32, "mirrored"), (64, ""))
+MEMORY = (  # batch, how it is learned from, in how many parts
+    (16, "whole", 1),
+    (32, "whole", 1),
+    (32, "mirrored", 1),
+    (64, "whole", 1),
+    (128, "whole", 1),
+    (128, "in 4 parts", 4),
+)
 
 
 def child(task, first, second, folder):
@@ -150,9 +160,9 @@ def main(arguments=None):
                 one.update(bytes=[f["bytes"] for f in found], exponent=exponent(sizes, one["seconds"]))
                 told["growth"].append(one)
                 print(words, one["exponent"], file=sys.stderr, flush=True)
-            for batch, how in MEMORY:
-                mirror = {"MXNET_BACKWARD_DO_MIRROR": "1"} if how else {}
-                found = measure("memory", batch, PAPER.dim, folder, **mirror)
+            for batch, how, parts in MEMORY:
+                mirror = {"MXNET_BACKWARD_DO_MIRROR": "1"} if how == "mirrored" else {}
+                found = measure("memory", batch, parts, folder, **mirror)
                 told["memory"].append({"batch": batch, "how": how, **found})
                 print(batch, how, found, file=sys.stderr, flush=True)
         print(f"{table.growth(told)}\n\n{table.memory(told)}")

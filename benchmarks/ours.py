@@ -52,7 +52,7 @@ def embedding(model=None, runtime=None, few=False):
 
                 return evaluate.embed(net, batch, ctx)
 
-        paths, out = embed.pictures_in(FOLDER / ("few" if few else "pictures")), tempfile.mkdtemp()
+        paths, out = embed.pictures_in(FOLDER / ("few" if few else "pictures")), tempfile.mkdtemp(dir=FOLDER)
         return lambda: embed.save(Path(out) / "vectors.npy", *embed.embed_files(function, paths, SIZE)), len(paths)
 
     return setup
@@ -91,15 +91,15 @@ def product():
     return call, 20 * 2 * size**3
 
 
-def training(size, parts=1):
-    """Set up: a step of training on `size` pictures, in `parts`."""
+def training(size):
+    """Set up: a step of training on `size` pictures."""
 
     def setup():
         import mxnet as mx
 
         from reproduce import efficiency
 
-        return efficiency.prepared("train", EXPERIMENT, size, mx.cpu(), parts)[0], size
+        return efficiency.prepared("train", EXPERIMENT, size, mx.cpu())[0], size
 
     return setup
 
@@ -202,11 +202,12 @@ TASKS = {
     "embed openvino": embedding("model.onnx", "openvino"),
     "embed int8 onnxruntime": embedding("int8.onnx", "onnxruntime"),
     "embed int8 openvino": embedding("int8.onnx", "openvino"),
+    "embed few int8 onnxruntime": embedding("int8.onnx", "onnxruntime", few=True),
+    "embed few int8 openvino": embedding("int8.onnx", "openvino", few=True),
     "network": network,
     "product": product,
     "train 32": training(32),
     "train 128": training(128),
-    "train 128 in 4 parts": training(128, 4),
     "recall": recall,
     "blocked product": blocked_product,
     "batches from the cache": pipeline(True),

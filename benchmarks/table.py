@@ -41,9 +41,12 @@ def speed(told=None):
             wanted = f"at most {row['at_most_more']:+.1f} s: {'yes' if row['more'] <= row['at_most_more'] else 'no'}"
         scale = 1e-9 if row["unit"] == "GFLOP/s" else 1
         rates = [f"{figures(row[side] * scale)} {row['unit']}" for side in ("ours", "other")]
-        rows.append([row["work"], rates[0], row["against"], rates[1], reached, wanted])
+        same = ", same numbers" if row.get("same_numbers") else ""
+        rows.append([row["work"], rates[0], row["against"] + same, rates[1], reached, wanted])
     head = ["ours", "rate", "against", "rate", "ratio of the rates", "aimed at"]
-    return f"{told['machine']}, at {told['commit'][:8]}; {told['network']}:\n\n{markdown(head, rows)}"
+    commit = told["commit"] or "no commit"
+    commit = commit[:8] + "+" * commit.endswith("+")
+    return f"{told['machine']}, at {commit}; {told['network']}:\n\n{markdown(head, rows)}"
 
 
 def figures(value):
@@ -65,20 +68,14 @@ def growth(told=None):
     return markdown(["work", "sizes", "time", "grows as", "memory beyond what was there"], rows)
 
 
-def memory(told=None, compared=None):
-    """The table of what a training step takes; those of 128 pictures are of the comparisons."""
-    told, compared = told or recorded("growth"), compared or recorded("speed")
+def memory(told=None):
+    """The table of what a training step takes."""
+    told = told or recorded("growth")
     if not told:
         return "Not measured yet."
     rows = [
-        [str(one["batch"]), one["how"] or "whole", figures(one["seconds"]), f"{one['bytes'] / 1e9:.1f}"]
-        for one in told["memory"]
+        [str(one["batch"]), one["how"], figures(one["seconds"]), f"{one['bytes'] / 1e9:.1f}"] for one in told["memory"]
     ]
-    for row in compared["rows"] if compared else ():
-        if row["work"].endswith("batch of 128"):
-            rows.append(["128", "whole", figures(128 / row["ours"]), f"{row['memory'][0] / 1e9:.1f}"])
-        if row["work"] == "the same in 4 parts":
-            rows.append(["128", "in 4 parts", figures(128 / row["ours"]), f"{row['memory'][0] / 1e9:.1f}"])
     return markdown(["batch", "learned from", "seconds a step", "memory, GB"], rows)
 
 

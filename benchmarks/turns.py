@@ -3,6 +3,7 @@
 Needs nothing but Python: the peers' environment has no MXNet.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -54,12 +55,14 @@ class Process:
 
     def turn(self):
         """Do the work once: {"seconds", "told", "memory"}."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has died, as the answer then says
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
         return self._answer()
 
     def end(self):
         """Let it go."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()

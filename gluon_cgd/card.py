@@ -155,7 +155,11 @@ def nearest_classes(pairs, named, which):
             )
             for one in wrong
         ]
-        yield f"The {len(wrong)} worst of {len(classes):,} classes:" if len(wrong) > 1 else "The only one with others:"
+        yield (
+            f"The {len(wrong)} worst of {len(classes):,} classes:"
+            if len(wrong) > 1
+            else "The only class that is not always found:"
+        )
         yield table([head, *lines])
 
 

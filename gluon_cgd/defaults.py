@@ -98,7 +98,7 @@ def schedule(sizes, tested, given):
     if typical < images:
         images, why = typical, f"half of the classes have no more than {typical} pictures to learn from"
     take("batch_images", images, why)
-    batch = chosen["batch_classes"] * chosen.get("batch_images", PAPER.batch_images)
+    batch = chosen["batch_classes"] * chosen["batch_images"]
     fewest, most = (PAPER.iterations(datasets.OFFICIAL[name][0][0]) for name in ("cub200", "sop"))
     papers = PAPER.passes * pictures / batch  # steps
     passes, why = PAPER.passes, "as in the paper"

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 BLOCK = 2**24  # similarities held at a time: 64 MB
-ROUNDING = 2.0**-18  # more than what float32 loses of the product of two unit vectors of 1,536 dimensions
+ROUNDING = 2.0**-18  # more than what float32 usually loses of the product of two unit vectors of 1,536 dimensions
 MANY = 1000  # items as near as each other: a model that has collapsed
 
 

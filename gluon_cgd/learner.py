@@ -19,9 +19,11 @@ class Learner:
     def __init__(self, experiment, net, ctx, parts=1):
         self.experiment, self.net, self.parts = experiment, net, parts
         self.devices = devices.listed(ctx)
-        if parts < 1 or (parts > 1 and len(self.devices) > 1):
+        if parts < 1:
+            raise ValueError(f"a batch in {parts} parts cannot be: --parts must be at least 1")
+        if parts > 1 and len(self.devices) > 1:
             raise ValueError(
-                f"{parts} parts: one or more of them on one device; several devices split the batch already"
+                f"{parts} parts are for one device: the {len(self.devices)} devices named split each batch already"
             )
         if parts > 1:
             devices.check_batch(experiment.batch_size, parts, "parts")
@@ -72,7 +74,7 @@ class Learner:
         with devices.kept_statistics(self.net):
             outputs = []
             for number, part in enumerate(parts):
-                mx.random.seed(seed + number)
+                mx.random.seed((seed + number * 2**20) % 2**31)
                 with autograd.train_mode():  # and not recorded
                     embedding, logits, branches = self.net(images.normalise(part, ctx))
                 outputs.append((embedding.copy(), logits.copy(), [branch.copy() for branch in branches]))
@@ -81,6 +83,7 @@ class Learner:
         heads = flat(whole)
         for head in heads:
             head.attach_grad()
+        mx.random.seed(seed)
         with autograd.record():
             means, loss = self.losses(*whole, labels)
         loss.backward()
@@ -88,7 +91,7 @@ class Learner:
         ends = np.cumsum([len(part) for part in parts])
         for number, (part, end) in enumerate(zip(parts, ends)):
             with devices.kept_statistics(self.net) as moved:
-                mx.random.seed(seed + number)
+                mx.random.seed((seed + number * 2**20) % 2**31)
                 with autograd.record():
                     outputs = self.net(images.normalise(part, ctx))
                 autograd.backward(flat(outputs), [head.grad[end - len(part) : end] for head in heads])

@@ -116,7 +116,7 @@ def load(file, ctx=None):
 def trained(experiment, classes, parameters, ctx=None):
     """The CGD of `experiment` with the values in the file `parameters`, on `ctx`, to be used and not trained further.
 
-    On a CPU its layers are fused: a tenth to a third faster, and equal up to rounding.
+    On a CPU its layers are fused: faster, and equal up to rounding.
     Raises ValueError for parameters of another network.
     """
     net = model.from_experiment(replace(experiment, pretrained=False), classes)

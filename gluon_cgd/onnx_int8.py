@@ -15,6 +15,7 @@ from .records import Record
 
 PICTURES = 128  # to calibrate with
 BATCH = 8
+LEAST = 0.9  # mean cosine to the float32 model's embeddings; below, it is another model
 
 
 def calibration(folder):
@@ -36,9 +37,10 @@ def quantise(file, out, pictures):
     """Write the exported model `file` with 8-bit convolutions to `out`; return the mean cosine to its own embeddings.
 
     pictures: uint8 (N, side, side, 3), of the kind that it is to be used on. They decide the range of each activation,
-    less one in 100,000 of its values at either end; weights have a scale a channel, and 7 bits, so that no sum of two
-    products overflows on processors without VNNI. The first convolution, and what follows the last, stay in float32.
-    Raises ImportError where onnxruntime's quantisation or what it imports is not installed.
+    less the one in 100,000 of its values that are largest; weights have a scale a channel, and 7 bits, so that no sum
+    of two products overflows on processors without VNNI. The first convolution and what follows the last stay float32.
+    Raises ImportError where onnxruntime's quantisation or what it imports is not installed, and ValueError, leaving no
+    file, for a mean cosine below LEAST.
     """
     onnx, quantisation, preprocess = _needed()
     model = onnx_model.load(file)
@@ -68,7 +70,13 @@ def quantise(file, out, pictures):
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         Path(temporary).write_bytes(quantised.SerializeToString(deterministic=True))
-        return cosine(model, onnx_model.load(temporary), pictures)
+        found = cosine(model, onnx_model.load(temporary), pictures)
+        if not found >= LEAST:  # NaN is not
+            raise ValueError(
+                f"in 8 bits the mean cosine to the model is {found:.3f}, where {LEAST} is the least: nothing is "
+                "written, leave --int8 out"
+            )
+        return found
 
 
 def _named(onnx, file):

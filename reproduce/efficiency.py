@@ -66,11 +66,11 @@ def one_model(experiment, batch_size, device):
     return costs
 
 
-def costs_of(task, experiment, batch_size, device, rounds=8, parts=1):
+def costs_of(task, experiment, batch_size, device, rounds=8):
     """What it costs to "train" on random pictures or to "embed" them: the median of `rounds` batches, and memory."""
     ctx = runtime.context(device)
     before = memory_of(ctx)
-    call, learned = prepared(task, experiment, batch_size, ctx, parts)
+    call, learned = prepared(task, experiment, batch_size, ctx)
     seconds = []
     for _ in range(2 + rounds):
         start = time.perf_counter()

@@ -45,6 +45,11 @@ def results(runs, experiment, seeds):
             raise ValueError(
                 f"the runs in {folder(runs, experiment, 0).parent} are of different {remedy}: keep those of one"
             )
+    if len({done.get("parts", 1) for done in found}) > 1:
+        raise ValueError(
+            f"the runs in {folder(runs, experiment, 0).parent} learned from batches in different numbers of parts, "
+            "which batch norm saw one by one: keep those of one"
+        )
     return found
 
 

@@ -60,8 +60,14 @@ def test_two_processes_take_turns(started, together):
     one = comparisons.Row("ours", "theirs", "script sums", ("script sums",), "sums/s", 0.5)
     found = measured(comparisons.Group("group", (), (one,), together=together), started, rounds=3)[0]
     assert found["ratios"] == [1, 1, 1]  # of one task with itself
-    assert found["numbers"] == [3, 3]
+    assert found["same_numbers"]
     assert found["memory"][0] > 1e6
+
+
+def test_sides_that_come_to_other_numbers_do_not_do_the_same_work():
+    turns = {"ours a": [turn(1, told=[0.5])], "peers b": [turn(1, told=[0.6])], "peers c": [turn(2, told=[0.5])]}
+    with pytest.raises(ValueError, match=r"ours a found \[0.5\], and peers b \[0.6\]: they do not do the same work"):
+        result(row(), turns)
 
 
 def test_a_side_that_cannot_work_is_named(started):
@@ -98,7 +104,7 @@ def test_what_is_recorded_is_what_the_readme_shows(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     assert table.speed() == table.growth() == table.memory() == "Not measured yet."
     one = {"work": "w", "letter": "N", "sizes": [1, 2], "seconds": [1, 4], "bytes": [1e6, 2e6], "exponent": 2.0}
-    step = {"batch": 8, "how": "", "seconds": 1.5, "bytes": 2e9}
+    step = {"batch": 8, "how": "whole", "seconds": 1.5, "bytes": 2e9}
     table.record("growth", {"growth": [one], "memory": [step]})
     assert json.loads((tmp_path / "growth.json").read_text())["growth"] == [one]
     assert "| w | 1 to 2 | 1 to 4 s | N<sup>2.00</sup> | 1 to 2 MB |" in table.growth()
@@ -122,6 +128,10 @@ def test_a_trained_run_is_measured_in_float32_and_in_8_bits(exported, tmp_path, 
     assert found["recall"]["onnxruntime, float32"] == found["recall"]["MXNet"]
 
 
-def test_rounds_are_at_least_one(capsys):
-    assert main(["--peers", "python", "--rounds", "0"]) == 2
-    assert "--rounds 0 must be at least 1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [(["--rounds", "0"], "--rounds 0 must be at least 1"), (["--only", "heatmap", "--record"], "leave --only out")],
+)
+def test_what_cannot_be_measured_or_kept_is_refused(flags, message, capsys):
+    assert main(["--peers", "python", *flags]) == 2
+    assert message in capsys.readouterr().err

@@ -85,7 +85,7 @@ def table(monkeypatch, small_experiment, small_split):
     monkeypatch.setattr(
         backends.local,
         "train",
-        lambda todo, *_, runs, data, weights, progress: backends.here(todo, None, runs, data, weights),
+        lambda todo, *_, runs, data, weights, progress, parts: backends.here(todo, None, runs, data, weights, parts),
     )
     monkeypatch.setattr(report, "plot", lambda *arguments: Path(arguments[-1]).write_bytes(b""))
     monkeypatch.setattr(Light, "dies", -1)

@@ -36,7 +36,9 @@ def gradients(found):
     return {n: sum(g.asnumpy() for g in one.list_grad()) for n, one in named if one in found.learned}
 
 
-@pytest.mark.parametrize("change", [{}, {"loss": "soft_margin"}, {"architecture": "A"}, {"classification": False}])
+@pytest.mark.parametrize(
+    "change", [{}, {"loss": "soft_margin"}, {"loss": "margin"}, {"architecture": "A"}, {"classification": False}]
+)
 def test_two_parts_on_one_device_are_what_two_devices_are(change, small_experiment, batch):
     experiment = replace(small_experiment, **change)
     (one, means), (two, expected) = taught(experiment, batch, CPUS[:1], parts=2), taught(experiment, batch, CPUS)
@@ -80,8 +82,8 @@ def test_a_run_says_in_how_many_parts_it_was_learned(small_experiment, small_spl
 @pytest.mark.parametrize(
     ("ctx", "parts", "message"),
     [
-        (CPUS[:1], 0, "0 parts: one or more"),
-        (CPUS, 2, "2 parts: one or more of them on one device"),
+        (CPUS[:1], 0, "a batch in 0 parts cannot be: --parts must be at least 1"),
+        (CPUS, 2, "2 parts are for one device: the 2 devices named split each batch already"),
         (CPUS[:1], 5, "a batch of 8 pictures is too small for 5 parts, of which each needs two: take 4 of them"),
     ],
 )

@@ -73,6 +73,14 @@ def test_without_pictures_to_calibrate_with_nothing_is_exported(photos, message,
     assert not out.exists()
 
 
+def test_a_model_that_is_another_one_in_8_bits_is_not_written(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_int8, "cosine", lambda *models: float("nan"))
+    pictures = np.zeros((2, 16, 16, 3), np.uint8)
+    with pytest.raises(ValueError, match="cosine to the model is nan, where 0.9 is the least: nothing is written"):
+        onnx_int8.quantise(exported / "model.onnx", tmp_path / "int8.onnx", pictures)
+    assert not list(tmp_path.iterdir())
+
+
 def test_pictures_to_calibrate_with_are_spread_over_the_folder(tmp_path):
     for number in range(300):
         (tmp_path / f"{number:03}.jpg").touch()

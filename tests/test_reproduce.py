@@ -137,7 +137,7 @@ def quick(monkeypatch, small_experiment, small_split):
     monkeypatch.setattr(
         backends.local,
         "train",
-        lambda todo, *_, runs, data, weights, progress: backends.here(todo, None, runs, data, weights),
+        lambda todo, *_, runs, data, weights, progress, parts: backends.here(todo, None, runs, data, weights, parts),
     )
 
 
@@ -283,6 +283,15 @@ def test_training_a_row_reports_the_whole_table(quick, tmp_path, capsys):
     assert main([*command, "--compare", "best"]) == 0
     names = sorted(f.name for f in (tmp_path / "reports").iterdir())
     assert names == [f"table1-mini{which}.{suffix}" for which in ("-best", "") for suffix in ("json", "md", "png")]
+
+
+def test_runs_in_different_numbers_of_parts_are_not_averaged(quick, tmp_path, capsys):
+    command = ["table1", "--mini", "--seeds", "2", "--runs", str(tmp_path)]
+    assert main(command) == 0
+    stored = next(tmp_path.glob("*/r1-seed1/result.json"))
+    stored.write_text(stored.read_text().replace('"parts": 1', '"parts": 2'))
+    assert main([*command, "--report"]) == 2
+    assert "learned from batches in different numbers of parts" in capsys.readouterr().err
 
 
 def test_runs_that_started_from_different_weights_are_not_averaged(quick, tmp_path, capsys):

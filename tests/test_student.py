@@ -122,7 +122,7 @@ def quick(monkeypatch, small_experiment, small_split):
     monkeypatch.setattr(
         backends.local,
         "train",
-        lambda todo, *_, runs, data, weights, progress: backends.here(todo, None, runs, data, weights),
+        lambda todo, *_, runs, data, weights, progress, parts: backends.here(todo, None, runs, data, weights, parts),
     )
 
 

@@ -27,18 +27,18 @@ def draw(losses, history, pairs, named, file):
 
 def figure(losses, history, pairs, named):
     """The Figure of `draw`."""
-    labels, shares = confusion.matrix(pairs)
-    lines = len(labels) if len(labels) <= LARGEST else PAIRS
+    labels = sorted({label for pair in pairs for label in pair})
+    few = len(labels) <= LARGEST
+    lines = len(labels) if few else PAIRS
     drawing = empty(9.5 + 0.06 * lines, max(4.6, 1.8 + 0.17 * lines))
     curves, right = drawing.subfigures(1, 2, width_ratios=(1, 1.3))
     upper, lower = curves.subplots(2, 1, sharex=True)
     draw_losses(upper, losses)
     draw_recall(lower, history)
-    axes = right.subplots()
-    if len(labels) <= LARGEST:
-        heat_map(axes, [cut(named(label)) for label in labels], shares)
+    if few:
+        heat_map(right.subplots(), [cut(named(label)) for label in labels], confusion.matrix(pairs)[1])
     else:
-        bars(axes, confusion.most_confused(pairs, PAIRS), named)
+        bars(right.subplots(), confusion.most_confused(pairs, PAIRS), named)
     return drawing
 
 
