@@ -78,7 +78,7 @@ class Run:
 
     def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):
         self.experiment, self.split, self.out, self.run = experiment, split, out, run
-        self.devices, self.progress = devices.listed(ctx), progress
+        self.devices, self.progress, self.parts = devices.listed(ctx), progress, parts
         devices.check_batch(experiment.batch_size, len(self.devices))
         file = out / "checkpoint.npz"
         arrays, meta = checkpoint.load(file) if file.is_file() else (None, None)
@@ -225,7 +225,7 @@ class Run:
             history=self.history,
             seconds=round(self.seconds, 1),
             device=devices.names(self.devices),
-            parts=self.learner.parts,
+            parts=self.parts,
             machine=runtime.machine(f"{self.devices[0].device_type}{self.devices[0].device_id}"),
             threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # the order of a CPU's sums, and so their last bits
             commit=runtime.commit(),

@@ -67,7 +67,13 @@ def test_a_worker_that_is_killed_loses_its_run_alone(experiment, tmp_path):
 
 
 def test_a_worker_ends_with_the_one_that_started_it(experiment, tmp_path):
-    asked = {"experiment": replace(experiment, passes=10**6).to_dict(), "seed": 0, "ctx": "cpu", "weights": None}
+    asked = {
+        "experiment": replace(experiment, passes=10**6).to_dict(),
+        "seed": 0,
+        "ctx": "cpu",
+        "weights": None,
+        "parts": 1,
+    }
     asked = json.dumps({**asked, "runs": str(tmp_path / "runs"), "data": str(tmp_path)}) + "\n"
     worker = local.start(1)
     worker.stdin.write(asked)

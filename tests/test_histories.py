@@ -34,7 +34,7 @@ class Light(train.Run):
 
     def __init__(self, experiment, split, out, run, *_):
         self.experiment, self.out, self.run = experiment, out, run
-        self.devices, self.progress, self.iterations = [mx.cpu()], False, 20
+        self.devices, self.progress, self.parts, self.iterations = [mx.cpu()], False, 1, 20
         self.labels = np.arange(4)
         mx.random.seed(run["seed"] + int(1000 * experiment.margin))
         self.net = gluon.nn.Dense(2, in_units=2)
