@@ -83,7 +83,8 @@ def test_every_task_of_ours_is_there(monkeypatch):
     assert {name for group in comparisons.GROUPS for name in group.needs} <= set(inputs.MAKERS)
 
 
-def test_pictures_are_drawn_once_and_have_the_detail_of_photographs(tmp_path):
+def test_pictures_are_drawn_once_and_have_the_detail_of_photographs(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "PICTURES", 3)
     inputs.make(("pictures",), tmp_path, None)
     files = sorted((tmp_path / "pictures").iterdir())
     assert len(files) == inputs.PICTURES
