@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from benchmarks import comparisons, growth, inputs, precision, table
-from benchmarks.__main__ import main, measured, result
+from benchmarks.__main__ import main, measured, result, together
 from benchmarks.turns import Process
 from gluon_cgd import datasets
 
@@ -129,10 +129,12 @@ def test_a_trained_run_is_measured_in_float32_and_in_8_bits(exported, tmp_path, 
     assert found["recall"]["onnxruntime, float32"] == found["recall"]["MXNet"]
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [(["--rounds", "0"], "--rounds 0 must be at least 1"), (["--only", "heatmap", "--record"], "leave --only out")],
-)
-def test_what_cannot_be_measured_or_kept_is_refused(flags, message, capsys):
-    assert main(["--peers", "python", *flags]) == 2
-    assert message in capsys.readouterr().err
+def test_groups_that_are_measured_later_join_those_of_one_machine_and_commit():
+    new, old = ({"machine": "m", "commit": "c", "rows": [{"group": name}]} for name in ("import", "embed"))
+    assert [row["group"] for row in together(new, old)["rows"]] == ["embed", "import"]
+    assert together(new, {**old, "commit": "another"}) == together(new, None) == new
+
+
+def test_rounds_are_at_least_one(capsys):
+    assert main(["--peers", "python", "--rounds", "0"]) == 2
+    assert "--rounds 0 must be at least 1" in capsys.readouterr().err
