@@ -220,7 +220,7 @@ def mini(experiment):
         dim=experiment.dim // 8,
         learning_rate=2e-3,
         batch_classes=16,
-        passes=4,
+        passes=6,
         decay_at=(0.6, 0.8),
         evaluations=2,
     )
