@@ -11,6 +11,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 def record(name, told):
     """Keep `told` as results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / f"{name}.json", told)
 
 

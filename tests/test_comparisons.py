@@ -102,12 +102,12 @@ def test_growth_is_the_slope_of_the_logarithms():
 
 
 def test_what_is_recorded_is_what_the_readme_shows(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
     assert table.speed() == table.growth() == table.memory() == "Not measured yet."
     one = {"work": "w", "letter": "N", "sizes": [1, 2], "seconds": [1, 4], "bytes": [1e6, 2e6], "exponent": 2.0}
     step = {"batch": 8, "how": "whole", "seconds": 1.5, "bytes": 2e9}
     table.record("growth", {"growth": [one], "memory": [step]})
-    assert json.loads((tmp_path / "growth.json").read_text())["growth"] == [one]
+    assert json.loads((tmp_path / "results" / "growth.json").read_text())["growth"] == [one]
     assert "| w | 1 to 2 | 1 to 4 s | N<sup>2.00</sup> | 1 to 2 MB |" in table.growth()
     assert "| 8 | whole | 1.5 | 2.0 |" in table.memory()
 
