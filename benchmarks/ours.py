@@ -50,7 +50,7 @@ def embedding(model=None, runtime=None, few=False):
             def function(batch):
                 from gluon_cgd import evaluate
 
-                return evaluate.embed(net, batch, ctx)
+                return evaluate.embed(net, batch, ctx, 32)
 
         paths, out = embed.pictures_in(FOLDER / ("few" if few else "pictures")), tempfile.mkdtemp(dir=FOLDER)
         return lambda: embed.save(Path(out) / "vectors.npy", *embed.embed_files(function, paths, SIZE)), len(paths)

@@ -14,7 +14,7 @@ from .atomic import replacing
 from .folders import pictures_in
 
 log = logging.getLogger(__name__)
-BATCH = 128  # pictures that are decoded and embedded at a time
+BATCH = 32  # pictures that are decoded while as many are embedded
 
 
 def add_command(commands):

@@ -45,7 +45,8 @@ def opened(options):
     from .evaluate import embed
 
     net, experiment, ctx = _of_symbol(options) if symbol else of_checkpoint(options)
-    return lambda pictures: embed(net, pictures, ctx), experiment
+    # A CPU gains nothing from more at a time, and a few pictures are filled up to as many
+    return lambda pictures: embed(net, pictures, ctx, 32), experiment
 
 
 def of_checkpoint(options):
