@@ -176,7 +176,7 @@ class Milvus:
         schema.add_field("row", kinds.INT64, is_primary=True)
         schema.add_field("vector", kinds.FLOAT_VECTOR, dim=self._snapshot.dim)
         index = client.prepare_index_params()
-        # What Milvus Lite takes for AUTOINDEX misses more neighbours the larger it is: see benchmarks/search.py
+        # What Milvus Lite takes for AUTOINDEX misses more neighbours the larger it is
         kind = "AUTOINDEX" if "://" in self.uri else "FLAT"
         index.add_index("vector", index_type=kind, metric_type="COSINE")
         client.create_collection(self.name, schema=schema, index_params=index)

@@ -285,22 +285,20 @@ def test_training_a_row_reports_the_whole_table(quick, tmp_path, capsys):
     assert names == [f"table1-mini{which}.{suffix}" for which in ("-best", "") for suffix in ("json", "md", "png")]
 
 
-def test_runs_in_different_numbers_of_parts_are_not_averaged(quick, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("there", "other", "message"),
+    [
+        ('"weights": null', '"weights": "abc"', "are of different ImageNet parameters: keep those of one"),
+        ('"parts": 1', '"parts": 2', "learned from batches in different numbers of parts"),
+    ],
+)
+def test_runs_that_differ_in_weights_or_parts_are_not_averaged(there, other, message, quick, tmp_path, capsys):
     command = ["table1", "--mini", "--seeds", "2", "--runs", str(tmp_path)]
     assert main(command) == 0
     stored = next(tmp_path.glob("*/r1-seed1/result.json"))
-    stored.write_text(stored.read_text().replace('"parts": 1', '"parts": 2'))
+    stored.write_text(stored.read_text().replace(there, other))
     assert main([*command, "--report"]) == 2
-    assert "learned from batches in different numbers of parts" in capsys.readouterr().err
-
-
-def test_runs_that_started_from_different_weights_are_not_averaged(quick, tmp_path, capsys):
-    command = ["table1", "--mini", "--seeds", "2", "--runs", str(tmp_path)]
-    assert main(command) == 0
-    stored = next(tmp_path.glob("*/r1-seed1/result.json"))
-    stored.write_text(stored.read_text().replace('"weights": null', '"weights": "abc"'))
-    assert main([*command, "--report"]) == 2
-    assert "are of different ImageNet parameters: keep those of one" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     (tmp_path / "w.params").write_bytes(b"other")
     assert main([*command, "--weights", str(tmp_path / "w.params")]) == 2
     assert "is of another run (weights None there" in capsys.readouterr().err
