@@ -220,9 +220,9 @@ def mini(experiment):
         dim=experiment.dim // 8,
         learning_rate=2e-3,
         batch_classes=16,
-        passes=6,
+        passes=5,
         decay_at=(0.6, 0.8),
-        evaluations=2,
+        evaluations=1,
     )
 
 
@@ -234,7 +234,7 @@ def table7_mini(backbone, dim):
     """
     own = table7_experiment(backbone, dim, "CARS196")
     kept = dict(backbone=own.backbone, keep_stride=own.keep_stride, dim=dim, learning_rate=own.learning_rate)
-    return replace(mini(own), **kept, input_size=64, passes=0.75, evaluations=1)
+    return replace(mini(own), **kept, input_size=64, passes=0.75)
 
 
 TABLE7 = Table(
