@@ -29,9 +29,9 @@ def recall_loop(k, query, query_labels, gallery=None, gallery_labels=None):
     return hits / len(query)
 
 
-@pytest.mark.parametrize("block", [2**24, 64])
-def test_recall_equals_sorting_by_distance(block, monkeypatch):
-    monkeypatch.setattr(evaluate, "BLOCK", block)
+@pytest.mark.parametrize("tile", [1024, 16])
+def test_recall_equals_sorting_by_distance(tile, monkeypatch):
+    monkeypatch.setattr(evaluate, "TILE", tile)
     rng = np.random.default_rng(0)
     for length in (1, 3):  # unit vectors, and vectors of different lengths
         embeddings = unit(rng, 70, 6) * rng.uniform(1, length, (70, 1)).astype(np.float32)
@@ -40,9 +40,9 @@ def test_recall_equals_sorting_by_distance(block, monkeypatch):
         assert found == {k: recall_loop(k, embeddings, labels) for k in (1, 2, 4, 8)}
 
 
-@pytest.mark.parametrize("block", [2**24, 64])
-def test_the_nearest_item_is_the_one_of_the_smallest_distance(block, monkeypatch):
-    monkeypatch.setattr(evaluate, "BLOCK", block)
+@pytest.mark.parametrize("tile", [1024, 16])
+def test_the_nearest_item_is_the_one_of_the_smallest_distance(tile, monkeypatch):
+    monkeypatch.setattr(evaluate, "TILE", tile)
     rng = np.random.default_rng(0)
     query, gallery = unit(rng, 30, 5), unit(rng, 50, 5)
     query_labels, gallery_labels = rng.integers(0, 8, 30), rng.integers(0, 8, 50)
@@ -82,8 +82,10 @@ def test_labels_may_be_words():
     assert recall_at((1,), embeddings, ["car", "car", "bird", "bird"]) == {1: 1.0}
 
 
-def test_what_float32_cannot_tell_apart_is_decided_in_float64():
+@pytest.mark.parametrize("tile", [1024, 16])
+def test_what_float32_cannot_tell_apart_is_decided_in_float64(tile, monkeypatch):
     """Of a model that has nearly collapsed: its pictures differ by less than the products of float32 are off."""
+    monkeypatch.setattr(evaluate, "TILE", tile)
     rng = np.random.default_rng(0)
     embeddings = (unit(rng, 1, 96) + 1e-4 * unit(rng, 200, 96)).astype(np.float32)
     labels = rng.integers(0, 12, 200)

@@ -285,10 +285,10 @@ def test_a_picture_of_a_batch_takes_the_memory_that_is_said():
         "print(json.dumps(costs_of('train', experiment, {}, 'cpu', rounds=1)['training_memory']))"
     )
     taken = []
-    for batch in (4, 16):
+    for batch in (8, 20):
         command = [sys.executable, "-c", code.format(batch)]
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join([str(runtime.PROJECT), *sys.path]))
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         taken.append(json.loads(done.stdout))
     assert (taken[1] - taken[0]) / 12 == pytest.approx(hardware.A_PICTURE, rel=0.1)
-    assert taken[1] == pytest.approx(hardware.FIXED + 16 * hardware.A_PICTURE, rel=0.15)
+    assert taken[1] == pytest.approx(hardware.FIXED + 20 * hardware.A_PICTURE, rel=0.15)
