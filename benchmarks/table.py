@@ -1,5 +1,6 @@
 """What was measured, as files in results/ and as tables that `python -m reproduce --write` puts into the README."""
 
+import functools
 import json
 import statistics
 from pathlib import Path
@@ -21,16 +22,28 @@ def recorded(name):
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
+def of(name):
+    """A decorator: a table of what it is called with, or else of what was recorded as `name`."""
+
+    def decorated(table):
+        @functools.wraps(table)
+        def called(told=None):
+            told = told or recorded(name)
+            return table(told) if told else "Not measured yet."
+
+        return called
+
+    return decorated
+
+
 def markdown(head, rows):
     """A table of Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
 
 
-def speed(told=None):
+@of("speed")
+def speed(told):
     """The table of the comparisons, with the machine that they were made on."""
-    told = told or recorded("speed")
-    if not told:
-        return "Not measured yet."
     rows = []
     for row in told["rows"]:
         low, middle, high = min(row["ratios"]), statistics.median(row["ratios"]), max(row["ratios"])
@@ -55,11 +68,9 @@ def figures(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def growth(told=None):
+@of("growth")
+def growth(told):
     """The table of how time and memory grow."""
-    told = told or recorded("growth")
-    if not told:
-        return "Not measured yet."
     rows = []
     for one in told["growth"]:
         (first, last), letter = (one["sizes"][0], one["sizes"][-1]), one["letter"]
@@ -69,22 +80,18 @@ def growth(told=None):
     return markdown(["work", "sizes", "time", "grows as", "memory beyond what was there"], rows)
 
 
-def memory(told=None):
+@of("growth")
+def memory(told):
     """The table of what a training step takes."""
-    told = told or recorded("growth")
-    if not told:
-        return "Not measured yet."
     rows = [
         [str(one["batch"]), one["how"], figures(one["seconds"]), f"{one['bytes'] / 1e9:.1f}"] for one in told["memory"]
     ]
     return markdown(["batch", "learned from", "seconds a step", "memory, GB"], rows)
 
 
-def precision(told=None):
+@of("precision")
+def precision(told):
     """The table of how far the recall of an exported model is from MXNet's."""
-    told = told or recorded("precision")
-    if not told:
-        return "Not measured yet."
     models = told["models"]
     rows = []
     for name in list(models[0]["recall"])[1:]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import devices, model_zoo
 from .atomic import replacing
-from .download import digest
+from .checksum import digest
 from .experiment import Experiment
 
 
@@ -185,7 +185,7 @@ def load_trained(folder, which="last", ctx=None):
     values = read_result(result)
     experiment = Experiment.from_dict(values["experiment"])
     left = values.get("files", {}).get(parameters.name)
-    if left and left != digest(parameters, "sha256"):
+    if left and left != digest(parameters):
         raise ValueError(f"{parameters} is not the file that the run left (its sha256 is another): train it again")
     return model_zoo.trained(experiment, values["classes"], parameters, ctx), experiment
 

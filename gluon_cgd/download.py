@@ -1,6 +1,5 @@
 """Where the benchmarks come from, and downloads that survive broken connections, and archives that cannot do harm."""
 
-import hashlib
 import logging
 import os
 import shutil
@@ -13,6 +12,8 @@ from typing import NamedTuple
 
 import requests
 from tqdm import tqdm
+
+from .checksum import digest
 
 log = logging.getLogger(__name__)
 
@@ -130,15 +131,6 @@ def _receive(url, partial, progress):
                 bar.update(len(block))
         if length and partial.stat().st_size < length + have:
             raise requests.ConnectionError("the connection ended early")
-
-
-def digest(file, kind="md5"):
-    """The checksum of a file in hexadecimal digits; kind: md5, sha1 or sha256."""
-    checksum = hashlib.new(kind)
-    with open(file, "rb") as handle:
-        for block in iter(lambda: handle.read(1 << 20), b""):
-            checksum.update(block)
-    return checksum.hexdigest()
 
 
 def unpack(archive, folder):

@@ -1,13 +1,12 @@
 """What turns people's pictures into embeddings, and how an index knows it again."""
 
-import hashlib
 import os
-from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
 
 from . import runtime
+from .checksum import digest
 from .experiment import Experiment
 
 
@@ -94,7 +93,7 @@ def from_onnx(source, computed_by="onnxruntime"):
     found = onnx_model.load(source, computed_by)
     experiment = Experiment.from_dict(found.experiment)
     # A file that does not say which parameters it was written from is a model of its own
-    parameters = found.about.get("parameters_sha256") or hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    parameters = found.about.get("parameters_sha256") or digest(source)
     about = dict(onnx=True, source=os.path.abspath(source), which=None, name=found.about["name"])
     about.update(experiment=experiment.to_dict(), parameters_sha256=parameters)
 

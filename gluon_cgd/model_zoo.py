@@ -10,8 +10,8 @@ import mxnet as mx
 
 from . import backbones, model
 from .atomic import write_json
+from .checksum import digest
 from .devices import listed
-from .download import digest
 from .experiment import CONFIGURATIONS, Experiment
 
 DIMS = (64, 128, 512, 1536)  # of Table 7

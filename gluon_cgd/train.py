@@ -14,8 +14,8 @@ from tqdm import tqdm
 from . import backbones, checkpoint, datasets, devices, images, model, runtime
 from .atomic import write_json
 from .cache import cached, fingerprint
+from .checksum import digest
 from .descriptors import DESCRIPTORS
-from .download import digest
 from .evaluate import branch_recalls, embedded, recall_of
 from .experiment import REVISION
 from .learner import Learner
@@ -60,14 +60,14 @@ def fit(
         if weights and not Path(weights).is_file():
             raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
         if weights:
-            run["weights"] = digest(weights, "sha256")
+            run["weights"] = digest(weights)
         done = checkpoint.finished(out, run)
         if done:
             forget(out / "checkpoint.npz")
             return done
         if experiment.pretrained and not weights:
             weights = backbones.imagenet_file(experiment.backbone, progress=progress)
-        run["weights"] = digest(weights, "sha256") if weights else None
+        run["weights"] = digest(weights) if weights else None
         return Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress, parts).go(checkpoint_every)
 
 
@@ -230,7 +230,7 @@ class Run:
             threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # the order of a CPU's sums, and so their last bits
             commit=runtime.commit(),
             parameters_sha256=checkpoint.parameters_hash(self.net),
-            files={name: digest(self.out / name, "sha256") for name in ("last.params", "best.params")},
+            files={name: digest(self.out / name) for name in ("last.params", "best.params")},
             versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},
         )
         write_json(self.out / "result.json", result)

@@ -12,6 +12,7 @@ import portalocker
 from mxnet.base import data_dir
 
 from . import download
+from .checksum import digest
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def kept(library, model, root=None):
     sha1 = published(library, model)[1]
     for place in sources(library, model):
         file = Path(root or cache_folder()).expanduser() / place.name
-        if file.is_file() and (place.publisher == "timm" or download.digest(file, "sha1") == sha1):
+        if file.is_file() and (place.publisher == "timm" or digest(file, "sha1") == sha1):
             return file
     return None
 
@@ -122,7 +123,7 @@ def _unzipped(url, name, sha1, root, progress):
             file = Path(folder) / name
             if not file.is_file():
                 raise ValueError(f"{url} holds no {name}")
-            found = download.digest(file, "sha1")
+            found = digest(file, "sha1")
             if found != sha1:
                 raise ValueError(f"{url} sent another file (sha1 {found}, not {sha1})")
             os.replace(file, root / name)
@@ -167,7 +168,7 @@ def load(net, file, name):
     for key, parameter in parameters.items():
         if not np.isfinite(parameter.data().asnumpy()).all():
             raise ValueError(f"{file} does not hold the parameters of {name}: {key} is NaN or infinite")
-    told = (name, file, download.digest(file, "sha256"), len(parameters))
+    told = (name, file, digest(file), len(parameters))
     log.info("%s starts from %s (sha256 %s): all of its %d parameters are set", *told)
 
 

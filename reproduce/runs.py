@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gluon_cgd import datasets
-from gluon_cgd.download import digest
+from gluon_cgd.checksum import digest
 from gluon_cgd.experiment import REVISION
 
 
@@ -33,7 +33,7 @@ def result(runs, experiment, seed, weights=None):
     if weights and not Path(weights).is_file():
         raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
     if weights:
-        asked["weights"] = digest(weights, "sha256")
+        asked["weights"] = digest(weights)
     return finished(folder(runs, experiment, seed), asked)
 
 

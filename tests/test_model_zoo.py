@@ -7,7 +7,7 @@ import pytest
 import gluon_cgd
 from gluon_cgd import backbones, model, model_zoo
 from gluon_cgd.checkpoint import load_trained
-from gluon_cgd.download import digest
+from gluon_cgd.checksum import digest
 from gluon_cgd.evaluate import embed
 from gluon_cgd.experiment import CONFIGURATIONS
 

@@ -16,7 +16,7 @@ from PIL import Image
 from gluon_cgd import checkpoint, glyphs, images, learner, train
 from gluon_cgd.cache import cached
 from gluon_cgd.checkpoint import load_trained
-from gluon_cgd.download import digest
+from gluon_cgd.checksum import digest
 from gluon_cgd.evaluate import recall_of
 from gluon_cgd.experiment import ARCHITECTURES, CONFIGURATIONS, LOSSES, Experiment
 from gluon_cgd.records import Record, Split
@@ -231,7 +231,7 @@ def test_a_trained_model_is_read_back_whole_or_refused(whole, small_split):
     (folder / "last.params").write_bytes(data[:100])
     with pytest.raises(ValueError, match="last.params is not the file that the run left"):
         load_trained(folder)
-    stored = dict(result, files={"last.params": digest(folder / "last.params", "sha256")})
+    stored = dict(result, files={"last.params": digest(folder / "last.params")})
     (folder / "result.json").write_text(json.dumps(stored))
     with pytest.raises(ValueError, match="last.params cannot be read as a cgd_sm_cifar_resnet10_8"):
         load_trained(folder)

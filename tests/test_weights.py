@@ -20,6 +20,7 @@ from gluoncv2.models import model_store as gluoncv2_store
 from safetensors.numpy import save_file
 
 from gluon_cgd import backbones, download, weights
+from gluon_cgd.checksum import digest
 
 
 class Places(http.server.BaseHTTPRequestHandler):
@@ -114,13 +115,13 @@ def timm_tensors(net):
 @pytest.fixture
 def published(places, resnet, monkeypatch):
     """Both of ResNet-50's places have it; returns them by name."""
-    sha1 = download.digest(resnet.params, "sha1")
+    sha1 = digest(resnet.params, "sha1")
     monkeypatch.setitem(gluoncv.model_zoo.model_store._model_sha1, "resnet50_v1b", sha1)
     stem = f"resnet50_v1b-{sha1[:8]}"
     places.files[f"/gluon/models/{stem}.zip"] = zipped(f"{stem}.params", resnet.params.read_bytes())
     hub = "/timm/resnet50.gluon_in1k/resolve/main/model.safetensors"
     places.files[hub] = resnet.safetensors.read_bytes()
-    places.etags[hub] = download.digest(resnet.safetensors, "sha256")
+    places.etags[hub] = digest(resnet.safetensors)
     return {"GluonCV": "/gluon/", "timm": "/timm/"}
 
 
@@ -180,7 +181,7 @@ def test_a_damaged_file_in_the_cache_is_replaced_and_never_used(places, publishe
     (tmp_path / name).write_bytes(b"half")
     file = weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
     assert file == tmp_path / name
-    assert download.digest(file, "sha1") == weights.published("gluoncv", "resnet50_v1b")[1]
+    assert digest(file, "sha1") == weights.published("gluoncv", "resnet50_v1b")[1]
     file.write_bytes(b"half")
     places.broken = {"/": "404"}
     with pytest.raises(ValueError, match=f"{name} is not the file that was published"):
@@ -190,7 +191,7 @@ def test_a_damaged_file_in_the_cache_is_replaced_and_never_used(places, publishe
 def test_what_gluoncv_lacks_comes_from_the_releases_of_gluoncv2(places, tmp_path, monkeypatch):
     content = b"parameters"
     (tmp_path / "x").write_bytes(content)
-    sha1 = download.digest(tmp_path / "x", "sha1")
+    sha1 = digest(tmp_path / "x", "sha1")
     monkeypatch.setitem(gluoncv2_store._model_sha1, "bninception", ("0754", sha1, "v0.0.405"))
     name = f"bninception-0754-{sha1[:8]}.params"
     places.files[f"/releases/download/v0.0.405/{name}.zip"] = zipped(name, content)
@@ -223,7 +224,7 @@ def test_a_folder_that_cannot_be_written_is_named(places, published, tmp_path):
 def test_loading_says_how_much_was_set_and_from_what(resnet, caplog):
     with caplog.at_level(logging.INFO, logger="gluon_cgd"):
         loaded(resnet.params)
-    assert f"(sha256 {download.digest(resnet.params, 'sha256')}): all of its 267 parameters are set" in caplog.text
+    assert f"(sha256 {digest(resnet.params)}): all of its 267 parameters are set" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["layer1.0.conv1.weight", "layer4.2.bn3.running_var", "fc.bias"])
