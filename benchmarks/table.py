@@ -91,14 +91,17 @@ def memory(told):
 
 @of("precision")
 def precision(told):
-    """The table of how far the recall of an exported model is from MXNet's."""
+    """The table of how far the recall of an exported model is from MXNet's: mean, its standard error, and range."""
     models = told["models"]
     rows = []
     for name in list(models[0]["recall"])[1:]:
         cells = []
         for k in models[0]["recall"][name]:
             changes = [one["recall"][name][k] - one["recall"]["MXNet"][k] for one in models]
-            cells.append(f"{statistics.mean(changes):+.2f} ({min(changes):+.2f} to {max(changes):+.2f})")
+            mean = f"{statistics.mean(changes):+.2f}"
+            if len(changes) > 1:
+                mean += f" ± {statistics.stdev(changes) / len(changes) ** 0.5:.2f}"
+            cells.append(f"{mean} ({min(changes):+.2f} to {max(changes):+.2f})")
         rows.append([name, *cells])
     head = [f"{len(models)} trained models, against MXNet", *models[0]["recall"]["MXNet"]]
     return markdown(head, rows)

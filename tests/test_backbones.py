@@ -51,10 +51,10 @@ def test_the_map_has_the_papers_size_with_and_without_the_down_sampling(name):
             assert backbone.channels == channels
 
 
-LARGE = ("resnet50_v1", "resnet50_v1d", "resnet101", "resnext50", "resnext101", "wide_resnet50", "efficientnet_b5")
+SMALL = ("resnet50", "bn_inception", "shufflenet_v2", "shufflenet_v2_x2", "squeezenet1.1", "cifar_resnet10")
 
 
-@pytest.mark.parametrize("name", [pytest.param(one, marks=pytest.mark.slow if one in LARGE else ()) for one in MAPS])
+@pytest.mark.parametrize("name", [pytest.param(one, marks=() if one in SMALL else pytest.mark.slow) for one in MAPS])
 def test_every_backbone_learns_at_224_and_computes_the_same_hybridized_and_not_when_small(name):
     side = 64
     mx.random.seed(1)

@@ -42,6 +42,7 @@ def test_two_workers_give_the_bits_of_one_process_and_a_run_that_fails_stops_no_
     assert alone["parameters_sha256"] == done[0]["parameters_sha256"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_its_run_alone(experiment, tmp_path):
     long = replace(experiment, passes=10**6)
     killed = []
@@ -120,6 +121,7 @@ def test_the_embedded_benchmark_gets_a_process_a_core_and_a_gpu_a_process(monkey
     assert asked == [(["cpu"] * 4, 1), (["cpu0", "cpu1"], 4)]
 
 
+@pytest.mark.slow
 def test_batches_are_learned_in_as_many_parts_as_asked_for_here_and_by_workers(experiment, tmp_path):
     for backend in ("here", "local"):
         place = (tmp_path / backend, tmp_path / "data")

@@ -88,7 +88,7 @@ def test_the_official_counts_of_cub200(tmp_path, monkeypatch, lacking):
     )
 
 
-@pytest.mark.parametrize("lacking", [0, 1])
+@pytest.mark.parametrize("lacking", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_the_official_counts_of_cars196_in_two_folders(tmp_path, monkeypatch, lacking):
     names_only(monkeypatch)
     (tmp_path / "cars_train").mkdir()

@@ -116,7 +116,8 @@ def test_precision_is_the_change_of_recall_against_mxnet(monkeypatch, tmp_path):
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     assert table.precision() == "Not measured yet."
     models = [{"recall": {"MXNet": {"R@1": 50.0}, "other": {"R@1": value}}} for value in (50.5, 49.0)]
-    assert "| other | -0.25 (-1.00 to +0.50) |" in table.precision({"models": models})
+    assert "| other | -0.25 ± 0.75 (-1.00 to +0.50) |" in table.precision({"models": models})
+    assert "| other | +0.50 (+0.50 to +0.50) |" in table.precision({"models": models[:1]})
 
 
 def test_a_trained_run_is_measured_in_float32_and_in_8_bits(exported, tmp_path, monkeypatch, small_split):

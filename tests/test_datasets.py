@@ -44,6 +44,7 @@ def test_missing_pictures_are_counted_and_the_first_is_named(tmp_path, caplog):
     assert "2 of 9 training pictures are missing" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_whole_copy_passes_the_official_counts_without_a_word(tmp_path, caplog):
     (tmp_path / "car_ims").mkdir()
     rows = []

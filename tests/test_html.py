@@ -112,7 +112,7 @@ def lines(tree, table):
     return found
 
 
-@pytest.mark.parametrize("form", ["real", "mini"])
+@pytest.mark.parametrize("form", [pytest.param("real", marks=pytest.mark.slow), "mini"])
 def test_the_page_is_whole_and_needs_nothing_else(form, request):
     page = request.getfixturevalue(form)
     read = Checked(page)

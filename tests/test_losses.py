@@ -322,7 +322,7 @@ def test_mxnets_example_underflows_at_large_dimensions_and_then_draws_positives(
     np.testing.assert_allclose(on_the_device.asnumpy(), found, atol=1e-6)
 
 
-@pytest.mark.parametrize("hybridize", [False, True])
+@pytest.mark.parametrize("hybridize", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_draw_follows_the_probabilities_and_the_seed(hybridize):
     x, label = spread(16, closeness=1.0), np.repeat(range(4), 3)
     d = distances_of(x)

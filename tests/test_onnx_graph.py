@@ -15,7 +15,7 @@ from gluon_cgd.model import from_experiment
 from gluon_cgd.similarity import weights_of
 
 SMALL = dict(backbone="cifar_resnet10", pretrained=False, input_size=16, descriptors="SG", dim=12)
-QUICK = ("bn_inception", "shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
+QUICK = ("shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
 
 
 def network(**change):

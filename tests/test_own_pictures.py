@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from gluon_cgd.__main__ import main
@@ -24,6 +25,7 @@ def commands(text):
     return [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
 
 
+@pytest.mark.slow
 def test_the_page_goes_from_a_folder_to_heatmaps_with_and_without_mxnet(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     printed = {}

@@ -265,10 +265,15 @@ def known_letters(tmp_path_factory):
 @pytest.mark.parametrize(
     "change",
     [
-        *({"descriptors": letters} for letters in CONFIGURATIONS),
+        {"descriptors": "SM"},
+        *(
+            pytest.param({"descriptors": letters}, marks=pytest.mark.slow)
+            for letters in CONFIGURATIONS
+            if letters != "SM"
+        ),
         *({"architecture": name} for name in ARCHITECTURES[1:]),
         {"combine": "sum"},
-        *({"loss": name} for name in LOSSES[1:]),
+        *(pytest.param({"loss": name}, marks=pytest.mark.slow) for name in LOSSES[1:]),
     ],
     ids=lambda change: "-".join(change.values()),
 )
