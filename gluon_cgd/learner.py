@@ -4,7 +4,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
-from . import devices, images, losses
+from . import devices, fusion, images, losses
 
 
 class Learner:
@@ -31,6 +31,8 @@ class Learner:
         self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
         for block in (net, self.ranking, self.classification):
             block.hybridize(static_alloc=True, static_shape=True)
+        if self.devices[0].device_type == "cpu":
+            fusion.fuse_relus(net)
         # Without the classification loss the classifier stays as it is
         unused = [] if experiment.classification else list(net.classifier.collect_params().values())
         parameters = net.collect_params().values()
