@@ -38,6 +38,12 @@ def test_gem_is_the_mean_at_p_1_and_nears_the_maximum_at_a_large_p():
     np.testing.assert_allclose(GeM(p=60)(x).asnumpy(), MAC()(x).asnumpy(), rtol=0.06)
 
 
+@pytest.mark.parametrize("p", [2, 3, 3.5])
+def test_gem_equals_equation_1_whatever_its_p(p):
+    x = np.random.default_rng(0).uniform(-1, 2, (2, 3, 4, 5)).astype(np.float32)
+    np.testing.assert_allclose(GeM(p=p)(mx.nd.array(x)).asnumpy(), loop("G", x, p), rtol=1e-5)
+
+
 @pytest.mark.parametrize("descriptor", [SPoC, MAC, GeM])
 def test_a_dead_channel_has_a_finite_gradient(descriptor):
     x = mx.nd.zeros((1, 2, 3, 3))
@@ -47,14 +53,15 @@ def test_a_dead_channel_has_a_finite_gradient(descriptor):
     assert np.isfinite(x.grad.asnumpy()).all()
 
 
-def test_the_gradient_of_gem_equals_finite_differences():
+@pytest.mark.parametrize("p", [2.5, 3])
+def test_the_gradient_of_gem_equals_finite_differences(p):
     values = np.random.default_rng(1).uniform(0.2, 1, (1, 1, 2, 2)).astype(np.float32)
     x = mx.nd.array(values)
     x.attach_grad()
     with autograd.record():
-        GeM()(x).sum().backward()
+        GeM(p)(x).sum().backward()
     for place in np.ndindex(*values.shape):
         step = np.zeros_like(values, np.float64)
         step[place] = 1e-4
-        slope = (loop("G", values + step) - loop("G", values - step)).sum() / 2e-4
+        slope = (loop("G", values + step, p) - loop("G", values - step, p)).sum() / 2e-4
         assert x.grad.asnumpy()[place] == pytest.approx(slope, rel=1e-3)
