@@ -108,7 +108,7 @@ GROUPS = (
                 1.7,
             ),
         ),
-        rounds=3,
+        rounds=7,
     ),
     Group(
         "train 128",
