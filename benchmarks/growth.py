@@ -28,7 +28,7 @@ PAPER = Experiment(pretrained=False)
 
 def recall(folder, n, dim):
     """Recall@1 of n embeddings of `dim` numbers."""
-    from gluon_cgd.evaluate import recall_at
+    from gluon_cgd.recall import recall_at
 
     found = np.random.default_rng(0).standard_normal((n, dim), np.float32)
     found /= np.linalg.norm(found, axis=1, keepdims=True)

@@ -111,10 +111,10 @@ def vectors():
 
 def recall():
     """Set up: Recall@{1,10,100,1000}."""
-    from gluon_cgd import evaluate
+    from gluon_cgd.recall import recall_at
 
     found, labels = vectors()
-    return lambda: list(evaluate.recall_at((1, 10, 100, 1000), found, labels).values()), len(found)
+    return lambda: list(recall_at((1, 10, 100, 1000), found, labels).values()), len(found)
 
 
 def blocked_product():

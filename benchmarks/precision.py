@@ -14,8 +14,9 @@ import numpy as np
 from gluon_cgd import datasets, export, onnx_int8, onnx_model, runtime
 from gluon_cgd.cache import cached
 from gluon_cgd.checkpoint import load_trained
-from gluon_cgd.evaluate import embed, recall_at
+from gluon_cgd.evaluate import embed
 from gluon_cgd.model_zoo import name_of
+from gluon_cgd.recall import recall_at
 
 from . import table
 

@@ -151,7 +151,8 @@ def asked(options):
 
 def evaluate(options):
     """Print the recall of a trained model on a dataset's test set."""
-    from .evaluate import labelled, recall_of
+    from .evaluate import labelled
+    from .recall import recall_of
 
     embedding, experiment = trained.opened(options)
     dataset = options.dataset or experiment.dataset

@@ -5,7 +5,7 @@ from typing import List, NamedTuple, Optional
 
 import numpy as np
 
-from .evaluate import nearest
+from .recall import nearest
 
 
 class Confused(NamedTuple):
@@ -25,7 +25,7 @@ class Confused(NamedTuple):
 
 
 def pairs(query, query_labels, gallery=None, gallery_labels=None):
-    """Counter {(class of a query, class of its nearest other picture): times}. Arguments as of `evaluate.recall_at`.
+    """Counter {(class of a query, class of its nearest other picture): times}. Arguments as of `recall.recall_at`.
 
     Of all of them the share with equal classes is Recall@1. A query that is alone is in none.
     """

@@ -16,9 +16,10 @@ from .atomic import write_json
 from .cache import cached, fingerprint
 from .checksum import digest
 from .descriptors import DESCRIPTORS
-from .evaluate import branch_recalls, embedded, recall_of
+from .evaluate import embedded
 from .experiment import REVISION
 from .learner import Learner
+from .recall import branch_recalls, recall_of
 from .runfolder import forget, locked, logged_to
 from .sampler import ClassBalancedSampler
 

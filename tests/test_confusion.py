@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gluon_cgd import confusion
-from gluon_cgd.evaluate import recall_at
+from gluon_cgd.recall import recall_at
 
 # On a line: two of class 0 at 0 and 1, three of class 5 of which one lies at 1.4, one of class 7 far away
 PLACES = np.array([[0], [1], [1.4], [10], [11], [30]], np.float32)

@@ -9,9 +9,10 @@ import pytest
 from gluon_cgd import datasets, onnx_graph, onnx_model
 from gluon_cgd.__main__ import main
 from gluon_cgd.checkpoint import load_trained
-from gluon_cgd.evaluate import labelled, recall_of
+from gluon_cgd.evaluate import labelled
 from gluon_cgd.export import export
 from gluon_cgd.images import load as load_picture
+from gluon_cgd.recall import recall_of
 
 
 def refused(capsys, *arguments):

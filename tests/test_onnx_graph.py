@@ -7,11 +7,12 @@ import onnx
 import pytest
 
 from gluon_cgd import backbones, glyphs, onnx_graph, onnx_model
-from gluon_cgd.evaluate import embed, features_of, recall_at
+from gluon_cgd.evaluate import embed, features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.export import export
 from gluon_cgd.images import normalise
 from gluon_cgd.model import from_experiment
+from gluon_cgd.recall import recall_at
 from gluon_cgd.similarity import weights_of
 
 SMALL = dict(backbone="cifar_resnet10", pretrained=False, input_size=16, descriptors="SG", dim=12)

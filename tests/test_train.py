@@ -17,8 +17,8 @@ from gluon_cgd import checkpoint, glyphs, images, learner, train
 from gluon_cgd.cache import cached
 from gluon_cgd.checkpoint import load_trained
 from gluon_cgd.checksum import digest
-from gluon_cgd.evaluate import recall_of
 from gluon_cgd.experiment import ARCHITECTURES, CONFIGURATIONS, LOSSES, Experiment
+from gluon_cgd.recall import recall_of
 from gluon_cgd.records import Record, Split
 from gluon_cgd.train import fit
 

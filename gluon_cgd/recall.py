@@ -1,0 +1,189 @@
+"""Recall@K of embeddings, counted; two programs whose embeddings are equal up to rounding come to one number."""
+
+import numpy as np
+
+TILE = 1024  # queries, and items, whose similarities are held at a time: 4 MB, about a core's cache
+ROUNDING = 2.0**-18  # more than what float32 usually loses of the product of two unit vectors of 1,536 dimensions
+TIE = 2.0**-44  # the same of float64: what is nearer than that to the nearest of one's own counts as as near
+
+
+def recall_of(ks, found):
+    """Recall of what `evaluate.embedded` found: {"R@1": fraction, ...} for each of `ks`."""
+    return {f"R@{k}": value for k, value in recall_at(ks, *found).items()}
+
+
+def branch_recalls(ks, found, names):
+    """Recall of each branch right before the concatenation (Table 5): {"SPoC": {"R@1": fraction, ...}, ...}.
+
+    found: as `evaluate.embedded` returns it, of a concatenation; names: of its descriptors. The combined descriptor is
+    the branches' unit vectors side by side, divided by one number, so that a piece of it ranks as the branch does.
+    """
+    width = found[0].shape[1] // len(names)
+    recalls = {}
+    for i, name in enumerate(names):
+        piece = [part[:, i * width : (i + 1) * width] if j % 2 == 0 else part for j, part in enumerate(found)]
+        recalls[name] = recall_of(ks, piece)
+    return recalls
+
+
+def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
+    """{k: fraction of queries with an item of their class among the k nearest by Euclidean distance}.
+
+    query (N, D), gallery (M, D), labels (N,) and (M,). Without a gallery the query is searched in itself, less itself.
+    Counted, not sorted: a query is found at k when fewer than k items of other classes are as near as its nearest
+    item of its own. So a tie counts against the query, and a model that maps everything to one point scores 0.
+    A query whose class is not in the gallery is never found. What float32 cannot tell apart is decided in float64, so
+    that two programs whose embeddings are equal up to rounding come to one recall.
+    Raises ValueError for a NaN or infinite embedding, for shapes that do not match and for k < 1.
+    """
+    ks = list(ks)
+    if any(int(k) != k or k < 1 for k in ks):
+        raise ValueError(f"k must be whole and at least 1, got {ks}")
+    points = _Points(query, query_labels, gallery, gallery_labels)
+    ranks = points.ranks(points.nearest_own()[0])
+    return {k: float((ranks < k).mean()) for k in ks}
+
+
+def nearest(query, query_labels, gallery=None, gallery_labels=None):
+    """The row of the item that is nearest to each query, (N,); -1 where there is none. Arguments as of `recall_at`.
+
+    Of two as near it is the one of another class, so that as many are of the query's own as Recall@1 says.
+    """
+    points = _Points(query, query_labels, gallery, gallery_labels)
+    scores, own = points.nearest_own()
+    return np.where(points.ranks(scores) == 0, own, points.nearest_other())
+
+
+class _Points:
+    """Queries and the gallery they are searched in; arguments and errors as of `recall_at`.
+
+    The higher an item's score, the nearer it is: |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2), and the bracket is the score.
+    """
+
+    def __init__(self, query, query_labels, gallery, gallery_labels):
+        self.itself = gallery is None
+        query = _checked("query", query, query_labels)
+        gallery = query if self.itself else _checked("gallery", gallery, gallery_labels)
+        if gallery.shape[1] != query.shape[1]:
+            raise ValueError(
+                f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}: embed both with one model"
+            )
+        largest = max(np.abs(query).max(), np.abs(gallery).max(), 1e-38)
+        if not 1e-6 < largest < 1e6:  # squares would overflow or vanish; a power of two changes no digit and no tie
+            scale = np.float32(2.0 ** -np.floor(np.log2(largest)))
+            query, gallery = query * scale, gallery * scale
+        self.query, self.gallery = query, gallery
+        every = np.concatenate([query_labels, query_labels if self.itself else gallery_labels])
+        labels = np.unique(every, return_inverse=True)[1]
+        self.query_labels, self.gallery_labels = labels[: len(query)], labels[len(query) :]
+        self.half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery, dtype=np.float64)
+        self.largest = max(2 * self.half_squares.max(), np.einsum("nd,nd->n", query, query).max())
+
+    def nearest_own(self):
+        """(score, row) of each query's nearest item of its class, in float64; (-inf, -1) where there is none."""
+        scores, rows = np.full(len(self.query), -np.inf), np.full(len(self.query), -1)
+        asking, items = _by_class(self.query_labels), _by_class(self.gallery_labels)
+        for label in asking.keys() & items.keys():
+            for i in _pieces(asking[label]):
+                for j in _pieces(items[label]):
+                    found = self._exactly(i, j)
+                    if self.itself:
+                        found[i[:, None] == j] = -np.inf
+                    _keep_nearest(scores, rows, i, j, found)
+        return scores, rows
+
+    def nearest_other(self):
+        """The row of each query's nearest item of another class, (N,); -1 where there is none."""
+        scores, rows = np.full(len(self.query), -np.inf), np.full(len(self.query), -1)
+        for i, j, found in self._tiles():
+            same = self.query_labels[i, None] == self.gallery_labels[j]
+            _keep_nearest(scores, rows, i, j, np.where(same, -np.inf, found))
+        return rows
+
+    def ranks(self, own):
+        """How many items of other classes are at least as near as the nearest of one's own, (N,); infinite without one.
+
+        own: the scores that `nearest_own` gives.
+        """
+        ranks, margin = np.where(own > -np.inf, 0, np.inf), np.float32(ROUNDING * self.largest)
+        passed = np.where(own > -np.inf, own, np.inf).astype(np.float32)[:, None]
+        for rows, columns, scores in self._tiles():
+            ahead = scores - passed[rows]
+            nearer, near = ahead > margin, ahead >= -margin
+            ranks[rows] += nearer.view(np.uint8).sum(axis=1, dtype=np.uint16)
+            i, j = (places[found] for places, found in zip((rows, columns), _places(near ^ nearer)))
+            other = self.query_labels[i] != self.gallery_labels[j]
+            i, j = i[other], j[other]
+            if len(i):
+                as_near = self._exactly_paired(i, j) >= own[i] - TIE * self.largest
+                np.add.at(ranks, i[as_near], 1)
+        return ranks
+
+    def _tiles(self):
+        """Yield (i, j, scores in float32 of queries i with items j) for all of them; a query's with itself is -inf.
+
+        Where queries are searched in themselves one product serves both ways. Memory: a tile, whatever N.
+        """
+        half_squares = self.half_squares.astype(np.float32)
+        for i in _pieces(np.arange(len(self.query))):
+            for j in _pieces(np.arange(i[0] if self.itself else 0, len(self.gallery))):
+                products = self.query[i[0] : i[-1] + 1] @ self.gallery[j[0] : j[-1] + 1].T
+                scores = products - half_squares[j]
+                if self.itself and i[0] == j[0]:
+                    np.fill_diagonal(scores, -np.inf)
+                yield i, j, scores
+                if self.itself and i[0] != j[0]:
+                    yield j, i, (products - half_squares[i, None]).T
+
+    def _exactly(self, i, j):
+        """The scores of queries `i` with all items `j` in float64, (len(i), len(j))."""
+        return self.query[i].astype(np.float64) @ self.gallery[j].astype(np.float64).T - self.half_squares[j]
+
+    def _exactly_paired(self, i, j):
+        """The score of each query of `i` with the item of `j` beside it in float64, (len(i),)."""
+        if len(i) > TILE:  # of a model that has all but collapsed: a product of all is faster than pair after pair
+            rows, columns = np.unique(i), np.unique(j)
+            return self._exactly(rows, columns)[np.searchsorted(rows, i), np.searchsorted(columns, j)]
+        exact = self.query[i].astype(np.float64), self.gallery[j].astype(np.float64)
+        return np.einsum("pd,pd->p", *exact) - self.half_squares[j]
+
+
+def _by_class(labels):
+    """{label: the rows that have it}."""
+    rows = np.argsort(labels, kind="stable")
+    found, first = np.unique(labels[rows], return_index=True)
+    return dict(zip(found.tolist(), np.split(rows, first[1:])))
+
+
+def _pieces(rows):
+    return (rows[start : start + TILE] for start in range(0, len(rows), TILE))
+
+
+def _places(mask):
+    """np.nonzero of a few places of many, whichever way (rows, columns) is laid out; that takes ten times as long."""
+    places = np.flatnonzero(mask.ravel(order="K"))
+    return np.unravel_index(places, mask.shape, order="C" if mask.flags.c_contiguous else "F")
+
+
+def _keep_nearest(scores, rows, i, j, found):
+    """Put the best of `found`, of queries i with items j, into `scores` and `rows` where it is better."""
+    best = found.argmax(axis=1)
+    highest = found[np.arange(len(i)), best]
+    better = highest > scores[i]
+    scores[i[better]], rows[i[better]] = highest[better], j[best[better]]
+
+
+def _checked(name, embeddings, labels):
+    embeddings = np.ascontiguousarray(embeddings, np.float32)
+    if embeddings.ndim != 2 or len(embeddings) == 0 or len(embeddings) != len(labels):
+        raise ValueError(
+            f"{name} has shape {embeddings.shape} for {len(labels)} labels: (N, D) with N labels, N > 0, is needed"
+        )
+    finite = np.isfinite(embeddings).all(axis=1)
+    if not finite.all():
+        first, count = int(np.argmin(finite)), int((~finite).sum())
+        raise ValueError(
+            f"{name} embedding {first} is NaN or infinite ({count:,} of {len(finite):,} are): "
+            "the model has diverged, lower the learning rate"
+        )
+    return embeddings
