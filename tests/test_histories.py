@@ -14,6 +14,7 @@ import pytest
 from mxnet import autograd, gluon
 
 from gluon_cgd import checkpoint, train
+from gluon_cgd.experiment import REVISION
 from gluon_cgd.runfolder import locked
 from reproduce import backends, report
 from reproduce import runs as store
@@ -123,7 +124,7 @@ def happen(rng, table, runs):
             runs / "x.npz",
         ):
             stranger.write_text("mine")
-        (folder.parent / "r1-seedling").mkdir(exist_ok=True)
+        (folder.parent / f"r{REVISION}-seedling").mkdir(exist_ok=True)
         (folder.parent / "r0-seed0").mkdir(exist_ok=True)
     elif what == 5:  # somebody else trains it
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from gluon_cgd.descriptors import DESCRIPTORS
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import REVISION, Experiment
 from reproduce import html, report
 from reproduce.details import anchor
 from reproduce.tables import FIGURE3, TABLE1, TABLE5, TABLE7, TABLES, Row, Table
@@ -208,7 +208,7 @@ def test_a_number_leads_to_its_runs_whose_lines_say_what_the_results_say(real):
     told = "".join(section.itertext())
     assert section.find("h3").text == "Table 1 Both, Table 2 None"  # equal rows are one experiment
     assert "descriptors='SM', smoothing=0.0, temperature=1.0; all else as in the paper" in told
-    assert f"{both.key()}/r1-seed1" in told
+    assert f"{both.key()}/r{REVISION}-seed1" in told
     assert f"{1:064x}" in told
     recalls, origins = section.iter("table")
     values = [cell.text for cell in recalls.findall("tbody/tr")[1]]

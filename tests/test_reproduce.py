@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gluon_cgd.experiment import CONFIGURATIONS, Experiment
+from gluon_cgd.experiment import CONFIGURATIONS, REVISION, Experiment
 from reproduce import backends, report
 from reproduce import runs as store
 from reproduce.__main__ import main
@@ -165,7 +165,7 @@ def test_a_table_is_trained_printed_and_written_once(quick, tmp_path, capsys, mo
 
 def test_a_stored_run_of_another_experiment_is_refused(quick, tmp_path, capsys):
     assert main(["table1", "--mini", "--runs", str(tmp_path), "--rows", "Rank"]) == 0
-    stored = next(tmp_path.glob("*/r1-seed0/result.json"))
+    stored = next(tmp_path.glob(f"*/r{REVISION}-seed0/result.json"))
     result = json.loads(stored.read_text())
     result["experiment"]["margin"] = 0.5
     stored.write_text(json.dumps(result))
@@ -295,7 +295,7 @@ def test_training_a_row_reports_the_whole_table(quick, tmp_path, capsys):
 def test_runs_that_differ_in_weights_or_parts_are_not_averaged(there, other, message, quick, tmp_path, capsys):
     command = ["table1", "--mini", "--seeds", "2", "--runs", str(tmp_path)]
     assert main(command) == 0
-    stored = next(tmp_path.glob("*/r1-seed1/result.json"))
+    stored = next(tmp_path.glob(f"*/r{REVISION}-seed1/result.json"))
     stored.write_text(stored.read_text().replace(there, other))
     assert main([*command, "--report"]) == 2
     assert message in capsys.readouterr().err
