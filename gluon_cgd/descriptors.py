@@ -42,7 +42,7 @@ class GeM(HybridBlock):
 
     def hybrid_forward(self, F, features):
         clamped = F.maximum(features, self.minimum)  # (B, C, h, w)
-        # The paper's p, of which MXNet's power takes three times as long
+        # For the paper's p, as MXNet's power takes twice as long
         powers = clamped * clamped * clamped if self.p == 3 else clamped**self.p
         return pooled(F, powers, "avg") ** (1 / self.p)  # (B, C)
 
