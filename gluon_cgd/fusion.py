@@ -24,12 +24,16 @@ def fuse_relus(net):
 def fused(graph):
     """The symbol `graph` with one operator for each such pair.
 
-    A batch norm is left alone that keeps its statistics in training, or whose output is used elsewhere too.
+    A batch norm is left alone that keeps its statistics in training, or whose output is used elsewhere too; and any
+    beside a grouped convolution (ResNeXt): with AVX-512 those lay features and gradients out in blocks of their own,
+    for which oneDNN has no backward pass of the pair ("could not create a primitive descriptor iterator").
     """
     described = json.loads(graph.tojson())
     nodes, heads = described["nodes"], described["heads"]
     uses = collections.Counter(tuple(entry[:2]) for node in [*nodes, {"inputs": heads}] for entry in node["inputs"])
     instead = {}  # output of a ReLU -> that of the batch norm that does its work; each a (node, number)
+    groups = [number for number, node in enumerate(nodes) if _in_groups(node)]
+    beside = {tuple(nodes[number]["inputs"][0][:2]) for number in groups} | {(number, 0) for number in groups}
 
     def rewired(entries):
         return [[*instead.get(tuple(entry[:2]), entry[:2]), *entry[2:]] for entry in entries]
@@ -40,8 +44,15 @@ def fused(graph):
             source = tuple(node["inputs"][0][:2])
             before = nodes[source[0]]
             moves = before.get("attrs", {}).get("use_global_stats", "False") == "False"
-            if before["op"] == "BatchNorm" and moves and uses[source] == 1:
+            apart = (number, 0) not in beside and not any(tuple(entry[:2]) in beside for entry in before["inputs"][:1])
+            if before["op"] == "BatchNorm" and moves and uses[source] == 1 and apart:
                 before["op"] = "_contrib_BatchNormWithReLU"
                 instead[number, 0] = source
     described["heads"] = rewired(heads)
     return mx.sym.load_json(json.dumps(described))
+
+
+def _in_groups(node):
+    """Whether it is a convolution in groups of several channels."""
+    attributes = node.get("attrs", {})
+    return node["op"] == "Convolution" and 1 < int(attributes.get("num_group", 1)) < int(attributes["num_filter"])

@@ -37,6 +37,10 @@ def relu(F, x):
     return F.Activation(x, act_type="relu")
 
 
+def convolved(groups, x):
+    return mx.sym.Convolution(x, kernel=(3, 3), num_filter=8, num_group=groups)
+
+
 def test_a_batch_norm_and_its_relu_become_one():
     assert fused(Net(relu)) == ["_contrib_BatchNormWithReLU"]
     assert fused(Net(lambda F, x: relu(F, x) + 1)) == ["_contrib_BatchNormWithReLU", "_plus_scalar"]
@@ -83,6 +87,14 @@ def test_every_backbone_learns_the_same(name):
         found.append(outcome(net, pictures))
     for plain, one in zip(*found):
         np.testing.assert_allclose(one, plain, rtol=1e-4, atol=1e-4 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize(("groups", "changed"), [(1, True), (4, False), (8, True)])  # whole, in groups, depth-wise
+def test_beside_a_convolution_in_groups_nothing_is_changed(groups, changed):
+    before = convolved(groups, relu(mx.sym, mx.sym.BatchNorm(mx.sym.var("data"))))
+    behind = relu(mx.sym, mx.sym.BatchNorm(convolved(groups, mx.sym.var("data"))))
+    for graph in (before, behind):
+        assert ("_contrib_BatchNormWithReLU" in operators(fusion.fused(graph))) == changed
 
 
 def test_without_onednn_nothing_is_changed(monkeypatch):
