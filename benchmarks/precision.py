@@ -28,8 +28,7 @@ def measured(run, data, folder):
     import mxnet as mx
 
     net, experiment = load_trained(run)
-    rule = (experiment.split, experiment.held_out, experiment.split_seed)
-    split = datasets.load(experiment.dataset, data, True, *rule)
+    split = datasets.split_of(experiment, data, allow_partial=True)
     if split.gallery:
         raise ValueError(f"{run} is of a dataset with a gallery of its own: take one whose queries are searched in")
     train, query = (cached(part, experiment.input_size) for part in split[:2])

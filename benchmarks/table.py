@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 
 from gluon_cgd.atomic import write_json
+from gluon_cgd.grid import as_markdown
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -36,11 +37,6 @@ def of(name):
     return decorated
 
 
-def markdown(head, rows):
-    """A table of Markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
-
-
 @of("speed")
 def speed(told):
     """The table of the comparisons, with the machine that they were made on."""
@@ -60,7 +56,7 @@ def speed(told):
     head = ["ours", "rate", "against", "rate", "ratio of the rates", "aimed at"]
     commit = told["commit"] or "no commit"
     commit = commit[:8] + "+" * commit.endswith("+")
-    return f"{told['machine']}, at {commit}; {told['network']}:\n\n{markdown(head, rows)}"
+    return f"{told['machine']}, at {commit}; {told['network']}:\n\n{as_markdown([head, *rows])}"
 
 
 def figures(value):
@@ -77,7 +73,7 @@ def growth(told):
         times = f"{figures(one['seconds'][0])} to {figures(one['seconds'][-1])} s"
         memory = " to ".join(f"{figures(one['bytes'][i] / 1e6)}" for i in (0, -1)) + " MB"
         rows.append([one["work"], f"{first:,} to {last:,}", times, f"{letter}<sup>{one['exponent']:.2f}</sup>", memory])
-    return markdown(["work", "sizes", "time", "grows as", "memory beyond what was there"], rows)
+    return as_markdown([("work", "sizes", "time", "grows as", "memory beyond what was there"), *rows])
 
 
 @of("growth")
@@ -86,7 +82,7 @@ def memory(told):
     rows = [
         [str(one["batch"]), one["how"], figures(one["seconds"]), f"{one['bytes'] / 1e9:.1f}"] for one in told["memory"]
     ]
-    return markdown(["batch", "learned from", "seconds a step", "memory, GB"], rows)
+    return as_markdown([("batch", "learned from", "seconds a step", "memory, GB"), *rows])
 
 
 @of("precision")
@@ -104,4 +100,4 @@ def precision(told):
             cells.append(f"{mean} ({min(changes):+.2f} to {max(changes):+.2f})")
         rows.append([name, *cells])
     head = [f"{len(models)} trained models, against MXNet", *models[0]["recall"]["MXNet"]]
-    return markdown(head, rows)
+    return as_markdown([head, *rows])

@@ -143,7 +143,7 @@ def asked(options):
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
     ctx = runtime.contexts(options.ctx)
     where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
-    experiment, split, choices = defaults.fitted(given, lambda one: load(one, options.data, options.allow_partial))
+    experiment, split, choices = defaults.fitted(given, options.data, options.allow_partial)
     if choices:
         print("\n".join([f"{experiment.dataset}: {counted(split)}", *defaults.lines(choices)]), flush=True)
     return experiment, split, dict(where, progress=sys.stderr.isatty())
@@ -156,7 +156,7 @@ def evaluate(options):
 
     embedding, experiment = trained.opened(options)
     dataset = options.dataset or experiment.dataset
-    split = load(replace(experiment, dataset=dataset), options.data, options.allow_partial)
+    split = datasets.split_of(replace(experiment, dataset=dataset), options.data, options.allow_partial)
     query, gallery = (
         records and cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
     )
@@ -185,12 +185,6 @@ def publish(options):
     print(model_zoo.save(net, experiment, options.out, **about, seed=result["seed"], versions=result.get("versions")))
 
 
-def load(experiment, root, allow_partial):
-    """The Split that `experiment` is about, whose dataset is in the folder `root`."""
-    rule = (experiment.split, experiment.held_out, experiment.split_seed)
-    return datasets.load(experiment.dataset, root, allow_partial, *rule)
-
-
 def data(options):
     """Say where a dataset comes from, get it, compare it with the official counts, decode it, prepare it."""
     from . import download
@@ -206,7 +200,7 @@ def data(options):
         if not source:
             raise ValueError(f"{name} is nothing to download: --download is for {', '.join(download.SOURCES)}")
         download.obtain(name.replace("sop_mini", "sop"), options.root, progress)
-    _, split, choices = defaults.fitted(given, lambda one: load(one, options.root, options.allow_partial))
+    _, split, choices = defaults.fitted(given, options.root, options.allow_partial)
     drawn = [one for one in choices if one.field in ("split", "held_out")]
     print("\n".join([f"{name}: {counted(split)}", *defaults.lines(drawn)]))
     parts = parts_of(split)
@@ -238,9 +232,9 @@ def main(arguments=None):
     def command():
         with logging_redirect_tqdm():  # log lines go above the bars
             call = {"train": train, "choose": choose, "evaluate": evaluate, "publish": publish, "data": data}
-            call["card"] = lambda options: card.command(options, load)
-            call.update(export=export.command, embed=embed.command, index=search.index, search=search.search)
-            return dict(call, doctor=doctor.run)[options.command](options) or 0
+            call.update(card=card.command, export=export.command, embed=embed.command, doctor=doctor.run)
+            call.update(index=search.index, search=search.search)
+            return call[options.command](options) or 0
 
     return runtime.exit_status(command)
 

@@ -1,12 +1,12 @@
 """The card of a trained model: what it is, what it learned from, how good it is, and which classes it confuses."""
 
-import re
 import shlex
 from pathlib import Path
 
 from . import confusion, datasets, folders, runtime
 from .atomic import replacing, write_text
 from .experiment import Experiment
+from .grid import as_markdown, escaped
 from .records import counted
 
 WORST = 10  # classes in the card's table
@@ -20,15 +20,15 @@ def add_command(commands):
     p.add_argument("--which", choices=("last", "best"), default="last", help="whose nearest classes (default last)")
 
 
-def command(options, load):
-    """Write the card that the command line asks for, and say where. load: as in `__main__`."""
+def command(options):
+    """Write the card that the command line asks for, and say where."""
     from .checkpoint import load_trained
 
     if options.checkpoint.endswith(".params"):
         raise ValueError(f"{options.checkpoint} is published and has no log: name the folder of its run")
     ctx = runtime.contexts(options.ctx)
     net, experiment = load_trained(options.checkpoint, options.which, ctx)
-    split = load(experiment, options.data, options.allow_partial)
+    split = datasets.split_of(experiment, options.data, options.allow_partial)
     files = make(options.checkpoint, net, experiment, split, ctx, options.which, flags(options))
     print(f"Written: {', '.join(map(str, files))}")
 
@@ -80,16 +80,16 @@ def markdown(folder, result, experiment, split, pairs, named, which="last", more
     name, dataset = name_of(experiment), Path(experiment.dataset).name
     parts = [
         f"# {name} on {escaped(dataset)}",
-        table([("", ""), *facts(result, experiment, split)]),
+        as_markdown([("", ""), *facts(result, experiment, split)]),
         "## Recall",
         "On the test pictures, in %; best is the evaluation with the highest Recall@1 on them.",
-        table(recalls(result)),
+        as_markdown(recalls(result)),
         "![Losses, recall, and nearest classes](card.png)",
         "## Nearest classes",
         *nearest_classes(pairs, named, which),
         "## How it was trained",
         *choices(experiment),
-        table([("", ""), *origins(result)]),
+        as_markdown([("", ""), *origins(result)]),
         "## How to use it",
         "```\n" + "\n".join(commands(folder, experiment, more)) + "\n```",
     ]
@@ -160,7 +160,7 @@ def nearest_classes(pairs, named, which):
             if len(wrong) > 1
             else "The only class that is not always found:"
         )
-        yield table([head, *lines])
+        yield as_markdown([head, *lines])
 
 
 def choices(experiment):
@@ -172,7 +172,7 @@ def choices(experiment):
         return
     yield "What differs from the paper's defaults:"
     lines = [(f"`{name}`", shown(value), shown(getattr(papers, name))) for name, value in changed.items()]
-    yield table([("choice", "here", "default"), *lines])
+    yield as_markdown([("choice", "here", "default"), *lines])
 
 
 def shown(value):
@@ -205,15 +205,3 @@ def commands(folder, experiment, more):
     yield f"python -m gluon_cgd index --images {photos} --checkpoint {checkpoint} --out photos.index"
     yield "python -m gluon_cgd search photos.index query.jpg -k 10 --figure found.png"
     yield f"python -m gluon_cgd export --checkpoint {checkpoint} --onnx model.onnx"
-
-
-def table(lines):
-    """A Markdown table; its first line is the head."""
-    head, *body = [[str(cell) for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *body))
-
-
-def escaped(text):
-    """`text` so that Markdown shows it as it is, on one line."""
-    printable = "".join(c if c.isprintable() else " " for c in str(text))
-    return re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", printable)

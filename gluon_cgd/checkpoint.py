@@ -149,23 +149,23 @@ def same_run(file, stored, asked):
             )
 
 
-def find_best(runs):
-    """(folder, "best") of the finished run in the folder `runs` that a person would want to look through.
+def find_best(runs, which="last"):
+    """The folder of the finished run in the folder `runs` that a person would want to look through.
 
-    Models of real pictures come before those of glyphs; among them the highest Recall@1 counts. Raises
-    FileNotFoundError when there is no run.
+    Models of real pictures come before those of glyphs; among them the highest Recall@1 of the `which` ("last" or
+    "best") parameters counts. Raises FileNotFoundError when there is no run.
     """
     found = []
     for file in sorted(Path(runs).glob("**/result.json")):
         with contextlib.suppress(ValueError, KeyError):
             result = read_result(file)
-            if (file.parent / "best.params").is_file():
-                found.append((result["experiment"]["dataset"] != "glyphs", result["best"]["R@1"], str(file.parent)))
+            if (file.parent / f"{which}.params").is_file():
+                found.append((result["experiment"]["dataset"] != "glyphs", result[which]["R@1"], str(file.parent)))
     if not found:
         raise FileNotFoundError(
             f"{runs} holds no trained model: bash reproduce/table4.sh --mini trains two in a minute"
         )
-    return max(found)[2], "best"
+    return max(found)[2]
 
 
 def load_trained(folder, which="last", ctx=None):

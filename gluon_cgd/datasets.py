@@ -35,6 +35,12 @@ def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, sp
     )
 
 
+def split_of(experiment, root=None, allow_partial=False):
+    """The Split that an Experiment is about; the others as of `load`."""
+    rule = (experiment.split, experiment.held_out, experiment.split_seed)
+    return load(experiment.dataset, root, allow_partial, *rule)
+
+
 def is_own(name):
     """Whether `name` is a collection of people's own: a folder of folders or a .csv file that is there."""
     return name not in NAMES and (Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()))

@@ -27,18 +27,18 @@ class Choice(NamedTuple):
     why: str
 
 
-def fitted(given, load):
+def fitted(given, root=None, allow_partial=False):
     """(Experiment, Split, [Choice, ...]) for the fields `given`, a dict; nothing of it is changed.
 
-    load: a function that gives an experiment's Split. Where the dataset is not people's own, all else is the paper's.
+    root, allow_partial: as of `datasets.load`. Where the dataset is not people's own, all else is the paper's.
     """
     experiment = Experiment(**given)
     if not datasets.is_own(experiment.dataset):
-        return experiment, load(experiment), []
+        return experiment, datasets.split_of(experiment, root, allow_partial), []
     found, parted, _ = folders.listed(experiment.dataset)
     choices = [] if parted else division(list(Counter(label for label, *_ in found).values()), given)
     experiment = replace(experiment, **{one.field: one.value for one in choices})
-    split = load(experiment)
+    split = datasets.split_of(experiment, root, allow_partial)
     sizes = list(Counter(record.label for record in split.train).values())
     choices += schedule(sizes, sum(len(part) for part in split[1:] if part), given)
     return replace(experiment, **{one.field: one.value for one in choices}), split, choices

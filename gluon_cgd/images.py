@@ -77,7 +77,7 @@ def crop(picture, box, path):
     if x2 <= x1 or y2 <= y1 or inside <= 0.9 * (x2 - x1) * (y2 - y1):
         raise ValueError(
             f"box {tuple(box)} is empty or outside of {path}, which is {width} x {height} pixels: "
-            "check that annotations and pictures belong together"
+            "name a part of this picture as x1, y1, x2, y2 (of a dataset: get annotations that belong to its pictures)"
         )
     return picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
 

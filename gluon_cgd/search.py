@@ -199,6 +199,7 @@ def draw(options, model, queries, hits, count):
 
     from .atomic import replacing
 
+    explained = heatmaps(model, queries[0]) if options.heatmaps else None
     drawn = []
     for cosine, path in hits:
         try:
@@ -206,23 +207,26 @@ def draw(options, model, queries, hits, count):
         except (ValueError, OSError):
             log.warning("%s cannot be read any more and is drawn as an empty place", shown(path))
             picture = None
-        maps = heatmaps(model, queries[0], picture) if options.heatmaps and picture is not None else None
-        drawn.append(Hit(cosine, picture, maps))
+        drawn.append(Hit(cosine, picture, explained(picture) if explained and picture is not None else None))
     told = f"{len(hits)} of {count:,} pictures, by {model.about['name']}"
     with replacing(options.figure) as temporary:
         draw(queries, drawn, told, temporary)
     print(f"Written: {options.figure}", file=sys.stderr)
 
 
-def heatmaps(model, query, result):
-    """(map of the query, map of the result), what each position adds to the cosine."""
+def heatmaps(model, query):
+    """A function of a result: (map of the query, map of the result), what each position adds to the cosine."""
     from .similarity import decompose, projections_in
 
-    experiment, features = model.experiment, model.features([query, result])
+    experiment, (of_query,) = model.experiment, model.features([query])
     projections, combine = projections_in(model.weights(), experiment)
-    how = dict(p=experiment.gem_p, combine=combine, minimum=experiment.gem_minimum)
-    found = decompose(*features, projections, experiment.descriptors, **how)
-    return found.map1, found.map2
+    how = dict(descriptors=experiment.descriptors, p=experiment.gem_p, combine=combine, minimum=experiment.gem_minimum)
+
+    def explained(result):
+        found = decompose(of_query, *model.features([result]), projections, **how)
+        return found.map1, found.map2
+
+    return explained
 
 
 def side_of(snapshot):

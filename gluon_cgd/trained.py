@@ -60,7 +60,7 @@ def of_checkpoint(options):
 
 def chosen(options):
     """ "last" or "best", as `options` ask for. Raises ValueError for a checkpoint that has one set of parameters."""
-    if options.which and options.checkpoint.endswith(".params"):
+    if options.which and (options.checkpoint or "").endswith(".params"):
         raise ValueError("--which is for a run's folder: a published model has one set of parameters")
     return options.which or "last"
 

@@ -134,8 +134,7 @@ def run(given):
     for table in tables:
         report.rows_of(table, given.rows, given.mini)
     if trains:
-        with logging_redirect_tqdm():  # log lines go above the bars
-            train(tables, given)
+        train(tables, given)
     statuses, told = [], []
     for table in tables or TABLES.values():
         seeds = seeds_of(table, given)
@@ -195,8 +194,7 @@ def draw_figure4(given):
     from . import figure4
 
     if not given.report:
-        with logging_redirect_tqdm():
-            train([FIGURE4], given, seeds=1)
+        train([FIGURE4], given, seeds=1)
     experiments = {row.name: report.asked(row, given.mini) for row in FIGURE4.rows}
     folders = {name: store.folder(given.runs, experiment, 0) for name, experiment in experiments.items()}
     split = store.load_data(experiments["SM"], given.data)
@@ -249,7 +247,8 @@ def train(tables, given, seeds=None):
         log.info("about %.0f minutes on %d cores, by what the recorded runs took", np.ceil(minutes), runtime.cores())
     named = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
     where = dict(data=given.data, ctx=given.ctx, weights=given.weights, parts=given.parts)
-    backends.train(named, given.backend, given.mini, given.runs, slurm=given.slurm, **where)
+    with logging_redirect_tqdm():  # log lines go above the bars
+        backends.train(named, given.backend, given.mini, given.runs, slurm=given.slurm, **where)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from gluon_cgd.atomic import write_text
+from gluon_cgd.grid import as_markdown
 
 from . import ledger, summary
 
@@ -16,7 +17,7 @@ def backbone_table():
     from gluon_cgd.complexity import counts
 
     head = ("backbone", "library: network", "ImageNet top-1", "channels", "map at 224", "parameters", "multiply-adds")
-    lines = [head, ("---",) * len(head)]
+    lines = [head]
     for name, recipe in backbones.BACKBONES.items():
         backbone = backbones.build(name)
         channels, height, width = backbone.map_shape(224)
@@ -25,7 +26,7 @@ def backbone_table():
         top1 = f"{recipe.top1:.2f}" if recipe.top1 else "-"
         cost = (f"{parameters / 1e6:.2f} M", f"{products / 1e9:.2f} G")
         lines.append((f"`{name}`", source, top1, f"{channels:,}", f"{height} x {width}", *cost))
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return as_markdown(lines)
 
 
 def measured(name):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd import runtime
+from gluon_cgd import grid, runtime
 from gluon_cgd.atomic import write_json, write_text
 from gluon_cgd.experiment import Experiment
 
@@ -137,16 +137,14 @@ def report(small, device, runs):
     """Measure, write `runs`/reports/efficiency.md and .json, and return the text."""
     found = measure(small, device)
     lines = rows(found)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     title = f"Section 3.5: one CGD against the ensemble of its single descriptors, on {device}, batches of "
     title += f"{found[0]['batch_size']}; an ensemble's models run one after the other (times add up) or at once "
     title += "(memory adds up)."
     if small:
         title += "\nMINI: a small network and small pictures, where what every process needs weighs most."
-    text = [title, "", *("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)]
+    text = [title, "", *grid.as_text(lines)]
     stem = store.reports(runs) / ("efficiency-mini" if small else "efficiency")
-    markdown = ["| " + " | ".join(line) + " |" for line in [lines[0], ["---"] * len(lines[0]), *lines[1:]]]
-    write_text(f"{stem}.md", "\n".join(["# Efficiency", "", title, "", *markdown]) + "\n")
+    write_text(f"{stem}.md", "\n".join(["# Efficiency", "", title, "", grid.as_markdown(lines)]) + "\n")
     write_json(f"{stem}.json", found)
     return "\n".join(text) + f"\n\nWritten: {stem}.md, .json"
 

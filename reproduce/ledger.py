@@ -7,6 +7,7 @@ re-implementation in PyTorch.
 
 from typing import NamedTuple, Tuple
 
+from gluon_cgd import grid
 from gluon_cgd.experiment import Experiment
 
 
@@ -133,12 +134,12 @@ LEDGER = (
 def as_markdown():
     """The ledger as a table; what we do is read from Experiment's defaults."""
     defaults = Experiment().to_dict()
-    lines = ["| open detail | what we do | why, from where | other readings |", "| --- | --- | --- | --- |"]
+    lines = [("open detail", "what we do", "why, from where", "other readings")]
     for one in LEDGER:
         values = ", ".join(f"`{name}={shown(defaults[name])}`" for name in one.fields)
         ours = "; ".join(part for part in (values, one.ours) if part)
-        lines.append(f"| {one.detail} | {ours} | {one.source} | {one.others or '-'} |")
-    return "\n".join(lines)
+        lines.append((one.detail, ours, one.source, one.others or "-"))
+    return grid.as_markdown(lines)
 
 
 def shown(value):

@@ -4,6 +4,7 @@ import fnmatch
 
 import numpy as np
 
+from gluon_cgd import grid
 from gluon_cgd.atomic import replacing, write_json, write_text
 from gluon_cgd.descriptors import DESCRIPTORS
 
@@ -208,9 +209,8 @@ def as_text(table, rows, small, which):
     text = [*header(table, small, which)]
     if table.name == "figure3":
         return "\n".join([*text, figure3.as_text(rows)])
-    for grid in grids(table, rows, small):
-        widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-        text += ["", *("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in grid)]
+    for lines in grids(table, rows, small):
+        text += ["", *grid.as_text(lines)]
     differing = unreproduced(rows)
     if differing:
         text += ["", *differing]
@@ -231,8 +231,8 @@ def body(table, rows, small):
     if table.name == "figure3":
         return "\n".join(["```", figure3.as_text(rows).strip(), "```"])
     text = []
-    for head, *lines in grids(table, rows, small):
-        text += ["| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines]] + [""]
+    for lines in grids(table, rows, small):
+        text += [grid.as_markdown(lines), ""]
     claims = [claim.sentence() for claim in orderings.claims(table, rows)]
     return "\n".join(text + [f"- {line}" for line in (*unreproduced(rows), *claims)])
 

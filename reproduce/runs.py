@@ -90,8 +90,7 @@ def data_of(experiment):
 
 def load_data(experiment, data):
     """The Split of an experiment, whose dataset is kept in the folder `data`; glyphs lives in the cache."""
-    name, *rule = data_of(experiment)
-    return datasets.load(name, None if name == "glyphs" else data, False, *rule)
+    return datasets.split_of(experiment, None if experiment.dataset == "glyphs" else data)
 
 
 def train(runs, experiment, seed, data, ctx, weights, progress, parts=1):

@@ -56,9 +56,7 @@ def pictures(dataset, *rule):
         return len(split.train), sum(len(part) for part in split[1:] if part)
     if dataset == "glyphs":
         return len(glyphs.TRAIN) * glyphs.TRAIN_IMAGES, len(glyphs.TEST) * glyphs.TEST_IMAGES
-    if (
-        dataset == "sop_mini"
-    ):  # 100 products of each of 12 super-classes, of as many pictures as a product has on average
+    if dataset == "sop_mini":  # 100 products of each of 12 super-classes, each with the average number of pictures
         train, (test, products) = datasets.OFFICIAL["sop"]
         return train[0], round(1200 * test / products)
     train, *test = datasets.OFFICIAL[dataset]

@@ -10,7 +10,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from gluon_cgd import datasets, defaults
+from gluon_cgd import datasets, defaults, grid
 from gluon_cgd.atomic import write_json, write_text
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.records import counted
@@ -82,7 +82,7 @@ def asked(dataset, small):
         what = f"--dataset {dataset} is not there" if dataset else "report needs --dataset"
         raise ValueError(f"{what}: name a folder with a folder a class, or a .csv file; or say --mini")
     given = {"dataset": os.path.abspath(dataset)}  # the same runs, wherever the command is typed
-    base, split, choices = defaults.fitted(given, lambda experiment: store.load_data(experiment, None))
+    base, split, choices = defaults.fitted(given)
     return base, [f"{dataset}: {counted(split)}", *defaults.lines(choices)]
 
 
@@ -191,32 +191,29 @@ def grids(rows, small):
     """(title, the table as lists of cells, its head first) for each of the three."""
     entries = {row["row"]: row for row in rows}
     for title, heads, columns, numbers in TABLES:
-        grid = [[*heads, "", *columns]]
+        lines = [[*heads, "", *columns]]
         for name in numbers:
             row, first = entries[name], name.split(" ", len(heads) - 1)
-            lines = [("report", row["published"])]
+            sources = [("report", row["published"])]
             if row["experiment"]:
-                lines += [("mini" if small else "ours", row["ours"]), ("untrained", row["untrained"])]
-            for place, (source, cells) in enumerate(lines):
+                sources += [("mini" if small else "ours", row["ours"]), ("untrained", row["untrained"])]
+            for place, (source, cells) in enumerate(sources):
                 shown = [number((cells or {}).get(column)) for column in columns]
-                grid.append([*(first if place == 0 else [""] * len(first)), source, *shown])
-        yield title, grid
+                lines.append([*(first if place == 0 else [""] * len(first)), source, *shown])
+        yield title, lines
 
 
 def as_text(head, rows, small):
     """The tables for a terminal."""
     text = list(head)
-    for title, grid in grids(rows, small):
-        widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in grid]
-        text += ["", title, *lines]
+    for title, lines in grids(rows, small):
+        text += ["", title, *grid.as_text(lines)]
     return "\n".join(text)
 
 
 def as_markdown(head, rows, small):
     """The same as a document."""
     text = ["# A student report's tables", "", *head]
-    for title, (first, *lines) in grids(rows, small):
-        grid = [first, ["---"] * len(first), *lines]
-        text += ["", f"## {title}", "", *("| " + " | ".join(line) + " |" for line in grid)]
+    for title, lines in grids(rows, small):
+        text += ["", f"## {title}", "", grid.as_markdown(lines)]
     return "\n".join(text) + "\n"

@@ -3,6 +3,7 @@
 import functools
 from collections import Counter
 
+from gluon_cgd.grid import as_markdown
 from visualize.configurations import panels
 
 from . import configurations, orderings, plan, report, results, steps
@@ -25,12 +26,6 @@ def runs_in(rows):
     return sum(max((cell["runs"] for cell in our.values()), default=0) for our in own.values() if our)
 
 
-def table_of(lines):
-    """A Markdown table; its first line is the head."""
-    head, *body = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *body))
-
-
 def status():
     """A line a table: recorded runs of the paper's form and of the mini form, and what they say."""
     lines = [("table", "runs as in the paper", "its numbers", "runs of the mini form", "the paper's orderings there")]
@@ -44,7 +39,7 @@ def status():
         done = runs_in(real)
         real_runs = f"{done} of {wanted}" if done else f"not run: `bash reproduce/{table.name}.sh`"
         lines.append((f"[{title(table)}](#{table.name})", real_runs, numbers, runs_in(small) or "not run", told(table)))
-    return table_of(lines)
+    return as_markdown(lines)
 
 
 def title(table):
@@ -68,7 +63,7 @@ def claims():
             printed = " / ".join(f"{cell.mean:.1f}" if cell else "-" for cell in claim.published)
             own = "" if claim.found.outcome == "not run" else " / ".join(map(number, claim.sides))
             lines.append((title(table), claim.name, printed, own, claim.outcome()))
-    return table_of(lines)
+    return as_markdown(lines)
 
 
 def figure3():
@@ -111,7 +106,7 @@ def costs():
                 "-" if minutes is None else f"{minutes:.0f}",
             )
         )
-    return table_of(lines)
+    return as_markdown(lines)
 
 
 def recorded_minutes(runs, at_once=2):
@@ -136,4 +131,4 @@ def origins():
         groups.setdefault((run["machine"], run["threads"], versions, run["commit"]), []).append(run["seconds"])
     for (machine, threads, versions, commit), seconds in groups.items():
         lines.append((len(seconds), machine, threads, versions, f"`{str(commit)[:10]}`", f"{sum(seconds) / 3600:.1f}"))
-    return table_of(lines)
+    return as_markdown(lines)

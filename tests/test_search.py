@@ -161,7 +161,7 @@ def test_heatmaps_add_up_to_the_cosine_of_the_hit(indexed, capsys, model):
     loaded = embedder.load(model, None, None, "cpu", None, idx)
     hit = found(capsys, idx, folder / "07.png")["results"][3]
     pictures = [images.load(Record(str(path), 0), 16) for path in (folder / "07.png", hit["path"])]
-    for heat in search.heatmaps(loaded, *pictures):
+    for heat in search.heatmaps(loaded, pictures[0])(pictures[1]):
         assert heat.sum() == pytest.approx(hit["cosine"], abs=1e-4)
 
 
@@ -189,7 +189,7 @@ def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, expo
             assert result["cosine"] == pytest.approx(other["cosine"], abs=1e-4)
     pair = [images.load(Record(str(folder / name), 0), 16) for name in ("05.png", "07.png")]
     models = (embedder.from_onnx(file, runtime), embedder.from_checkpoint(str(exported / "run"), None, "cpu"))
-    for seen, other in zip(*(search.heatmaps(one, *pair) for one in models)):
+    for seen, other in zip(*(search.heatmaps(one, pair[0])(pair[1]) for one in models)):
         np.testing.assert_allclose(seen, other, atol=1e-4)
         assert np.abs(seen).max() > 1e-3
 
@@ -259,7 +259,7 @@ def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, c
         ([idx, query, "--runtime", "openvino"], "--runtime is for an exported model: leave it out"),
         ([idx, query, "-k", "0"], "-k 0 must be at least 1"),
         ([idx, query, "--box", "1,2,3"], "--box '1,2,3' must be X1,Y1,X2,Y2"),
-        ([idx, query, "--box", "900,900,950,950"], "is empty or outside of"),
+        ([idx, query, "--box", "900,900,950,950"], "pixels: name a part of this picture as x1, y1, x2, y2"),
         ([idx, query, query, "--box", "1,2,3,4"], "are about one query"),
         ([idx, query, "--heatmaps"], "name one with --figure"),
         ([idx, query, "--figure", "out.jpg"], "must end with .png, .pdf, .svg"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd.__main__ import main
+from gluon_cgd import embedder
 from gluon_cgd.train import fit
 from visualize import similarity
 
@@ -61,9 +61,7 @@ def test_a_pair_is_drawn_with_its_numbers_beside(runs, pair, tmp_path, capsys, s
 
 
 def test_an_exported_model_draws_the_same_without_mxnet(exported, pair, tmp_path, without_mxnet):
-    script, out, file = ROOT / "visualize" / "similarity.py", tmp_path / "seen.png", tmp_path / "best.onnx"
-    best = ["--checkpoint", str(exported / "run"), "--which", "best"]  # as the script takes them
-    assert main(["export", *best, "--features", "--onnx", str(file)]) == 0
+    script, out, file = ROOT / "visualize" / "similarity.py", tmp_path / "seen.png", exported / "model.onnx"
     named = [*pair, "--model", file, "--out", out, "--per-branch"]
     done = without_mxnet(script, *named, drawing=True)
     assert done.returncode == 0, done.stderr
@@ -75,6 +73,14 @@ def test_an_exported_model_draws_the_same_without_mxnet(exported, pair, tmp_path
         np.testing.assert_allclose(seen["map2"], other["map2"], atol=1e-4)
     refusal = without_mxnet(script, *pair, "--model", file)
     assert refusal.stderr == "--out needs matplotlib: python -m pip install matplotlib\n"
+
+
+def test_the_last_parameters_are_taken_or_those_that_are_asked_for(runs, pair, tmp_path, monkeypatch):
+    asked, loaded = [], embedder.from_checkpoint
+    monkeypatch.setattr(embedder, "from_checkpoint", lambda *named: asked.append(loaded(*named)) or asked[-1])
+    for change in ([], ["--checkpoint", str(runs / "key" / "r1-seed0")], ["--which", "best"]):
+        assert similarity.main([*pair, "--runs", str(runs), "--out", str(tmp_path / "seen.png"), *change]) == 0
+    assert [model.about["which"] for model in asked] == [None, None, "best"]  # None: the last, as of every command
 
 
 @pytest.mark.parametrize("place", [["--point", "70,10"], ["--box", "0,0,90,60"]])
@@ -104,7 +110,9 @@ def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, siz
         (["--out", "x.gif"], "--out x.gif must end with .png, .pdf, .svg"),
         (["--out", "no/x.png"], "no/x.png is to be written into no, which is no folder: make it first"),
         (["--runtime", "openvino"], "--runtime is for a --model: leave it out"),
-        (["--model", "m.onnx", "--ctx", "cpu"], "--ctx is for a --checkpoint: leave it out with --model"),
+        (["--model", "m.onnx", "--ctx", "cpu"], "are for a --checkpoint: leave them out with --model"),
+        (["--model", "m.onnx", "--which", "last"], "--ctx and --which are for a --checkpoint: leave them out"),
+        (["--checkpoint", "m.params", "--which", "last"], "--which is for a run's folder: a published model has one"),
         (["--model", "m.onnx"], "m.onnx does not exist: an exported model is a file"),
         (["--point", "90,10"], "90,10 is not inside the query, which is 90 x 60 pixels"),
         (["--point", "here"], "--point 'here' must be 2 whole numbers"),

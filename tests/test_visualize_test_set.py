@@ -49,6 +49,7 @@ def test_the_test_set_of_the_best_model_is_drawn(script, runs, tmp_path, capsys)
         (embedding, ["--classes", "0"], "--classes 0 must be at least 1"),
         (embedding, ["--out", "x"], "must end with .png"),
         (embedding, ["--checkpoint", "nothing"], "nothing holds no finished run"),
+        (embedding, ["--checkpoint", "m.params", "--which", "best"], "--which is for a run's folder"),
     ],
 )
 def test_what_cannot_be_drawn_is_said_in_a_sentence(script, change, message, runs, capsys):

@@ -32,6 +32,7 @@ def parser():
     model.add_argument("--model", metavar="FILE", help=told)
     runtimes = tuple(onnx_model.RUNTIMES)
     p.add_argument("--runtime", choices=runtimes, help=f"what computes a --model (default {runtimes[0]})")
+    p.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
     p.add_argument("--out", default="similarity.png", help="the picture, .png, .pdf or .svg; a .json is put beside it")
     p.add_argument("--per-branch", action="store_true", help="a row for each descriptor too")
@@ -78,18 +79,16 @@ def region(options, photo, shape):
 def opened(options):
     """(where it is, Model) of the --model or the --checkpoint, or of the best run where none is named."""
     if options.model:
-        if options.ctx:
-            raise ValueError("--ctx is for a --checkpoint: leave it out with --model")
+        if options.ctx or options.which:
+            raise ValueError("--ctx and --which are for a --checkpoint: leave them out with --model")
         return options.model, embedder.from_onnx(options.model, options.runtime or "onnxruntime")
     if options.runtime:
         raise ValueError("--runtime is for a --model: leave it out")
     from gluon_cgd.checkpoint import find_best
 
     runtime.context(options.ctx)  # one of them
-    source, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
-    return source, embedder.from_checkpoint(
-        str(source), None if str(source).endswith(".params") else which, options.ctx
-    )
+    source = options.checkpoint or find_best(options.runs, options.which or "last")
+    return source, embedder.from_checkpoint(source, options.which, options.ctx)
 
 
 def explain(options):

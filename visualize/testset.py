@@ -12,6 +12,7 @@ SUFFIXES = (".png", ".pdf", ".svg")
 def add_options(p, out):
     """The options of both, on the parser `p`; `out` is the default name of the picture."""
     p.add_argument("--checkpoint", metavar="PATH", help="a run's folder or a published .params (default: the best run)")
+    p.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
     p.add_argument("--dataset", help="whose test part to show (default: the one that the model was trained on)")
     p.add_argument("--data", metavar="DIR", help="the dataset's folder, or one that holds it under its name")
@@ -25,16 +26,15 @@ def load(options):
 
     Raises ValueError for an --out that cannot be drawn, and as `load_trained` and `datasets.load` do.
     """
-    from gluon_cgd import datasets
+    from gluon_cgd import datasets, trained
     from gluon_cgd.checkpoint import find_best, load_trained
     from gluon_cgd.model_zoo import name_of
 
     if Path(options.out).suffix not in SUFFIXES:
         raise ValueError(f"--out {options.out} must end with {', '.join(SUFFIXES)}")
-    checkpoint, which = (options.checkpoint, "best") if options.checkpoint else find_best(options.runs)
+    which = trained.chosen(options)
     ctx = runtime.context(options.ctx)
-    net, experiment = load_trained(checkpoint, which, ctx)
+    net, experiment = load_trained(options.checkpoint or find_best(options.runs, which), which, ctx)
     experiment = replace(experiment, dataset=options.dataset or experiment.dataset)
-    rule = (experiment.split, experiment.held_out, experiment.split_seed)
-    split = datasets.load(experiment.dataset, options.data, options.allow_partial, *rule)
+    split = datasets.split_of(experiment, options.data, options.allow_partial)
     return net, experiment, split, ctx, f"{name_of(experiment)} on {Path(experiment.dataset).name}"
