@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = [  # a module imports only from lines above its own
-    {"devices", "checksum", "fusion", "recall"},
+    {"devices", "checksum", "fusion", "grid", "recall"},
     {
         "runtime",
         "experiment",
