@@ -112,7 +112,7 @@ def run(options, folder):
 
         return start
 
-    told = {"machine": runtime.machine("cpu"), "commit": runtime.commit(), "network": NETWORK}
+    told = {**table.origin(), "network": NETWORK}
     rows = []
     for group in GROUPS:
         if group.name in options.only:
@@ -121,13 +121,15 @@ def run(options, folder):
             found = measured(group, starter(group.warm), options.rounds or group.rounds)
             rows += [{"group": group.name, **row} for row in found]
             if options.record:
-                table.record("speed", together(dict(told, rows=rows), table.recorded("speed")))
-    print(table.speed(dict(told, rows=rows)))
+                others = table.recorded("speed") or {}
+                of_this = together(dict(told, rows=rows), others.pop(told["machine"], None))
+                table.record("speed", {told["machine"]: of_this, **others})  # the newest first
+    print(table.comparisons(dict(told, rows=rows)))
 
 
 def together(told, before):
-    """`told` with those groups of `before` that it lacks, in order, where both are of one machine and commit."""
-    if before and all(before[name] == told[name] for name in ("machine", "commit")):
+    """`told` with those groups of `before` that it lacks, in order; both of one machine, and `before` of its commit."""
+    if before and before["commit"] == told["commit"]:
         fresh = {row["group"] for row in told["rows"]}
         rows = told["rows"] + [row for row in before["rows"] if row["group"] not in fresh]
         names = [group.name for group in GROUPS]

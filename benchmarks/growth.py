@@ -150,7 +150,7 @@ def main(arguments=None):
         return child(task, int(first), int(second), folder)
 
     def command():
-        told = {"machine": runtime.machine("cpu"), "commit": runtime.commit(), "growth": [], "memory": []}
+        told = {**table.origin(), "growth": [], "memory": []}
         with tempfile.TemporaryDirectory() as folder:
             inputs.make(("pictures",), Path(folder), None)
             for words, task, letter, sizes, other in GROWTH:

@@ -60,7 +60,7 @@ def main(arguments=None):
             for run in options.runs:
                 models.append(measured(run, options.data, Path(folder)))
                 print(run, {name: found["R@1"] for name, found in models[-1]["recall"].items()}, file=sys.stderr)
-        told = {"machine": runtime.machine("cpu"), "commit": runtime.commit(), "models": models}
+        told = {**table.origin(), "models": models}
         print(table.precision(told))
         if options.record:
             table.record("precision", told)

@@ -5,10 +5,23 @@ import json
 import statistics
 from pathlib import Path
 
+from gluon_cgd import hardware, runtime
 from gluon_cgd.atomic import write_json
 from gluon_cgd.grid import as_markdown
 
 RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def origin():
+    """{"machine", "commit"} of what is measured now; the processor's name with what it has for matrices."""
+    units = ", ".join(name for name, there in hardware.units().items() if there)
+    return {"machine": runtime.machine("cpu") + f" ({units})" * bool(units), "commit": runtime.commit()}
+
+
+def heading(told):
+    """Where and of what `told` was measured: "AMD EPYC, 2 cores (AVX2), at 01234567"."""
+    commit = told["commit"] or "no commit"
+    return f"{told['machine']}, at {commit[:8] + '+' * commit.endswith('+')}"
 
 
 def record(name, told):
@@ -39,7 +52,12 @@ def of(name):
 
 @of("speed")
 def speed(told):
-    """The table of the comparisons, with the machine that they were made on."""
+    """A table of the comparisons for each machine that they were recorded on, {machine: results}."""
+    return "\n\n".join(comparisons(one) for one in told.values())
+
+
+def comparisons(told):
+    """The table of the comparisons on one machine."""
     rows = []
     for row in told["rows"]:
         low, middle, high = min(row["ratios"]), statistics.median(row["ratios"]), max(row["ratios"])
@@ -54,9 +72,7 @@ def speed(told):
         same = ", same numbers" if row.get("same_numbers") else ""
         rows.append([row["work"], rates[0], row["against"] + same, rates[1], reached, wanted])
     head = ["ours", "rate", "against", "rate", "ratio of the rates", "aimed at"]
-    commit = told["commit"] or "no commit"
-    commit = commit[:8] + "+" * commit.endswith("+")
-    return f"{told['machine']}, at {commit}; {told['network']}:\n\n{as_markdown([head, *rows])}"
+    return f"{heading(told)}; {told['network']}:\n\n{as_markdown([head, *rows])}"
 
 
 def figures(value):
@@ -73,7 +89,8 @@ def growth(told):
         times = f"{figures(one['seconds'][0])} to {figures(one['seconds'][-1])} s"
         memory = " to ".join(f"{figures(one['bytes'][i] / 1e6)}" for i in (0, -1)) + " MB"
         rows.append([one["work"], f"{first:,} to {last:,}", times, f"{letter}<sup>{one['exponent']:.2f}</sup>", memory])
-    return as_markdown([("work", "sizes", "time", "grows as", "memory beyond what was there"), *rows])
+    table = as_markdown([("work", "sizes", "time", "grows as", "memory beyond what was there"), *rows])
+    return f"{heading(told)}:\n\n{table}"
 
 
 @of("growth")
@@ -100,4 +117,4 @@ def precision(told):
             cells.append(f"{mean} ({min(changes):+.2f} to {max(changes):+.2f})")
         rows.append([name, *cells])
     head = [f"{len(models)} trained models, against MXNet", *models[0]["recall"]["MXNet"]]
-    return as_markdown([head, *rows])
+    return f"{heading(told)}:\n\n{as_markdown([head, *rows])}"

@@ -65,11 +65,16 @@ def threads(environment):
     return [*lines, ok("waiting threads", f"OMP_WAIT_POLICY={policy or 'PASSIVE'}, they sleep")]
 
 
+def units():
+    """{name in UNITS: whether the processor has it}; {} where it does not say."""
+    flags = set(re.findall(r"\S+", next(iter(re.findall(r"^flags\s*:(.*)$", _read("/proc/cpuinfo"), re.M)), "")))
+    return {name: flag in flags for name, flag in UNITS.items()} if flags else {}
+
+
 def vectors():
     """The line of what the processor has for matrices."""
-    flags = set(re.findall(r"\S+", next(iter(re.findall(r"^flags\s*:(.*)$", _read("/proc/cpuinfo"), re.M)), "")))
-    has = ", ".join(f"{name} {'yes' if flag in flags else 'no'}" for name, flag in UNITS.items())
-    return [info("processor", f"{runtime.machine('cpu')}; {has if flags else 'what it can is not said'}")]
+    has = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in units().items())
+    return [info("processor", f"{runtime.machine('cpu')}; {has or 'what it can is not said'}")]
 
 
 def gpus():

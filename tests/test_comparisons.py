@@ -4,10 +4,13 @@ import sys
 
 import pytest
 
+import benchmarks.__main__
 from benchmarks import comparisons, growth, inputs, precision, table
 from benchmarks.__main__ import main, measured, result, together
 from benchmarks.turns import Process
-from gluon_cgd import datasets
+from gluon_cgd import datasets, hardware
+
+ORIGIN = {"machine": "a machine", "commit": "0123456789"}
 
 
 def turn(seconds, units=10, told=None):
@@ -27,13 +30,13 @@ def test_the_ratio_is_to_the_fastest_other_of_the_same_round():
 
 
 def test_a_table_says_whether_what_we_want_is_reached():
-    told = {"machine": "a machine", "commit": "0123456789", "network": "a network"}
+    told = {**ORIGIN, "network": "a network"}
     rows = [
         {"work": "a", "against": "b", "unit": "img/s", "ours": 1234, "other": 0.5, "ratios": [1, 2, 3], "more": 0.25}
     ]
     rows[0].update(at_least=2.5, at_most_more=None)
     rows.append({**rows[0], "unit": "GFLOP/s", "ours": 5e9, "at_least": None, "at_most_more": 0.3})
-    text = table.speed({**told, "rows": rows})
+    text = table.comparisons({**told, "rows": rows})
     assert "a machine, at 01234567; a network:" in text
     assert "| a | 1,234 img/s | b | 0.5 img/s | 2.00 (1.00-3.00) | 2.50: no |" in text
     assert "| a | 5 GFLOP/s | b | 5e-10 GFLOP/s | +0.25 s | at most +0.3 s: yes |" in text
@@ -106,8 +109,9 @@ def test_what_is_recorded_is_what_the_readme_shows(tmp_path, monkeypatch):
     assert table.speed() == table.growth() == table.memory() == "Not measured yet."
     one = {"work": "w", "letter": "N", "sizes": [1, 2], "seconds": [1, 4], "bytes": [1e6, 2e6], "exponent": 2.0}
     step = {"batch": 8, "how": "whole", "seconds": 1.5, "bytes": 2e9}
-    table.record("growth", {"growth": [one], "memory": [step]})
+    table.record("growth", {**ORIGIN, "growth": [one], "memory": [step]})
     assert json.loads((tmp_path / "results" / "growth.json").read_text())["growth"] == [one]
+    assert table.growth().startswith("a machine, at 01234567:\n\n| work | sizes |")
     assert "| w | 1 to 2 | 1 to 4 s | N<sup>2.00</sup> | 1 to 2 MB |" in table.growth()
     assert "| 8 | whole | 1.5 | 2.0 |" in table.memory()
 
@@ -116,8 +120,8 @@ def test_precision_is_the_change_of_recall_against_mxnet(monkeypatch, tmp_path):
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     assert table.precision() == "Not measured yet."
     models = [{"recall": {"MXNet": {"R@1": 50.0}, "other": {"R@1": value}}} for value in (50.5, 49.0)]
-    assert "| other | -0.25 ± 0.75 (-1.00 to +0.50) |" in table.precision({"models": models})
-    assert "| other | +0.50 (+0.50 to +0.50) |" in table.precision({"models": models[:1]})
+    assert "| other | -0.25 ± 0.75 (-1.00 to +0.50) |" in table.precision({**ORIGIN, "models": models})
+    assert "| other | +0.50 (+0.50 to +0.50) |" in table.precision({**ORIGIN, "models": models[:1]})
 
 
 def test_a_trained_run_is_measured_in_float32_and_in_8_bits(exported, tmp_path, monkeypatch, small_split):
@@ -134,6 +138,33 @@ def test_groups_that_are_measured_later_join_those_of_one_machine_and_commit():
     new, old = ({"machine": "m", "commit": "c", "rows": [{"group": name}]} for name in ("import", "embed"))
     assert [row["group"] for row in together(new, old)["rows"]] == ["embed", "import"]
     assert together(new, {**old, "commit": "another"}) == together(new, None) == new
+
+
+def test_every_machine_keeps_a_table_of_its_own_and_the_newest_comes_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    older = {"machine": "another", "commit": "9876543210", "network": "a network", "rows": []}
+    table.record("speed", {"another": older})
+    row = {"work": "w", "against": "a", "unit": "s", "ours": 1, "other": 1, "ratios": [1], "more": 0}
+    row.update(at_least=None, at_most_more=None)
+    monkeypatch.setattr(table, "origin", lambda: dict(ORIGIN))
+    monkeypatch.setattr(benchmarks.__main__, "measured", lambda *asked: [row])
+    monkeypatch.setattr(inputs, "make", lambda *asked: None)
+    for only in ("import", "train 32"):
+        assert main(["--peers", "python", "--only", only, "--folder", str(tmp_path), "--record"]) == 0
+        assert capsys.readouterr().out.startswith("a machine, at 01234567; ")
+    found = table.recorded("speed")
+    assert list(found) == ["a machine", "another"]
+    assert [one["group"] for one in found["a machine"]["rows"]] == ["train 32", "import"]
+    assert [line for line in table.speed().splitlines() if ", at " in line] == [
+        f"a machine, at 01234567; {found['a machine']['network']}:",
+        "another, at 98765432; a network:",
+    ]
+
+
+def test_a_machine_is_named_with_what_it_has_for_matrices(monkeypatch):
+    for units, ending in (({"AVX2": True, "AVX-512": True, "AMX": False}, " cores (AVX2, AVX-512)"), ({}, " cores")):
+        monkeypatch.setattr(hardware, "units", lambda units=units: units)
+        assert table.origin()["machine"].endswith(ending)
 
 
 def test_rounds_are_at_least_one(capsys):
