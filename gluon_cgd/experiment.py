@@ -55,8 +55,11 @@ class Experiment:
     """
 
     dataset: str = choice("cars196", "a name that datasets.load knows, a folder with a folder a class, or a .csv file")
-    split: str = choice("classes", "of one's own pictures: classes (others to test) or images (some of each class)")
-    held_out: float = choice(0.5, "share of one's own classes or images that is kept to test")
+    split: str = choice(
+        "classes",
+        "of one's own pictures, chosen where it is not said: classes (others to test) or images (some of each)",
+    )
+    held_out: float = choice(0.5, "share of one's own classes or images that is kept to test; chosen likewise")
     split_seed: int = choice(0, "draws which of one's own classes or images those are")
     backbone: str = choice("resnet50", "a name that backbones.build knows (section 3.1)")
     keep_stride: Optional[bool] = choice(

@@ -71,6 +71,7 @@ PARTS = {
     "backbones": backbone_table,
     "claims": summary.claims,
     "costs": summary.costs,
+    "digest": summary.digest,
     "figure3 claims": summary.figure3,
     "growth": measured("growth"),
     "ledger": ledger.as_markdown,

@@ -84,7 +84,7 @@ def head(runs, small, which):
     if small:
         text += (
             '\n<p class="warning"><strong>MINI:</strong> another dataset than the paper\'s, the embedded benchmark '
-            "(glyphs, 100 unseen letters), and a small network (Table 7: the paper's own, which stay at chance in so "
+            "(glyphs, 100 unseen letters), and a small network (Table 7: the paper's own, which fall to chance in so "
             "few steps) from random parameters. The numbers are not comparable with the published ones, only their "
             "orderings are. <em>untrained</em> is the first moment of each run.</p>"
         )

@@ -139,7 +139,7 @@ def header(table, small, which):
         )
         if table.name == "table7":
             note += (
-                "\nIt shows that the paper's networks run. Networks this deep stay at chance in so few steps from "
+                "\nIt shows that the paper's networks run. Networks this deep fall to chance in so few steps from "
                 "random parameters;\nthe small network of Tables 1 to 6 does learn."
             )
     return title, note

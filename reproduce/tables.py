@@ -229,7 +229,7 @@ def mini(experiment):
 def table7_mini(backbone, dim):
     """The mini form of a CGD row of Table 7, one for all benchmarks: the paper's network, dimensions and learning rate.
 
-    It shows that they run. From random parameters networks this deep stay at chance in so few steps: ShuffleNet-v2 in
+    It shows that they run. From random parameters networks this deep fall to chance in so few steps: ShuffleNet-v2 in
     500 of 32 pictures too, at any learning rate tried, and ResNet-50 in 250 of 64.
     """
     own = table7_experiment(backbone, dim, "CARS196")

@@ -16,6 +16,7 @@ import numpy as np  # noqa: E402
 from gluon_cgd import embedder, onnx_model  # noqa: E402
 from gluon_cgd.similarity import NAMES, answer, decompose, projections_in  # noqa: E402
 
+CHECKPOINT = "a run's folder or a published .params (default: of the runs, glyphs last, the one with the highest R@1)"
 SHOWN = 640  # pixels of the longer side of a photo in the picture
 SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -26,8 +27,7 @@ def parser():
     p.add_argument("query", help="a picture")
     p.add_argument("result", help="another one")
     model = p.add_mutually_exclusive_group()
-    told = "a run's folder or a published .params (default: the best run)"
-    model.add_argument("--checkpoint", metavar="PATH", help=told)
+    model.add_argument("--checkpoint", metavar="PATH", help=CHECKPOINT)
     told = "a model that export --features wrote; it needs no MXNet"
     model.add_argument("--model", metavar="FILE", help=told)
     runtimes = tuple(onnx_model.RUNTIMES)

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from gluon_cgd import runtime
 
-PROJECT = Path(__file__).resolve().parents[1]
-SUFFIXES = (".png", ".pdf", ".svg")
+from .similarity import CHECKPOINT, PROJECT, check_drawing
 
 
 def add_options(p, out):
     """The options of both, on the parser `p`; `out` is the default name of the picture."""
-    p.add_argument("--checkpoint", metavar="PATH", help="a run's folder or a published .params (default: the best run)")
+    p.add_argument("--checkpoint", metavar="PATH", help=CHECKPOINT)
     p.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
     p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
     p.add_argument("--dataset", help="whose test part to show (default: the one that the model was trained on)")
@@ -30,8 +29,7 @@ def load(options):
     from gluon_cgd.checkpoint import find_best, load_trained
     from gluon_cgd.model_zoo import name_of
 
-    if Path(options.out).suffix not in SUFFIXES:
-        raise ValueError(f"--out {options.out} must end with {', '.join(SUFFIXES)}")
+    check_drawing("--out", options.out)
     which = trained.chosen(options)
     ctx = runtime.context(options.ctx)
     net, experiment = load_trained(options.checkpoint or find_best(options.runs, which), which, ctx)
