@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def measured(group, start, rounds):
-    """[a row's result as table.speed takes it, ...] of `group`; `start(task)` makes the Process of a task."""
+    """[a row's result as table.comparisons takes it, ...] of `group`; `start(task)` makes the Process of a task."""
     tasks = list(dict.fromkeys(task for row in group.rows for task in (*row.others, row.ours)))
     processes, turns = {}, {task: [] for task in tasks}
     try:

@@ -161,7 +161,7 @@ def pipeline(cached):
     return setup
 
 
-PAIRS = 20  # in a turn: one alone takes less than a tenth of a second, which is at the mercy of the scheduler
+PAIRS = 20  # in a turn: one alone can take less than a tenth of a second, which is at the mercy of the scheduler
 
 
 def pair(explained):
@@ -172,15 +172,13 @@ def pair(explained):
 
         net, ctx = loaded()
         two = pictures()[:2]
-        projections, combine = similarity.projections_of(net, EXPERIMENT)
-        how = dict(descriptors=EXPERIMENT.descriptors, p=EXPERIMENT.gem_p, combine=combine)
-        how.update(minimum=EXPERIMENT.gem_minimum)
+        how = similarity.arguments(similarity.weights_of(net), EXPERIMENT)
 
         def call():
             for _ in range(PAIRS):
                 features = net.backbone(images.normalise(two, ctx)).asnumpy()
                 if explained:
-                    similarity.decompose(*features, projections, **how)
+                    similarity.decompose(*features, **how)
 
         return call, PAIRS
 

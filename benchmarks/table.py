@@ -20,8 +20,8 @@ def origin():
 
 def heading(told):
     """Where and of what `told` was measured: "AMD EPYC, 2 cores (AVX2), at 01234567"."""
-    commit = told["commit"] or "no commit"
-    return f"{told['machine']}, at {commit[:8] + '+' * commit.endswith('+')}"
+    commit = told["commit"]
+    return f"{told['machine']}, at {commit[:8] + '+' * commit.endswith('+') if commit else 'no commit'}"
 
 
 def record(name, told):
@@ -76,7 +76,7 @@ def comparisons(told):
 
 
 def figures(value):
-    """Three significant figures, without an exponent."""
+    """Three significant figures, and all digits of what is 100 or more."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 

@@ -150,7 +150,7 @@ def same_run(file, stored, asked):
 
 
 def find_best(runs, which="last"):
-    """The folder of the finished run in the folder `runs` that a person would want to look through.
+    """The folder of the best finished run in the folder `runs`.
 
     Models of real pictures come before those of glyphs; among them the highest Recall@1 of the `which` ("last" or
     "best") parameters counts. Raises FileNotFoundError when there is no run.

@@ -36,7 +36,7 @@ def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, sp
 
 
 def split_of(experiment, root=None, allow_partial=False):
-    """The Split that an Experiment is about; the others as of `load`."""
+    """The Split that an Experiment is about. root, allow_partial: as of `load`."""
     rule = (experiment.split, experiment.held_out, experiment.split_seed)
     return load(experiment.dataset, root, allow_partial, *rule)
 

@@ -11,7 +11,7 @@ import mxnet as mx
 
 
 def fuse_relus(net):
-    """Let `net`, a hybridized block of pictures on a CPU, do each ReLU behind a batch norm together with it.
+    """Let `net`, a hybridized block of pictures on a CPU, do batch norms and the ReLUs behind them at once, as `fused`.
 
     The numbers are the same up to rounding, and mostly to the last bit; the parameters are the same ones. Call it
     before the first batch; a later `hybridize` undoes it. Without oneDNN, which has that layer, nothing is changed.
@@ -32,8 +32,8 @@ def fused(graph):
     nodes, heads = described["nodes"], described["heads"]
     uses = collections.Counter(tuple(entry[:2]) for node in [*nodes, {"inputs": heads}] for entry in node["inputs"])
     instead = {}  # output of a ReLU -> that of the batch norm that does its work; each a (node, number)
-    groups = [number for number, node in enumerate(nodes) if _in_groups(node)]
-    beside = {tuple(nodes[number]["inputs"][0][:2]) for number in groups} | {(number, 0) for number in groups}
+    grouped = {number for number, node in enumerate(nodes) if _in_groups(node)}
+    feeding = {tuple(nodes[number]["inputs"][0][:2]) for number in grouped}  # the outputs that go into one of them
 
     def rewired(entries):
         return [[*instead.get(tuple(entry[:2]), entry[:2]), *entry[2:]] for entry in entries]
@@ -43,9 +43,11 @@ def fused(graph):
         if node["op"] == "Activation" and node["attrs"]["act_type"] == "relu":
             source = tuple(node["inputs"][0][:2])
             before = nodes[source[0]]
+            if before["op"] != "BatchNorm":
+                continue
             moves = before.get("attrs", {}).get("use_global_stats", "False") == "False"
-            apart = (number, 0) not in beside and not any(tuple(entry[:2]) in beside for entry in before["inputs"][:1])
-            if before["op"] == "BatchNorm" and moves and uses[source] == 1 and apart:
+            beside = (number, 0) in feeding or before["inputs"][0][0] in grouped
+            if moves and uses[source] == 1 and not beside:
                 before["op"] = "_contrib_BatchNormWithReLU"
                 instead[number, 0] = source
     described["heads"] = rewired(heads)
@@ -53,6 +55,6 @@ def fused(graph):
 
 
 def _in_groups(node):
-    """Whether it is a convolution in groups of several channels."""
+    """Whether `node` is a convolution in groups of several channels."""
     attributes = node.get("attrs", {})
     return node["op"] == "Convolution" and 1 < int(attributes.get("num_group", 1)) < int(attributes["num_filter"])

@@ -5,7 +5,7 @@ import re
 
 def as_text(grid):
     """The lines of a terminal's table: every column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*grid)]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in grid]
 
 

@@ -66,8 +66,13 @@ def add_commands(commands, named):
 
 def index(options):
     """Bring an index up to date with a folder of pictures, and the engine too, and say what was done."""
+    about_images = ("prune", "skip_bad", "checkpoint", "model", "runtime", "which", "ctx")
+    idle = [f"--{name.replace('_', '-')}" for name in about_images if getattr(options, name)]
+    if idle and not options.images:
+        raise ValueError(f"{', '.join(idle)} need pictures that are embedded: name their folder with --images")
     if options.engine == "milvus" and not options.uri:
         raise ValueError("--engine milvus needs --uri: a file for Milvus Lite (pictures.db), or a cluster's http://...")
+    check_uri(options)
     if options.images:
         print(updated(options))
     elif options.engine == "exact" and not options.compact:
@@ -83,6 +88,12 @@ def index(options):
     kind = f" {options.kind}" if options.engine == "faiss" else ""
     print(f"{options.engine}{kind}: recall@10 against exact {share:.3f}, on {queries} pictures of the index")
     engine.close()
+
+
+def check_uri(options):
+    """Raise ValueError for a --uri that nothing would look at."""
+    if options.uri and options.engine != "milvus":
+        raise ValueError(f"--uri {options.uri} is for --engine milvus: name both, or leave it out")
 
 
 def updated(options):
@@ -140,6 +151,7 @@ def search(options):
         check_drawing("--figure", options.figure)
     if options.engine == "milvus" and not options.uri:
         raise ValueError("--engine milvus needs the --uri that was given to index")
+    check_uri(options)
     snapshot = collection.read(options.index)
     if not len(snapshot):
         raise ValueError(f"{options.index} holds no pictures: python -m gluon_cgd index --images DIR adds some")
@@ -195,11 +207,11 @@ def answered(snapshot, asked, options):
 
 def draw(options, model, queries, hits, count):
     """Draw the query and its results into --figure, with their heatmaps if they are asked for."""
-    from visualize.results import Hit, draw
+    from visualize import results
 
     from .atomic import replacing
 
-    explained = heatmaps(model, queries[0]) if options.heatmaps else None
+    explain = explainer(model, queries[0]) if options.heatmaps else lambda picture: None
     drawn = []
     for cosine, path in hits:
         try:
@@ -207,26 +219,27 @@ def draw(options, model, queries, hits, count):
         except (ValueError, OSError):
             log.warning("%s cannot be read any more and is drawn as an empty place", shown(path))
             picture = None
-        drawn.append(Hit(cosine, picture, explained(picture) if explained and picture is not None else None))
+        drawn.append(results.Hit(cosine, picture, None if picture is None else explain(picture)))
     told = f"{len(hits)} of {count:,} pictures, by {model.about['name']}"
     with replacing(options.figure) as temporary:
-        draw(queries, drawn, told, temporary)
+        results.draw(queries, drawn, told, temporary)
     print(f"Written: {options.figure}", file=sys.stderr)
 
 
-def heatmaps(model, query):
-    """A function of a result: (map of the query, map of the result), what each position adds to the cosine."""
-    from .similarity import decompose, projections_in
+def explainer(model, query):
+    """A function of a result: (map of `query`, map of the result), what each position adds to the cosine.
 
-    experiment, (of_query,) = model.experiment, model.features([query])
-    projections, combine = projections_in(model.weights(), experiment)
-    how = dict(descriptors=experiment.descriptors, p=experiment.gem_p, combine=combine, minimum=experiment.gem_minimum)
+    It passes the query through the network once, however many results there are.
+    """
+    from .similarity import arguments, decompose
 
-    def explained(result):
-        found = decompose(of_query, *model.features([result]), projections, **how)
+    (of_query,), how = model.features([query]), arguments(model.weights(), model.experiment)
+
+    def explain(result):
+        found = decompose(of_query, *model.features([result]), **how)
         return found.map1, found.map2
 
-    return explained
+    return explain
 
 
 def side_of(snapshot):

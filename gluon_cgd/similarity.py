@@ -149,22 +149,21 @@ def check(features1, features2, projections, descriptors, combine):
     return features1, features2
 
 
-def projections_of(net, experiment):
-    """(projections, combine) of a trained network, as `decompose` takes them."""
-    return projections_in(weights_of(net), experiment)
-
-
 def weights_of(net):
     """The weights of a network's FC layers: n x (k, C), of architecture B one (D, n C)."""
     return [layer.weight.list_data()[0].asnumpy() for layer in net.reductions]
 
 
-def projections_in(weights, experiment):
-    """As `projections_of`, of the FC layers' weights alone, in float64, as `decompose` counts."""
-    weights = [np.asarray(weight, np.float64) for weight in weights]
+def arguments(weights, experiment):
+    """What `decompose` and `answer` take beside features: of FC layers' weights, as of `weights_of`, and an Experiment.
+
+    In float64, to which `decompose` would convert them for every pair.
+    """
+    matrices, combine = [np.asarray(weight, np.float64) for weight in weights], experiment.combine
     if experiment.architecture == "B":
-        return np.split(weights[0], len(experiment.descriptors), axis=1), "raw"
-    return weights, experiment.combine
+        matrices, combine = np.split(matrices[0], len(experiment.descriptors), axis=1), "raw"
+    how = dict(descriptors=experiment.descriptors, p=experiment.gem_p, minimum=experiment.gem_minimum)
+    return dict(how, projections=matrices, combine=combine)
 
 
 def spread(heat):

@@ -8,7 +8,7 @@ from scipy import stats
 from gluon_cgd.cache import cached
 from gluon_cgd.checkpoint import load_trained
 from gluon_cgd.evaluate import embedded, features_of
-from gluon_cgd.similarity import decompose, projections_of, spread
+from gluon_cgd.similarity import arguments, decompose, spread, weights_of
 from visualize.figure4 import Panel
 
 CONFIGURATIONS = ("SM", "S", "M")
@@ -16,10 +16,10 @@ PAIRS = 1000
 
 
 class Seen(NamedTuple):
-    """A trained configuration and what it makes of the test set: the network, its experiment, and embeddings (N, D)."""
+    """A trained configuration: the network, its `similarity.arguments`, and the test set's embeddings (N, D)."""
 
     net: object
-    experiment: object
+    how: dict
     embedding: np.ndarray
 
 
@@ -28,7 +28,8 @@ def see(folders, query, ctx, split):
     found = {}
     for name, folder in folders.items():
         net, experiment = load_trained(folder, "last", ctx)
-        found[name] = Seen(net, experiment, embedded(net, split, query, None, ctx)[0])
+        how = arguments(weights_of(net), experiment)
+        found[name] = Seen(net, how, embedded(net, split, query, None, ctx)[0])
     return found
 
 
@@ -69,9 +70,7 @@ def choose_query(seen, labels, block=256):
 def explained(seen, pictures, ctx, query, result):
     """(Similarity, photos) of a pair of rows of `pictures` under one configuration."""
     features = features_of(seen.net, pictures[[query, result]], ctx)
-    projections, combine = projections_of(seen.net, seen.experiment)
-    letters, experiment = seen.experiment.descriptors, seen.experiment
-    return decompose(*features, projections, letters, experiment.gem_p, combine, experiment.gem_minimum)
+    return decompose(*features, **seen.how)
 
 
 def grid(seen, pictures, labels, ctx, query):

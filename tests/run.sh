@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets itself up, then checks the style and runs the tests, a process a core and at most eight; arguments go to pytest
-# (-k recall, ...; -m "" for the slow ones too; -n 0 for one process, as --pdb wants it).
+# (-k recall, ...; -m "" for the slow ones too; -n 0 for one process).
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../env.sh" || exit 2
 cd "$here/.." || exit 2

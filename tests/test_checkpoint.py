@@ -1,3 +1,5 @@
+import json
+
 import mxnet as mx
 import numpy as np
 import pytest
@@ -122,3 +124,18 @@ def test_a_checkpoint_with_nonsense_in_it_is_refused(tmp_path, change):
     checkpoint.save(tmp_path / "c.npz", net, trainer, {**META, **change})
     with pytest.raises(ValueError, match="c.npz cannot be read"):
         checkpoint.load(tmp_path / "c.npz")
+
+
+def test_the_best_run_is_of_real_pictures_and_of_the_parameters_that_are_asked_for(tmp_path):
+    recalls = {"letters": ("glyphs", 0.9, 0.9), "one": ("photos", 0.3, 0.6), "two": ("photos", 0.5, 0.5)}
+    for name, (dataset, last, best) in recalls.items():
+        (tmp_path / name).mkdir()
+        experiment = {**Experiment().to_dict(), "dataset": dataset}
+        result = dict(experiment=experiment, seed=0, classes=2, untrained={}, last={"R@1": last}, best={"R@1": best})
+        (tmp_path / name / "result.json").write_text(json.dumps(result))
+        for which in ("last", "best"):
+            (tmp_path / name / f"{which}.params").touch()
+    assert checkpoint.find_best(tmp_path) == str(tmp_path / "two")
+    assert checkpoint.find_best(tmp_path, "best") == str(tmp_path / "one")
+    (tmp_path / "two" / "last.params").unlink()
+    assert checkpoint.find_best(tmp_path) == str(tmp_path / "one")

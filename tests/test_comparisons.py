@@ -37,6 +37,7 @@ def test_a_table_says_whether_what_we_want_is_reached():
     rows[0].update(at_least=2.5, at_most_more=None)
     rows.append({**rows[0], "unit": "GFLOP/s", "ours": 5e9, "at_least": None, "at_most_more": 0.3})
     text = table.comparisons({**told, "rows": rows})
+    assert table.comparisons({**told, "commit": None, "rows": rows}).startswith("a machine, at no commit; a network:")
     assert "a machine, at 01234567; a network:" in text
     assert "| a | 1,234 img/s | b | 0.5 img/s | 2.00 (1.00-3.00) | 2.50: no |" in text
     assert "| a | 5 GFLOP/s | b | 5e-10 GFLOP/s | +0.25 s | at most +0.3 s: yes |" in text

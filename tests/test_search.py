@@ -161,8 +161,21 @@ def test_heatmaps_add_up_to_the_cosine_of_the_hit(indexed, capsys, model):
     loaded = embedder.load(model, None, None, "cpu", None, idx)
     hit = found(capsys, idx, folder / "07.png")["results"][3]
     pictures = [images.load(Record(str(path), 0), 16) for path in (folder / "07.png", hit["path"])]
-    for heat in search.heatmaps(loaded, pictures[0])(pictures[1]):
+    for heat in search.explainer(loaded, pictures[0])(pictures[1]):
         assert heat.sum() == pytest.approx(hit["cosine"], abs=1e-4)
+
+
+def test_the_query_is_passed_through_the_network_once(indexed, model):
+    from gluon_cgd import embedder, images
+    from gluon_cgd.records import Record
+
+    folder, idx = indexed
+    loaded, passed = embedder.load(model, None, None, "cpu", None, idx), []
+    counting = loaded._replace(features=lambda found: passed.extend(found) or loaded.features(found))
+    query, *others = (images.load(Record(str(folder / f"0{i}.png"), 0), 16) for i in range(4))
+    explain = search.explainer(counting, query)
+    assert [len(explain(other)) for other in others] == [2, 2, 2]
+    assert len(passed) == 4
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +202,7 @@ def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, expo
             assert result["cosine"] == pytest.approx(other["cosine"], abs=1e-4)
     pair = [images.load(Record(str(folder / name), 0), 16) for name in ("05.png", "07.png")]
     models = (embedder.from_onnx(file, runtime), embedder.from_checkpoint(str(exported / "run"), None, "cpu"))
-    for seen, other in zip(*(search.heatmaps(one, pair[0])(pair[1]) for one in models)):
+    for seen, other in zip(*(search.explainer(one, pair[0])(pair[1]) for one in models)):
         np.testing.assert_allclose(seen, other, atol=1e-4)
         assert np.abs(seen).max() > 1e-3
 
@@ -258,6 +271,7 @@ def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, c
         ([idx, query, "--figure", picture_folder], "out.png is a folder: name a file in it"),
         ([idx, query, "--runtime", "openvino"], "--runtime is for an exported model: leave it out"),
         ([idx, query, "-k", "0"], "-k 0 must be at least 1"),
+        ([idx, query, "--uri", "a.db"], "--uri a.db is for --engine milvus: name both, or leave it out"),
         ([idx, query, "--box", "1,2,3"], "--box '1,2,3' must be X1,Y1,X2,Y2"),
         ([idx, query, "--box", "900,900,950,950"], "pixels: name a part of this picture as x1, y1, x2, y2"),
         ([idx, query, query, "--box", "1,2,3,4"], "are about one query"),
@@ -282,6 +296,9 @@ def test_what_cannot_be_indexed_is_said_in_a_sentence(indexed, tmp_path, capsys,
     images, checkpoint = ["--images", folder], ["--checkpoint", model]
     for arguments, message in (
         (["--out", idx], "there is nothing to do: name the folder of pictures with --images"),
+        (["--out", idx, "--compact", "--prune"], "--prune need pictures that are embedded: name their folder"),
+        (["--out", idx, "--engine", "faiss", *checkpoint], "--checkpoint need pictures that are embedded"),
+        (["--out", idx, *images, "--uri", "a.db"], "--uri a.db is for --engine milvus"),
         (["--out", tmp_path / "new", *images], "is new: name the model with --checkpoint"),
         (["--out", tmp_path / "new", "--images", "nowhere", *checkpoint], "nowhere is not a folder"),
         (["--out", tmp_path / "new", "--images", tmp_path / "empty", *checkpoint], "empty holds no pictures"),
@@ -326,7 +343,7 @@ def test_an_engine_that_is_not_installed_is_said_with_the_remedy(own, indexed, c
 
     monkeypatch.setattr(importlib, "import_module", absent)
     for engine, package in (("faiss", "faiss-cpu"), ("milvus", "pymilvus and milvus-lite")):
-        words = ["--engine", engine, "--uri", "x.db"]
+        words = ["--engine", engine, *["--uri", "x.db"][: 2 * (engine == "milvus")]]
         for arguments in (["search", own, indexed[0] / "00.png", *words], ["index", "--out", own, *words]):
             said = refused(capsys, *arguments)
             assert f"needs {package} " in said

@@ -8,7 +8,7 @@ from gluon_cgd.descriptors import DESCRIPTORS, GeM
 from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.model import from_experiment
-from gluon_cgd.similarity import NAMES, answer, contributions, decompose, projections_of, spread
+from gluon_cgd.similarity import NAMES, answer, arguments, contributions, decompose, spread, weights_of
 
 
 def maps(seed, shape=(6, 3, 4)):
@@ -140,15 +140,14 @@ def test_the_maps_of_a_network_sum_to_the_cosine_of_its_embeddings(change):
         pictures = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
         embedding = net(images.normalise(pictures, mx.cpu()))[0].asnumpy()
         features = features_of(net, pictures, mx.cpu())
-        projections, combine = projections_of(net, experiment)
-        found = decompose(*features, projections, experiment.descriptors, combine=combine)
+        found = decompose(*features, **arguments(weights_of(net), experiment))
         assert found.cosine == pytest.approx(float(embedding[0] @ embedding[1]), abs=1e-5)
         assert found.map1.sum() == pytest.approx(found.cosine, abs=1e-5)
         assert found.map2.sum() == pytest.approx(found.cosine, abs=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("asked", "message"),
     [
         ((np.zeros((3, 2, 2)), np.zeros((4, 2, 2))), r"shapes \(3, 2, 2\) and \(4, 2, 2\): \(C, h, w\) with one C"),
         ((np.zeros((3, 2)), np.zeros((3, 2))), "with one C is needed"),
@@ -158,9 +157,9 @@ def test_the_maps_of_a_network_sum_to_the_cosine_of_its_embeddings(change):
         ((np.ones((3, 2, 2)), np.ones((3, 2, 2)), None, "S", 3, "max"), "combine 'max' is unknown"),
     ],
 )
-def test_what_cannot_be_split_is_refused(arguments, message):
+def test_what_cannot_be_split_is_refused(asked, message):
     with pytest.raises(ValueError, match=message):
-        decompose(*arguments)
+        decompose(*asked)
     with pytest.raises(ValueError, match=r"region has shape \(2, 3\)"):
         answer(np.ones((3, 2, 2)), np.ones((3, 2, 2)), np.ones((2, 3)))
 

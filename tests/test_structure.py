@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -85,11 +86,14 @@ def test_every_module_has_a_test_and_every_public_function_a_docstring():
     assert {file.stem for file in (ROOT / "gluon_cgd").glob("[a-z]*.py")} <= tested
 
 
-def test_commands_of_the_readme_exist():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for script in re.findall(r"bash (\S+\.sh)", readme):
+@pytest.mark.parametrize("name", ["README.md", "REPRODUCE.md"])
+def test_commands_of_the_documents_exist(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for script in re.findall(r"bash (\S+\.sh)", text):
         assert (ROOT / script).is_file(), script
     from gluon_cgd.__main__ import parser
 
-    for command in re.findall(r"^python -m gluon_cgd ((?:.*\\\n)*.*)$", readme, re.MULTILINE):
-        parser().parse_args(command.replace("\\\n", " ").split())
+    commands = re.findall(r"^python -m gluon_cgd ((?:.*\\\n)*.*)$", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        parser().parse_args(shlex.split(command.replace("\\\n", " "), comments=True))

@@ -44,6 +44,13 @@ def test_claims_stand_with_published_and_own_numbers(recorded):
     assert sum(line.endswith("| not run |") for line in lines) == len(lines) - 1
 
 
+def test_the_digest_counts_the_orderings_and_names_those_that_are_decided(recorded):
+    first, _, decided, figure3 = summary.digest().splitlines()
+    assert first == "Of 22 orderings of Tables 1 to 6: 1 holds, 21 not run."
+    assert decided.startswith("- Table 1: Both > Rank: 60.1 ± 0.1 against 9.1 ± 0.1, holds (p = ")
+    assert figure3 == "- not run: `bash reproduce/figure3.sh --mini`"
+
+
 def test_every_table_is_there_in_both_forms_or_says_how_to_run_it(recorded):
     text = summary.tables()
     for table in (*TABLES.values(), FIGURE3):

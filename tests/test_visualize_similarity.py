@@ -3,15 +3,16 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import mxnet as mx
 import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd import embedder
 from gluon_cgd.train import fit
 from visualize import similarity
 
@@ -75,12 +76,19 @@ def test_an_exported_model_draws_the_same_without_mxnet(exported, pair, tmp_path
     assert refusal.stderr == "--out needs matplotlib: python -m pip install matplotlib\n"
 
 
-def test_the_last_parameters_are_taken_or_those_that_are_asked_for(runs, pair, tmp_path, monkeypatch):
-    asked, loaded = [], embedder.from_checkpoint
-    monkeypatch.setattr(embedder, "from_checkpoint", lambda *named: asked.append(loaded(*named)) or asked[-1])
-    for change in ([], ["--checkpoint", str(runs / "key" / "r1-seed0")], ["--which", "best"]):
-        assert similarity.main([*pair, "--runs", str(runs), "--out", str(tmp_path / "seen.png"), *change]) == 0
-    assert [model.about["which"] for model in asked] == [None, None, "best"]  # None: the last, as of every command
+def test_the_last_parameters_are_drawn_or_those_that_are_asked_for(runs, pair, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "key" / "r1-seed0", run)
+    values = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**values, "files": {}}))  # their hashes
+    parameters = mx.nd.load(str(run / "best.params"))
+    mx.nd.save(str(run / "best.params"), {name: value * 2 + 0.1 for name, value in parameters.items()})
+    found = {}
+    for which in (None, "last", "best"):
+        asked = ["--which", which] if which else []
+        assert similarity.main([*pair, "--checkpoint", str(run), "--out", str(tmp_path / "seen.png"), *asked]) == 0
+        found[which] = json.loads((tmp_path / "seen.json").read_text())["cosine"]
+    assert found[None] == found["last"] != found["best"]
 
 
 @pytest.mark.parametrize("place", [["--point", "70,10"], ["--box", "0,0,90,60"]])
@@ -109,8 +117,8 @@ def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, siz
     [
         (["--out", "x.gif"], "--out x.gif must end with .png, .pdf, .svg"),
         (["--out", "no/x.png"], "no/x.png is to be written into no, which is no folder: make it first"),
-        (["--runtime", "openvino"], "--runtime is for a --model: leave it out"),
-        (["--model", "m.onnx", "--ctx", "cpu"], "are for a --checkpoint: leave them out with --model"),
+        (["--runtime", "openvino"], "--runtime is for an exported model: leave it out with"),
+        (["--model", "m.onnx", "--ctx", "cpu"], "--ctx and --which are for a --checkpoint: leave them out"),
         (["--model", "m.onnx", "--which", "last"], "--ctx and --which are for a --checkpoint: leave them out"),
         (["--checkpoint", "m.params", "--which", "last"], "--which is for a run's folder: a published model has one"),
         (["--model", "m.onnx"], "m.onnx does not exist: an exported model is a file"),

@@ -14,7 +14,7 @@ from gluon_cgd import runtime  # noqa: E402  # first: where NumPy is missing it 
 import numpy as np  # noqa: E402
 
 from gluon_cgd import embedder, onnx_model  # noqa: E402
-from gluon_cgd.similarity import NAMES, answer, decompose, projections_in  # noqa: E402
+from gluon_cgd.similarity import NAMES, answer, arguments, decompose  # noqa: E402
 
 CHECKPOINT = "a run's folder or a published .params (default: of the runs, glyphs last, the one with the highest R@1)"
 SHOWN = 640  # pixels of the longer side of a photo in the picture
@@ -78,21 +78,18 @@ def region(options, photo, shape):
 
 def opened(options):
     """(where it is, Model) of the --model or the --checkpoint, or of the best run where none is named."""
-    if options.model:
-        if options.ctx or options.which:
-            raise ValueError("--ctx and --which are for a --checkpoint: leave them out with --model")
-        return options.model, embedder.from_onnx(options.model, options.runtime or "onnxruntime")
-    if options.runtime:
-        raise ValueError("--runtime is for a --model: leave it out")
-    from gluon_cgd.checkpoint import find_best
+    checkpoint = options.checkpoint
+    if not options.model:
+        from gluon_cgd.checkpoint import find_best
 
-    runtime.context(options.ctx)  # one of them
-    source = options.checkpoint or find_best(options.runs, options.which or "last")
-    return source, embedder.from_checkpoint(source, options.which, options.ctx)
+        runtime.context(options.ctx)  # one of them
+        checkpoint = checkpoint or find_best(options.runs, options.which or "last")
+    named = (checkpoint, options.model, options.which, options.ctx)
+    return checkpoint or options.model, embedder.load(*named, None, None, options.runtime)
 
 
 def explain(options):
-    """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, names) of what was asked for."""
+    """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, names, of what model)."""
     import cv2
 
     from gluon_cgd import images
@@ -100,16 +97,15 @@ def explain(options):
     photos = [images.decode(path) for path in (options.query, options.result)]
     source, model = opened(options)
     experiment, size = model.experiment, (model.side, model.side)
-    projections, combine = projections_in(model.weights(), experiment)
+    how = arguments(model.weights(), experiment)
     features = model.features([cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos])
-    how = dict(projections=projections, descriptors=experiment.descriptors, p=experiment.gem_p, combine=combine)
-    found = decompose(*features, **how, minimum=experiment.gem_minimum)
+    found = decompose(*features, **how)
     names = [NAMES[letter] for letter in experiment.descriptors]
     mask, rectangle = region(options, photos[0], found.map1.shape)
     if mask is None:
         rows = [("all descriptors" if len(names) > 1 else names[0], found.map1, found.map2)]
     else:
-        answered = answer(*features, mask, **how, minimum=experiment.gem_minimum)
+        answered = answer(*features, mask, **how)
         rows = [(f"the marked part: {answered.sum():+.4f} of {found.cosine:.4f}", found.map1 * mask, answered)]
     if options.per_branch and mask is None and len(names) > 1:
         for name, (map1, map2) in zip(names, found.branches):
