@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from . import confusion, datasets, folders, runtime
-from .atomic import replacing, write_text
+from .atomic import write_text
 from .experiment import Experiment
 from .grid import as_markdown, escaped
 from .records import counted
@@ -61,8 +61,7 @@ def make(folder, net, experiment, split, ctx, which="last", more=()):
     names = datasets.class_names(experiment.dataset)
     named = (lambda label: names[label]) if names else str
     text = markdown(folder, result, experiment, split, pairs, named, which, more)
-    with replacing(folder / "card.png") as temporary:
-        draw(losses(folder / "train.log"), result.get("history", []), pairs, named, temporary)
+    draw(losses(folder / "train.log"), result.get("history", []), pairs, named, folder / "card.png")
     write_text(folder / "card.md", text)
     return folder / "card.md", folder / "card.png"
 

@@ -146,9 +146,9 @@ def search(options):
     if options.heatmaps and not options.figure:
         raise ValueError("--heatmaps are drawn into a figure: name one with --figure")
     if options.figure:
-        from visualize.similarity import check_drawing
+        from visualize import files
 
-        check_drawing("--figure", options.figure)
+        files.check("--figure", options.figure)
     if options.engine == "milvus" and not options.uri:
         raise ValueError("--engine milvus needs the --uri that was given to index")
     check_uri(options)
@@ -209,8 +209,6 @@ def draw(options, model, queries, hits, count):
     """Draw the query and its results into --figure, with their heatmaps if they are asked for."""
     from visualize import results
 
-    from .atomic import replacing
-
     explain = explainer(model, queries[0]) if options.heatmaps else lambda picture: None
     drawn = []
     for cosine, path in hits:
@@ -221,8 +219,7 @@ def draw(options, model, queries, hits, count):
             picture = None
         drawn.append(results.Hit(cosine, picture, None if picture is None else explain(picture)))
     told = f"{len(hits)} of {count:,} pictures, by {model.about['name']}"
-    with replacing(options.figure) as temporary:
-        results.draw(queries, drawn, told, temporary)
+    results.draw(queries, drawn, told, options.figure)
     print(f"Written: {options.figure}", file=sys.stderr)
 
 

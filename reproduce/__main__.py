@@ -17,8 +17,6 @@ from gluon_cgd import runtime  # first: it says what is wrong where nothing is i
 import numpy as np
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gluon_cgd.atomic import replacing
-
 from . import backends, documents, efficiency, html, plan, report, results, steps, student, summary
 from . import runs as store
 from .tables import FIGURE3, FIGURE4, TABLES
@@ -200,10 +198,8 @@ def draw_figure4(given):
     split = store.load_data(experiments["SM"], given.data)
     lines, found, sentences = figure4.make(folders, split, runtime.contexts(given.ctx)[0], given.query)
     stem = store.reports(given.runs) / f"figure4{'-mini' * given.mini}"
-    with replacing(f"{stem}.png") as temporary:
-        draw_grid(lines, temporary)
-    with replacing(f"{stem}-spread.png") as temporary:
-        draw_spreads(found, temporary)
+    draw_grid(lines, f"{stem}.png")
+    draw_spreads(found, f"{stem}-spread.png")
     mini = "\nMINI: on the embedded benchmark (glyphs), with small networks from random parameters." * given.mini
     print("\n".join([f"Figure 4. {FIGURE4.title}.{mini}", "", *sentences]))
     print(f"\nWritten: {stem}.png, {stem.name}-spread.png")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from visualize import files
 from visualize.configurations import draw
 
 from .tables import own_columns
@@ -28,7 +29,7 @@ def plot(table, rows, small, file):
         where = "on the embedded benchmark" if small else benchmark
         axes.set_title(f"Table {table.name[-1]} {where}", fontsize=10)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
-    figure.savefig(file, dpi=150, format="png")
+    files.save(figure, file)
 
 
 def bars(axes, panel, small):

@@ -5,7 +5,7 @@ import fnmatch
 import numpy as np
 
 from gluon_cgd import grid
-from gluon_cgd.atomic import replacing, write_json, write_text
+from gluon_cgd.atomic import write_json, write_text
 from gluon_cgd.descriptors import DESCRIPTORS
 
 from . import configurations as figure3
@@ -243,8 +243,7 @@ def write(table, rows, small, which, runs):
     stem = store.reports(runs) / name
     write_text(f"{stem}.md", as_markdown(table, rows, small, which))
     write_json(f"{stem}.json", rows)
-    with replacing(f"{stem}.png") as temporary:
-        plot(table, rows, small, temporary)
+    plot(table, rows, small, f"{stem}.png")
     return stem
 
 

@@ -36,7 +36,7 @@ def test_a_report_is_drawn_into_a_file(tmp_path, capsys, suffix):
     [
         ("", "a.png", "cannot be drawn"),
         ("[]", "a.png", "no run of figure3 is there to draw"),
-        ("[]", "a.txt", "must end with .png, .pdf or .svg"),
+        ("[]", "a.txt", "must end with .png, .pdf, .svg"),
         (None, "a.png", "No such file"),
     ],
 )

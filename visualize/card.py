@@ -4,6 +4,7 @@ import warnings
 
 from gluon_cgd import confusion
 
+from . import files
 from .curves import DASHES, empty, plain
 from .svg import LINES
 
@@ -22,7 +23,7 @@ def draw(losses, history, pairs, named, file):
     # A $ in a class's name begins no formula, and a letter that the font has not is a box
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure(losses, history, pairs, named).savefig(file, dpi=150, format="png")
+        files.save(figure(losses, history, pairs, named), file)
 
 
 def figure(losses, history, pairs, named):

@@ -5,6 +5,10 @@ import json
 import sys
 from pathlib import Path
 
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]  # the script is started by its name
+
+from visualize import files  # noqa: E402
+
 SINGLE, COMBINED = "0.75", "tab:blue"
 
 
@@ -68,8 +72,7 @@ def boxes(entries):
 
 def draw(entries, file):
     """Draw the rows of a figure3 report into `file` (.png, .pdf, .svg). Raises ValueError if none ran."""
-    figure = boxes(entries)
-    figure.savefig(file, dpi=150, format=Path(str(file).replace(".part", "")).suffix[1:] or "png")
+    files.save(boxes(entries), file)
 
 
 def main(arguments=None):
@@ -80,8 +83,7 @@ def main(arguments=None):
     options = p.parse_args(arguments)
     try:
         out = Path(options.out or Path(options.report).with_suffix(".png"))
-        if out.suffix not in (".png", ".pdf", ".svg"):
-            raise ValueError(f"--out {out} must end with .png, .pdf or .svg")
+        files.check("--out", out)
         draw(read(options.report), out)
     except (OSError, ValueError) as error:
         print(f"{options.report!r} cannot be drawn: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT)]  # the script is started by its name
 
 from gluon_cgd import runtime  # noqa: E402
-from visualize import testset  # noqa: E402
+from visualize import files, testset  # noqa: E402
 
 
 def parser():
@@ -65,14 +65,13 @@ def draw(places, pictures, labels, told, file):
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(told, fontsize=9)
-    figure.savefig(file, dpi=150, format=Path(str(file)[: -len(".part")]).suffix[1:])
+    files.save(figure, file)
 
 
 def run(options):
     """Embed some classes of the test part, flatten, draw; returns the exit status."""
     import numpy as np
 
-    from gluon_cgd.atomic import replacing
     from gluon_cgd.cache import cached
     from gluon_cgd.evaluate import embed
 
@@ -85,8 +84,7 @@ def run(options):
     pictures = cached([split.query[row] for row in rows], experiment.input_size)
     places = flattened(embed(net, pictures, ctx), options.method, options.seed)
     told = f"{name}: {len(rows)} test pictures of {len(chosen)} classes"
-    with replacing(options.out) as temporary:
-        draw(places, pictures, labels[rows], f"{told}, {options.method}", temporary)
+    draw(places, pictures, labels[rows], f"{told}, {options.method}", options.out)
     print(f"{told}\nWritten: {options.out}")
     return 0
 

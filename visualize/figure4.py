@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import files
 from .ranking import RIGHT, WRONG
 from .similarity import grey
 
@@ -48,7 +49,7 @@ def draw_grid(lines, file):
                 for side in place.spines.values():
                     side.set_color(colour)
                     side.set_linewidth(3)
-    figure.savefig(file, dpi=150, format="png")
+    files.save(figure, file)
 
 
 def draw_spreads(found, file):
@@ -65,4 +66,4 @@ def draw_spreads(found, file):
         place.set_xlabel(what, fontsize=9)
         place.set_ylabel("pairs")
     figure.legend(*place.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
-    figure.savefig(file, dpi=150, format="png")
+    files.save(figure, file)

@@ -8,7 +8,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(PROJECT)]  # the script is started by its name
 
 from gluon_cgd import runtime  # noqa: E402
-from visualize import testset  # noqa: E402
+from visualize import files, testset  # noqa: E402
 
 RIGHT, WRONG = "#1a9850", "#d73027"
 
@@ -62,14 +62,13 @@ def draw(lines, told, file):
                 side.set_linewidth(1 if title else 2.5)
         for place in line[len(frames) :]:
             place.set_axis_off()
-    figure.savefig(file, dpi=150, format=Path(str(file)[: -len(".part")]).suffix[1:])
+    files.save(figure, file)
 
 
 def run(options):
     """Embed the test part, rank, draw; returns the exit status."""
     import numpy as np
 
-    from gluon_cgd.atomic import replacing
     from gluon_cgd.cache import cached
     from gluon_cgd.evaluate import embedded
 
@@ -85,8 +84,7 @@ def run(options):
     for row, nearest in zip(rows, ranked(found, gallery is None, rows, options.k)):
         lines.append((query[row], [(shown[i], gallery_labels[i] == labels[row]) for i in nearest]))
     told = f"{name}: {len(lines)} of {len(query):,} queries, drawn"
-    with replacing(options.out) as temporary:
-        draw(lines, told, temporary)
+    draw(lines, told, options.out)
     right = np.mean([same for _, results in lines for _, same in results])
     print(
         f"{told}; {100 * right:.0f} % of the {options.k} results shown are of the query's class\nWritten: {options.out}"

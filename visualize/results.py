@@ -1,10 +1,10 @@
 """Draws what a search found: the query, and the results by rank with their cosines."""
 
-from pathlib import Path
 from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from . import files
 from .similarity import grey
 
 COLUMNS = 6
@@ -53,4 +53,4 @@ def draw(queries, hits, told, file):
         for place, picture in zip(axes[1:3, 0], ("result", "query")):
             text = f"what in the {picture}\nmakes them alike"
             place.text(0.5, 0.5, text, fontsize=7, ha="center", va="center", color="0.35")
-    figure.savefig(file, dpi=150, format=Path(str(file)[: -len(".part")]).suffix[1:])
+    files.save(figure, file)

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -15,10 +14,10 @@ import numpy as np  # noqa: E402
 
 from gluon_cgd import embedder, onnx_model  # noqa: E402
 from gluon_cgd.similarity import NAMES, answer, arguments, decompose  # noqa: E402
+from visualize import files  # noqa: E402
 
 CHECKPOINT = "a run's folder or a published .params (default: of the runs, glyphs last, the one with the highest R@1)"
 SHOWN = 640  # pixels of the longer side of a photo in the picture
-SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def parser():
@@ -146,7 +145,7 @@ def draw(photos, cosine, rows, rectangle, show_sum, told, file):
             line[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="red", linewidth=2))
         line[0].set_title(title, fontsize=10, loc="left")
         figure.colorbar(shown, ax=line, shrink=0.8, label="cosine, a position")
-    figure.savefig(file, dpi=150, format=Path(str(file)[: -len(".part")]).suffix[1:])
+    files.save(figure, file)
 
 
 def grey(photo):
@@ -162,27 +161,14 @@ def shrunk(photo):
     return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else photo
 
 
-def check_drawing(flag, file):
-    """Raise ValueError where a picture cannot be written to `file`, and ImportError without what draws it."""
-    if Path(file).suffix not in SUFFIXES:
-        raise ValueError(f"{flag} {file} must end with {', '.join(SUFFIXES)}")
-    if Path(file).is_dir():
-        raise ValueError(f"{flag} {file} is a folder: name a file in it")
-    if not Path(file).parent.is_dir():
-        raise ValueError(f"{flag} {file} is to be written into {Path(file).parent}, which is no folder: make it first")
-    if find_spec("matplotlib") is None:
-        raise ImportError(f"{flag} needs matplotlib: python -m pip install matplotlib")
-
-
 def run(options):
     """Explain, draw, and write the numbers; returns the exit status."""
-    from gluon_cgd.atomic import replacing, write_json
+    from gluon_cgd.atomic import write_json
 
     out = Path(options.out)
-    check_drawing("--out", out)
+    files.check("--out", out)
     photos, found, rows, rectangle, names, told = explain(options)
-    with replacing(out) as temporary:
-        draw(photos, found.cosine, rows, rectangle, options.show_sum, told, temporary)
+    draw(photos, found.cosine, rows, rectangle, options.show_sum, told, out)
     branches = {
         name: {"share": float(m.sum()), "map1": m.tolist(), "map2": n.tolist()}
         for name, (m, n) in zip(names, found.branches)

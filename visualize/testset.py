@@ -5,7 +5,8 @@ from pathlib import Path
 
 from gluon_cgd import runtime
 
-from .similarity import CHECKPOINT, PROJECT, check_drawing
+from . import files
+from .similarity import CHECKPOINT, PROJECT
 
 
 def add_options(p, out):
@@ -29,7 +30,7 @@ def load(options):
     from gluon_cgd.checkpoint import find_best, load_trained
     from gluon_cgd.model_zoo import name_of
 
-    check_drawing("--out", options.out)
+    files.check("--out", options.out)
     which = trained.chosen(options)
     ctx = runtime.context(options.ctx)
     net, experiment = load_trained(options.checkpoint or find_best(options.runs, which), which, ctx)
