@@ -1,6 +1,7 @@
 """What the recorded runs say, for the documents: the state of every table, its numbers, its claims, what it costs."""
 
 import functools
+import math
 from collections import Counter
 
 from gluon_cgd.grid import as_markdown
@@ -75,7 +76,8 @@ def digest():
         for claim in orderings.claims(table, entries(table.name, True))
     ]
     count = Counter(claim.found.outcome for _, claim in found)
-    counts = ", ".join(f"{number} {name}" for name, number in sorted(count.items()))
+    several = {"holds": "hold", "does not hold": "do not hold", "undecided": "are undecided", "not run": "have not run"}
+    counts = ", ".join(f"{count[name]} {words}" for name, words in several.items() if count[name])
     decided = [
         f"- {name}: {claim.sentence()}" for name, claim in found if claim.found.outcome in ("holds", "does not hold")
     ]
@@ -119,7 +121,7 @@ def costs():
                 len(real),
                 *(f"{one / 3600:,.0f}" if one is not None else "-" for one in hours),
                 len(small),
-                "-" if minutes is None else f"{minutes:.0f}",
+                "-" if minutes is None else math.ceil(minutes),
             )
         )
     return as_markdown(lines)

@@ -46,7 +46,7 @@ def test_claims_stand_with_published_and_own_numbers(recorded):
 
 def test_the_digest_counts_the_orderings_and_names_those_that_are_decided(recorded):
     first, _, decided, figure3 = summary.digest().splitlines()
-    assert first == "Of 22 orderings of Tables 1 to 6: 1 holds, 21 not run."
+    assert first == "Of 22 orderings of Tables 1 to 6: 1 hold, 21 have not run."
     assert decided.startswith("- Table 1: Both > Rank: 60.1 ± 0.1 against 9.1 ± 0.1, holds (p = ")
     assert figure3 == "- not run: `bash reproduce/figure3.sh --mini`"
 
