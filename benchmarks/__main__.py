@@ -99,9 +99,8 @@ def run(options, folder):
     python = {"ours": sys.executable, "peers": options.peers}
     shown = {"BENCHMARK_FOLDER": str(folder), "PYTHONPATH": str(HERE.parent), "HOME": os.environ.get("HOME", "/")}
     environment = {**os.environ, **shown, "GLUON_CGD_CACHE": str(folder / "cache")}
-    # Each side has what it takes by default: threads, and of OpenBLAS the kernels for this processor
-    for name in [one for one in environment if one.startswith(("OMP_", "OPENBLAS_"))]:
-        del environment[name]
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):  # of this process: each side has what it takes by default
+        environment.pop(name, None)
 
     def starter(warm):
         def start(task):
