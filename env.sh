@@ -10,7 +10,7 @@ cgd_say() { echo "gluon_cgd: $*" >&2; }
 # Succeeds if interpreter $1 has every module that training needs.
 cgd_complete() {
     "$1" -c 'import sys; from importlib.util import find_spec
-sys.exit(any(find_spec(m) is None for m in "mxnet gluoncv gluoncv2 safetensors numpy scipy cv2 PIL tqdm portalocker matplotlib".split()))' 2>/dev/null
+sys.exit(any(find_spec(m) is None for m in "mxnet gluoncv gluoncv2 safetensors numpy scipy cv2 PIL tqdm portalocker matplotlib jinja2".split()))' 2>/dev/null
 }
 
 # Prints the interpreter to use: the best version present, 3.11 first; 3.12 works with a newer NumPy and comes last.

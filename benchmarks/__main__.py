@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd import runtime
-
-from . import inputs, table
-from .comparisons import GROUPS, NETWORK
-from .turns import Process
+from benchmarks import inputs, table
+from benchmarks.comparisons import GROUPS, NETWORK
+from benchmarks.turns import Process
+from gluon_cgd.machine import process
 
 HERE = Path(__file__).resolve().parent
 
@@ -90,7 +89,7 @@ def main(arguments=None):
         with tempfile.TemporaryDirectory() as temporary:
             run(options, Path(options.folder or temporary))
 
-    return runtime.exit_status(command) or 0
+    return process.exit_status(command) or 0
 
 
 def run(options, folder):

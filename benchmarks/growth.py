@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd import runtime
+from benchmarks import inputs, table
 from gluon_cgd.experiment import Experiment
-
-from . import inputs, table
+from gluon_cgd.machine import process
 
 HERE = Path(__file__).resolve().parent
 SMALL = Experiment(backbone="squeezenet1.1", pretrained=False, input_size=96, dim=512)
@@ -45,7 +44,8 @@ def embedding(folder, n, dim):
     """n JPEG files to embeddings of `dim` numbers, by SqueezeNet at 96 x 96."""
     import mxnet as mx
 
-    from gluon_cgd import embed, evaluate, model
+    from gluon_cgd import evaluate, model
+    from gluon_cgd.retrieval import embed
 
     experiment = replace(SMALL, dim=dim)
     net = model.from_experiment(experiment, 98)
@@ -60,8 +60,8 @@ def embedding(folder, n, dim):
 
 def caching(folder, n, side):
     """n pictures decoded into a cache of side x side."""
-    from gluon_cgd.cache import cached
-    from gluon_cgd.records import Record
+    from gluon_cgd.datasets.cache import cached
+    from gluon_cgd.datasets.records import Record
 
     records = [Record(path, 0) for path in repeated(folder, n)]
     where = tempfile.mkdtemp(dir=folder)
@@ -169,7 +169,7 @@ def main(arguments=None):
         if options.record:
             table.record("growth", told)
 
-    return runtime.exit_status(command) or 0
+    return process.exit_status(command) or 0
 
 
 if __name__ == "__main__":

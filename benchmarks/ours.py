@@ -19,19 +19,21 @@ def write_models():
     """Make what the tasks load: the model as `publish` and as `export` write it, in float32 and in int8."""
     import mxnet as mx
 
-    from gluon_cgd import export, model, model_zoo, onnx_int8
+    from gluon_cgd import export, model
+    from gluon_cgd.export import int8
+    from gluon_cgd.models import zoo
 
     mx.random.seed(0)
     net = model.from_experiment(EXPERIMENT, CLASSES)
-    model_zoo.save(net, EXPERIMENT, FOLDER)
+    zoo.save(net, EXPERIMENT, FOLDER)
     export.export(net, EXPERIMENT, FOLDER / "model.onnx")
-    onnx_int8.quantise(FOLDER / "model.onnx", FOLDER / "int8.onnx", pictures()[:32])
+    int8.quantise(FOLDER / "model.onnx", FOLDER / "int8.onnx", pictures()[:32])
 
 
 def pictures():
     """The pictures of the folder as the network takes them: uint8 (N, SIZE, SIZE, 3)."""
-    from gluon_cgd import images
-    from gluon_cgd.records import Record
+    from gluon_cgd.datasets import images
+    from gluon_cgd.datasets.records import Record
 
     return np.stack([images.load(Record(str(path), 0), SIZE) for path in sorted((FOLDER / "pictures").iterdir())])
 
@@ -40,7 +42,8 @@ def embedding(model=None, runtime=None, few=False):
     """Set up: JPEG files to vectors on disk, by the trained model in MXNet or an exported one."""
 
     def setup():
-        from gluon_cgd import embed, onnx_model
+        from gluon_cgd.models import onnx_model
+        from gluon_cgd.retrieval import embed
 
         if model:
             function = onnx_model.load(FOLDER / model, runtime).embed
@@ -62,14 +65,16 @@ def loaded():
     """(the trained model, its device), as every command that uses one has it."""
     import mxnet as mx
 
-    from gluon_cgd import model_zoo
+    from gluon_cgd.models import zoo
 
-    return model_zoo.load(next(FOLDER.glob("*.params")), mx.cpu())[0], mx.cpu()
+    return zoo.load(next(FOLDER.glob("*.params")), mx.cpu())[0], mx.cpu()
 
 
 def network():
     """Set up: one batch of 32 through the network alone; in multiply-adds of convolutions and FC layers, twice."""
-    from gluon_cgd import complexity, images, model
+    from gluon_cgd import model
+    from gluon_cgd.datasets import images
+    from reproduce.training import complexity
 
     net, ctx = loaded()
     x = images.normalise(pictures()[:32], ctx)
@@ -135,8 +140,8 @@ def pipeline(cached):
     def setup():
         import cv2
 
-        from gluon_cgd import cache, images
-        from gluon_cgd.records import Record
+        from gluon_cgd.datasets import cache, images
+        from gluon_cgd.datasets.records import Record
         from gluon_cgd.sampler import ClassBalancedSampler
 
         cv2.setNumThreads(1)
@@ -168,7 +173,8 @@ def pair(explained):
     """Set up: two pictures through the network alone, or with the maps of what makes them alike, PAIRS times."""
 
     def setup():
-        from gluon_cgd import images, similarity
+        from gluon_cgd import similarity
+        from gluon_cgd.datasets import images
 
         net, ctx = loaded()
         two = pictures()[:2]

@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from gluon_cgd import datasets, images, runtime
-from gluon_cgd.cache import cached as prepared
+from gluon_cgd import datasets
+from gluon_cgd.datasets import images
+from gluon_cgd.datasets.cache import cached as prepared
+from gluon_cgd.machine import facts
 from gluon_cgd.sampler import ClassBalancedSampler
 
 ROUNDS = 5
@@ -36,12 +38,12 @@ def rate(call, pictures):
 def prepare(records, side, cores):
     """`cache.cached` on an empty cache with `cores` threads."""
     cv2.setNumThreads(1)
-    all_cores, runtime.cores = runtime.cores, lambda: cores
+    all_cores, facts.cores = facts.cores, lambda: cores
     try:
         with tempfile.TemporaryDirectory() as folder:
             return rate(lambda: prepared(records, side, folder), len(records))
     finally:
-        runtime.cores = all_cores
+        facts.cores = all_cores
 
 
 def loop(records, side, cores, keep):
@@ -91,7 +93,7 @@ def main():
     size, side = options.input_size, options.input_size * 9 // 8
     for record in records:  # into the system's cache, so that no disk is measured
         plain(record, side)
-    for cores in sorted({1, runtime.cores()}):
+    for cores in sorted({1, facts.cores()}):
         for keep, words in ((True, "keeping its pictures"), (False, "throwing them away")):
             found = [(prepare(records, side, cores), loop(records, side, cores, keep)) for _ in range(ROUNDS)]
             ours, theirs = (statistics.median(rates) for rates in zip(*found))

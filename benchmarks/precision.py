@@ -11,14 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd import datasets, export, onnx_int8, onnx_model, runtime
-from gluon_cgd.cache import cached
-from gluon_cgd.checkpoint import load_trained
+from benchmarks import table
+from gluon_cgd import datasets, export
+from gluon_cgd.datasets.cache import cached
 from gluon_cgd.evaluate import embed
-from gluon_cgd.model_zoo import name_of
+from gluon_cgd.export import int8
+from gluon_cgd.machine import process
+from gluon_cgd.models import onnx_model
+from gluon_cgd.models.opened import load_trained
+from gluon_cgd.models.zoo import name_of
 from gluon_cgd.recall import recall_at
-
-from . import table
 
 KS = (1, 2, 4, 8)
 
@@ -35,8 +37,8 @@ def measured(run, data, folder):
     labels = [record.label for record in split.query]
     whole, small = folder / "float32.onnx", folder / "int8.onnx"
     export.export(net, experiment, whole)
-    drawn = np.random.default_rng(0).permutation(len(train))[: onnx_int8.PICTURES]
-    onnx_int8.quantise(whole, small, np.asarray(train)[np.sort(drawn)])
+    drawn = np.random.default_rng(0).permutation(len(train))[: int8.PICTURES]
+    int8.quantise(whole, small, np.asarray(train)[np.sort(drawn)])
     embeddings = {"MXNet": embed(net, query, mx.cpu())}
     for file, words in ((whole, "float32"), (small, "8 bits")):
         for name in onnx_model.RUNTIMES:
@@ -65,7 +67,7 @@ def main(arguments=None):
         if options.record:
             table.record("precision", told)
 
-    return runtime.exit_status(command) or 0
+    return process.exit_status(command) or 0
 
 
 if __name__ == "__main__":

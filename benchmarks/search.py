@@ -15,7 +15,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from gluon_cgd import approximate, collection, engines
+from gluon_cgd.retrieval import approximate, collection, exact
 
 ROUNDS = 5
 
@@ -63,14 +63,14 @@ def compare(snapshot, asked, k, kinds, uri):
     bare = [seconds(lambda rows=rows: asked[:rows] @ memory.T) for rows in (1, len(asked))]
 
     def line(name, engine, built=None):
-        found = engines.search(snapshot, asked, k, engine)
-        times = [seconds(lambda rows=r: engines.search(snapshot, asked[:rows], k, engine)) for r in (1, len(asked))]
+        found = exact.search(snapshot, asked, k, engine)
+        times = [seconds(lambda rows=r: exact.search(snapshot, asked[:rows], k, engine)) for r in (1, len(asked))]
         told = [f"{1000 * t:9.1f} ms ({t / b:5.2f} x)" for t, b in zip(times, bare)]
         built = f"  built in {built:.0f} s" if built else ""
         print(f"  {name:14} recall@{k} {recall(truth, found):.3f}  {told[0]} {told[1]}{built}", flush=True)
 
     print(f"  {'bare product':14} {'':15}  {1000 * bare[0]:9.1f} ms {'':10}{1000 * bare[1]:9.1f} ms", flush=True)
-    truth = engines.search(snapshot, asked, k)
+    truth = exact.search(snapshot, asked, k)
     drawn = np.random.default_rng(0).integers(len(memory), size=1000)
     near, far = np.mean([cosines[-1] for cosines, _ in truth]), np.mean(asked @ memory[np.sort(drawn)].T)
     print(f"  cosine of the {k}th nearest {near:.3f}, of any {far:.3f}: the nearer the two, the less there is to find")

@@ -5,9 +5,10 @@ import json
 import statistics
 from pathlib import Path
 
-from gluon_cgd import hardware, runtime
-from gluon_cgd.atomic import write_json
-from gluon_cgd.grid import as_markdown
+from gluon_cgd.doctor import hardware
+from gluon_cgd.files.grid import as_markdown
+from gluon_cgd.files.whole import write_json
+from gluon_cgd.machine import facts
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -15,7 +16,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 def origin():
     """{"machine", "commit"} of what is measured now; the processor's name with what it has for matrices."""
     units = ", ".join(name for name, there in hardware.units().items() if there)
-    return {"machine": runtime.machine("cpu") + f" ({units})" * bool(units), "commit": runtime.commit()}
+    return {"machine": facts.machine("cpu") + f" ({units})" * bool(units), "commit": facts.commit()}
 
 
 def heading(told):

@@ -6,7 +6,7 @@ from typing import Callable, NamedTuple, Optional
 import mxnet as mx
 from mxnet.gluon import nn
 
-from . import weights as parameters
+from gluon_cgd.fetch import weights as parameters
 
 
 class Backbone(nn.HybridSequential):

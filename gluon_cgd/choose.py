@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .atomic import write_json
-from .descriptors import DESCRIPTORS
-from .train import fit
+from gluon_cgd.descriptors import DESCRIPTORS
+from gluon_cgd.files.whole import write_json
+from gluon_cgd.train import fit
 
 SMALL_DIM = 128  # section 3.4 advises few descriptors where the embedding is small, and gives no number
 
@@ -40,28 +40,3 @@ def choose(experiment, split, out, seeds=1, **where):
     choice = {"singles": singles, "pairs": pairs, "best": best, "experiment": chosen}
     write_json(Path(out) / "choice.json", choice)
     return choice
-
-
-def reasoning(choice):
-    """What `choose` found and concluded, in lines for a person."""
-
-    def told(recalls):
-        spread = f" ± {100 * np.std(recalls, ddof=1):.2f} ({len(recalls)} runs)" if len(recalls) > 1 else ""
-        return f"{100 * np.mean(recalls):.2f}{spread}"
-
-    singles, pairs, best = choice["singles"], choice["pairs"], choice["best"]
-    pair = next(iter(pairs))
-    lines = ["Recall@1 in % of the single descriptors:"]
-    lines += [f"  {letter}  {DESCRIPTORS[letter].__name__:5}{told(recalls)}" for letter, recalls in singles.items()]
-    lines.append(f"The two best are {pair[0]} and {pair[1]}; combined, the first letter feeding the classifier:")
-    lines += [f"  {name} {told(recalls)}" for name, recalls in pairs.items()]
-    if best in pairs:
-        lines.append(f"Take --descriptors {best}.")
-    else:
-        lines.append(f"Neither is above {best} alone, against the rule of section 3.4: take --descriptors {best}.")
-    if choice["experiment"]["dim"] <= SMALL_DIM:
-        lines.append(
-            f"At {choice['experiment']['dim']} dimensions section 3.4 advises few descriptors; look at S, M, G."
-        )
-    lines.append("(Chosen on the test part, as the paper does: expect a little less on pictures that nobody has seen.)")
-    return lines

@@ -9,8 +9,8 @@ def embed(net, pictures, ctx, batch_size=128, output=0):
     ctx: the device of `net`, or a list of those that it is on: each takes a part of every batch.
     output: which of the model's outputs to keep; 0 is the combined descriptor.
     """
-    from .devices import listed
-    from .images import parts
+    from gluon_cgd.datasets.images import parts
+    from gluon_cgd.machine.devices import listed
 
     rows, devices = [], listed(ctx)
     for start in range(0, len(pictures), batch_size):
@@ -37,7 +37,7 @@ def accuracy(net, pictures, labels, ctx):
 
 def features_of(net, pictures, ctx):
     """The last feature maps of a few pictures, uint8 (B, H, W, 3): float32 (B, C, h, w)."""
-    from .images import normalise
+    from gluon_cgd.datasets.images import normalise
 
     return net.backbone(normalise(pictures, ctx)).asnumpy()
 

@@ -4,7 +4,9 @@ import mxnet as mx
 import numpy as np
 from mxnet import autograd, gluon
 
-from . import devices, fusion, images, losses
+from gluon_cgd import losses
+from gluon_cgd.datasets import images
+from gluon_cgd.machine import devices, fusion
 
 
 class Learner:

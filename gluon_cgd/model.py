@@ -3,8 +3,8 @@
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
-from . import backbones
-from .descriptors import DESCRIPTORS, GeM
+from gluon_cgd import backbones
+from gluon_cgd.descriptors import DESCRIPTORS, GeM
 
 
 def unit_length(F, vectors):

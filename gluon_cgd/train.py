@@ -11,17 +11,19 @@ import mxnet as mx
 import numpy as np
 from tqdm import tqdm
 
-from . import backbones, checkpoint, datasets, devices, images, model, runtime
-from .atomic import write_json
-from .cache import cached, fingerprint
-from .checksum import digest
-from .descriptors import DESCRIPTORS
-from .evaluate import embedded
-from .experiment import REVISION
-from .learner import Learner
-from .recall import branch_recalls, recall_of
-from .runfolder import forget, locked, logged_to
-from .sampler import ClassBalancedSampler
+from gluon_cgd import backbones, datasets, model
+from gluon_cgd.datasets import images
+from gluon_cgd.datasets.cache import cached, fingerprint
+from gluon_cgd.descriptors import DESCRIPTORS
+from gluon_cgd.evaluate import embedded
+from gluon_cgd.experiment import REVISION
+from gluon_cgd.files.whole import digest, forget, locked, write_json
+from gluon_cgd.learner import Learner
+from gluon_cgd.machine import devices, facts
+from gluon_cgd.recall import branch_recalls, recall_of
+from gluon_cgd.runs import checkpoint, results
+from gluon_cgd.runs.log import logged_to
+from gluon_cgd.sampler import ClassBalancedSampler
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def fit(
             raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
         if weights:
             run["weights"] = digest(weights)
-        done = checkpoint.finished(out, run)
+        done = results.finished(out, run)
         if done:
             forget(out / "checkpoint.npz")
             return done
@@ -84,7 +86,7 @@ class Run:
         file = out / "checkpoint.npz"
         arrays, meta = checkpoint.load(file) if file.is_file() else (None, None)
         if meta is not None:
-            checkpoint.same_run(file, meta, run)
+            results.same_run(file, meta, run)
         # The classifier counts classes from 0 without gaps
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
         self.sampler = ClassBalancedSampler(self.labels, experiment.batch_classes, experiment.batch_images, run["seed"])
@@ -227,9 +229,9 @@ class Run:
             seconds=round(self.seconds, 1),
             device=devices.names(self.devices),
             parts=self.parts,
-            machine=runtime.machine(f"{self.devices[0].device_type}{self.devices[0].device_id}"),
+            machine=facts.machine(f"{self.devices[0].device_type}{self.devices[0].device_id}"),
             threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # the order of a CPU's sums, and so their last bits
-            commit=runtime.commit(),
+            commit=facts.commit(),
             parameters_sha256=checkpoint.parameters_hash(self.net),
             files={name: digest(self.out / name) for name in ("last.params", "best.params")},
             versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},

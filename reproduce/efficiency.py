@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd import grid, runtime
-from gluon_cgd.atomic import write_json, write_text
 from gluon_cgd.experiment import Experiment
-
-from . import runs as store
-from .tables import mini
+from gluon_cgd.files import grid
+from gluon_cgd.files.whole import write_json, write_text
+from gluon_cgd.machine import devices, process
+from reproduce.report import formats
+from reproduce.tables import mini
 
 CONFIGURATIONS = ("SM", "SMG")
 CLASSES = 98  # of CARS196
@@ -68,7 +68,7 @@ def one_model(experiment, batch_size, device):
 
 def costs_of(task, experiment, batch_size, device, rounds=8):
     """What it costs to "train" on random pictures or to "embed" them: the median of `rounds` batches, and memory."""
-    ctx = runtime.context(device)
+    ctx = devices.context(device)
     before = memory_of(ctx)
     call, learned = prepared(task, experiment, batch_size, ctx)
     seconds = []
@@ -88,7 +88,7 @@ def prepared(task, experiment, batch_size, ctx, parts=1):
     import mxnet as mx
 
     from gluon_cgd import model
-    from gluon_cgd.images import normalise
+    from gluon_cgd.datasets.images import normalise
     from gluon_cgd.learner import Learner
 
     experiment = replace(experiment, batch_classes=batch_size // experiment.batch_images)
@@ -143,7 +143,7 @@ def report(small, device, runs):
     if small:
         title += "\nMINI: a small network and small pictures, where what every process needs weighs most."
     text = [title, "", *grid.as_text(lines)]
-    stem = store.reports(runs) / ("efficiency-mini" if small else "efficiency")
+    stem = formats.reports(runs) / ("efficiency-mini" if small else "efficiency")
     write_text(f"{stem}.md", "\n".join(["# Efficiency", "", title, "", grid.as_markdown(lines)]) + "\n")
     write_json(f"{stem}.json", found)
     return "\n".join(text) + f"\n\nWritten: {stem}.md, .json"
@@ -160,4 +160,4 @@ def child():
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.exit_status(child))
+    sys.exit(process.exit_status(child))

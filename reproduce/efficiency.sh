@@ -4,4 +4,4 @@
 # small network, a minute on two CPU cores.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../env.sh" || exit 2
-exec python -m reproduce "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"
+exec python "$here/__main__.py" "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"

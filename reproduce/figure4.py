@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from gluon_cgd.cache import cached
-from gluon_cgd.checkpoint import load_trained
+from gluon_cgd.datasets.cache import cached
 from gluon_cgd.evaluate import embedded, features_of
+from gluon_cgd.models.opened import load_trained
 from gluon_cgd.similarity import arguments, decompose, spread, weights_of
 from visualize.figure4 import Panel
 

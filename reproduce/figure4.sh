@@ -4,4 +4,4 @@
 # network on the embedded benchmark, 2 minutes on two CPU cores. --query N takes a test picture instead of searching for one.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../env.sh" || exit 2
-exec python -m reproduce "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"
+exec python "$here/__main__.py" "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"

@@ -10,14 +10,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from gluon_cgd import datasets, defaults, grid
-from gluon_cgd.atomic import write_json, write_text
+from gluon_cgd import datasets
+from gluon_cgd.datasets import settings
+from gluon_cgd.datasets.records import counted
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.records import counted
-
-from . import report
-from . import runs as store
-from .tables import Cell, Row, Table, mini, number
+from gluon_cgd.files import grid
+from gluon_cgd.files.whole import write_json, write_text
+from reproduce import selection, store
+from reproduce.report import comparison, formats
+from reproduce.tables import Cell, Row, Table, mini, number
 
 log = logging.getLogger("reproduce")
 ACCURACY = "train_accuracy.json"  # beside the result of a run
@@ -82,8 +83,8 @@ def asked(dataset, small):
         what = f"--dataset {dataset} is not there" if dataset else "report needs --dataset"
         raise ValueError(f"{what}: name a folder with a folder a class, or a .csv file; or say --mini")
     given = {"dataset": os.path.abspath(dataset)}  # the same runs, wherever the command is typed
-    base, split, choices = defaults.fitted(given)
-    return base, [f"{dataset}: {counted(split)}", *defaults.lines(choices)]
+    base, split, choices = settings.fitted(given)
+    return base, [f"{dataset}: {counted(split)}", *settings.lines(choices)]
 
 
 def table(base, small):
@@ -109,26 +110,26 @@ def command(whole, given, seeds, train):
 
     whole: of `table`.  seeds: of each row.  train: trains what is missing of tables.
     """
-    own = [row for row in report.rows_of(whole, given.rows, given.mini) if row.experiment]
+    own = [row for row in selection.rows_of(whole, given.rows, given.mini) if row.experiment]
     trains = not given.report and not given.json
     if trains and not own:
         raise ValueError(f"the rows like {given.rows!r} have no mini form: leave out --mini, or take {BASELINE}")
     if trains:
         train([whole], given)
-        experiments = dict.fromkeys(report.asked(row, given.mini) for row in own)
+        experiments = dict.fromkeys(selection.asked(row, given.mini) for row in own)
         measure(experiments, seeds, given.runs, given.data, given.ctx, given.compare)
-    rows = report.entries(whole, lambda one: results(given.runs, one, seeds), given.mini, given.compare)
+    rows = comparison.entries(whole, lambda one: results(given.runs, one, seeds), given.mini, given.compare)
     if given.json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
     head = header(given.mini, given.compare)
     print("\n" + as_text(head, rows, given.mini) + "\n")
     if trains:
-        stem = store.reports(given.runs) / ("report" + "-mini" * given.mini + "-best" * (given.compare == "best"))
+        stem = formats.reports(given.runs) / ("report" + "-mini" * given.mini + "-best" * (given.compare == "best"))
         write_text(f"{stem}.md", as_markdown(head, rows, given.mini))
         write_json(f"{stem}.json", rows)
         print(f"Written: {stem}.md, .json")
-    return report.status(rows, seeds, given.mini, given.rows)
+    return comparison.status(rows, seeds, given.mini, given.rows)
 
 
 def measure(experiments, seeds, runs, data, ctx, which):
@@ -136,10 +137,10 @@ def measure(experiments, seeds, runs, data, ctx, which):
 
     By its `which` parameters, on the pictures as a test takes them: resized, not cropped or flipped. Done once.
     """
-    from gluon_cgd import runtime
-    from gluon_cgd.cache import cached
-    from gluon_cgd.checkpoint import load_trained
+    from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import accuracy
+    from gluon_cgd.machine import devices
+    from gluon_cgd.models.opened import load_trained
 
     for experiment in experiments:
         for result in store.results(runs, experiment, seeds):
@@ -147,11 +148,11 @@ def measure(experiments, seeds, runs, data, ctx, which):
             known = accuracies(folder, result)
             if which in known:
                 continue
-            devices = runtime.contexts(ctx)
-            net, _ = load_trained(folder, which, devices)
+            contexts = devices.contexts(ctx)
+            net, _ = load_trained(folder, which, contexts)
             train = store.load_data(experiment, data).train
             log.info("accuracy on %d training pictures: %s", len(train), folder)
-            found = accuracy(net, cached(train, experiment.input_size), [record.label for record in train], devices)
+            found = accuracy(net, cached(train, experiment.input_size), [record.label for record in train], contexts)
             of = {"parameters_sha256": result.get("parameters_sha256")}
             write_json(folder / ACCURACY, {**of, "accuracy": {**known, which: found}})
 

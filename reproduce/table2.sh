@@ -4,4 +4,4 @@
 # Needs CARS196 in data/cars196, ResNet-50's ImageNet parameters and a GPU. --mini: 4 runs on glyphs, about two minutes.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../env.sh" || exit 2
-exec python -m reproduce "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"
+exec python "$here/__main__.py" "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"

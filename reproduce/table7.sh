@@ -4,4 +4,4 @@
 # ImageNet parameters and a GPU. --mini: 7 runs of the paper's own networks on the embedded benchmark, three to ten minutes on two cores.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../env.sh" || exit 2
-exec python -m reproduce "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"
+exec python "$here/__main__.py" "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"

@@ -13,9 +13,10 @@ import pytest  # noqa: E402
 import scipy.io  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from gluon_cgd import glyphs, runtime, weights  # noqa: E402
-from gluon_cgd.datasets import Record, Split  # noqa: E402
+from gluon_cgd.datasets import Record, Split, glyphs  # noqa: E402
 from gluon_cgd.experiment import Experiment  # noqa: E402
+from gluon_cgd.fetch import weights  # noqa: E402
+from gluon_cgd.machine import facts
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,7 @@ def without_mxnet(tmp_path):
         )
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
-            cwd=str(runtime.PROJECT),
+            cwd=str(facts.PROJECT),
             env=dict(os.environ, PYTHONPATH=str(place), GLUON_CGD_ENTERED="1", PYTHONDONTWRITEBYTECODE="1"),
             capture_output=True,
             text=True,

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from gluon_cgd import glyphs
+from gluon_cgd.datasets import glyphs
 
 
 def picture(file, label, index=0, size=(64, 48)):

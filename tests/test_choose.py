@@ -3,6 +3,7 @@ import json
 import pytest
 
 from gluon_cgd import choose
+from gluon_cgd.commands import train
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_the_two_best_single_descriptors_are_combined_in_both_orders(recorded, s
     assert recorded.calls[1] == ("S", "S-seed1", 1)
     assert found["best"] == "SG"
     assert json.loads((tmp_path / "choice.json").read_text()) == found
-    text = "\n".join(choose.reasoning(found))
+    text = "\n".join(train.reasoning(found))
     for part in ("S  SPoC 50.50 ± 0.71 (2 runs)", "The two best are G and S", "Take --descriptors SG."):
         assert part in text
 
@@ -35,7 +36,7 @@ def test_a_single_descriptor_wins_where_no_pair_is_above_it(recorded, small_expe
     recorded.recall.update(GS=0.55, SG=0.56)
     found = choose.choose(small_experiment, None, tmp_path)
     assert found["best"] == "G"
-    text = "\n".join(choose.reasoning(found))
+    text = "\n".join(train.reasoning(found))
     assert "Neither is above G alone, against the rule of section 3.4: take --descriptors G." in text
     assert "At 8 dimensions section 3.4 advises few descriptors" in text
 

@@ -8,7 +8,8 @@ import benchmarks.__main__
 from benchmarks import comparisons, growth, inputs, precision, table
 from benchmarks.__main__ import main, measured, result, together
 from benchmarks.turns import Process
-from gluon_cgd import datasets, hardware
+from gluon_cgd import datasets
+from gluon_cgd.doctor import hardware
 
 ORIGIN = {"machine": "a machine", "commit": "0123456789"}
 

@@ -1,7 +1,7 @@
 import mxnet as mx
 import numpy as np
 
-from gluon_cgd import images
+from gluon_cgd.datasets import images
 from gluon_cgd.evaluate import embed
 
 

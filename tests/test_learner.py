@@ -4,8 +4,9 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from gluon_cgd import devices, model
+from gluon_cgd import model
 from gluon_cgd.learner import Learner
+from gluon_cgd.machine import devices
 from gluon_cgd.train import fit
 
 CPUS = [mx.cpu(0), mx.cpu(1)]

@@ -9,9 +9,8 @@ import pytest
 
 from gluon_cgd import descriptors, experiment, losses
 from gluon_cgd.train import fit
-from reproduce import report, tables
-from reproduce import runs as store
-from reproduce.__main__ import main
+from reproduce import selection, store, tables
+from reproduce.command import main
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -46,7 +45,7 @@ def test_a_new_descriptor_and_loss_train(added, small_experiment, small_split, t
 def test_a_new_row_stands_beside_the_others(added, small_split, tmp_path, capsys, monkeypatch, small_experiment):
     row = added["row"]
     monkeypatch.setattr(
-        report, "mini", lambda asked: replace(small_experiment, descriptors=asked.descriptors, loss=asked.loss)
+        selection, "mini", lambda asked: replace(small_experiment, descriptors=asked.descriptors, loss=asked.loss)
     )
     monkeypatch.setattr(store, "load_data", lambda name, data: small_split)
     assert main(["table6", "--mini", "--rows", row.name, "--backend", "here", "--runs", str(tmp_path)]) == 0

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from mxnet import autograd
 
-from gluon_cgd import images
+from gluon_cgd.datasets import images
 from gluon_cgd.descriptors import DESCRIPTORS, GeM
 from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment

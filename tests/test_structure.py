@@ -1,4 +1,4 @@
-"""The arrows between modules, and what scripts and documents promise."""
+"""Who may import whom, and what scripts and documents promise."""
 
 import ast
 import re
@@ -8,82 +8,65 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = [  # a module imports only from lines above its own
-    {"devices", "checksum", "fusion", "grid", "recall"},
-    {
-        "runtime",
-        "experiment",
-        "descriptors",
-        "losses",
-        "sampler",
-        "records",
-        "download",
-        "atomic",
-        "complexity",
-        "symbol",
-        "runfolder",
-        "similarity",
-        "findings",
-        "elf",
-    },
-    {"glyphs", "weights", "images", "benchmarks", "folders", "installed", "hardware"},
-    {"datasets", "backbones", "evaluate", "cache", "collection", "engines", "learner", "onnx_graph", "onnx_model"},
-    {"supplies", "approximate", "onnx_int8", "defaults", "confusion"},
-    {"doctor"},
-    {"model"},
-    {"model_zoo"},
-    {"checkpoint"},
-    {"index", "embedder"},
-    {"search"},
-    {"train", "trained"},
-    {"embed", "export", "card"},
-    {"choose"},
-    {"__main__"},
-]
+LIBRARY = sorted((ROOT / "gluon_cgd").rglob("*.py"))
+# Beside each other, the files of the paper import these rooms alone; nothing but commands imports commands
+BELOW_THE_HALL = {"datasets", "fetch", "files", "machine", "runs"}
+ALONE = {"experiment", "recall", "similarity"}  # they import nothing of ours
 
 
 def imported(file):
-    """The modules of this project that `file` imports, at its top or within."""
-    found = set()
+    """The modules that `file` imports, at its top or within, as paths: ("gluon_cgd", "datasets", "records")."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            if node.level:
-                found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-            elif node.module.split(".")[0] in ("gluon_cgd", "reproduce", "tests"):
-                found |= {node.module.split(".")[0]}
+            assert not node.level, f"{file} imports relatively: name the whole path"
+            for alias in node.names:
+                yield (*node.module.split("."), alias.name)
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names} & {"gluon_cgd", "reproduce", "tests"}
-    return found
+            for alias in node.names:
+                yield tuple(alias.name.split("."))
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "gluon_cgd").glob("*.py")), ids=lambda file: file.stem)
-def test_a_module_of_the_library_imports_only_what_comes_before_it(file):
-    if file.stem == "__init__":
-        assert imported(file) == {"runtime", "model_zoo", "doctor"}  # the latter two when they are asked for
-        return
-    level = next(i for i, modules in enumerate(ORDER) if file.stem in modules)
-    assert imported(file) <= set().union(*ORDER[:level]), "tests/test_structure.py lists the order"
+@pytest.mark.parametrize("file", LIBRARY, ids=lambda file: str(file.relative_to(ROOT)))
+def test_arrows_run_down_only(file):
+    room = file.relative_to(ROOT / "gluon_cgd").parts[0] if file.parent.name != "gluon_cgd" else None
+    for top, *path in imported(file):
+        assert top not in ("reproduce", "visualize", "benchmarks", "tests"), "the library needs none of these"
+        if top != "gluon_cgd" or not path:
+            continue
+        to = path[0] if (ROOT / "gluon_cgd" / path[0]).is_dir() else None
+        assert to != "commands" or room == "commands"
+        if room is None and file.stem not in ("__init__", "__main__"):
+            assert to is None or to in BELOW_THE_HALL, f"the hall may not import {to}"
+            assert file.stem not in ALONE
+        if room == "files":
+            assert to in ("files", "machine")
 
 
-def test_experiment_imports_nothing_of_ours():
-    assert imported(ROOT / "gluon_cgd" / "experiment.py") == set()
+def test_only_commands_parse_print_and_know_options():
+    for file in LIBRARY:
+        if "commands" in file.parts or file.name == "__main__.py":
+            continue
+        assert ("argparse",) not in set(imported(file)), file
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.arg) and node.arg == "options"), f"{file}:{node.lineno}"
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print":
+                told_to_stderr = any(keyword.arg == "file" for keyword in node.keywords)
+                assert told_to_stderr, f"{file}:{node.lineno}"
 
 
-def test_the_library_never_imports_the_reproduction():
-    for file in (ROOT / "gluon_cgd").glob("*.py"):
-        assert not imported(file) & {"reproduce", "tests", "gluon_cgd"}
-
-
-def test_every_module_has_a_test_and_every_public_function_a_docstring():
-    folders = ("gluon_cgd", "reproduce", "visualize")
-    for file in [file for folder in folders for file in (ROOT / folder).glob("*.py")]:
+def test_every_module_and_public_function_has_a_docstring():
+    for file in [file for folder in ("gluon_cgd", "reproduce", "visualize") for file in (ROOT / folder).rglob("*.py")]:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), file
         for node in tree.body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{file.stem}.{node.name}"
-    tested = {file.stem[5:] for file in (ROOT / "tests").glob("test_*.py")} | {"records"}  # with datasets
-    assert {file.stem for file in (ROOT / "gluon_cgd").glob("[a-z]*.py")} <= tested
+
+
+def test_the_hall_is_the_paper():
+    hall = {file.stem for file in (ROOT / "gluon_cgd").glob("[a-z]*.py")}
+    paper = "experiment descriptors backbones model losses sampler learner train evaluate recall similarity choose"
+    assert hall == set(paper.split())
 
 
 @pytest.mark.parametrize("name", ["README.md", "REPRODUCE.md"])

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd import checkpoint, glyphs, images, learner, train
-from gluon_cgd.cache import cached
-from gluon_cgd.checkpoint import load_trained
-from gluon_cgd.checksum import digest
+from gluon_cgd import learner, train
+from gluon_cgd.datasets import glyphs, images
+from gluon_cgd.datasets.cache import cached
+from gluon_cgd.datasets.records import Record, Split
 from gluon_cgd.experiment import ARCHITECTURES, CONFIGURATIONS, LOSSES, Experiment
+from gluon_cgd.files.whole import digest
+from gluon_cgd.models.opened import load_trained
 from gluon_cgd.recall import recall_of
-from gluon_cgd.records import Record, Split
+from gluon_cgd.runs import checkpoint
 from gluon_cgd.train import fit
 
 
@@ -86,7 +88,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(at, whole, small_experiment
 def test_a_process_killed_at_random_moments_goes_on_to_the_same_bits(tmp_path):
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     code = (
-        "import sys; from gluon_cgd import glyphs, __main__; "
+        "import sys; from gluon_cgd import __main__; from gluon_cgd.datasets import glyphs; "
         "glyphs.TRAIN_IMAGES, glyphs.TEST_IMAGES = 8, 2; sys.exit(__main__.main(sys.argv[1:]))"
     )
     flags = (

@@ -1,13 +1,21 @@
 """Figure 3: box plots of the twelve configurations. python visualize/configurations.py runs/reports/figure3.json"""
 
+if __name__ == "__main__":  # started by its name: go on as a module of the project
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gluon_cgd.machine import process
+
+    sys.exit(process.run_module("visualize.configurations", __file__))
+
+
 import argparse
 import json
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1])]  # the script is started by its name
-
-from visualize import files  # noqa: E402
+from gluon_cgd.files import figures
 
 SINGLE, COMBINED = "0.75", "tab:blue"
 
@@ -72,7 +80,7 @@ def boxes(entries):
 
 def draw(entries, file):
     """Draw the rows of a figure3 report into `file` (.png, .pdf, .svg). Raises ValueError if none ran."""
-    files.save(boxes(entries), file)
+    figures.save(boxes(entries), file)
 
 
 def main(arguments=None):
@@ -83,14 +91,10 @@ def main(arguments=None):
     options = p.parse_args(arguments)
     try:
         out = Path(options.out or Path(options.report).with_suffix(".png"))
-        files.check("--out", out)
+        figures.check("--out", out)
         draw(read(options.report), out)
     except (OSError, ValueError) as error:
         print(f"{options.report!r} cannot be drawn: {error}", file=sys.stderr)
         return 2
     print(out)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,19 +2,7 @@
 
 import numpy as np
 
-from .svg import LINES, OURS, PUBLISHED
-
-DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
-
-
-def empty(width, height):
-    """A Figure of `width` x `height` inches, without a window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+from gluon_cgd.files.figures import DASHES, LINES, OURS, PUBLISHED, empty, plain
 
 
 def dots(panels, median=False):
@@ -69,13 +57,3 @@ def curves(results):
     plain(axes, "iteration", "Recall@1 (%)")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8, ncol=-(-len(results) // 12))
     return figure
-
-
-def plain(axes, x, y):
-    """Name the axes `x` and `y`, and take from `axes` what a plot of lines does not need."""
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=9)
-    axes.grid(color="0.9")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

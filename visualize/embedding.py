@@ -1,14 +1,22 @@
 """A map of the test pictures by their embeddings, with thumbnails: python visualize/embedding.py"""
 
+if __name__ == "__main__":  # started by its name: go on as a module of the project
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gluon_cgd.machine import process
+
+    sys.exit(process.run_module("visualize.embedding", __file__))
+
+
 import argparse
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT)]  # the script is started by its name
-
-from gluon_cgd import runtime  # noqa: E402
-from visualize import files, testset  # noqa: E402
+from gluon_cgd.files import figures
+from gluon_cgd.machine import process
+from visualize import model
 
 
 def parser():
@@ -17,7 +25,7 @@ def parser():
     p.add_argument("--method", choices=("pca", "tsne"), default="pca", help="tsne needs scikit-learn (default pca)")
     p.add_argument("--classes", type=int, default=12, metavar="N", help="how many, drawn by --seed (default 12)")
     p.add_argument("--seed", type=int, default=0, help="draws the classes, and starts t-SNE (default 0)")
-    testset.add_options(p, "embedding.png")
+    model.add_options(p, "embedding.png")
     return p
 
 
@@ -65,19 +73,19 @@ def draw(places, pictures, labels, told, file):
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(told, fontsize=9)
-    files.save(figure, file)
+    figures.save(figure, file)
 
 
 def run(options):
     """Embed some classes of the test part, flatten, draw; returns the exit status."""
     import numpy as np
 
-    from gluon_cgd.cache import cached
+    from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import embed
 
     if options.classes < 1:
         raise ValueError(f"--classes {options.classes} must be at least 1")
-    net, experiment, split, ctx, name = testset.load(options)
+    net, experiment, split, ctx, name = model.load(options)
     labels = np.array([record.label for record in split.query])
     chosen = np.random.default_rng(options.seed).permutation(np.unique(labels))[: options.classes]
     rows = np.flatnonzero(np.isin(labels, chosen))
@@ -92,8 +100,4 @@ def run(options):
 def main(arguments=None):
     """Run the command line; returns the exit status."""
     options = parser().parse_args(arguments)
-    return runtime.exit_status(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return process.exit_status(lambda: run(options))

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import files
-from .ranking import RIGHT, WRONG
-from .similarity import grey
+from gluon_cgd.files import figures
+from gluon_cgd.files.figures import grey
+from visualize.ranking import RIGHT, WRONG
 
 
 class Panel(NamedTuple):
@@ -49,7 +49,7 @@ def draw_grid(lines, file):
                 for side in place.spines.values():
                     side.set_color(colour)
                     side.set_linewidth(3)
-    files.save(figure, file)
+    figures.save(figure, file)
 
 
 def draw_spreads(found, file):
@@ -66,4 +66,4 @@ def draw_spreads(found, file):
         place.set_xlabel(what, fontsize=9)
         place.set_ylabel("pairs")
     figure.legend(*place.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
-    files.save(figure, file)
+    figures.save(figure, file)

@@ -1,14 +1,22 @@
 """Queries and their ranked results, green for the same class and red for another: python visualize/ranking.py"""
 
+if __name__ == "__main__":  # started by its name: go on as a module of the project
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gluon_cgd.machine import process
+
+    sys.exit(process.run_module("visualize.ranking", __file__))
+
+
 import argparse
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT)]  # the script is started by its name
-
-from gluon_cgd import runtime  # noqa: E402
-from visualize import files, testset  # noqa: E402
+from gluon_cgd.files import figures
+from gluon_cgd.machine import process
+from visualize import model
 
 RIGHT, WRONG = "#1a9850", "#d73027"
 
@@ -19,7 +27,7 @@ def parser():
     p.add_argument("--queries", type=int, default=6, metavar="N", help="how many, drawn by --seed (default 6)")
     p.add_argument("--seed", type=int, default=0, help="draws the queries (default 0)")
     p.add_argument("-k", type=int, default=8, help="results of each query (default 8)")
-    testset.add_options(p, "ranking.png")
+    model.add_options(p, "ranking.png")
     return p
 
 
@@ -62,19 +70,19 @@ def draw(lines, told, file):
                 side.set_linewidth(1 if title else 2.5)
         for place in line[len(frames) :]:
             place.set_axis_off()
-    files.save(figure, file)
+    figures.save(figure, file)
 
 
 def run(options):
     """Embed the test part, rank, draw; returns the exit status."""
     import numpy as np
 
-    from gluon_cgd.cache import cached
+    from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import embedded
 
     if min(options.queries, options.k) < 1:
         raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
-    net, experiment, split, ctx, name = testset.load(options)
+    net, experiment, split, ctx, name = model.load(options)
     query, gallery = (part and cached(part, experiment.input_size) for part in split[1:])
     found = embedded(net, split, query, gallery, ctx)
     shown = query if gallery is None else gallery
@@ -95,8 +103,4 @@ def run(options):
 def main(arguments=None):
     """Run the command line; returns the exit status."""
     options = parser().parse_args(arguments)
-    return runtime.exit_status(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return process.exit_status(lambda: run(options))

@@ -1,20 +1,27 @@
 """What makes two pictures alike: python visualize/similarity.py query.jpg result.jpg"""
 
+if __name__ == "__main__":  # started by its name: go on as a module of the project
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from gluon_cgd.machine import process
+
+    sys.exit(process.run_module("visualize.similarity", __file__))
+
+
 import argparse
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(PROJECT)]  # the script is started by its name
+import numpy as np
 
-from gluon_cgd import runtime  # noqa: E402  # first: where NumPy is missing it goes on in the project's environment
-
-# isort: split
-import numpy as np  # noqa: E402
-
-from gluon_cgd import embedder, onnx_model  # noqa: E402
-from gluon_cgd.similarity import NAMES, answer, arguments, decompose  # noqa: E402
-from visualize import files  # noqa: E402
+from gluon_cgd.files import figures
+from gluon_cgd.files.figures import grey
+from gluon_cgd.machine import facts, process
+from gluon_cgd.models import onnx_model
+from gluon_cgd.models import opened as models
+from gluon_cgd.similarity import NAMES, answer, arguments, decompose
 
 CHECKPOINT = "a run's folder or a published .params (default: of the runs, glyphs last, the one with the highest R@1)"
 SHOWN = 640  # pixels of the longer side of a photo in the picture
@@ -32,7 +39,7 @@ def parser():
     runtimes = tuple(onnx_model.RUNTIMES)
     p.add_argument("--runtime", choices=runtimes, help=f"what computes a --model (default {runtimes[0]})")
     p.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
-    p.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help="where to look for the best model")
+    p.add_argument("--runs", default=facts.PROJECT / "runs", metavar="DIR", help="where to look for the best model")
     p.add_argument("--out", default="similarity.png", help="the picture, .png, .pdf or .svg; a .json is put beside it")
     p.add_argument("--per-branch", action="store_true", help="a row for each descriptor too")
     p.add_argument("--show-sum", action="store_true", help="write under each map what it adds up to")
@@ -79,19 +86,19 @@ def opened(options):
     """(where it is, Model) of the --model or the --checkpoint, or of the best run where none is named."""
     checkpoint = options.checkpoint
     if not options.model:
-        from gluon_cgd.checkpoint import find_best
+        from gluon_cgd.machine import devices  # it needs MXNet
 
-        runtime.context(options.ctx)  # one of them
-        checkpoint = checkpoint or find_best(options.runs, options.which or "last")
+        devices.context(options.ctx)  # one of them
+        checkpoint = checkpoint or models.find_best(options.runs, options.which or "last")
     named = (checkpoint, options.model, options.which, options.ctx)
-    return checkpoint or options.model, embedder.load(*named, None, None, options.runtime)
+    return checkpoint or options.model, models.load(*named, None, None, options.runtime)
 
 
 def explain(options):
     """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, names, of what model)."""
     import cv2
 
-    from gluon_cgd import images
+    from gluon_cgd.datasets import images
 
     photos = [images.decode(path) for path in (options.query, options.result)]
     source, model = opened(options)
@@ -145,12 +152,7 @@ def draw(photos, cosine, rows, rectangle, show_sum, told, file):
             line[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="red", linewidth=2))
         line[0].set_title(title, fontsize=10, loc="left")
         figure.colorbar(shown, ax=line, shrink=0.8, label="cosine, a position")
-    files.save(figure, file)
-
-
-def grey(photo):
-    """`photo` (H, W, 3) without its colours, so that all colour in the picture is the map's."""
-    return np.repeat((photo @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2).astype(np.uint8)
+    figures.save(figure, file)
 
 
 def shrunk(photo):
@@ -163,10 +165,10 @@ def shrunk(photo):
 
 def run(options):
     """Explain, draw, and write the numbers; returns the exit status."""
-    from gluon_cgd.atomic import write_json
+    from gluon_cgd.files.whole import write_json
 
     out = Path(options.out)
-    files.check("--out", out)
+    figures.check("--out", out)
     photos, found, rows, rectangle, names, told = explain(options)
     draw(photos, found.cosine, rows, rectangle, options.show_sum, told, out)
     branches = {
@@ -186,8 +188,4 @@ def run(options):
 def main(arguments=None):
     """Run the command line; returns the exit status."""
     options = parser().parse_args(arguments)
-    return runtime.exit_status(lambda: run(options))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return process.exit_status(lambda: run(options))

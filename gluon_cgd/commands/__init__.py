@@ -1,0 +1,1 @@
+"""The command line: a module a command. Only here are flags declared, options read and results printed."""

@@ -1,0 +1,23 @@
+"""`python -m gluon_cgd doctor`: what of this machine is ready. It works where nothing else does."""
+
+import json
+import sys
+
+from gluon_cgd.doctor import findings, report
+
+
+def add_command(p):
+    """The flags of `doctor`."""
+    p.add_argument("--data", metavar="DIR", help="the folder that holds the datasets (data, of the project)")
+    p.add_argument("--json", action="store_true", help="print JSON")
+    p.set_defaults(run=command)
+
+
+def command(options):
+    """Print the report; returns 0 where all that training needs is there, else 2."""
+    lines = report.lines(options.data)
+    if options.json:
+        print(json.dumps(dict(findings.as_dict(lines), python=sys.executable), indent=1))
+    else:
+        print(findings.text(lines))
+    return 0 if findings.ready(lines) else 2

@@ -1,0 +1,105 @@
+"""What there is to learn from: a Split of records (path, label, box), checked before a run can start."""
+
+import logging
+from pathlib import Path
+
+from gluon_cgd.datasets import folders, glyphs, layouts
+from gluon_cgd.datasets.records import Record, Split, check, counted, parts_of, present
+from gluon_cgd.machine import facts
+
+log = logging.getLogger(__name__)
+
+
+def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, split_seed=0):
+    """The Split of dataset `name`: a benchmark, glyphs, a folder of folders, or a .csv file.
+
+    A benchmark is in the folder `root`, or in `root`/`name`.
+    glyphs is rendered under `root` on first use (None: the cache folder). A benchmark that differs from its official
+    counts is refused, or with `allow_partial` taken as it is, less the pictures that are missing, with a warning.
+    split, held_out, split_seed: how people's own pictures are divided (see `folders.divide`).
+    Raises ValueError for an unknown name and for wrong contents, FileNotFoundError for files that are not there.
+    """
+    if name == "glyphs":
+        return load_glyphs(root)
+    if name in OFFICIAL:
+        return load_benchmark(name, root, allow_partial)
+    if name == "sop_mini":  # the smaller test set of Figure 3
+        whole = load_benchmark("sop", root, allow_partial)
+        drawn = layouts.sop_mini_products(located("sop", root))
+        return Split(whole.train, [record for record in whole.query if record.label in drawn])
+    if is_own(name):
+        found = folders.load(name, split, held_out, split_seed)
+        check(found)
+        return present(found, allow_partial)
+    raise ValueError(
+        f"dataset {name!r} is unknown: choose {', '.join(NAMES)}, or name a folder or a .csv file that is there"
+    )
+
+
+def split_of(experiment, root=None, allow_partial=False):
+    """The Split that an Experiment is about. root, allow_partial: as of `load`."""
+    rule = (experiment.split, experiment.held_out, experiment.split_seed)
+    return load(experiment.dataset, root, allow_partial, *rule)
+
+
+def is_own(name):
+    """Whether `name` is a collection of people's own: a folder of folders or a .csv file that is there."""
+    return name not in NAMES and (Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()))
+
+
+def class_names(name):
+    """The names of the classes of people's own pictures, by their labels; of the others None, which have numbers."""
+    return folders.class_names(name) if is_own(name) else None
+
+
+def load_glyphs(root=None):
+    """The embedded benchmark (see `glyphs`): 100 classes to train, 100 others to test, as CUB200-2011 has."""
+    folder = Path(root or facts.cache_folder()) / "glyphs-1"
+    if not folder.is_dir():
+        log.info("rendering the glyphs into %s", folder)
+    train, test = glyphs.write(folder)
+    return Split([Record(*r) for r in train], [Record(*r) for r in test])
+
+
+def located(name, root):
+    """The folder of benchmark `name`: `root`/`name` where that is there, else `root` itself."""
+    return Path(root) / name if (Path(root) / name).is_dir() else Path(root)
+
+
+def load_benchmark(name, root, allow_partial):
+    """The Split of one of the paper's benchmarks, its counts compared with the official ones."""
+    if root is None:
+        raise ValueError(f"dataset {name} needs the folder that holds it: --data DIR (python -m gluon_cgd data {name})")
+    root = located(name, root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}, that should hold {name}, does not exist (python -m gluon_cgd data {name})")
+    found = getattr(layouts, name)(root)
+    check(found)
+    complete = present(found, allow_partial)
+    counts = tuple((len(part), len({r.label for r in part})) for _, part in parts_of(complete))
+    if counts != OFFICIAL[name]:
+        official = " and ".join(f"{pictures:,} of {classes:,}" for pictures, classes in OFFICIAL[name])
+        differs = f"{root} holds {counted(complete)}, where {name} has {official}"
+        if not allow_partial:
+            raise ValueError(f"{differs}: complete the copy, or say --allow-partial to go on with an incomplete one")
+        log.warning("%s; going on, as allow_partial says", differs)
+    if not all(part for _, part in parts_of(complete)):
+        raise ValueError(f"{root} holds {counted(complete)}: every part is needed")
+    return complete
+
+
+def recall_ks(name):
+    """The K of Recall@K that the paper reports for dataset `name` (Table 7)."""
+    return RECALL_KS.get(name, (1, 2, 4, 8))
+
+
+# (pictures, classes) to train and to test; of In-shop to train, of the query and of the gallery
+OFFICIAL = {
+    "cub200": ((5864, 100), (5924, 100)),
+    "cars196": ((8054, 98), (8131, 98)),
+    "sop": ((59551, 11318), (60502, 11316)),
+    "inshop": ((25882, 3997), (14218, 3985), (12612, 3985)),
+}
+NAMES = ("glyphs", *OFFICIAL, "sop_mini")
+RECALL_KS = dict.fromkeys(("sop", "sop_mini"), (1, 10, 100, 1000))
+RECALL_KS["inshop"] = (1, 10, 20, 30, 40, 50)  # the others: 1, 2, 4, 8

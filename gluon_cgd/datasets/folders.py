@@ -1,0 +1,196 @@
+"""People's own pictures: a folder of folders, one a class, or a CSV file; and how they are split."""
+
+import csv
+import logging
+import os
+from pathlib import Path
+from typing import List, NamedTuple
+
+import numpy as np
+
+from gluon_cgd.datasets.records import Record, Split, join
+
+log = logging.getLogger(__name__)
+
+PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jfif"}
+PARTS = {"train": 0, "test": 1, "query": 1, "gallery": 2}
+SPLITS = ("classes", "images")
+
+
+class Listing(NamedTuple):
+    """What is in a folder or a CSV file before it is split: found is [(class name, path, box, part), ...].
+
+    parted: whether it says itself what is to train and what to test; else every part is None.  others: [path, ...] of
+    files that are no pictures of a class.
+    """
+
+    found: List[tuple]
+    parted: bool
+    others: List[str]
+
+
+def listed(source):
+    """The Listing of a folder of folders or a .csv file. Raises ValueError naming the line of a CSV that is wrong."""
+    return _in_folder(Path(source)) if Path(source).is_dir() else _in_csv(Path(source))
+
+
+def class_names(source):
+    """The names of the classes in a folder or a .csv file; a class's label is its place here."""
+    return sorted({label for label, *_ in listed(source).found})
+
+
+def load(source, split="classes", held_out=0.5, seed=0):
+    """The Split of a folder or a .csv file: as it says itself, or as `divide` draws it.
+
+    A folder has its pictures in `source`/CLASS/..., or it is train/ and test/ (or train/, query/ and gallery/) with the
+    classes in each; files that are not pictures are left out with a warning. A CSV file lists them under the header
+    path,label[,x1,y1,x2,y2][,split], paths relative to the file; split is train, test, query or gallery.
+    Raises ValueError for what cannot be split, and as `listed` does.
+    """
+    found, parted, others = listed(source)
+    if others:
+        log.warning(
+            "%s: %s files are no pictures of a class and are left out, the first is %s",
+            source,
+            f"{len(others):,}",
+            others[0],
+        )
+    return given(found, source) if parted else divide(found, split, held_out, seed, source)
+
+
+def _in_folder(root):
+    tops = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
+    parted = "train" in tops and tops <= set(PARTS)
+    found, others = [], []
+    for part in sorted(tops) if parted else (None,):
+        pictures, no_pictures = _pictures(root / part if part else root)
+        found += [(label, path, None, part) for label, path in pictures]
+        others += no_pictures
+    return Listing(found, parted, others)
+
+
+def _pictures(root):
+    """[(class name, path), ...] in order of the names, and the paths of files that are no pictures of a class."""
+    found, others = [], []
+    for folder, folders, files in os.walk(root):
+        folders.sort()
+        for file in sorted(files):
+            path = os.path.join(folder, file)
+            top = Path(path).relative_to(root).parts[0]
+            is_picture = Path(file).suffix.lower() in PICTURES and not file.startswith(".") and folder != str(root)
+            if is_picture:
+                found.append((top, path))
+            else:
+                others.append(path)
+    return found, others
+
+
+def _in_csv(file):
+    rows = []
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            columns = reader.fieldnames or []
+            corners = [c for c in ("x1", "y1", "x2", "y2") if c in columns]
+            known = {"path", "label", "x1", "y1", "x2", "y2", "split"}
+            if (
+                not {"path", "label"} <= set(columns) <= known
+                or len(corners) not in (0, 4)
+                or len(set(columns)) < len(columns)
+            ):
+                raise ValueError(
+                    f"{file} starts with {','.join(columns)!r}: its header must be path,label[,x1,y1,x2,y2][,split]"
+                )
+            for row in reader:
+                rows.append(_row(file, reader.line_num, row, corners))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not a CSV file in UTF-8 ({error}): save it as one") from error
+    found = [(row["label"], path, box, row.get("split")) for row, path, box in rows]
+    return Listing(found, "split" in columns, [])
+
+
+def _row(file, line, row, corners):
+    """(row, path, box) of one line of a CSV file."""
+    if None in row or None in row.values():
+        raise ValueError(f"{file} line {line} has not as many fields as the header: mend the line")
+    if not row["path"] or not row["label"]:
+        raise ValueError(f"{file} line {line} has no path or no label: mend the line")
+    if "split" in row and row["split"] not in PARTS:
+        raise ValueError(f"{file} line {line} has split {row['split']!r}: it must be one of {', '.join(PARTS)}")
+    box = None
+    if corners and any(row[corner] for corner in corners):
+        try:
+            box = tuple(int(float(row[corner])) for corner in corners)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{file} line {line} has a box that is not four numbers: mend the line") from error
+    path = row["path"] if os.path.isabs(row["path"]) else join(file.parent, row["path"], f"{file} line {line}")
+    return row, path, box
+
+
+def given(found, source):
+    """The Split that [(class name, path, box, part), ...] say themselves. Classes are numbered over all parts."""
+    numbers = {name: i for i, name in enumerate(sorted({label for label, *_ in found}))}
+    parts = ([], [], [])
+    for label, path, box, part in found:
+        parts[PARTS[part]].append(Record(path, numbers[label], box))
+    if not parts[0] or not parts[1]:
+        raise ValueError(f"{source} has {len(parts[0])} pictures to train and {len(parts[1])} to test: both are needed")
+    return Split(parts[0], parts[1], parts[2] or None)
+
+
+def divide(found, split, held_out, seed, source):
+    """The Split of [(class name, path, box, ...), ...] by a rule drawn with `seed`.
+
+    split="classes": the share `held_out` of the classes is to test, as in the paper's benchmarks. split="images": of
+    each class that share of its pictures, two at least, for a collection whose classes stay the same.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is unknown: choose one of {', '.join(SPLITS)}")
+    names = sorted({label for label, *_ in found})
+    numbers = {name: number for number, name in enumerate(names)}
+    records = [Record(path, numbers[label], box) for label, path, box, *_ in found]
+    needed = 4 if split == "classes" else 2
+    if len(names) < needed:
+        raise ValueError(f"{source} has {len(names)} classes with pictures: a split by {split} needs {needed} at least")
+    rng = np.random.default_rng(seed)
+    if split == "classes":
+        tested = min(max(2, round(held_out * len(names))), len(names) - 2)
+        held = set(rng.permutation(len(names))[:tested].tolist())
+        return Split([r for r in records if r.label not in held], [r for r in records if r.label in held])
+    held, small = set(), []
+    for label, name in enumerate(names):
+        members = [i for i, record in enumerate(records) if record.label == label]
+        if len(members) < 4:
+            small.append(name)
+        else:
+            tested = min(max(2, round(held_out * len(members))), len(members) - 2)
+            held.update(rng.permutation(members)[:tested].tolist())
+    if small:
+        log.warning(
+            "%s: %d classes have fewer than 4 pictures and are only trained on, the first is %s",
+            source,
+            len(small),
+            small[0],
+        )
+    if not held:
+        raise ValueError(f"{source} has no class of 4 pictures or more: nothing can be held out")
+    return Split([r for i, r in enumerate(records) if i not in held], [r for i, r in enumerate(records) if i in held])
+
+
+def pictures_in(folder, flag="--images"):
+    """The paths of the pictures in `folder` and in its folders, sorted. Raises ValueError where there are none."""
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder}, the folder of pictures, does not exist: check {flag}")
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(place, name) for name in files if Path(name).suffix.lower() in PICTURES]
+    found = sorted(path for path in found if not os.path.basename(path).startswith("."))
+    if not found:
+        raise ValueError(f"{folder} holds no pictures: their names end in {', '.join(sorted(PICTURES))}")
+    for path in found:
+        if "\n" in path:
+            raise ValueError(
+                f"the picture {path!r} has a line break in its name: rename it, paths are listed a line each"
+            )
+    return found

@@ -1,0 +1,181 @@
+"""The four benchmarks of section 4.1, each in the layouts that it is spread in. Labels count from 0."""
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from gluon_cgd.datasets.records import Record, Split, join
+
+
+def cub200(root):
+    """CUB200-2011: classes 1-100 to train, 101-200 to test, with boxes. `root` holds images.txt or CUB_200_2011/."""
+    root = folder_with("images.txt", root, "CUB_200_2011")
+    older = folder_with("lists", root, "CUB_200_2011", "CUB_200") / "lists/files.txt"
+    if not (root / "images.txt").is_file() and older.is_file():
+        raise ValueError(
+            f"{root} is CUB-200-2010 ({len(rows(older, 1)):,} pictures), another dataset: get CUB_200_2011.tgz"
+        )
+    paths = by_id(root / "images.txt", 1, lambda path: path)
+    if len(paths) == 6033:
+        raise ValueError(f"{root} is CUB-200-2010 (6,033 pictures), another dataset: get CUB_200_2011.tgz")
+    labels = by_id(root / "image_class_labels.txt", 1, lambda label: whole(label, 1, 200))
+    boxes = by_id(root / "bounding_boxes.txt", 4, lambda *box: tuple(int(float(value)) for value in box))
+    records = []
+    for number, path in paths.items():
+        for file, values in (("image_class_labels.txt", labels), ("bounding_boxes.txt", boxes)):
+            if number not in values:
+                raise ValueError(f"{root / file} has no row for picture {number} ({path}): get CUB_200_2011.tgz again")
+        x, y, width, height = boxes[number]
+        file = join(root / "images", path, root / "images.txt")
+        records.append(Record(file, labels[number] - 1, (x, y, x + width, y + height)))
+    return Split([r for r in records if r.label < 100], [r for r in records if r.label >= 100])
+
+
+def cars196(root):
+    """CARS196: classes 1-98 to train, 99-196 to test, with boxes; the dataset's own train/test flag is unused.
+
+    `root` holds `car_ims/` and `cars_annos.mat`, or `cars_train/`, `cars_test/` (also nested twice, as Kaggle has
+    them) and, there or in `devkit/`, `cars_train_annos.mat` and `cars_test_annos_withlabels.mat`.
+    """
+    if (root / "cars_annos.mat").is_file() or not any((root / name).exists() for name in ("cars_train", "cars_test")):
+        parts = [(root, root / "cars_annos.mat", "relative_im_path")]
+    else:
+        parts = []
+        kits = (root, "devkit", "car_devkit/devkit")
+        labelled = "cars_test_annos_withlabels.mat"
+        unlabelled = folder_with("cars_test_annos.mat", *kits) / "cars_test_annos.mat"
+        if unlabelled.is_file() and not (folder_with(labelled, *kits) / labelled).is_file():
+            raise ValueError(f"{unlabelled} has no class and is not enough: get {labelled}")
+        for name, annotations in (("cars_train", "cars_train_annos.mat"), ("cars_test", labelled)):
+            pictures = root / name / name if (root / name / name).is_dir() else root / name
+            parts.append((pictures, folder_with(annotations, *kits) / annotations, "fname"))
+    records = [record for part in parts for record in _cars(*part)]
+    return Split([r for r in records if r.label < 98], [r for r in records if r.label >= 98])
+
+
+def _cars(pictures, file, path_field):
+    annotations = mat(file)
+    fields = (path_field, "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class")
+    absent = [field for field in fields if field not in (annotations.dtype.names or ())]
+    if absent:
+        raise ValueError(f"{file} has no field {absent[0]}: get the {file.name} that belongs to {pictures}")
+    for number, row in enumerate(annotations.ravel(), 1):
+        try:
+            # Every number is a 1 x 1 array of uint8 or uint16: an int before anyone subtracts
+            path, *box, label = (row[field].item() for field in fields)
+            label, box = whole(label, 1, 196), tuple(whole(value) for value in box)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ValueError(
+                f"{file} has no usable path, box and class in row {number} ({error}): get it again"
+            ) from error
+        yield Record(join(pictures, str(path), file), label - 1, box)
+
+
+def sop(root):
+    """Stanford Online Products: 11,318 products to train, 11,316 others to test. `root` holds Ebay_train.txt."""
+    root = folder_with("Ebay_train.txt", root, "Stanford_Online_Products")
+    return Split(*([record for record, _ in _ebay(root, f"Ebay_{part}.txt")] for part in ("train", "test")))
+
+
+def sop_mini_products(root, products=100, seed=0):
+    """The labels of the smaller test set of Figure 3: `products` of each super-class of SOP's test set, drawn."""
+    kinds = defaultdict(set)
+    for record, super_class in _ebay(folder_with("Ebay_train.txt", root, "Stanford_Online_Products"), "Ebay_test.txt"):
+        kinds[super_class].add(record.label)
+    rng, drawn = np.random.default_rng(seed), set()
+    for kind in sorted(kinds):
+        drawn.update(rng.permutation(sorted(kinds[kind]))[:products].tolist())
+    return drawn
+
+
+def _ebay(root, name):
+    """[(record, super-class), ...] of one of SOP's two lists."""
+    head, *body = rows(root / name, 4)
+    if head != ["image_id", "class_id", "super_class_id", "path"]:
+        raise ValueError(f"{root / name} starts with {' '.join(head)!r}, not with SOP's header: get it again")
+    found = []
+    for number, (_, label, super_class, path) in enumerate(body, 2):
+        try:
+            found.append((Record(join(root, path, root / name), int(label) - 1), int(super_class)))
+        except ValueError as error:
+            raise ValueError(f"{root / name} line {number}: {error}") from error
+    return found
+
+
+def inshop(root):
+    """In-shop Clothes: items to train, and queries to find in a gallery. `root` holds Eval/ and Img/."""
+    name = "list_eval_partition.txt"
+    file = folder_with(name, root / "Eval", root) / name
+    count, head, *body = rows(file)
+    if head != ["image_name", "item_id", "evaluation_status"]:
+        raise ValueError(f"{file} has {' '.join(head)!r} in line 2, not In-shop's header: get it again")
+    if count != [str(len(body))]:
+        raise ValueError(f"{file} says {' '.join(count)} pictures and lists {len(body):,}: get it again")
+    pictures = root / "Img" if (root / "Img").is_dir() else root
+    parts = {"train": [], "query": [], "gallery": []}
+    for number, row in enumerate(body, 3):
+        if len(row) != 3 or row[2] not in parts or not row[1].startswith("id_") or not row[1][3:].isdigit():
+            raise ValueError(f"{file} line {number} reads {' '.join(row)!r}, not picture, item and part: get it again")
+        parts[row[2]].append(Record(join(pictures, row[0], file), int(row[1][3:])))
+    return Split(parts["train"], parts["query"], parts["gallery"])
+
+
+def folder_with(name, root, *others):
+    """The first of `root` and `others` (folders, or their names under `root`) that holds `name`; else `root`."""
+    folders = [Path(root), *(Path(root) / other for other in others)]
+    return next((folder for folder in folders if (folder / name).exists()), folders[0])
+
+
+def rows(file, columns=None):
+    """The lines of a text file, each split at blanks. Raises ValueError for one that has not `columns` fields."""
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} does not exist: the folder given is not the whole dataset, or not the right one"
+        )
+    try:
+        found = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not a text file: get it again") from error
+    for number, fields in enumerate(found, 1):
+        if columns and len(fields) != columns:
+            raise ValueError(f"{file} line {number} has {len(fields)} fields and should have {columns}: get it again")
+    if len(found) < 3 and columns is None or not found:
+        raise ValueError(f"{file} is cut off after {len(found)} lines: get it again")
+    return found
+
+
+def by_id(file, columns, value):
+    """{number: value(*fields)} of a file of CUB200-2011, whose lines are a number and `columns` fields."""
+    found = {}
+    for line, (number, *fields) in enumerate(rows(file, columns + 1), 1):
+        try:
+            found[int(number)] = value(*fields)
+        except (ValueError, OverflowError) as error:
+            raise ValueError(
+                f"{file} line {line} reads {' '.join([number, *fields])!r} ({error}): get it again"
+            ) from error
+    return found
+
+
+def whole(value, lowest=None, highest=None):
+    """`value` as an int. Raises ValueError for a fraction and for a class outside of `lowest` to `highest`."""
+    if int(value) != float(value):
+        raise ValueError(f"{value} is not a whole number")
+    if lowest is not None and not lowest <= int(value) <= highest:
+        raise ValueError(f"class {value} is not in {lowest} to {highest}")
+    return int(value)
+
+
+def mat(file):
+    """The `annotations` of a .mat file. Raises ValueError for one that cannot be read."""
+    from scipy.io import loadmat
+
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} does not exist: the folder given is not the whole dataset, or not the right one"
+        )
+    try:
+        return loadmat(str(file))["annotations"]
+    except Exception as error:  # scipy raises many kinds for a broken file, IndexError and zlib.error among them
+        raise ValueError(f"{file} cannot be read as annotations ({type(error).__name__}): get it again") from error

@@ -1,0 +1,207 @@
+"""A trained network as an ONNX graph: decoded pictures in, the embedding out.
+
+MXNet's exporter writes the backbone. What stands before and behind it is written here, node by node, as it does not
+know how to export all of a CGD's head.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from importlib.util import find_spec
+
+import numpy as np
+
+from gluon_cgd.datasets.images import MEAN, STD
+from gluon_cgd.similarity import weights_of
+
+OPSET, IR = 13, 7  # the newest operators that MXNet 1.9.1 writes, and the file format that came with them
+
+
+class Graph:
+    """Nodes and constants in the order in which they compute."""
+
+    def __init__(self):
+        self.nodes, self.constants = [], []
+
+    def constant(self, name, value):
+        """The name of `value`, an array of float32 or int64."""
+        from onnx import numpy_helper
+
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def add(self, operator, inputs, output, **attributes):
+        """The name `output` of what `operator` makes of `inputs`."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+
+def check_onnx():
+    """Raise ImportError naming the fix unless there is an onnx package that MXNet's exporter can use."""
+    install = "python -m pip install --no-deps -r requirements-extra.txt"
+    if find_spec("onnx") is None:
+        raise ImportError(f"export needs the packages onnx and onnxruntime: {install}")
+    if find_spec("onnx.mapping") is None:
+        raise ImportError(f"the onnx package is newer than MXNet 1.9.1's exporter, which needs 1.18 at most: {install}")
+
+
+def model_of(net, experiment, features=False):
+    """The ONNX model of `net`, a network of `experiment` on any device; see `onnx_model.Exported` for what it computes.
+
+    features: give what heatmaps take too, the last feature maps and the weights of the FC layers.
+    Raises ValueError for a descriptor that has no entry in POOLINGS.
+    """
+    import mxnet as mx
+    from onnx import TensorProto, helper
+
+    mx.nd.waitall()  # on a CPU a convolution under way reorders its weight in place: a copy can be half in either order
+    side, dim = experiment.input_size, experiment.dim
+    graph = Graph()
+    normalised(graph, "pictures", "normalised")
+    channels, height, width = backbone(graph, net.backbone, side)  # "normalised" -> "features"
+    head(graph, net, experiment)  # "features" -> "embedding"
+    pictures = helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["N", side, side, 3])
+    outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", dim])]
+    if features:
+        maps = ["N", channels, height, width]
+        outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, maps))
+        shape = projections(graph, net, experiment)
+        outputs.append(helper.make_tensor_value_info("projections", TensorProto.FLOAT, shape))
+    used = {name for node in graph.nodes for name in node.input}
+    constants = [constant for constant in graph.constants if constant.name in used]
+    whole = helper.make_graph(graph.nodes, "cgd", [pictures], outputs, constants)
+    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+
+
+def normalised(graph, pictures, output):
+    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W), ImageNet's mean 0 and deviation 1, as `images.normalise`."""
+    values = graph.add("Cast", [pictures], "float_pictures", to=1)
+    unit = graph.add("Div", [values, graph.constant("largest_value", np.float32(255))], "unit_pictures")
+    moved = graph.add("Sub", [unit, graph.constant("mean", np.float32(MEAN))], "centred_pictures")
+    scaled = graph.add("Div", [moved, graph.constant("deviation", np.float32(STD))], "scaled_pictures")
+    return graph.add("Transpose", [scaled], output, perm=(0, 3, 1, 2))
+
+
+def backbone(graph, block, side):
+    """Add the backbone, "normalised" (N, 3, side, side) -> "features"; returns the shape (C, h, w) of its map."""
+    import mxnet as mx
+    import onnx
+
+    symbol = block(mx.sym.var("normalised"))
+    symbol = _with_plain_reshapes(symbol, side)
+    needed = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
+    values = {
+        name: parameter.list_data()[0].as_in_context(mx.cpu())
+        for name, parameter in block.collect_params().items()
+        if name in needed
+    }
+    with tempfile.TemporaryDirectory() as folder, _opset():
+        file = os.path.join(folder, "backbone.onnx")
+        free = dict(dynamic=True, dynamic_input_shapes=[(None, 3, side, side)])
+        mx.onnx.export_model(symbol, values, [(2, 3, side, side)], np.float32, file, **free)
+        exported = onnx.load(file).graph
+    last = exported.output[0].name
+    for node in exported.node:
+        for names in (node.input, node.output):
+            names[:] = ["features" if name == last else name for name in names]
+    graph.nodes.extend(exported.node)
+    graph.constants.extend(exported.initializer)
+    return symbol.infer_shape(normalised=(1, 3, side, side))[1][0][1:]
+
+
+def _with_plain_reshapes(symbol, side):
+    """`symbol` with each reshape told what sizes to make: the exporter does not know ShuffleNet's codes for them."""
+    import mxnet as mx
+
+    inner = symbol.get_internals()
+    shapes = dict(zip(inner.list_outputs(), inner.infer_shape(normalised=(2, 3, side, side))[1]))
+    described = json.loads(symbol.tojson())
+    for node in described["nodes"]:
+        if node["op"] == "Reshape":
+            batch, *sizes = shapes[f"{node['name']}_output"]
+            assert batch == 2, "a reshape that mixes pictures"
+            node["attrs"] = {"shape": str((0, *sizes))}  # 0: as many as there are
+    return mx.sym.load_json(json.dumps(described))
+
+
+@contextlib.contextmanager
+def _opset():
+    """Have the onnx package say that OPSET is its newest: MXNet's exporter writes for what it says, and can no more."""
+    from onnx import checker, defs
+
+    newest, checked = defs.onnx_opset_version, checker.DEFAULT_CONTEXT.opset_imports
+    defs.onnx_opset_version, checker.DEFAULT_CONTEXT.opset_imports = (lambda: OPSET), {"": OPSET}
+    try:
+        yield
+    finally:
+        defs.onnx_opset_version, checker.DEFAULT_CONTEXT.opset_imports = newest, checked
+
+
+def head(graph, net, experiment):
+    """Add what makes "embedding" (N, D) of "features": equations 1 to 3, or those of architecture B or of a sum."""
+    unknown = [letter for letter in experiment.descriptors if letter not in POOLINGS]
+    if unknown:
+        raise ValueError(f"descriptor {unknown[0]!r} cannot be exported: add it to onnx_graph.POOLINGS")
+    pooled = [POOLINGS[letter](graph, "features", letter, experiment) for letter in experiment.descriptors]
+    weights = weights_of(net)
+    if experiment.architecture == "B":
+        together = graph.add("Concat", pooled, "descriptors", axis=1)
+        return unit_length(graph, reduction(graph, together, weights[0], "combined"), "embedding")
+    branches = [
+        unit_length(graph, reduction(graph, vectors, weight, letter), f"{letter}_branch")
+        for letter, vectors, weight in zip(experiment.descriptors, pooled, weights)
+    ]
+    together = ("Concat", dict(axis=1)) if experiment.combine == "concat" else ("Sum", {})
+    return unit_length(graph, graph.add(together[0], branches, "combined", **together[1]), "embedding")
+
+
+def reduction(graph, vectors, weight, name):
+    """An FC layer without bias (equation 2): (N, C) -> (N, k) by `weight` (k, C)."""
+    matrix = graph.constant(f"{name}_fc_weight", weight)
+    return graph.add("Gemm", [vectors, matrix], f"{name}_reduced", transB=1)
+
+
+def projections(graph, net, experiment):
+    """Add "projections", the weights of the FC layers one below the other; returns its shape."""
+    names = ["combined"] if experiment.architecture == "B" else experiment.descriptors
+    graph.add("Concat", [f"{name}_fc_weight" for name in names], "projections", axis=0)
+    shapes = [layer.weight.shape for layer in net.reductions]
+    return [sum(rows for rows, _ in shapes), shapes[0][1]]
+
+
+def unit_length(graph, vectors, output):
+    """Each row divided by its Euclidean length, as `model.unit_length`."""
+    axes, least = graph.constant(f"{output}_axes", np.int64([1])), graph.constant(f"{output}_least", np.float32(1e-12))
+    squares = graph.add("Mul", [vectors, vectors], f"{output}_squares")
+    square = graph.add("ReduceSum", [squares, axes], f"{output}_square", keepdims=1)
+    bounded = graph.add("Max", [square, least], f"{output}_bounded")
+    return graph.add("Div", [vectors, graph.add("Sqrt", [bounded], f"{output}_length")], output)
+
+
+def spoc(graph, features, name, experiment):
+    """`descriptors.SPoC`."""
+    return graph.add("Flatten", [graph.add("GlobalAveragePool", [features], f"{name}_mean")], f"{name}_descriptor")
+
+
+def mac(graph, features, name, experiment):
+    """`descriptors.MAC`."""
+    return graph.add("Flatten", [graph.add("GlobalMaxPool", [features], f"{name}_maximum")], f"{name}_descriptor")
+
+
+def gem(graph, features, name, experiment):
+    """`descriptors.GeM`."""
+    minimum = graph.constant(f"{name}_minimum", np.float32(experiment.gem_minimum))
+    p, root = (graph.constant(f"{name}_{word}", np.float32(x)) for word, x in _powers(experiment.gem_p))
+    powers = graph.add("Pow", [graph.add("Max", [features, minimum], f"{name}_clamped"), p], f"{name}_powers")
+    mean = graph.add("ReduceMean", [powers], f"{name}_mean", axes=(2, 3), keepdims=0)
+    return graph.add("Pow", [mean, root], f"{name}_descriptor")
+
+
+def _powers(p):
+    return ("p", p), ("root", 1 / p)
+
+
+POOLINGS = {"S": spoc, "M": mac, "G": gem}  # a descriptor's nodes: features (N, C, h, w) -> (N, C)

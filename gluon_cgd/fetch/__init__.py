@@ -1,0 +1,1 @@
+"""Files that come over the network: datasets and ImageNet parameters."""

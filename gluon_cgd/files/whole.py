@@ -1,0 +1,63 @@
+"""Files that are there whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+
+import portalocker
+
+
+@contextlib.contextmanager
+def replacing(file):
+    """`with replacing(file) as temporary`: what was written to `temporary` becomes `file` if nothing was raised."""
+    temporary = f"{file}.part"
+    try:
+        yield temporary
+        os.replace(temporary, file)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def write_text(file, text):
+    """Write `text` to `file`, and on to the disk."""
+    with replacing(file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+        handle.write(text)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def write_json(file, values):
+    """Write `values` to `file` as JSON."""
+    write_text(file, json.dumps(values, indent=1, ensure_ascii=False))
+
+
+def digest(file, kind="sha256"):
+    """The checksum of a file in hexadecimal digits; kind: md5, sha1 or sha256."""
+    checksum = hashlib.new(kind)
+    with open(file, "rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            checksum.update(block)
+    return checksum.hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder, doing="training in"):
+    """Hold the run in `folder` for this process. Raises ValueError while another one is `doing` something there."""
+    flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+    try:
+        lock = portalocker.Lock(str(folder / "lock"), flags=flags, timeout=0)
+        lock.acquire()
+    except portalocker.LockException as error:
+        raise ValueError(f"another process is {doing} {folder}: wait for it, or choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def forget(file):
+    """Delete `file` if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        file.unlink()

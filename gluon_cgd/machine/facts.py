@@ -1,0 +1,51 @@
+"""Facts about this computer and this copy of the project: cores, processor, commit, the cache folder."""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def cores():
+    """Number of cores this process may use (the affinity mask where there is one)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def cache_folder():
+    """Where rendered glyphs and resized pictures are kept: $GLUON_CGD_CACHE, or ~/.cache/gluon_cgd."""
+    return Path(os.environ.get("GLUON_CGD_CACHE") or Path.home() / ".cache" / "gluon_cgd")
+
+
+def machine(device):
+    """The name of what computes: for "cpu" the processor and the cores that one may use, for "gpu0", ... the GPU."""
+    import platform
+    import subprocess
+
+    if device.startswith("gpu"):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", f"--id={device[3:]}"]
+        with contextlib.suppress(OSError):
+            return subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or "GPU"
+        return "GPU"
+    names = []
+    with contextlib.suppress(OSError):
+        names = re.findall(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"{names[0] if names else platform.machine()}, {cores()} cores"
+
+
+def commit():
+    """The commit of this project that is running, with + where files differ from it; None outside of a repository."""
+    import subprocess
+
+    told = []
+    for question in ("rev-parse --show-toplevel", "rev-parse HEAD", "status --porcelain --untracked-files=no"):
+        command = ["git", "-C", str(PROJECT), *question.split()]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        told.append(done.stdout.strip())
+        if done.returncode or Path(told[0]).resolve() != PROJECT:  # a repository that the project is only put into
+            return None
+    return told[1] + "+" * bool(told[2])

@@ -1,0 +1,1 @@
+"""Trained models: opened from a run, a published file, an ONNX file or a symbol, and handed on."""

@@ -1,0 +1,130 @@
+"""GluonCV's way to a model, `get_model(name)`; and trained models as a file that one can hand to somebody else."""
+
+import json
+import re
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+
+import mxnet as mx
+
+from gluon_cgd import backbones, model
+from gluon_cgd.experiment import CONFIGURATIONS, Experiment
+from gluon_cgd.files.whole import digest, write_json
+from gluon_cgd.machine.devices import listed
+
+DIMS = (64, 128, 512, 1536)  # of Table 7
+
+
+def get_model_list():
+    """The names that `get_model` knows: cgd_CONFIGURATION_BACKBONE_DIM. Other dimensions work too."""
+    return [
+        f"cgd_{descriptors.lower()}_{backbone}_{dim}"
+        for backbone in backbones.BACKBONES
+        for descriptors in CONFIGURATIONS
+        for dim in DIMS
+        if dim % len(descriptors) == 0
+    ]
+
+
+def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=None, root=None, **choices):
+    """The CGD called `name`, "cgd_sg_resnet50_1536" say, initialised on device `ctx`; see `model.CGD` for its outputs.
+
+    classes: of the auxiliary classifier, 98 or what the file has.  pretrained: the file of a trained model, as `save`
+        wrote it; nobody has published one.  pretrained_base: start the backbone from ImageNet parameters.
+    root: where those are kept, by default ~/.mxnet/models.  choices: other fields of Experiment, keep_stride say.
+    Draws from MXNet's generator: seed it before. Raises ValueError for an unknown name, and as `backbones.build` does.
+    """
+    parts = re.fullmatch(r"cgd_([a-z]+)_(.+)_([0-9]+)", str(name).lower())
+    if not parts or parts[2] not in backbones.BACKBONES or parts[1].upper() not in CONFIGURATIONS:
+        raise ValueError(
+            f"model {name!r} is unknown: names are cgd_CONFIGURATION_BACKBONE_DIM, cgd_sg_resnet50_1536 say, with one "
+            f"of {', '.join(CONFIGURATIONS).lower()} and one of {', '.join(backbones.BACKBONES)}"
+        )
+    unknown = sorted(set(choices) - {f.name for f in fields(Experiment)} | set(choices) & {"descriptors", "dim"})
+    if unknown:
+        raise ValueError(f"{unknown[0]} is not a choice that get_model takes: see the fields of Experiment")
+    if classes is not None and (not isinstance(classes, int) or classes < 1):
+        raise ValueError(f"classes {classes!r} must be a whole number of at least 1")
+    chosen = dict(descriptors=parts[1].upper(), backbone=parts[2], dim=int(parts[3]), pretrained=bool(pretrained_base))
+    experiment = Experiment(**chosen, **choices)
+    if pretrained is True:
+        raise ValueError(f"no trained {name} has been published: train one, or give pretrained= the file of one")
+    if pretrained not in (False, None):
+        net, stored = load(pretrained, ctx)
+        if name_of(stored) != name_of(experiment):
+            raise ValueError(f"{pretrained} holds a {name_of(stored)} and not a {name_of(experiment)}")
+        held = net.classifier[-1].weight.shape[0]
+        differ = [field for field, value in choices.items() if getattr(stored, field) != value]
+        if differ or classes not in (None, held):
+            found = f"{differ[0]} {getattr(stored, differ[0])!r}" if differ else f"{held} classes"
+            raise ValueError(f"{pretrained} holds a model with {found}: leave that argument out to have it as it is")
+        return net
+    weights = backbones.imagenet_file(experiment.backbone, root) if pretrained_base else None
+    net = model.from_experiment(experiment, classes or 98, weights)
+    net.collect_params().reset_ctx(ctx or mx.cpu())
+    return net
+
+
+def name_of(experiment):
+    """ "cgd_sg_resnet50_1536" for an experiment with these fields; A, B and a sum say so before the backbone's name."""
+    kind = "" if experiment.architecture == "CGD" else f"-{experiment.architecture.lower()}"
+    kind += "-sum" if experiment.combine == "sum" else ""
+    return f"cgd{kind}_{experiment.descriptors.lower()}_{experiment.backbone}_{experiment.dim}"
+
+
+def save(net, experiment, folder, **about):
+    """Write NAME-HASH.params and a .json beside it into `folder`; returns the path of the former.
+
+    The hash is the beginning of the file's SHA-1, as in GluonCV's names. about: what else the .json is to tell.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as inside:
+        whole = Path(inside) / "parameters"
+        net.save_parameters(str(whole))
+        sha1 = digest(whole, "sha1")
+        file = folder / f"{name_of(experiment)}-{sha1[:8]}.params"
+        classes = net.classifier[-1].weight.shape[0]
+        described = {"name": name_of(experiment), "sha1": sha1, "classes": classes, "experiment": experiment.to_dict()}
+        write_json(file.with_suffix(".json"), {**described, **about})
+        whole.replace(file)  # last: a .params is never without its description
+    return file
+
+
+def load(file, ctx=None):
+    """(net, experiment) of a file that `save` wrote. Raises ValueError or FileNotFoundError when it is not one."""
+    file = Path(file)
+    beside = file.with_suffix(".json")
+    for needed in (file, beside):
+        if not needed.is_file():
+            raise FileNotFoundError(f"{needed} does not exist: a trained model is a .params with its .json beside it")
+    try:
+        described = json.loads(beside.read_text(encoding="utf-8"))
+        experiment, classes, sha1 = (described[key] for key in ("experiment", "classes", "sha1"))
+        experiment = Experiment.from_dict(experiment)
+        if not (isinstance(classes, int) and 1 <= classes <= 10**7 and isinstance(sha1, str)):
+            raise ValueError(f"{classes!r} classes")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{beside} does not describe a trained model ({error}): get it again") from error
+    if digest(file, "sha1") != sha1:
+        raise ValueError(f"{file} is not the file that {beside.name} describes (its SHA-1 is another): get it again")
+    return trained(experiment, classes, file, ctx), experiment
+
+
+def trained(experiment, classes, parameters, ctx=None):
+    """The CGD of `experiment` with the values in the file `parameters`, on `ctx`, to be used and not trained further.
+
+    On a CPU its layers are fused: faster, and equal up to rounding.
+    Raises ValueError for parameters of another network.
+    """
+    net = model.from_experiment(replace(experiment, pretrained=False), classes)
+    try:
+        net.load_parameters(str(parameters), ctx=mx.cpu())  # where the net was made: Gluon refuses another device
+    except Exception as error:  # a broken file can have MXNet raise anything
+        raise ValueError(f"{parameters} cannot be read as a {name_of(experiment)}: get it again") from error
+    devices = listed(ctx or mx.cpu())
+    net.collect_params().reset_ctx(devices)
+    fuses = devices[0].device_type == "cpu" and backbones.BACKBONES[experiment.backbone].fuses
+    net.hybridize(static_alloc=True, static_shape=True, backend="MKLDNN" if fuses else None)
+    return net

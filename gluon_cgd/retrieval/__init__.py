@@ -1,0 +1,1 @@
+"""People's own pictures: embedded, indexed and searched."""

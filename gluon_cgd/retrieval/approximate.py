@@ -1,0 +1,192 @@
+"""Engines that are faster than the exact search and can miss something: FAISS and Milvus, where they are installed."""
+
+import contextlib
+import json
+import os
+
+import numpy as np
+
+from gluon_cgd.files.whole import replacing, write_json
+from gluon_cgd.retrieval.exact import BLOCK, needed
+
+UPSERT = 2**22  # bytes of vectors that Milvus is sent at a time: its limit is 64 MB a message
+
+
+def lists_of(rows):
+    """Number of cells of an inverted file: 4 sqrt(N), with 39 vectors to train each, as FAISS asks for."""
+    return max(1, min(int(4 * rows**0.5), rows // 39))
+
+
+def probed(lists):
+    """Number of the `lists` cells that a search looks into: a sixteenth, and not fewer than 8."""
+    return min(lists, max(8, lists // 16))
+
+
+def pieces_of(dim):
+    """Bytes of a compressed vector: one for 8 dimensions, or for the next number up that divides `dim`."""
+    return next(dim // width for width in range(min(8, dim), dim + 1) if dim % width == 0)
+
+
+FAISS = {  # name -> FAISS's own description of the index of N vectors (N, D)
+    "flat": lambda rows, dim: "Flat",
+    "ivf": lambda rows, dim: f"IVF{lists_of(rows)},Flat",
+    "hnsw": lambda rows, dim: "HNSW32,Flat",
+    "pq": lambda rows, dim: f"PQ{pieces_of(dim)}np",  # np: not polysemous, which is slow to learn and unused
+    "ivfpq": lambda rows, dim: f"IVF{lists_of(rows)},PQ{pieces_of(dim)}np",
+}
+
+
+class Faiss:
+    """A FAISS index of the first rows of a collection, in a file in its folder that says which and of what kind."""
+
+    def __init__(self, snapshot, kind):
+        self._faiss, self._live = needed("faiss", "faiss-cpu"), snapshot.live
+        parts = [(file, file.stem.split("-")) for file in snapshot.folder.glob("faiss-*-*-*.index")]
+        wanted = [kind, str(snapshot.manifest["generation"])]
+        files = [(int(rows), file) for file, (_, *which, rows) in parts if which == wanted and rows.isdigit()]
+        files = [found for found in files if found[0] <= snapshot.count]
+        if not files:
+            raise ValueError(
+                f"{snapshot.folder} has no FAISS index {kind!r} of these rows: "
+                f"python -m gluon_cgd index --out {snapshot.folder} --engine faiss --kind {kind} builds it"
+            )
+        self.rows, self.file = max(files)
+        try:
+            self._index = self._faiss.read_index(str(self.file))
+        except RuntimeError as error:
+            raise ValueError(f"{self.file} cannot be read: delete it and build it again") from error
+        if (self._index.ntotal, self._index.d) != (self.rows, snapshot.dim):
+            raise ValueError(f"{self.file} holds other vectors: delete it and build it again")
+
+    def candidates(self, queries, count):
+        """Rows (Q, count), dead ones left out where FAISS can (a plain PQ cannot)."""
+        faiss, live = self._faiss, np.packbits(self._live[: self.rows], bitorder="little")
+        selector = faiss.IDSelectorBitmap(self.rows, faiss.swig_ptr(live))
+        if isinstance(self._index, faiss.IndexIVF):
+            how = faiss.SearchParametersIVF(sel=selector, nprobe=probed(self._index.nlist))
+        elif isinstance(self._index, faiss.IndexHNSW):
+            how = faiss.SearchParametersHNSW(sel=selector, efSearch=max(128, 2 * count))
+        else:
+            how = None if isinstance(self._index, faiss.IndexPQ) else faiss.SearchParameters(sel=selector)
+        return self._index.search(queries, count, params=how)[1]
+
+    def close(self):
+        """Nothing: the index is in memory."""
+
+
+def build_faiss(snapshot, kind, progress=None):
+    """Build the FAISS index `kind` of all rows of `snapshot` into its folder; returns it as an engine.
+
+    progress: called with the number of rows done. Raises ValueError for an unknown kind and for too few rows.
+    """
+    faiss = needed("faiss", "faiss-cpu")
+    if kind not in FAISS:
+        raise ValueError(f"FAISS index {kind!r} is unknown: choose one of {', '.join(FAISS)}")
+    least = 39 * 256 if "pq" in kind else 39 if "ivf" in kind else 1  # to learn a centre FAISS wants 39 vectors
+    if snapshot.count < least:
+        raise ValueError(
+            f"{snapshot.folder} has {snapshot.count:,} rows, and FAISS needs {least:,} for {kind}: "
+            "take --engine exact, which is fast with so few"
+        )
+    index = faiss.index_factory(snapshot.dim, FAISS[kind](snapshot.count, snapshot.dim), faiss.METRIC_INNER_PRODUCT)
+    if not index.is_trained:
+        enough = 50 * max(256, getattr(index, "nlist", 0))  # somewhat more than the 39 for a centre
+        rows = np.random.default_rng(0).permutation(snapshot.count)[:enough]
+        index.train(np.ascontiguousarray(snapshot.vectors[np.sort(rows)]))
+    step = max(1, BLOCK // (4 * snapshot.dim))
+    for start in range(0, snapshot.count, step):
+        index.add(np.ascontiguousarray(snapshot.vectors[start : start + step]))
+        if progress:
+            progress(index.ntotal)
+    file = snapshot.folder / f"faiss-{kind}-{snapshot.manifest['generation']}-{snapshot.count}.index"
+    with replacing(file) as temporary:
+        faiss.write_index(index, str(temporary))
+    for old in snapshot.folder.glob(f"faiss-{kind}-*.index"):
+        if old != file:
+            old.unlink()
+    return Faiss(snapshot, kind)
+
+
+class Milvus:
+    """The collection in Milvus, a cluster's by its URL or a file's (Milvus Lite); it holds row numbers and vectors.
+
+    Raises ValueError where Milvus does not answer or does not hold what was sent.
+    """
+
+    def __init__(self, snapshot, uri):
+        self._pymilvus = needed("pymilvus", "pymilvus and milvus-lite")
+        self._snapshot, self.rows = snapshot, 0
+        self.uri = str(uri) if "://" in str(uri) else os.path.abspath(uri)
+        self.name = f"cgd_{snapshot.manifest['id']}_{snapshot.manifest['generation']}"
+        with self._asked():
+            self._client = self._pymilvus.MilvusClient(self.uri)
+            if self._client.has_collection(self.name):
+                self._client.load_collection(self.name)
+                self.rows = self._sent()
+
+    @contextlib.contextmanager
+    def _asked(self):
+        try:
+            yield
+        except self._pymilvus.MilvusException as error:
+            raise ValueError(f"Milvus at {self.uri} says: {error.message}: check --uri, and that it runs") from error
+
+    def _noted(self):
+        """{"URI collection": how many of the first rows were sent there}."""
+        note = self._snapshot.folder / "milvus.json"
+        return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+
+    def _sent(self):
+        return min(self._noted().get(f"{self.uri} {self.name}", 0), self._snapshot.count)
+
+    def _note(self, rows):
+        write_json(self._snapshot.folder / "milvus.json", {**self._noted(), f"{self.uri} {self.name}": int(rows)})
+
+    def send(self, progress=None):
+        """Bring Milvus to the state of the snapshot. What was noted as sent is not sent again; twice does no harm."""
+        snapshot = self._snapshot
+        with self._asked():
+            if not self._client.has_collection(self.name):
+                self._create()
+                self._note(0)
+            before, step = self._sent(), max(1, UPSERT // (4 * snapshot.dim))
+            for start in range(before, snapshot.count, step):
+                stop = min(start + step, snapshot.count)
+                rows = start + np.flatnonzero(snapshot.live[start:stop])
+                if len(rows):
+                    self._client.upsert(self.name, [dict(row=int(row), vector=snapshot.vectors[row]) for row in rows])
+                self._note(stop)
+                if progress:
+                    progress(stop)
+            dead = np.flatnonzero(~snapshot.live[:before])
+            for start in range(0, len(dead), 10_000):
+                self._client.delete(self.name, ids=dead[start : start + 10_000].tolist())
+            self._client.flush(self.name)
+            held = self._client.query(self.name, filter="", output_fields=["count(*)"], consistency_level="Strong")
+        if held[0]["count(*)"] != len(snapshot):
+            raise ValueError(
+                f"Milvus at {self.uri} holds {held[0]['count(*)']:,} of {len(snapshot):,} pictures in {self.name}: "
+                "drop that collection there, and send it again"
+            )
+        self.rows = snapshot.count
+
+    def _create(self):
+        kinds, client = self._pymilvus.DataType, self._client
+        schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("row", kinds.INT64, is_primary=True)
+        schema.add_field("vector", kinds.FLOAT_VECTOR, dim=self._snapshot.dim)
+        index = client.prepare_index_params()
+        # What Milvus Lite takes for AUTOINDEX misses more neighbours the larger it is
+        kind = "AUTOINDEX" if "://" in self.uri else "FLAT"
+        index.add_index("vector", index_type=kind, metric_type="COSINE")
+        client.create_collection(self.name, schema=schema, index_params=index)
+
+    def candidates(self, queries, count):
+        """Rows (Q, count)."""
+        with self._asked():
+            found = self._client.search(self.name, data=list(queries), limit=min(count, 16384), anns_field="vector")
+        return [[hit["id"] if "id" in hit else hit["row"] for hit in hits] for hits in found]
+
+    def close(self):
+        """Let go of the connection; of Milvus Lite, of its file too."""
+        self._client.close()

@@ -1,0 +1,1 @@
+"""One page of HTML: tables, plots, training curves, the runs behind each number."""

@@ -1,0 +1,55 @@
+"""Recorded runs: committed files, one an experiment, that the documents are generated from."""
+
+import json
+from pathlib import Path
+
+from gluon_cgd.experiment import Experiment
+
+FOLDER = Path(__file__).resolve().parent / "results"
+DECIMALS = 6  # of a recall; a test set of 60,502 pictures needs five
+
+
+def read(experiment, folder=FOLDER):
+    """The recorded results of `experiment`'s runs, by seed, as `runs.results` gives them; [] for none.
+
+    Raises ValueError for a file that is broken or of another experiment.
+    """
+    file = file_of(experiment, folder)
+    if not file.is_file():
+        return []
+    try:
+        recorded = json.loads(file.read_text(encoding="utf-8"))
+        found = [{"experiment": recorded["experiment"], **run} for run in recorded["runs"]]
+        good = {**Experiment().to_dict(), **recorded["experiment"]} == experiment.to_dict()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} cannot be read ({type(error).__name__}): take it from the repository again"
+        ) from error
+    if not good:
+        raise ValueError(f"{file} is of another experiment than its name says: take it from the repository again")
+    return found
+
+
+def seconds(experiment):
+    """How long a run of `experiment` took as recorded, on average; None where none was."""
+    runs = read(experiment)
+    return sum(run["seconds"] for run in runs) / len(runs) if runs else None
+
+
+def file_of(experiment, folder):
+    """Where `experiment` is recorded."""
+    return Path(folder) / f"{experiment.key()}.json"
+
+
+def alone(run):
+    """The result `run` without its experiment, which stands above all of its runs."""
+    return rounded({name: value for name, value in run.items() if name != "experiment"})
+
+
+def rounded(value):
+    """`value` with every fraction in it rounded to DECIMALS, for a file that people read."""
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [rounded(inner) for inner in value]
+    return round(value, DECIMALS) if isinstance(value, float) else value

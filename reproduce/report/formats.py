@@ -1,0 +1,137 @@
+"""A table, published beside ours: as text, Markdown, JSON and a plot. Nothing here trains."""
+
+from pathlib import Path
+
+from gluon_cgd.files import grid
+from gluon_cgd.files.whole import write_json, write_text
+from reproduce.report.comparison import TOLERANCE, parts
+from reproduce.report.plot import plot
+from reproduce.tables import FIGURE3, TABLES, number
+from reproduce.verdicts import figure3, orderings
+
+
+def difference(published, our):
+    """+0.4 for ours less published, in points; - where one is missing."""
+    return "-" if our is None or published is None else f"{our['mean'] - published['mean']:+.1f}"
+
+
+def header(table, small, which):
+    """The title of a table, and what its numbers may be compared with."""
+    title = f"{table.name[:-1].capitalize()} {table.name[-1]}. {table.title}. Recall@K in %."
+    note = (
+        f"'ours' is the {which} evaluation of each run. 'reproduced': shown to be within {TOLERANCE} points of what "
+        "was published;\n'higher', 'lower': shown to differ; 'undecided': the runs show neither."
+    )
+    if small:
+        networks = "the paper's networks" if table.name == "table7" else "a small network"
+        note = (
+            f"'mini' is the {which} evaluation of each run, 'untrained' that of its first moment.\n"
+            "MINI: 'mini' is another dataset than the paper's: the embedded benchmark (glyphs, 100 unseen letters),\n"
+            f"with {networks} from random parameters. Its numbers are not comparable with the published ones,\n"
+            "only their orderings are."
+        )
+        if table.name == "table7":
+            note += (
+                "\nIt shows that the paper's networks run. Networks this deep fall to chance in so few steps from "
+                "random parameters;\nthe small network of Tables 1 to 6 does learn."
+            )
+    return title, note
+
+
+def grids(table, rows, small):
+    """The table as lists of cells, its head first; one such table a benchmark."""
+    for columns, shown in parts(rows, small):
+        body = [line for row in shown for line in row_lines(row, columns, small)]
+        yield [[table.name.capitalize(), "", *columns], *body]
+
+
+def row_lines(row, columns, small):
+    """The lines of one row: published and, unless it is other people's work, ours and what puts it into proportion."""
+    published, our, untrained = (row[source] or {} for source in ("published", "ours", "untrained"))
+    yield [row["row"], "published", *(number(published.get(c)) for c in columns)]
+    if row["experiment"] and small:
+        yield ["", "mini", *(number(our.get(c)) for c in columns)]
+        yield ["", "untrained", *(number(untrained.get(c)) for c in columns)]
+    elif row["experiment"]:
+        yield ["", "ours", *(number(our.get(c)) for c in columns)]
+        yield ["", "difference", *(difference(published.get(c), our.get(c)) for c in columns)]
+        yield ["", "verdict", *(row["verdicts"].get(c, {}).get("outcome", "-") for c in columns)]
+
+
+def unreproduced(rows):
+    """A sentence on each cell with a verdict other than reproduced, and one on how many are."""
+    told = [(row["row"], column, one) for row in rows for column, one in row["verdicts"].items()]
+    told = [(name, column, one) for name, column, one in told if one["outcome"] != "not run"]
+    lines = [
+        f"{name} {column}: {one['sentence']}; {one['how']}"
+        for name, column, one in told
+        if one["outcome"] != "reproduced"
+    ]
+    return [f"{len(told) - len(lines)} of {len(told)} published numbers are reproduced.", *lines] if told else []
+
+
+def as_text(table, rows, small, which):
+    """The whole report for a terminal."""
+    text = [*header(table, small, which)]
+    if table.name == "figure3":
+        return "\n".join([*text, figure3.as_text(rows)])
+    for lines in grids(table, rows, small):
+        text += ["", *grid.as_text(lines)]
+    differing = unreproduced(rows)
+    if differing:
+        text += ["", *differing]
+    claims = [claim.sentence() for claim in orderings.claims(table, rows)]
+    if claims:
+        text += ["", "The paper's orderings by R@1, in our numbers:", *claims]
+    return "\n".join(text)
+
+
+def as_markdown(table, rows, small, which):
+    """The same for a document of its own."""
+    title, note = header(table, small, which)
+    return "\n".join([f"# {title}", "", note, "", body(table, rows, small)]) + "\n"
+
+
+def body(table, rows, small):
+    """The numbers of a table in Markdown, and below them what is said of them."""
+    if table.name == "figure3":
+        return "\n".join(["```", figure3.as_text(rows).strip(), "```"])
+    text = []
+    for lines in grids(table, rows, small):
+        text += [grid.as_markdown(lines), ""]
+    claims = [claim.sentence() for claim in orderings.claims(table, rows)]
+    return "\n".join(text + [f"- {line}" for line in (*unreproduced(rows), *claims)])
+
+
+def write(table, rows, small, which, runs):
+    """Leave the report under `runs`/reports as .md, .json and .png; returns the files without their ending."""
+    name = table.name + ("-mini" if small else "") + ("-best" if which == "best" else "")
+    stem = reports(runs) / name
+    write_text(f"{stem}.md", as_markdown(table, rows, small, which))
+    write_json(f"{stem}.json", rows)
+    plot(table, rows, small, f"{stem}.png")
+    return stem
+
+
+def listing():
+    """Every table and its rows as differences from the paper's defaults."""
+    text = ["Defaults: the fields of gluon_cgd.experiment.Experiment. Each row: what differs from them."]
+    for table in (*TABLES.values(), FIGURE3):
+        text += ["", f"{table.name}: {table.title}"]
+        for row in table.rows:
+            told = "published only"
+            if row.experiment:
+                changes = {"dataset": row.experiment.dataset, **row.experiment.changes()}
+                told = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+            text.append(f"  {row.name:24} {told}")
+    return "\n".join(text)
+
+
+def reports(runs):
+    """The folder of the reports, made if need be. Raises ValueError where it cannot be."""
+    folder_of_them = Path(runs) / "reports"
+    try:
+        folder_of_them.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--runs {runs} cannot hold reports ({error.strerror}): name a folder to write to") from error
+    return folder_of_them

@@ -1,0 +1,124 @@
+"""What training and embedding a picture costs on a machine, measured, and what runs will therefore take."""
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from gluon_cgd import datasets, model
+from gluon_cgd.datasets import glyphs
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.files.whole import write_json
+from gluon_cgd.machine import facts
+from reproduce import efficiency, store
+from reproduce.report import formats
+from reproduce.training import complexity
+
+MEASURED = Path(__file__).resolve().parent / "results" / "steps.json"  # that others have handed in
+
+
+def network(experiment):
+    """The name of what decides a step's cost: "resnet50 at 224", "resnet50 at 224, stride kept"."""
+    kept = "" if experiment.keep_stride is None else f", stride {'kept' if experiment.keep_stride else 'removed'}"
+    return f"{experiment.backbone} at {experiment.input_size}{kept}"
+
+
+def measure(experiments, device, runs):
+    """Measure every network of `experiments` on `device` ("cpu", "gpu0") and keep it with the reports in `runs`.
+
+    Returns {network: {"train": seconds a picture, "embed": seconds a picture}}. Networks that are known are skipped.
+    """
+    file = formats.reports(runs) / "steps.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    own = known.setdefault(facts.machine(device), {})
+    for experiment in experiments:
+        if network(experiment) not in own:
+            # 128 pictures of 224 x 224 do not fit every machine's memory
+            batch = min(experiment.batch_size, 32) if device.startswith("cpu") else experiment.batch_size
+            cost = efficiency.one_model(replace(experiment, pretrained=False), batch, device)
+            own[network(experiment)] = {"train": cost["step"] / batch, "embed": cost["picture"]}
+            write_json(file, known)
+    return own
+
+
+def known(runs):
+    """{machine: {network: {"train", "embed"}}} as measured, by others and here."""
+    found = {}
+    for file in (MEASURED, Path(runs) / "reports" / "steps.json"):
+        for machine, measured in (json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}).items():
+            found.setdefault(machine, {}).update(measured)
+    return found
+
+
+@lru_cache(maxsize=None)
+def pictures(dataset, *rule):
+    """(training, test) pictures of a dataset by its official counts; of people's own, split by `rule`, as they are."""
+    if datasets.is_own(dataset):
+        split = datasets.load(dataset, None, False, *rule)
+        return len(split.train), sum(len(part) for part in split[1:] if part)
+    if dataset == "glyphs":
+        return len(glyphs.TRAIN) * glyphs.TRAIN_IMAGES, len(glyphs.TEST) * glyphs.TEST_IMAGES
+    if dataset == "sop_mini":  # 100 products of each of 12 super-classes, each with the average number of pictures
+        train, (test, products) = datasets.OFFICIAL["sop"]
+        return train[0], round(1200 * test / products)
+    train, *test = datasets.OFFICIAL[dataset]
+    return train[0], sum(part[0] for part in test)
+
+
+def seconds(run, costs):
+    """What is left of a `plan.Wanted` takes where a picture costs {"train", "embed"} seconds."""
+    train, test = pictures(*store.data_of(run.experiment))
+    left = 1 - run.iteration / run.experiment.iterations(train)
+    steps = run.experiment.iterations(train) * run.experiment.batch_size * costs["train"]
+    return left * (steps + (run.experiment.evaluations + 1) * test * costs["embed"])
+
+
+def total(runs, measured):
+    """Seconds that are left of `runs`, one after the other, where networks cost `measured`; None where one lacks."""
+    if {network(run.experiment) for run in runs} - set(measured):
+        return None
+    return sum(seconds(run, measured[network(run.experiment)]) for run in runs)
+
+
+def costs(missing, runs):
+    """Sentences: how long the runs `missing`, [plan.Wanted, ...], take on each machine that was measured; the disk."""
+    if not missing:
+        return ["nothing is missing"]
+    lines = []
+    for machine, measured in known(runs).items():
+        lacking = sorted({network(run.experiment) for run in missing} - set(measured))
+        if not lacking:
+            hours = total(missing, measured) / 3600
+            lines.append(f"time on {machine}: {hours:,.1f} hours, one run after the other")
+        elif len(lacking) < len({network(run.experiment) for run in missing}):
+            lines.append(f"time on {machine}: not known, {', '.join(lacking)} not measured")
+    lines = lines or ["time: not measured for these networks"]
+    lines.append("(--measure, with --ctx, measures this machine's steps: some minutes)")
+    return [*lines, disk(missing)]
+
+
+def disk(missing):
+    """A sentence: what the cache of pictures and the parameters that `missing` runs leave take."""
+    sides = {(store.data_of(run.experiment), run.experiment.resize, run.experiment.input_size) for run in missing}
+    # A training or test set that two configurations share is cached once
+    cached = {(data, 0, large) for data, large, _ in sides} | {(data, 1, small) for data, _, small in sides}
+    cache = sum(3 * side**2 * pictures(*data)[part] for data, part, side in cached)
+    files = [2 * 4 * parameters(run.experiment) for run in missing]  # last and best, float32
+    return (
+        f"disk: {cache / 1e9:.1f} GB of pictures in {facts.cache_folder()}, {sum(files) / 1e9:.1f} GB of parameters "
+        f"(up to {max(files) / 1e9:.2f} GB a run), and three times a run's while it is going on"
+    )
+
+
+def parameters(experiment):
+    """How many parameters the network of `experiment` has."""
+    classes = datasets.OFFICIAL.get(experiment.dataset.replace("sop_mini", "sop"), ((0, 100),))[0][1]
+    of_the_network = ("backbone", "descriptors", "dim", "architecture", "combine")
+    own = {name: getattr(experiment, name) for name in of_the_network}
+    return counted(Experiment(**own, pretrained=False), classes)
+
+
+@lru_cache(maxsize=None)
+def counted(experiment, classes):
+    """As `parameters`; remembered, for tables differ in much that no parameter comes from."""
+    return complexity.counts(model.layers_of(experiment, classes))[0]

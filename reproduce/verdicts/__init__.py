@@ -1,0 +1,1 @@
+"""What runs say of the paper's numbers and claims."""

@@ -1,0 +1,250 @@
+"""What our runs say of each published number of a table, and of the orderings that the paper claims.
+
+All p are corrected by Holm's method over a table, which holds however its cells depend on each other (the Recall@K of a
+row come from the same runs). They assume a number of seeds that was not chosen by the outcome: who goes on adding seeds
+until a cell is decided errs more often than `level`.
+"""
+
+import math
+from typing import NamedTuple, Optional, Tuple
+
+import numpy as np
+from scipy import stats
+
+from reproduce.verdicts.significance import (
+    CHANCE,
+    LIMIT,
+    ROUNDING,
+    claim_p,
+    error_of,
+    holm,
+    more_of_each,
+    more_seeds,
+    next_level,
+    p_values,
+    paired_p,
+    spread,
+)
+
+
+class Verdict(NamedTuple):
+    """What our runs say of one published number; what cannot be had is None."""
+
+    outcome: str  # "reproduced", "higher", "lower", "undecided" or "not run"
+    how: str  # what was compared with what, on which assumptions
+    level: float = 0.05
+    difference: Optional[float] = None  # ours - published, in points
+    interval: Optional[Tuple[float, float]] = None  # of the difference at 1 - level, for this cell alone
+    p_different: Optional[float] = None  # of the test that shows a difference, after Holm
+    p_equivalent: Optional[float] = None  # of the test that shows that it is below the margin, after Holm
+    more: Optional[int] = None  # seeds that would decide an undecided one; None where no number would
+
+
+class Ordering(NamedTuple):
+    """What our runs say of one claim that a configuration is better than others; what cannot be had is None."""
+
+    outcome: str  # "holds", "does not hold", "undecided" or "not run"
+    how: str
+    difference: Optional[float] = None  # mean of the better - highest mean of the worse, in points
+    p_holds: Optional[float] = None  # after Holm
+    p_opposite: Optional[float] = None
+    more: Optional[int] = None  # seeds of each configuration
+
+
+def judge(cells, margin=1.0, level=0.05):
+    """{place: Verdict} for one table. cells: {place: (values, Cell)}, values in %, one a seed; empty or None: not run.
+
+    The standard error e of our difference from a published number depends on what was printed:
+      mean and std of n runs: Welch's test, from the means and stds (a more careful one for two runs).
+      median of n runs: no spread is printed, so our std s stands for theirs; ours is a median too, and both have the
+        variance of a normal sample's median, e = s sqrt(pi/2 (1/ours + 1/n)).
+      single number: it is taken as one more run, e = s sqrt(1 + 1/ours), so that the interval is a prediction interval.
+        "higher" and "lower" say that it would be a surprise among our runs. If it was picked as the best of several,
+        "lower" may be due to that alone, and "higher" is all the stronger. The same e serves for equivalence: for the
+        number itself it is wider than needed, for the mean behind a number that was not picked it is right.
+    Rounding: a printed number may be 0.05 away, and each test takes the worst; see `significance.std_ends`, `error_of`.
+    Two tests, each corrected over the cells that can be tested: p_different is two-sided; p_equivalent is the higher of
+    two one-sided ones (TOST), that ours is `margin` points or more above or below.
+    outcome: reproduced when p_equivalent is at most `level`, even if a small difference is significant too (`sentence`
+      says so); else higher or lower when p_different is; else undecided. Undecided without a test: a single run of
+      ours, and runs that are all equal where their spread must stand for the published one's.
+    more: the fewest seeds after which this cell, the others as they are, is decided with a probability of CHANCE, if s
+      is what `significance.likely` makes of our present spread, and the mean to come is normal around ours with
+      s sqrt(1/now - 1/then) (a median with sqrt(pi/2) as much). For a single run the published std stands for ours.
+      None where LIMIT are too few, mostly because the published number alone is too uncertain.
+    Raises ValueError for values that are not finite, a margin below 0, and a cell without what its statistic needs.
+    """
+    if not 0 <= margin < math.inf:
+        raise ValueError(f"margin {margin} must be 0 points or more")
+    checked_level(level)
+    rows = {place: compared(place, values, cell) for place, (values, cell) in cells.items()}
+    numbers = np.array([row or [math.nan] * 5 for row in rows.values()], float).reshape(-1, 5)
+    p = [holm(one) for one in p_values(numbers[:, 0], numbers[:, 3], numbers[:, 4], margin)]
+    waiting = sum(row is not None and row[2] == 1 for row in rows.values())  # for a second run
+    levels = [next_level(one, level, waiting) for one in p]
+    tested = int(np.isfinite(p[0]).sum())
+    tests = (
+        f"of a difference and of one below {margin:g} points, Holm's correction over {tested} cell{'s' * (tested > 1)}"
+    )
+    found = {}
+    for place, row, *ps in zip(rows, rows.values(), *(one.tolist() for one in p)):
+        cell = cells[place][1]
+        if row is None:
+            found[place] = Verdict("not run", "no run yet", level)
+            continue
+        difference, std, runs, error, freedom = row
+        how = comparison(cell, runs)
+        if math.isnan(error):
+            more = more_seeds(difference, std, runs, cell, margin, *levels) if runs == 1 else None
+            how += f"; {spreadless(runs)}" + (f"; {chances(more)}" if more else "")
+            found[place] = Verdict("undecided", how, level, difference, more=more)
+            continue
+        how += f"; {'Welch' if cell.statistic == 'mean' else 't'} tests {tests}"
+        reach = ROUNDING + float(stats.t.isf(level / 2, freedom)) * error
+        outcome, more = "reproduced" if ps[1] <= level else "higher" if difference > 0 else "lower", None
+        if min(ps) > level:
+            outcome, more = "undecided", more_seeds(difference, std, runs, cell, margin, *levels)
+            how += f"; {chances(more)}"
+        found[place] = Verdict(outcome, how, level, difference, (difference - reach, difference + reach), *ps, more)
+    return found
+
+
+def compared(place, values, cell):
+    """[difference, our std, our runs, standard error, degrees of freedom], NaN where unknown; None without runs."""
+    values = finite(place, values)
+    if getattr(cell, "statistic", None) not in ("mean", "median", "single") or not math.isfinite(cell.mean):
+        raise ValueError(f"{place}: {cell} must be a mean, a median or a single number")
+    if cell.statistic == "mean" and not (cell.std is not None and 0 <= cell.std < math.inf and (cell.runs or 0) > 1):
+        raise ValueError(f"{place}: {cell} is a mean, and must have its std and two runs or more")
+    if cell.statistic == "median" and not (cell.runs or 0) > 0:
+        raise ValueError(f"{place}: {cell} is a median, and must have its number of runs")
+    if not values:
+        return None
+    middle = np.median(values) if cell.statistic == "median" else np.mean(values)
+    std, runs = spread(values), len(values)
+    error, freedom = error_of(std, runs, cell) if runs > 1 else (math.nan, math.nan)
+    known = [float(error), float(freedom)] if error > 0 else [math.nan, math.nan]
+    return [float(middle - cell.mean), std, runs, *known]
+
+
+def finite(place, values):
+    """`values` as a list of floats, empty for None. Raises ValueError when one is not finite."""
+    values = [] if values is None else [float(value) for value in values]
+    if not all(map(math.isfinite, values)):
+        raise ValueError(f"{place}: the values {values} must all be finite: leave out the runs that have none")
+    return values
+
+
+def checked_level(level):
+    """Raises ValueError when `level` is not one."""
+    if not 0 < level < 1:
+        raise ValueError(f"level {level} must be between 0 and 1")
+
+
+def order(high, *low, level=0.05):
+    """The Ordering of one claim: the runs `high` are better than those of each list in `low`. See `orders`."""
+    return orders({"the claim": (high, low)}, level)["the claim"]
+
+
+def orders(claims, level=0.05, paired=()):
+    """{claim: Ordering}. claims: {claim: (better, [worse, ...])}, each a list of values of ours in %.
+
+    One-sided Welch tests of the means, or of the claims in `paired`, whose values are columns of the same runs in the
+    same order, t tests of the differences. A claim holds when better is shown to be above every one of worse (the
+    highest p counts), and does not hold when one of them is shown to be above it (the lowest p counts, times their
+    number); both are corrected by Holm's method over the claims. Undecided without a test: a single run on a side, or
+    no spread on either.
+    more: as in `judge`, of each configuration; not told of the same runs.
+    Raises ValueError for values that are not finite, and for numbers of paired values that differ.
+    """
+    checked_level(level)
+    sides = {}
+    for claim, (better, worse) in claims.items():
+        if len(worse) == 0:
+            raise ValueError(f"{claim}: name at least one configuration that is worse")
+        runs = [finite(claim, values) for values in (better, *worse)]
+        sides[claim] = [(float(np.mean(v)), spread(v), len(v)) for v in runs] if all(runs) else None
+    raw = []
+    for claim, side in sides.items():
+        better, worse = claims[claim]
+        if side and claim in paired and len({len(better), *map(len, worse)}) > 1:
+            raise ValueError(f"{claim}: paired values must be as many on each side, one a run")
+        if side and claim in paired:
+            raw.append(paired_p(better, worse))
+        else:
+            raw.append(claim_p(side[0], side[1:]) if side else (math.nan, math.nan))
+    p = [holm(one) for one in np.array(raw, float).reshape(-1, 2).T]
+    levels = [next_level(one, level) for one in p]
+    tested = int(np.isfinite(p[0]).sum())
+    found = {}
+    for claim, side, *ps in zip(sides, sides.values(), *(one.tolist() for one in p)):
+        if side is None:
+            found[claim] = Ordering("not run", "a configuration has no run yet")
+            continue
+        counts = ", ".join(str(runs) for _, _, runs in side)
+        difference = side[0][0] - max(mean for mean, _, _ in side[1:])
+        how = f"means of {counts} runs"
+        if math.isnan(ps[0]):
+            found[claim] = Ordering("undecided", f"{how}; {spreadless(min(side, key=lambda s: s[2])[2])}", difference)
+            continue
+        outcome, more = "holds" if ps[0] <= level else "does not hold", None
+        kind = "t tests of the same runs' differences" if claim in paired else "Welch tests"
+        how += f"; one-sided {kind}, Holm's correction over {tested} claim{'s' * (tested > 1)}"
+        if min(ps) > level:
+            outcome = "undecided"
+            if claim not in paired:
+                more = more_of_each(side[0], side[1:], *levels)
+                how += f"; {chances(more)}"
+        found[claim] = Ordering(outcome, how, difference, *ps, more)
+    return found
+
+
+def comparison(cell, runs):
+    """What is compared with what."""
+    if cell.statistic == "mean":
+        return f"mean of {runs} against the published mean and std of {cell.runs}"
+    if cell.statistic == "median":
+        return f"median of {runs} against the published median of {cell.runs}, whose spread is taken to be ours"
+    picked = "if it was picked as the best of several, 'lower' may be due to that alone"
+    return f"mean of {runs} against one published number, taken as one more run ({picked})"
+
+
+def spreadless(runs):
+    """Why there is no test."""
+    return "a single run has no spread to judge by" if runs == 1 else "the runs are all equal: no spread to judge by"
+
+
+def chances(more):
+    """What would decide, as the end of a sentence."""
+    if more is None:
+        return f"not even {LIMIT} more seeds would decide with a chance of {100 * CHANCE:g} %"
+    return f"{seeds(more)}, if drawn like these, would decide with a chance of {100 * CHANCE:g} %"
+
+
+def seeds(more):
+    """ "1 more seed", "3 more seeds"."""
+    return f"{more} more seed{'s' * (more > 1)}"
+
+
+def sentence(found):
+    """A Verdict or an Ordering in a few words: "lower by 1.3 (95 % CI -1.8 to -0.8)", "undecided (3 more seeds)"."""
+    if found.outcome == "undecided" and found.more:
+        return f"undecided ({seeds(found.more)})"
+    if found.outcome in ("higher", "lower"):
+        low, high = found.interval
+        sure = f"{100 * (1 - found.level):g} % CI {low:+.1f} to {high:+.1f}"
+        return f"{found.outcome} by {abs(found.difference):.1f} ({sure})"
+    if found.outcome == "reproduced" and found.p_different <= found.level:
+        return f"reproduced, though {'higher' if found.difference > 0 else 'lower'} by {abs(found.difference):.1f}"
+    return found.outcome
+
+
+def footnote(found):
+    """The same, with the p and how it was found."""
+    names = {"p_different": "difference", "p_equivalent": "equivalence", "p_holds": "better", "p_opposite": "worse"}
+    p = [
+        f"{name} p = {getattr(found, field):.2g}"
+        for field, name in names.items()
+        if getattr(found, field, None) is not None
+    ]
+    return "; ".join([sentence(found), *p, found.how])

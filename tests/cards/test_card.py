@@ -1,0 +1,146 @@
+"""The card of a trained model: its text, its picture, and the command that makes it."""
+
+import json
+import re
+import shlex
+from collections import Counter
+
+import pytest
+from PIL import Image
+
+from gluon_cgd.__main__ import main, parser
+from gluon_cgd.cards import text as card
+from gluon_cgd.cards.picture import LARGEST, cut, draw
+from gluon_cgd.datasets.records import Record, Split
+from gluon_cgd.experiment import Experiment
+from tests import miniatures
+
+SMALL = ["--backbone", "cifar_resnet10", "--no-pretrained", "--input-size", "16", "--dim", "8", "--passes", "1"]
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """A run on a folder whose classes have names that Markdown would take for something else."""
+    data = miniatures.folder(tmp_path / "my photos", classes=3, images=8)
+    (data / "class 1").rename(data / "a|b *c*")
+    assert main(["train", "--dataset", str(data), "--out", str(tmp_path / "run"), *SMALL]) == 0
+    assert f"Written: {tmp_path}/run/card.md, {tmp_path}/run/card.png" in capsys.readouterr().out
+    return tmp_path / "run"
+
+
+def rows(text, head):
+    """The lines of the Markdown table under the line `head`, as lists of cells."""
+    lines = text[text.index(head) :].splitlines()
+    body = lines[2 : lines.index("")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in body]
+
+
+def test_training_leaves_a_card_that_says_what_the_result_says(run):
+    text, result = (run / "card.md").read_text(), json.loads((run / "result.json").read_text())
+    assert text.startswith("# cgd_sg_cifar_resnet10_8 on my photos\n")
+    assert "18 training pictures of 3 classes and 6 test pictures of 3 classes" in text
+    assert "| split | to test of each class 20 % of the pictures, drawn with seed 0 |" in text
+    found = rows(text, "|  | R@1 | R@2 | R@4 | R@8 |")
+    told = {line[0]: line[1:] for line in found}
+    assert set(told) == {
+        "untrained",
+        "last",
+        f"best (step {result['best_iteration']})",
+        "last, SPoC alone",
+        "last, GeM alone",
+    }
+    for stage in ("untrained", "last"):
+        assert told[stage] == [f"{100 * value:.1f}" for value in result[stage].values()]
+    gem = result["branches"]["last"]["GeM"]
+    assert told["last, GeM alone"] == [f"{100 * value:.1f}" for value in gem.values()]
+    changes = {line[0].strip("`"): line[1:] for line in rows(text, "| choice | here | default |")}
+    experiment = Experiment.from_dict(result["experiment"])
+    assert set(changes) == set(experiment.changes()) - {"dataset"}
+    assert changes["pretrained"] == ["no", "yes"]
+    assert changes["batch_classes"] == ["3", "32"]
+    for value in (result["parameters_sha256"], result["data"], result["machine"]):
+        assert value in text
+    right = round(result["last"]["R@1"] * 6)
+    assert f"the nearest other picture of {right} of 6 test pictures" in text
+    for line in re.findall(r"^\|.*\|$", text, re.MULTILINE):  # no cell is cut by a name
+        assert len(re.split(r"(?<!\\)\|", line)) - 2 in (2, 3, 4, 5), line
+
+
+def test_the_commands_on_the_card_are_commands(run, capsys):
+    block = re.search(r"```\n(.*?)```", (run / "card.md").read_text(), re.DOTALL)[1]
+    commands = [shlex.split(line)[3:] for line in block.splitlines()]
+    assert [command[0] for command in commands] == ["evaluate", "index", "search", "export"]
+    for command in commands:
+        parser().parse_args(command)
+    assert main([*commands[0], "--json"]) == 0
+    recall = json.loads(capsys.readouterr().out)["recall"]
+    assert recall == json.loads((run / "result.json").read_text())["last"]
+
+
+def test_the_picture_is_one(run):
+    with Image.open(run / "card.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 1000
+
+
+def test_a_card_is_made_once_and_anew_when_asked_for(run, capsys):
+    first = (run / "card.md").read_text()
+    (run / "card.md").write_text("mine")
+    dataset = str(run.parent / "my photos")
+    assert main(["train", "--dataset", dataset, "--out", str(run), *SMALL]) == 0  # done already
+    assert "Written" not in capsys.readouterr().out
+    assert (run / "card.md").read_text() == "mine"
+    assert main(["card", "--checkpoint", str(run)]) == 0
+    assert (run / "card.md").read_text() == first
+    assert main(["card", "--checkpoint", str(run), "--which", "best"]) == 0
+    assert "By the best parameters" in (run / "card.md").read_text()
+
+
+def test_what_has_no_card_is_refused_in_a_sentence(run, tmp_path, capsys):
+    def refused(*arguments):
+        assert main(["card", *arguments]) == 2
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert not said.out
+        return said.err.strip().splitlines()[-1]
+
+    assert "holds no finished run" in refused("--checkpoint", str(tmp_path / "none"))
+    assert "is published and has no log" in refused("--checkpoint", "a.params")
+    (run.parent / "my photos/class 0/0.jpg").unlink()
+    assert "my photos is not what" in refused("--checkpoint", str(run))
+    for folder in (run.parent / "my photos").iterdir():
+        folder.rename(tmp_path / folder.name)
+    assert "has 0 classes with pictures" in refused("--checkpoint", str(run))
+
+
+def test_a_benchmark_has_a_card_with_numbers_for_names():
+    recall = {"R@1": 0.5, "R@10": 0.75}
+    result = {"seed": 3, "untrained": recall, "last": recall, "best": recall}  # as little as an older run has
+    split = Split([Record("a", 0)] * 4, [Record("b", 7), Record("c", 8)])
+    text = card.markdown("runs/x", result, Experiment(), split, Counter({(7, 8): 1, (8, 8): 1}), str)
+    assert "| split | as the benchmark has it |" in text
+    assert "All as in the paper." in text
+    assert "| 7 | 1 | 0 % | 8 (1) |" in text
+    assert "| last | 50.0 | 75.0 |" in text
+    assert "evaluate --checkpoint runs/x\n" in text
+    more = card.markdown("runs/x", result, Experiment(), split, Counter({(8, 8): 2}), str, more=["--data", "my data"])
+    assert "evaluate --checkpoint runs/x --data 'my data'\n" in more
+    assert "worst" not in more
+
+
+@pytest.mark.parametrize("classes", [2, LARGEST, LARGEST + 1])
+def test_few_classes_are_a_map_and_many_are_bars(tmp_path, classes):
+    counted = Counter({(label, label): 3 for label in range(classes)})
+    counted.update({(label, (label + 1) % classes): 1 for label in range(classes)})
+    history = [{"iteration": at, "recall": {"R@1": 0.2}, "branches": {}} for at in (0, 10)]
+    draw({10: {"ranking": 0.3}}, history, counted, lambda label: f"$ phở 漢 {label}" * 4, tmp_path / "card.png")
+    draw({}, [], Counter({(0, 0): 1}), str, tmp_path / "bare.png")  # nothing is known of the way
+    for name in ("card.png", "bare.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.height > 500
+
+
+def test_a_long_name_keeps_its_beginning_and_its_end():
+    assert cut("Aston Martin V8 Vantage Convertible 2012") == "Aston Martin…rtible 2012"
+    assert len(cut("x" * 99)) == 24
+    assert cut("phở") == "phở"

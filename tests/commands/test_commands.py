@@ -1,0 +1,255 @@
+"""The command line of gluon_cgd, as a person types it."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import mxnet as mx
+import pytest
+
+from gluon_cgd.__main__ import main, parser
+from gluon_cgd.datasets import glyphs
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.models.opened import load_trained
+from tests.conftest import write_cars
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "--backbone",
+    "cifar_resnet10",
+    "--no-pretrained",
+    "--input-size",
+    "16",
+    "--dim",
+    "12",
+    "--passes",
+    "1",
+    "--batch-classes",
+    "3",
+    "--batch-images",
+    "2",
+    "--evaluations",
+    "1",
+]
+
+
+@pytest.fixture
+def cars(tmp_path):
+    return write_cars(tmp_path / "cars", classes=(1, 2, 3, 99, 100), images=4)
+
+
+def refused(capsys, *arguments):
+    """What is said on stderr when the command line is refused."""
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    sentence = captured.err.strip().splitlines()[-1]
+    assert "Traceback" not in captured.err
+    assert not captured.out
+    return sentence
+
+
+def train(cars, tmp_path, *more):
+    return [
+        "train",
+        "--dataset",
+        "cars196",
+        "--data",
+        str(cars),
+        "--allow-partial",
+        "--out",
+        str(tmp_path / "run"),
+        *SMALL,
+        *more,
+    ]
+
+
+def test_a_model_is_trained_and_evaluated(cars, tmp_path, capsys):
+    assert main(train(cars, tmp_path, "--descriptors", "SMG")) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].startswith("last       R@1 ")
+    assert (
+        main(["evaluate", "--checkpoint", str(tmp_path / "run"), "--data", str(cars), "--allow-partial", "--json"]) == 0
+    )
+    recall = json.loads(capsys.readouterr().out)["recall"]
+    assert recall == json.loads((tmp_path / "run/result.json").read_text())["last"]
+    assert (
+        main(
+            [
+                "evaluate",
+                "--checkpoint",
+                str(tmp_path / "run"),
+                "--data",
+                str(cars),
+                "--allow-partial",
+                "--which",
+                "best",
+            ]
+        )
+        == 0
+    )
+    assert capsys.readouterr().out.startswith("R@1 ")
+
+
+def test_two_devices_train_and_evaluate_one_model(cars, tmp_path, capsys):
+    two = ["--ctx", "cpu0,cpu1"]
+    assert main(train(cars, tmp_path, *two)) == 0
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert result["device"] == "cpu(0), cpu(1)"
+    capsys.readouterr()
+    asked = ["evaluate", "--checkpoint", str(tmp_path / "run"), "--data", str(cars), "--allow-partial", "--json"]
+    assert main([*asked, *two]) == 0
+    assert json.loads(capsys.readouterr().out)["recall"] == result["last"]
+
+
+def test_a_model_can_be_evaluated_on_another_dataset(cars, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(glyphs, "TRAIN_IMAGES", 1)
+    monkeypatch.setattr(glyphs, "TEST_IMAGES", 2)
+    assert main(train(cars, tmp_path)) == 0
+    assert main(["evaluate", "--checkpoint", str(tmp_path / "run"), "--dataset", "glyphs", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["dataset"] == "glyphs"
+
+
+def test_a_published_model_and_a_symbol_have_the_recall_of_the_run(cars, tmp_path, capsys):
+    assert main(train(cars, tmp_path)) == 0
+    recall = json.loads((tmp_path / "run/result.json").read_text())["last"]
+    capsys.readouterr()
+    assert main(["publish", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "models")]) == 0
+    file = capsys.readouterr().out.strip()
+    assert json.loads(Path(file).with_suffix(".json").read_text())["recall"] == recall
+    data = ["--data", str(cars), "--allow-partial", "--json"]
+    assert main(["evaluate", "--checkpoint", file, *data]) == 0
+    assert json.loads(capsys.readouterr().out)["recall"] == recall
+    net, _ = load_trained(file)
+    net(mx.nd.zeros((1, 3, 16, 16)))
+    net.export(str(tmp_path / "released"))
+    symbol = ["evaluate", "--symbol", str(tmp_path / "released"), "--input-size", "16"]
+    assert main([*symbol, "--dataset", "cars196", *data]) == 0
+    assert json.loads(capsys.readouterr().out)["recall"] == recall
+    assert "name a --dataset" in refused(capsys, *symbol, *data)
+    assert "released-0009.params does not exist" in refused(
+        capsys, *symbol, "--dataset", "cars196", "--epoch", "9", *data
+    )
+
+
+def test_every_field_of_an_experiment_has_a_flag_with_its_default_and_meaning(capsys):
+    names = set(Experiment().to_dict())
+    assert not names & set(vars(parser().parse_args(["train", "--out", "x"])))  # what is not given is not there
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for field in fields(Experiment):
+        shown = " ".join(field.metadata["meaning"].split())
+        assert f"--{field.name.replace('_', '-')} " in text
+        assert f"{shown} (" in text
+    options = parser().parse_args(
+        ["train", "--out", "x", "--no-pretrained", "--keep-stride", "--decay-at", "0.6", "0.8", "--no-classification"]
+    )
+    assert {name: value for name, value in vars(options).items() if name in names} == {
+        "pretrained": False,
+        "keep_stride": True,
+        "decay_at": [0.6, 0.8],
+        "classification": False,
+    }
+    options = parser().parse_args(["train", "--out", "x", "--no-keep-stride", "--decay-at"])
+    assert (options.keep_stride, options.decay_at) == (False, [])
+
+
+def test_the_help_says_what_a_flag_is_for(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--temperature X of the softmax, 1 is off (equation 4) (0.5)" in text
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--backbone", "resnet51"], "backbone 'resnet51' is unknown"),
+        (["--descriptors", "SS"], "descriptors 'SS' is unknown"),
+        (["--dim", "7", "--descriptors", "SM"], "dim 7 must be divisible by the 2 branches"),
+        (["--batch-classes", "1"], "batch_classes 1 must be at least 2"),
+        (["--batch-classes", "40"], "cannot be drawn from 3 training classes"),
+        (["--ctx", "gpu0"], "device gpu0 is not there"),
+        (["--ctx", "tpu"], "device 'tpu' is unknown"),
+        (["--ctx", "cpu0,cpu0"], "cpu(0), cpu(0) have one twice"),
+        (["--ctx", "cpu0,cpu1,cpu2,cpu3"], "a batch of 6 pictures is too small for 4 devices"),
+        (["--dataset", "flowers"], "dataset 'flowers' is unknown"),
+        (["--data", "nowhere"], "nowhere, that should hold cars196, does not exist"),
+        (["--pretrained", "--weights", "nowhere.params", "--backbone", "squeezenet1.1"], "nowhere.params"),
+        (["--weights", "some.params"], "--weights and --no-pretrained contradict each other"),
+        (["--checkpoint-every", "0"], "checkpoint_every 0 must be at least 1"),
+        (["--learning-rate", "nan"], "learning_rate nan must be a finite number"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(cars, tmp_path, capsys, more, message):
+    assert message in refused(capsys, *train(cars, tmp_path, *more))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("a missing picture", lambda f: f.unlink(), "000002.jpg"),
+        ("a cut picture", lambda f: f.write_bytes(f.read_bytes()[:-50]), "000002.jpg is cut off"),
+        ("an empty picture", lambda f: f.write_bytes(b""), "000002.jpg is empty"),
+        ("no picture", lambda f: f.write_bytes(b"<html>404</html>"), "000002.jpg is not a picture"),
+    ],
+)
+def test_a_bad_picture_is_refused_by_name(cars, tmp_path, capsys, name, change, message):
+    change(cars / "car_ims/000002.jpg")
+    arguments = train(cars, tmp_path)
+    if name == "a missing picture":
+        arguments.remove("--allow-partial")
+    assert message in refused(capsys, *arguments)
+    assert not list((tmp_path / "cache").rglob("*.uint8"))
+
+
+def test_a_box_outside_its_picture_is_refused(tmp_path, capsys):
+    cars = write_cars(tmp_path / "cars", classes=(1, 2, 3, 99), images=2, box=(10, 10, 200, 200))
+    assert "is empty or outside of" in refused(capsys, *train(cars, tmp_path))
+
+
+def test_a_wrong_count_is_refused(cars, tmp_path, capsys):
+    arguments = train(cars, tmp_path)
+    arguments.remove("--allow-partial")
+    assert "8 test pictures of 2 classes, where cars196 has 8,054 of 98" in refused(capsys, *arguments)
+
+
+def test_an_unreadable_checkpoint_is_refused(cars, tmp_path, capsys):
+    assert "holds no finished run" in refused(capsys, "evaluate", "--checkpoint", str(tmp_path), "--data", str(cars))
+    assert main(train(cars, tmp_path)) == 0
+    capsys.readouterr()
+    (tmp_path / "run/last.params").write_bytes(b"no parameters")
+    assert "last.params is not the file that the run left" in refused(
+        capsys, "evaluate", "--checkpoint", str(tmp_path / "run"), "--data", str(cars), "--allow-partial"
+    )
+
+
+def test_a_run_of_another_experiment_is_refused(cars, tmp_path, capsys):
+    assert main(train(cars, tmp_path)) == 0
+    capsys.readouterr()
+    assert "is of another run (margin 0.1 there, 0.3 asked for)" in refused(
+        capsys, *train(cars, tmp_path, "--margin", "0.3")
+    )
+
+
+def test_no_traceback_reaches_a_person(tmp_path):
+    for arguments in (
+        ["train", "--out", "/proc/nowhere/run", *SMALL, "--dataset", "glyphs"],
+        ["evaluate", "--checkpoint", str(tmp_path)],
+    ):
+        run = subprocess.run(
+            [sys.executable, "-m", "gluon_cgd", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(
+                os.environ,
+                GLUON_CGD_CACHE=str(tmp_path / "none" / "x") if "/proc" not in arguments[2] else "/proc/nowhere",
+            ),
+        )
+        assert run.returncode == 2
+        assert "Traceback" not in run.stderr

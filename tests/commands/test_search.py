@@ -1,0 +1,364 @@
+"""`python -m gluon_cgd index` and `search` as a person types them, on a model that was never trained."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gluon_cgd.__main__ import main
+from gluon_cgd.commands import search
+from gluon_cgd.datasets import glyphs
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.retrieval import collection
+from tests.models.test_opened import published
+
+EXPERIMENT = Experiment(dataset="glyphs", backbone="cifar_resnet10", pretrained=False, input_size=16, dim=8)
+needs_faiss = pytest.mark.skipif(find_spec("faiss") is None, reason="faiss-cpu is not installed")
+needs_milvus = pytest.mark.skipif(
+    find_spec("pymilvus") is None or find_spec("milvus_lite") is None,
+    reason="pymilvus and milvus-lite are not installed",
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The file of a model."""
+    return published(tmp_path_factory.mktemp("model"), EXPERIMENT)
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory, model):
+    """(folder of 12 pictures, index of them); tests copy what they change."""
+    folder, idx = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("made") / "idx"
+    for label in range(12):
+        Image.fromarray(glyphs.picture(label, 0)).save(folder / f"{label:02}.png")
+    assert main(["index", "--images", str(folder), "--checkpoint", model, "--out", str(idx), "--ctx", "cpu"]) == 0
+    return folder, idx
+
+
+@pytest.fixture
+def own(tmp_path, indexed):
+    """The index, to change."""
+    return shutil.copytree(indexed[1], tmp_path / "idx")
+
+
+def refused(capsys, *arguments):
+    assert main([str(argument) for argument in arguments]) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return captured.err.strip().splitlines()[-1]
+
+
+def found(capsys, *arguments):
+    """The JSON of a search."""
+    capsys.readouterr()
+    assert main(["search", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_picture_finds_itself_first_and_says_so(indexed, capsys):
+    folder, idx = indexed
+    told = found(capsys, idx, folder / "03.png", "-k", "5")
+    assert told["engine"] == "exact"
+    assert told["pictures"] == 12
+    assert len(told["results"]) == 5
+    assert told["results"][0]["path"] == str(folder / "03.png")
+    assert told["results"][0]["cosine"] == pytest.approx(1, abs=1e-6)
+    assert [result["is_query"] for result in told["results"]] == [True, False, False, False, False]
+    cosines = [result["cosine"] for result in told["results"]]
+    assert cosines == sorted(cosines, reverse=True)
+    assert main(["search", str(idx), str(folder / "03.png"), "-k", "99"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 12
+    assert lines[0] == f"  1  1.0000  {folder / '03.png'}  (the query itself)"
+
+
+def test_the_cosines_are_those_of_the_embeddings(indexed, capsys, model):
+    from gluon_cgd.datasets import images
+    from gluon_cgd.datasets.records import Record
+    from gluon_cgd.models import opened
+
+    folder, idx = indexed
+    embed = opened.load(model, None, None, "cpu", None, idx).embed
+    rows = {str(file): embed([images.load(Record(str(file), 0), 16)])[0] for file in folder.iterdir()}
+    several = [str(folder / "00.png"), str(folder / "01.png")]
+    mean = rows[several[0]] + rows[several[1]]
+    for query, asked in (([several[0]], rows[several[0]]), (several, mean / np.linalg.norm(mean))):
+        for result in found(capsys, idx, *query, "-k", 12)["results"]:
+            assert result["cosine"] == pytest.approx(float(rows[result["path"]] @ asked), abs=1e-5)
+            assert result["is_query"] == (result["path"] in query)
+
+
+def test_a_part_of_a_picture_is_searched_for_as_that_picture(indexed, capsys, tmp_path):
+    folder, idx = indexed
+    with Image.open(folder / "04.png") as image:
+        canvas = Image.new("RGB", (image.width + 40, image.height + 30), "red")
+        canvas.paste(image, (25, 10))
+        canvas.save(tmp_path / "scene.png")
+        box = f"25,10,{25 + image.width},{10 + image.height}"
+    first = found(capsys, idx, tmp_path / "scene.png", "--box", box)["results"][0]
+    assert first["path"] == str(folder / "04.png")
+    assert first["cosine"] == pytest.approx(1, abs=1e-6)
+    assert not first["is_query"]
+
+
+def test_indexing_again_says_what_it_did(own, tmp_path, indexed, capsys, caplog):
+    folder = shutil.copytree(indexed[0], tmp_path / "photos")
+    again = ["index", "--images", str(folder), "--out", str(own)]
+    assert main(again) == 0
+    assert capsys.readouterr().out == f"12 pictures in {folder}: 12 added, 0 changed, 0 as before\n"
+    os.remove(folder / "00.png")
+    (folder / "01.png").write_bytes(b"broken")
+    shutil.copy(folder / "02.png", folder / "new.png")
+    assert "01.png is not a picture that can be read" in refused(capsys, *again)
+    assert main([*again, "--skip-bad"]) == 0
+    told = "1 added, 0 changed, 10 as before, 1 left out that cannot be read, 1 still in the index that are gone"
+    assert told in capsys.readouterr().out
+    assert f"left out: {folder / '01.png'}" in caplog.text
+    assert main([*again, "--skip-bad", "--prune", "--compact"]) == 0
+    printed = capsys.readouterr().out
+    assert "0 added, 0 changed, 11 as before, 1 left out that cannot be read, 1 removed that are gone\n" in printed
+    assert "2 rows of replaced and removed pictures gave their room back" in printed
+    assert len(collection.read(own)) == 12 + 11  # of the folder that was indexed first too
+
+
+def test_a_picture_that_is_gone_is_marked_and_drawn_as_an_empty_place(own, indexed, tmp_path, capsys, caplog):
+    folder = shutil.copytree(indexed[0], tmp_path / "photos")
+    assert main(["index", "--images", str(folder), "--out", str(own)]) == 0
+    os.remove(folder / "05.png")
+    figure = tmp_path / "out.png"
+    assert main(["search", str(own), str(indexed[0] / "05.png"), "-k", "2", "--figure", str(figure)]) == 0
+    assert f"{folder / '05.png'}  (not there any more)" in capsys.readouterr().out
+    assert "cannot be read any more and is drawn as an empty place" in caplog.text
+    assert figure.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_query_and_results_are_drawn(indexed, tmp_path, capsys, suffix):
+    folder, idx = indexed
+    out = tmp_path / f"out.{suffix}"
+    heat = ["--heatmaps"] if suffix == "png" else []
+    assert main(["search", str(idx), str(folder / "06.png"), "-k", "7", "--figure", str(out), *heat]) == 0
+    assert f"Written: {out}" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == [out.name]
+    if heat:
+        with Image.open(out) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        assert pixels.shape[0] > 1200  # two lines of three
+        assert main(["search", str(idx), str(folder / "06.png"), "-k", "7", "--figure", str(out)]) == 0
+        with Image.open(out) as picture:
+            assert picture.height < 700
+
+
+def test_heatmaps_add_up_to_the_cosine_of_the_hit(indexed, capsys, model):
+    from gluon_cgd.datasets import images
+    from gluon_cgd.datasets.records import Record
+    from gluon_cgd.models import opened
+
+    folder, idx = indexed
+    loaded = opened.load(model, None, None, "cpu", None, idx)
+    hit = found(capsys, idx, folder / "07.png")["results"][3]
+    pictures = [images.load(Record(str(path), 0), 16) for path in (folder / "07.png", hit["path"])]
+    for heat in search.explainer(loaded, pictures[0])(pictures[1]):
+        assert heat.sum() == pytest.approx(hit["cosine"], abs=1e-4)
+
+
+def test_the_query_is_passed_through_the_network_once(indexed, model):
+    from gluon_cgd.datasets import images
+    from gluon_cgd.datasets.records import Record
+    from gluon_cgd.models import opened
+
+    folder, idx = indexed
+    loaded, passed = opened.load(model, None, None, "cpu", None, idx), []
+    counting = loaded._replace(features=lambda found: passed.extend(found) or loaded.features(found))
+    query, *others = (images.load(Record(str(folder / f"0{i}.png"), 0), 16) for i in range(4))
+    explain = search.explainer(counting, query)
+    assert [len(explain(other)) for other in others] == [2, 2, 2]
+    assert len(passed) == 4
+
+
+@pytest.fixture(scope="module")
+def exported_too(indexed, exported, tmp_path_factory):
+    """(a folder of pictures, the index of them by MXNet, that by an exported model) of the run of `exported`."""
+    made = tmp_path_factory.mktemp("both")
+    for name, model in (("mxnet", ["--checkpoint", exported / "run"]), ("onnx", ["--model", exported / "model.onnx"])):
+        assert main(["index", "--images", str(indexed[0]), *map(str, model), "--out", str(made / name)]) == 0
+    return indexed[0], made / "mxnet", made / "onnx"
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, exported, capsys, runtime):
+    from gluon_cgd.datasets import images
+    from gluon_cgd.datasets.records import Record
+    from gluon_cgd.models import opened
+
+    folder, mxnet, onnx = exported_too
+    query, file = folder / "05.png", str(exported / "model.onnx")
+    expected = found(capsys, mxnet, query)["results"]
+    for idx, more in ((onnx, []), (mxnet, ["--model", file])):
+        results = found(capsys, idx, query, *more, "--runtime", runtime)["results"]
+        assert [result["path"] for result in results] == [result["path"] for result in expected]
+        for result, other in zip(results, expected):
+            assert result["cosine"] == pytest.approx(other["cosine"], abs=1e-4)
+    pair = [images.load(Record(str(folder / name), 0), 16) for name in ("05.png", "07.png")]
+    models = (opened.from_onnx(file, runtime), opened.from_checkpoint(str(exported / "run"), None, "cpu"))
+    for seen, other in zip(*(search.explainer(one, pair[0])(pair[1]) for one in models)):
+        np.testing.assert_allclose(seen, other, atol=1e-4)
+        assert np.abs(seen).max() > 1e-3
+
+
+def test_without_feature_maps_in_the_file_the_remedy_is_said_before_anything(exported_too, exported, tmp_path, capsys):
+    plain, figure = tmp_path / "plain.onnx", tmp_path / "out.png"
+    assert main(["export", "--checkpoint", str(exported / "run"), "--onnx", str(plain)]) == 0
+    capsys.readouterr()
+    query = [exported_too[2], exported_too[0] / "05.png", "--model", plain, "--figure", figure]
+    assert main(["search", *map(str, query), "--heatmaps"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "export it again with --features" in said.err
+    assert main(["search", *map(str, query)]) == 0
+
+
+def test_an_exported_model_indexes_and_searches_without_mxnet(exported_too, exported, tmp_path, without_mxnet):
+    folder, mxnet, _ = exported_too
+    idx, figure, query = tmp_path / "idx", tmp_path / "out.png", folder / "05.png"
+    command, model = ["-m", "gluon_cgd"], ["--model", exported / "model.onnx"]
+    for arguments in (["index", "--images", folder, *model, "--out", idx], ["search", idx, query]):
+        done = without_mxnet(*command, *arguments)  # the index knows its model
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"  1  1.0000  {query}")
+    drawn = [*command, "search", idx, query, "--figure", figure, "--heatmaps"]
+    refusal = without_mxnet(*drawn)
+    assert (refusal.returncode, refusal.stdout) == (2, "")
+    assert refusal.stderr == "--figure needs matplotlib: python -m pip install matplotlib\n"
+    done = without_mxnet(*drawn, drawing=True)
+    assert done.returncode == 0, done.stderr
+    assert figure.stat().st_size > 5000
+    refusal = without_mxnet(*command, "search", mxnet, query)
+    assert refusal.returncode == 2
+    assert "has no mxnet: `source env.sh` first" in refusal.stderr
+
+
+def test_names_of_any_kind_are_one_line_each(own, tmp_path, model, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    names = ["new\nline.png", " blank .png", "ü$x$.png", os.fsdecode(b"\xff.png")]
+    for i, name in enumerate(names):
+        Image.fromarray(glyphs.picture(i, 0)).save(folder / "a.png")
+        os.rename(folder / "a.png", folder / name)
+    idx = tmp_path / "new"
+    assert main(["index", "--images", str(folder), "--checkpoint", model, "--out", str(idx)]) == 0
+    told = found(capsys, idx, folder / names[0])
+    assert sorted(result["path"] for result in told["results"]) == sorted(str(folder / name) for name in names)
+    out = tmp_path / "out.png"
+    assert main(["search", str(idx), str(folder / names[3]), "--figure", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert any(line.endswith("new\\nline.png") for line in lines)
+    assert any("\\udcff.png" in line for line in lines)
+
+
+def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, capsys, model):
+    folder, idx = indexed
+    query = folder / "00.png"
+    other, picture_folder = published(tmp_path, replace(EXPERIMENT, dim=4), 1), tmp_path / "out.png"
+    picture_folder.mkdir()
+    for arguments, message in (
+        ([tmp_path, query], "is not an index: python -m gluon_cgd index"),
+        ([idx, "nowhere.jpg"], "the query nowhere.jpg cannot be read (No such file or directory): name a picture"),
+        ([idx, folder], "cannot be read (Is a directory): name a picture"),
+        ([idx, query, "--figure", tmp_path / "no/out.png"], "no, which is no folder: make it first"),
+        ([idx, query, "--figure", picture_folder], "out.png is a folder: name a file in it"),
+        ([idx, query, "--runtime", "openvino"], "--runtime is for an exported model: leave it out"),
+        ([idx, query, "-k", "0"], "-k 0 must be at least 1"),
+        ([idx, query, "--uri", "a.db"], "--uri a.db is for --engine milvus: name both, or leave it out"),
+        ([idx, query, "--box", "1,2,3"], "--box '1,2,3' must be X1,Y1,X2,Y2"),
+        ([idx, query, "--box", "900,900,950,950"], "pixels: name a part of this picture as x1, y1, x2, y2"),
+        ([idx, query, query, "--box", "1,2,3,4"], "are about one query"),
+        ([idx, query, "--heatmaps"], "name one with --figure"),
+        ([idx, query, "--figure", "out.jpg"], "must end with .png, .pdf, .svg"),
+        ([idx, query, "--checkpoint", other], "embeddings of two models cannot be compared"),
+        ([idx, query, "--engine", "milvus"], "needs the --uri that was given to index"),
+    ):
+        assert message in refused(capsys, "search", *arguments)
+    collected = collection.read(own)
+    with collection.writing(own, 8, collected.manifest["model"]) as writer:
+        writer.commit(np.empty((0, 8)), [], [], range(12))
+    assert "holds no pictures" in refused(capsys, "search", own, query)
+
+
+def test_what_cannot_be_indexed_is_said_in_a_sentence(indexed, tmp_path, capsys, model):
+    folder, idx = indexed
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").write_text("")
+    other = published(tmp_path, EXPERIMENT, 1)
+    images, checkpoint = ["--images", folder], ["--checkpoint", model]
+    for arguments, message in (
+        (["--out", idx], "there is nothing to do: name the folder of pictures with --images"),
+        (["--out", idx, "--compact", "--prune"], "--prune need pictures that are embedded: name their folder"),
+        (["--out", idx, "--engine", "faiss", *checkpoint], "--checkpoint need pictures that are embedded"),
+        (["--out", idx, *images, "--uri", "a.db"], "--uri a.db is for --engine milvus"),
+        (["--out", tmp_path / "new", *images], "is new: name the model with --checkpoint"),
+        (["--out", tmp_path / "new", "--images", "nowhere", *checkpoint], "nowhere is not a folder"),
+        (["--out", tmp_path / "new", "--images", tmp_path / "empty", *checkpoint], "empty holds no pictures"),
+        (["--out", tmp_path / "full", *images, *checkpoint], "full holds other files"),
+        (["--out", idx, *images, "--checkpoint", other], "embeddings of two models cannot be compared"),
+        (["--out", idx, *images, "--engine", "milvus"], "--engine milvus needs --uri"),
+        (["--out", tmp_path / "none", "--compact"], "is not an index"),
+    ):
+        assert message in refused(capsys, "index", *arguments)
+    assert not (tmp_path / "new").exists()
+
+
+@needs_faiss
+def test_faiss_is_built_with_its_recall_and_searches(own, indexed, capsys):
+    query = indexed[0] / "08.png"
+    assert "has no FAISS index 'hnsw'" in refused(capsys, "search", own, query, "--engine", "faiss")
+    for _ in range(2):  # the second time it is there
+        assert main(["index", "--out", str(own), "--engine", "faiss"]) == 0
+        assert capsys.readouterr().out == "faiss hnsw: recall@10 against exact 1.000, on 12 pictures of the index\n"
+    exact = found(capsys, own, query)
+    assert found(capsys, own, query, "--engine", "faiss") == {**exact, "engine": "faiss hnsw"}
+
+
+@needs_milvus
+@pytest.mark.filterwarnings(
+    "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"
+)  # by milvus-lite
+def test_milvus_lite_is_sent_the_index_and_searches(own, indexed, tmp_path, capsys):
+    query, milvus = indexed[0] / "09.png", ["--engine", "milvus", "--uri", str(tmp_path / "pictures.db")]
+    assert "has nothing of" in refused(capsys, "search", own, query, *milvus)
+    assert main(["index", "--images", str(indexed[0]), "--out", str(own), *milvus]) == 0
+    assert "milvus: recall@10 against exact 1.000, on 12 pictures of the index\n" in capsys.readouterr().out
+    exact = found(capsys, own, query)
+    assert found(capsys, own, query, *milvus) == {**exact, "engine": "milvus"}
+
+
+def test_an_engine_that_is_not_installed_is_said_with_the_remedy(own, indexed, capsys, monkeypatch):
+    import importlib
+
+    def absent(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(importlib, "import_module", absent)
+    for engine, package in (("faiss", "faiss-cpu"), ("milvus", "pymilvus and milvus-lite")):
+        words = ["--engine", engine, *["--uri", "x.db"][: 2 * (engine == "milvus")]]
+        for arguments in (["search", own, indexed[0] / "00.png", *words], ["index", "--out", own, *words]):
+            said = refused(capsys, *arguments)
+            assert f"needs {package} " in said
+            assert "python -m pip install --no-deps -r requirements-extra.txt" in said
+
+
+def test_the_index_is_found_from_any_folder(indexed, tmp_path, monkeypatch, capsys):
+    """Paths are kept whole, the model's too."""
+    monkeypatch.chdir(indexed[0])
+    first = found(capsys, os.path.relpath(indexed[1]), "01.png")["results"][0]
+    assert Path(first["path"]).is_absolute()
+    assert first["is_query"]

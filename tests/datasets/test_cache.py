@@ -1,0 +1,112 @@
+import errno
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gluon_cgd.datasets import cache, images
+from gluon_cgd.datasets.records import Record
+from gluon_cgd.machine import facts
+from tests.datasets.test_images import photo, saved
+
+
+def records(folder, n=5):
+    return [Record(saved(folder / f"{i}.png", np.roll(photo(), i, axis=1)), i % 2, (2, 1, 50, 39)) for i in range(n)]
+
+
+@pytest.mark.parametrize("side", [16, 18])  # 32 pictures are whole blocks of the disk, and are not
+@pytest.mark.parametrize("n", [5, 70])
+def test_the_cache_holds_every_picture_cropped_then_resized(tmp_path, side, n):
+    pictures = cache.cached(records(tmp_path, n), side)
+    assert isinstance(pictures, np.memmap)
+    assert pictures.shape == (n, side, side, 3)
+    assert Path(pictures.filename).stat().st_size == pictures.size
+    for i in range(n):
+        expected = cv2.resize(np.roll(photo(), i, axis=1)[1:39, 2:50], (side, side), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(pictures[i], expected)
+    assert not pictures.flags.writeable
+
+
+def test_the_cache_is_reused_until_a_file_a_box_or_the_side_changes(tmp_path, monkeypatch):
+    given = records(tmp_path)
+    cache.cached(given, 18)
+    calls = []
+    load = images.load
+    monkeypatch.setattr(images, "load", lambda record, *rest: calls.append(record) or load(record, *rest))
+    cache.cached(given, 18)
+    assert not calls
+    cache.cached(given, 16)
+    cache.cached([r._replace(box=None) for r in given], 18)
+    os.utime(given[0].path, (1, 1))
+    cache.cached(given, 18)
+    assert len(calls) == 15
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a cache", None])
+def test_a_damaged_cache_is_made_again(tmp_path, damage, caplog):
+    given = records(tmp_path)
+    before = cache.cached(given, 18)
+    file, expected = Path(before.filename), np.array(before)
+    del before
+    file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+    np.testing.assert_array_equal(cache.cached(given, 18), expected)
+    assert "is damaged and is made again" in caplog.text
+
+
+def left(tmp_path):
+    return [f.name for f in (tmp_path / "cache" / "pictures").iterdir() if not f.name.endswith(".lock")]
+
+
+def test_a_broken_picture_leaves_no_half_made_cache(tmp_path):
+    given = records(tmp_path)
+    (tmp_path / "3.png").write_bytes(b"gone")
+    with pytest.raises(ValueError, match="3.png"):
+        cache.cached(given, 18)
+    assert left(tmp_path) == []
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for place, name in ((os, "pwrite"), (cache.shutil, "disk_usage")):  # while writing, and before
+        given = records(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, full)
+            with pytest.raises(OSError, match="has no room for 0.0 GB of pictures: free some"):
+                cache.cached(given, 18)
+        assert left(tmp_path) == []
+
+
+def test_a_fingerprint_is_of_names_sizes_labels_and_boxes_not_of_the_place(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one, two = records(tmp_path / "a"), records(tmp_path / "b")
+    assert cache.fingerprint(one) == cache.fingerprint(two)
+    assert cache.fingerprint(one) != cache.fingerprint([one[0]._replace(label=7), *one[1:]])
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_preparation_goes_on_and_a_failed_one_starts_again(tmp_path, monkeypatch, interruption):
+    given, load, calls = records(tmp_path, 12), images.load, []
+
+    def interrupted(record, *rest):
+        calls.append(record)
+        if len(calls) == 8:
+            raise interruption("now")
+        return load(record, *rest)
+
+    monkeypatch.setattr(facts, "cores", lambda: 1)
+    monkeypatch.setattr(images, "load", interrupted)
+    monkeypatch.setattr(cache, "BLOCK", 2)
+    with pytest.raises(interruption):
+        cache.cached(given, 18)
+    assert bool(left(tmp_path)) == (interruption is KeyboardInterrupt)
+    before = len(calls)
+    pictures = cache.cached(given, 18)
+    assert len(calls) - before == (6 if interruption is KeyboardInterrupt else 12)
+    for i, record in enumerate(given):
+        np.testing.assert_array_equal(pictures[i], load(record, 18))
+    assert left(tmp_path) == [os.path.basename(pictures.filename)]

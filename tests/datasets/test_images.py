@@ -1,0 +1,114 @@
+import io
+from pathlib import Path
+
+import cv2
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from gluon_cgd.datasets import images
+
+
+def photo(height=40, width=60):
+    y, x = np.mgrid[:height, :width]
+    return np.stack([4 * x, 6 * y, 2 * (x + y)], axis=-1).astype(np.uint8)
+
+
+def saved(file, picture=None, **options):
+    Image.fromarray(photo() if picture is None else picture).save(file, **options)
+    return str(file)
+
+
+def test_a_picture_is_read_as_red_green_blue(tmp_path):
+    exact = images.decode(saved(tmp_path / "a.png"))
+    np.testing.assert_array_equal(exact, photo())
+    jpeg = images.decode(saved(tmp_path / "a.jpg", quality=98, subsampling=0))
+    assert np.abs(jpeg.astype(int) - photo()).max() < 12
+
+
+def test_grey_palette_and_transparent_pictures_become_rgb(tmp_path):
+    for mode in ("L", "P", "RGBA", "1"):
+        Image.fromarray(photo()).convert(mode).save(tmp_path / f"{mode}.png")
+        assert images.decode(str(tmp_path / f"{mode}.png")).shape == (40, 60, 3)
+
+
+def test_broken_files_are_refused_by_name(tmp_path):
+    whole, png = (Path(saved(tmp_path / name)).read_bytes() for name in ("a.jpg", "a.png"))
+    for name, data in (
+        ("cut.jpg", whole[:-200]),
+        ("half.jpg", whole[: len(whole) // 2]),
+        ("head.jpg", whole[:20]),
+        ("empty.jpg", b""),
+        ("text.jpg", b"a photo of a car"),
+        ("cut.png", png[:-300]),
+        ("page.jpg", b"<html>404</html>"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=name):
+            images.decode(str(tmp_path / name))
+    with pytest.raises(FileNotFoundError, match="nowhere.jpg"):
+        images.decode(str(tmp_path / "nowhere.jpg"))
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.gif"])
+def test_a_cut_file_is_refused_after_gluoncv_was_imported_too(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as GluonCV does for the whole process
+    whole = Path(saved(tmp_path / name)).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=f"{name} is not a picture that can be read"):
+        images.decode(str(tmp_path / name))
+
+
+def test_a_cut_jpeg_with_a_thumbnail_is_still_noticed(tmp_path):
+    thumbnail = io.BytesIO()
+    Image.fromarray(photo()).save(thumbnail, "JPEG")
+    exif = b"\xff\xe1" + (len(thumbnail.getvalue()) + 8).to_bytes(2, "big") + b"Exif\0\0" + thumbnail.getvalue()
+    whole = Path(saved(tmp_path / "a.jpg")).read_bytes()
+    (tmp_path / "b.jpg").write_bytes(whole[:2] + exif + whole[2:])
+    images.decode(str(tmp_path / "b.jpg"))
+    (tmp_path / "c.jpg").write_bytes((whole[:2] + exif + whole[2:])[:-100])
+    with pytest.raises(ValueError, match="cut off"):
+        images.decode(str(tmp_path / "c.jpg"))
+
+
+def test_a_box_is_cut_out_with_its_far_corner_exclusive():
+    np.testing.assert_array_equal(images.crop(photo(), (5, 4, 55, 36), "a"), photo()[4:36, 5:55])
+    assert images.crop(photo(), (0, 0, 61, 40), "a").shape == (40, 60, 3)  # a pixel over: clipped
+    assert images.crop(photo(), None, "a").shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    "box", [(5, 4, 5, 36), (55, 4, 5, 36), (100, 0, 140, 30), (0, 0, 200, 40), (-50, 0, 20, 40), (0, 30, 60, 90)]
+)
+def test_an_empty_box_or_one_outside_its_picture_is_refused(box):
+    with pytest.raises(ValueError, match=r"outside of car.jpg, which is 60 x 40"):
+        images.crop(photo(), box, "car.jpg")
+
+
+def test_a_batch_is_random_crops_half_of_them_flipped():
+    side, size = 18, 16
+    y, x = np.mgrid[:side, :side]
+    pictures = np.stack([np.stack([y, x, np.full_like(x, i)], axis=-1) for i in range(4)]).astype(np.uint8)
+    indices = np.tile(np.arange(4), 200)
+    batch = images.augment(pictures, indices, size, np.random.default_rng(0))
+    assert batch.shape == (800, 16, 16, 3)
+    np.testing.assert_array_equal(batch[:, 0, 0, 2], indices)
+    flipped = batch[:, 0, 0, 1] > batch[:, 0, 1, 1]
+    assert 0.4 < flipped.mean() < 0.6
+    tops, lefts = batch[:, 0, 0, 0], np.minimum(batch[:, 0, 0, 1], batch[:, 0, -1, 1])
+    assert set(tops) == set(lefts) == {0, 1, 2}  # every one of the 3 x 3 places
+    np.testing.assert_array_equal(batch, images.augment(pictures, indices, size, np.random.default_rng(0)))
+
+
+def test_normalising_gives_imagenets_mean_and_deviation():
+    batch = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+    expected = ((batch / 255 - images.MEAN) / images.STD).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(images.normalise(batch, mx.cpu()).asnumpy(), expected, atol=1e-5)
+
+
+def test_resizing_equals_mxnets_bilinear_bit_for_bit():
+    ours = cv2.resize(photo(), (18, 18), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(
+        ours, mx.image.imresize(mx.nd.array(photo(), dtype="uint8"), 18, 18, interp=1).asnumpy()
+    )

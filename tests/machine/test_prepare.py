@@ -1,0 +1,202 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gluon_cgd.machine import devices, facts, prepare, process
+
+
+def test_another_numpy_is_refused_with_the_command_that_mends_it():
+    for version in ("1.22.4", "1.24.0", "2.1.3"):
+        with pytest.raises(ImportError, match=rf"NumPy {version} .*pip install --no-deps numpy=="):
+            prepare.check_numpy(version)
+    prepare.check_numpy(np.__version__)
+
+
+def test_removed_numpy_names_come_back_and_present_ones_stay():
+    class Module:
+        float = "its own"
+
+    prepare.restore_numpy_names(Module)
+    assert Module.bool is bool
+    assert Module.float == "its own"
+
+
+def test_mxnet_gets_every_core_unless_told_otherwise():
+    code = "import os, gluon_cgd; print(os.environ['OMP_NUM_THREADS'])"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": "", "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert run.stdout.strip() == str(facts.cores())
+
+
+def test_importing_the_package_does_not_import_mxnet():
+    modules = "gluon_cgd, gluon_cgd.experiment, gluon_cgd.evaluate, gluon_cgd.recall"
+    code = f"import sys, {modules}; sys.exit('mxnet' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_interpreter_without_numpy_is_told_how_to_start(tmp_path):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import gluon_cgd, mxnet"
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", code, str(facts.PROJECT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "has no NumPy: start through the scripts" in run.stderr
+
+
+def test_the_cuda_libraries_are_looked_for_only_beside_a_cuda_build(tmp_path):
+    (tmp_path / "nvidia").mkdir()
+    assert prepare.load_cuda_libraries(tmp_path) == []
+    (tmp_path / "mxnet_cu112-1.9.1.dist-info").mkdir()
+    with pytest.raises(ImportError, match="requirements-cpu.txt"):
+        prepare.load_cuda_libraries(tmp_path)
+
+
+def test_a_device_that_is_not_there_is_refused():
+    assert devices.context("cpu").device_type == "cpu"
+    for name in ("gpu7", "tpu", "gpu"):
+        with pytest.raises(ValueError, match=name):
+            devices.context(name)
+
+
+def test_several_devices_are_named_with_commas(monkeypatch):
+    import mxnet as mx
+
+    assert devices.contexts("cpu") == [mx.cpu()]
+    assert devices.contexts("cpu0,cpu1") == [mx.cpu(0), mx.cpu(1)]
+    assert devices.contexts(None) == [mx.cpu()]
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 2)
+    assert devices.contexts("gpu1,gpu0") == [mx.gpu(1), mx.gpu(0)]
+    assert devices.contexts(None) == [mx.gpu(0)]
+    with pytest.raises(ValueError, match="device gpu2 is not there: MXNet can use 2 GPUs"):
+        devices.contexts("gpu0,gpu2")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "device '' is unknown"),
+        ("cpu0,", "--ctx 'cpu0,' has an empty part"),
+        ("cpu0,,cpu1", "'cpu0,,cpu1' has an empty part"),
+        ("cpu,cpu0", r"the devices cpu\(0\), cpu\(0\) have one twice"),
+        ("cpu0,gpu0", r"the devices cpu\(0\), gpu\(0\) are of two kinds"),
+        ("cpu0,tpu1", "device 'tpu1' is unknown: --ctx takes cpu, gpu0"),
+        ("cpu100", "device 'cpu100' is unknown"),
+    ],
+)
+def test_devices_that_do_not_go_together_are_refused(name, message, monkeypatch):
+    import mxnet as mx
+
+    monkeypatch.setattr(mx.context, "num_gpus", lambda: 1)
+    with pytest.raises(ValueError, match=message):
+        devices.contexts(name)
+
+
+def test_where_one_device_is_used_several_are_refused():
+    with pytest.raises(ValueError, match="--ctx cpu0,cpu1 names 2 devices where one is used: take cpu0"):
+        devices.context("cpu0,cpu1")
+
+
+def test_a_command_in_a_wrong_environment_is_answered_in_a_sentence():
+    root = str(facts.PROJECT)
+    for package in (["gluon_cgd", "train", "--help"], ["reproduce"]):
+        run = subprocess.run(
+            [sys.executable, "-S", "-m", *package],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=dict(os.environ, GLUON_CGD_ENTERED="1"),  # as if it already stood in the project's environment
+        )
+        assert run.returncode == 2
+        assert run.stderr.count("\n") == 1
+        assert "source env.sh" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [["-m", "gluon_cgd", "evaluate", "--help"], ["-m", "reproduce", "--help"], ["visualize/similarity.py", "-h"]],
+)
+def test_a_command_typed_with_a_bare_python_goes_on_in_the_projects_environment(tmp_path, typed):
+    root = facts.PROJECT
+    project, bare = tmp_path / "project", tmp_path / "bare"
+    for folder in ("gluon_cgd", "reproduce", "visualize"):
+        shutil.copytree(root / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (project / "env.sh").write_text(f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={project}\n")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    run = subprocess.run(
+        [str(bare / "bin" / "python"), *typed],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")},
+    )
+    assert run.returncode == 0, run.stderr
+    assert "has no NumPy; going on in the project's own environment" not in run.stderr.splitlines()[1:]
+    assert "going on in the project's own environment" in run.stderr
+    assert run.stdout.startswith("usage: ")
+
+
+def test_a_command_about_an_exported_model_is_told_what_else_it_needs():
+    def command():
+        raise ModuleNotFoundError("No module named 'portalocker'", name="portalocker")
+
+    remedy = "has no portalocker: .*python -m pip install numpy opencv-python-headless pillow tqdm portalocker"
+    with pytest.raises(prepare.WrongEnvironment, match=remedy):
+        process.exit_status(command)
+
+
+def test_a_package_that_the_project_does_not_need_is_an_error_like_others(capsys):
+    def command():
+        raise ModuleNotFoundError("No module named 'strange'", name="strange")
+
+    assert process.exit_status(command) == 2
+    assert capsys.readouterr().err == "No module named 'strange'\n"
+
+
+def test_the_gate_refuses_mxnet_where_numpy_is_another(tmp_path):
+    """In the project's sentence, and whatever the program that imports the package is told."""
+    code = "import numpy; numpy.__version__ = '1.24.0'; import gluon_cgd; print('imported'); import mxnet"
+    run = subprocess.run([sys.executable, "-c", code], cwd=facts.PROJECT, capture_output=True, text=True, check=False)
+    assert run.stdout == "imported\n"
+    assert "WrongEnvironment: NumPy 1.24.0 is installed, but MXNet 1.9.1" in run.stderr
+
+
+def test_a_package_that_imports_the_library_runs_its_own_code(tmp_path):
+    """`python -m shop doctor` is the shop's, although this project has a doctor too."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop/__init__.py").write_text("import gluon_cgd\n")
+    (tmp_path / "shop/__main__.py").write_text("import sys\nprint('shop', *sys.argv[1:])\n")
+    path = dict(os.environ, PYTHONPATH=str(facts.PROJECT))
+    for python in ([sys.executable], [sys.executable, "-S"]):  # also where nothing is installed
+        command = [*python, "-m", "shop", "doctor", "--json"]
+        run = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stdout, run.stderr) == (0, "shop doctor --json\n", "")
+
+
+@pytest.mark.parametrize("after", [0.1, 0.3, 0.6, 1.2])
+def test_an_interrupt_while_libraries_are_imported_is_one_line(after):
+    command = [sys.executable, "-m", "gluon_cgd", "train", "--out", "/nonexistent/run", "--ctx", "gpu9"]
+    start = subprocess.Popen(command, cwd=facts.PROJECT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    time.sleep(after)
+    start.send_signal(signal.SIGINT)
+    _, error = start.communicate()
+    assert "Traceback" not in error
+    assert "going on" not in error
+    assert error.count("\n") == 1
+    # To a shell the first two are one; 2: it was faster, and refuses the GPU
+    assert start.returncode in ((130, -signal.SIGINT) if "interrupted" in error else (2,))

@@ -1,0 +1,63 @@
+import mxnet as mx
+import numpy as np
+import pytest
+
+from gluon_cgd import backbones, model
+from gluon_cgd.models import symbol
+
+
+@pytest.fixture
+def released(tmp_path):
+    """A small CGD in the authors' format, and itself: embedding, logits and branches are the symbol's outputs."""
+    mx.random.seed(0)
+    net = model.CGD(backbones.build("cifar_resnet10"), "MG", 8, classes=3)
+    net.initialize()
+    net.hybridize()
+    net(mx.nd.zeros((1, 3, 16, 16)))
+    net.export(str(tmp_path / "CGD.CUB200"), epoch=0)
+    return net, str(tmp_path / "CGD.CUB200")
+
+
+def test_the_first_output_of_the_symbol_is_the_embedding(released):
+    net, prefix = released
+    sym, arguments, auxiliary = mx.model.load_checkpoint(prefix, 0)  # as the authors' own test reads it
+    assert "data" in sym.list_arguments()
+    assert arguments
+    assert auxiliary
+    pictures = mx.nd.random.uniform(shape=(4, 3, 16, 16))
+    outputs = symbol.load(prefix)(pictures)
+    assert len(outputs) == 1
+    np.testing.assert_array_equal(outputs[0].asnumpy(), net(pictures)[0].asnumpy())
+    elsewhere = symbol.load(prefix, ctx=[mx.cpu(1), mx.cpu(2)])(pictures.as_in_context(mx.cpu(2)))[0]
+    np.testing.assert_array_equal(elsewhere.asnumpy(), outputs[0].asnumpy())
+
+
+def test_a_loss_behind_the_embedding_needs_no_label(released, tmp_path):
+    _, prefix = released
+    sym, arguments, auxiliary = mx.model.load_checkpoint(prefix, 0)
+    loss = mx.sym.SoftmaxOutput(sym[1], mx.sym.var("softmax_label"), name="softmax")
+    mx.model.save_checkpoint(str(tmp_path / "trained"), 7, mx.sym.Group([sym[0], loss]), arguments, auxiliary)
+    pictures = mx.nd.random.uniform(shape=(2, 3, 16, 16))
+    both = [symbol.load(str(tmp_path / name))(pictures)[0].asnumpy() for name in ("CGD.CUB200", "trained")]
+    np.testing.assert_array_equal(*both)
+
+
+def test_files_that_are_missing_or_do_not_belong_together_are_named(released, tmp_path):
+    _, prefix = released
+    with pytest.raises(FileNotFoundError, match="0 files are named .*none-NNNN.params, where one is needed"):
+        symbol.load(str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError, match="CUB200-0003.params does not exist: check --symbol and --epoch"):
+        symbol.load(prefix, 3)
+    (tmp_path / "CGD.CUB200-0001.params").write_bytes(b"not parameters")
+    with pytest.raises(FileNotFoundError, match="2 files are named .*: name its number with --epoch"):
+        symbol.load(prefix)
+    with pytest.raises(ValueError, match="is not a whole file of MXNet: get both again"):
+        symbol.load(prefix, 1)
+    values = mx.nd.load(f"{prefix}-0000.params")
+    del values[next(name for name in values if name.endswith("conv0_weight"))]
+    mx.nd.save(f"{prefix}-0001.params", values)
+    with pytest.raises(ValueError, match="CUB200-0001.params lacks .*: they do not belong together"):
+        symbol.load(prefix, 1)
+    mx.sym.FullyConnected(mx.sym.var("text"), num_hidden=2, name="fc").save(f"{prefix}-symbol.json")
+    with pytest.raises(ValueError, match="has no input named data"):
+        symbol.load(prefix, 1)

@@ -1,0 +1,160 @@
+"""`python visualize/similarity.py` as a person types it, on a model of a few steps."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mxnet as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+from gluon_cgd.train import fit
+from visualize import similarity
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, small_split):
+    """A folder with one trained SM model, and nothing else."""
+    from gluon_cgd.experiment import Experiment
+
+    folder = tmp_path_factory.mktemp("runs")
+    os.environ["GLUON_CGD_CACHE"] = str(folder / "cache")
+    schedule = dict(passes=0.2, batch_classes=4, batch_images=2, evaluations=1)
+    small = dict(dataset="glyphs", backbone="cifar_resnet10", pretrained=False, input_size=32, dim=8)
+    fit(Experiment(descriptors="SM", **small, **schedule), small_split, folder / "key" / "r1-seed0")
+    return folder
+
+
+def photo(file, size=(90, 60), mode="RGB"):
+    pixels = np.random.default_rng(sum(size)).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(pixels).convert(mode).save(file)
+    return str(file)
+
+
+@pytest.fixture
+def pair(tmp_path):
+    return [photo(tmp_path / "a.jpg"), photo(tmp_path / "b.png", (50, 80))]
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_a_pair_is_drawn_with_its_numbers_beside(runs, pair, tmp_path, capsys, suffix):
+    out = tmp_path / f"seen.{suffix}"
+    options = ["--runs", str(runs), "--out", str(out), "--per-branch", "--show-sum"]
+    assert similarity.main([*pair, *options]) == 0
+    printed = capsys.readouterr().out
+    assert f"trained on glyphs ({runs / 'key' / 'r1-seed0'})" in printed
+    assert out.stat().st_size > 5000
+    values = json.loads((tmp_path / "seen.json").read_text())
+    assert f"cosine {values['cosine']:.4f}" in printed
+    assert np.sum(values["drawn"][0]["map1"]) == pytest.approx(values["cosine"], abs=1e-5)
+    assert np.sum(values["drawn"][0]["map2"]) == pytest.approx(values["cosine"], abs=1e-5)
+    assert [row["title"].split(":")[0] for row in values["drawn"]] == ["all descriptors", "SPoC", "MAC"]
+    shares = [branch["share"] for branch in values["branches"].values()]
+    assert sum(shares) == pytest.approx(values["cosine"], abs=1e-5)
+    assert sorted(os.listdir(tmp_path)) == sorted({"a.jpg", "b.png", "seen.json", out.name})
+
+
+def test_an_exported_model_draws_the_same_without_mxnet(exported, pair, tmp_path, without_mxnet):
+    script, out, file = ROOT / "visualize" / "similarity.py", tmp_path / "seen.png", exported / "model.onnx"
+    named = [*pair, "--model", file, "--out", out, "--per-branch"]
+    done = without_mxnet(script, *named, drawing=True)
+    assert done.returncode == 0, done.stderr
+    drawn = json.loads(out.with_suffix(".json").read_text())["drawn"]
+    named[2:4] = "--checkpoint", exported / "run"
+    assert similarity.main(list(map(str, named))) == 0
+    for seen, other in zip(drawn, json.loads(out.with_suffix(".json").read_text())["drawn"]):
+        np.testing.assert_allclose(seen["map1"], other["map1"], atol=1e-4)
+        np.testing.assert_allclose(seen["map2"], other["map2"], atol=1e-4)
+    refusal = without_mxnet(script, *pair, "--model", file)
+    assert refusal.stderr == "--out needs matplotlib: python -m pip install matplotlib\n"
+
+
+def test_the_last_parameters_are_drawn_or_those_that_are_asked_for(runs, pair, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "key" / "r1-seed0", run)
+    values = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**values, "files": {}}))  # their hashes
+    parameters = mx.nd.load(str(run / "best.params"))
+    mx.nd.save(str(run / "best.params"), {name: value * 2 + 0.1 for name, value in parameters.items()})
+    found = {}
+    for which in (None, "last", "best"):
+        asked = ["--which", which] if which else []
+        assert similarity.main([*pair, "--checkpoint", str(run), "--out", str(tmp_path / "seen.png"), *asked]) == 0
+        found[which] = json.loads((tmp_path / "seen.json").read_text())["cosine"]
+    assert found[None] == found["last"] != found["best"]
+
+
+@pytest.mark.parametrize("place", [["--point", "70,10"], ["--box", "0,0,90,60"]])
+def test_a_part_of_the_query_is_asked_about(runs, pair, tmp_path, place):
+    out = tmp_path / "part.png"
+    assert similarity.main([*pair, *place, "--runs", str(runs), "--out", str(out)]) == 0
+    values = json.loads(out.with_suffix(".json").read_text())
+    (row,) = values["drawn"]
+    assert np.sum(row["map2"]) == pytest.approx(np.sum(row["map1"]), abs=1e-9)
+    asked = np.array(row["map1"])
+    if place[0] == "--box":  # all of it
+        assert asked.sum() == pytest.approx(values["cosine"], abs=1e-9)
+    else:
+        place = (10 * asked.shape[0] // 60, 70 * asked.shape[1] // 90)
+        assert np.abs(asked).sum() == abs(asked[place])
+
+
+@pytest.mark.parametrize(("size", "mode"), [((1, 1), "RGB"), ((3000, 20), "L"), ((33, 400), "RGBA"), ((40, 40), "P")])
+def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, size, mode):
+    odd = photo(tmp_path / "odd.png", size, mode)
+    assert similarity.main([odd, pair[1], "--runs", str(runs), "--out", str(tmp_path / "odd_seen.png")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--out", "x.gif"], "--out x.gif must end with .png, .pdf, .svg"),
+        (["--out", "no/x.png"], "no/x.png is to be written into no, which is no folder: make it first"),
+        (["--runtime", "openvino"], "--runtime is for an exported model: leave it out with"),
+        (["--model", "m.onnx", "--ctx", "cpu"], "--ctx and --which are for a --checkpoint: leave them out"),
+        (["--model", "m.onnx", "--which", "last"], "--ctx and --which are for a --checkpoint: leave them out"),
+        (["--checkpoint", "m.params", "--which", "last"], "--which is for a run's folder: a published model has one"),
+        (["--model", "m.onnx"], "m.onnx does not exist: an exported model is a file"),
+        (["--point", "90,10"], "90,10 is not inside the query, which is 90 x 60 pixels"),
+        (["--point", "here"], "--point 'here' must be 2 whole numbers"),
+        (["--box", "10,10,5,20"], "10,10,5,20 is not inside the query"),
+        (["--checkpoint", "nothing"], "nothing holds no finished run"),
+        (["--runs", "nowhere"], "nowhere holds no trained model: bash reproduce/table4.sh --mini trains two"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_in_a_sentence(runs, pair, tmp_path, capsys, monkeypatch, change, message):
+    monkeypatch.chdir(tmp_path)
+    assert similarity.main([*pair, "--runs", str(runs), *change]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xd8\xff\xe0 cut", b"words"])
+def test_a_missing_empty_or_broken_picture_is_one_sentence(runs, pair, tmp_path, capsys, content):
+    broken = tmp_path / "broken.jpg"
+    if content is not None:
+        broken.write_bytes(content)
+    assert similarity.main([str(broken), pair[1], "--runs", str(runs), "--out", str(tmp_path / "x.png")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "broken.jpg" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_the_script_works_from_any_folder_and_within_seconds(runs, pair, tmp_path):
+    command = [sys.executable, str(ROOT / "visualize" / "similarity.py"), *pair, "--runs", str(runs)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = after.ru_utime - before.ru_utime  # of computing: other processes do not count
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "similarity.png").is_file()
+    assert seconds < 20
