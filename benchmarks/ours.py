@@ -33,15 +33,15 @@ def write_models():
 def pictures():
     """The pictures of the folder as the network takes them: uint8 (N, SIZE, SIZE, 3)."""
     from gluon_cgd.datasets import images
-    from gluon_cgd.datasets.records import Record
 
-    return np.stack([images.load(Record(str(path), 0), SIZE) for path in sorted((FOLDER / "pictures").iterdir())])
+    return np.stack([images.load(str(path), SIZE) for path in sorted((FOLDER / "pictures").iterdir())])
 
 
 def embedding(model=None, runtime=None, few=False):
     """Set up: JPEG files to vectors on disk, by the trained model in MXNet or an exported one."""
 
     def setup():
+        from gluon_cgd.datasets import folders
         from gluon_cgd.models import onnx_model
         from gluon_cgd.retrieval import embed
 
@@ -55,7 +55,7 @@ def embedding(model=None, runtime=None, few=False):
 
                 return evaluate.embed(net, batch, ctx, 32)
 
-        paths, out = embed.pictures_in(FOLDER / ("few" if few else "pictures")), tempfile.mkdtemp(dir=FOLDER)
+        paths, out = folders.pictures_in(FOLDER / ("few" if few else "pictures")), tempfile.mkdtemp(dir=FOLDER)
         return lambda: embed.save(Path(out) / "vectors.npy", *embed.embed_files(function, paths, SIZE)), len(paths)
 
     return setup

@@ -10,8 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from gluon_cgd.commands.options import add_ctx, add_model, name
-from gluon_cgd.datasets import images
-from gluon_cgd.datasets.records import Record
+from gluon_cgd.datasets import folders, images
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.models.opened import check_same, load
 from gluon_cgd.retrieval import approximate, collection, exact
@@ -91,7 +90,7 @@ def check_uri(options):
 
 def updated(options):
     """Embed what is new or changed; returns a sentence of what was done."""
-    pictures.check(options.images)
+    folders.check_pictures(options.images)
     before = None
     if (Path(options.out) / "collection.json").exists():
         before = collection.read_manifest(options.out)["model"]
@@ -172,7 +171,7 @@ def search(options):
 def query_picture(path, box, side):
     """The picture, or its `box`, in the file `path`: uint8 (side, side, 3). Raises ValueError where it has none."""
     try:
-        return images.load(Record(path, 0, box), side)
+        return images.load(path, side, box)
     except OSError as error:
         raise ValueError(f"the query {path} cannot be read ({error.strerror}): name a picture") from error
 
@@ -207,7 +206,7 @@ def draw(options, model, queries, hits, count):
     drawn = []
     for cosine, path in hits:
         try:
-            picture = images.load(Record(path, 0), model.side)
+            picture = images.load(path, model.side)
         except (ValueError, OSError):
             log.warning("%s cannot be read any more and is drawn as an empty place", shown(path))
             picture = None

@@ -1,17 +1,11 @@
 """All pictures of a dataset, decoded once on all cores and kept in a memory-mapped file for every later run."""
 
-import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import logging
-import math
-import mmap
 import os
 import shutil
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +17,7 @@ from gluon_cgd.files.whole import write_text
 from gluon_cgd.machine import facts
 
 log = logging.getLogger(__name__)
-BLOCK = 32  # pictures that are decoded by one thread and written at once
-DIRECT = getattr(os, "O_DIRECT", 0)
+BLOCK = 32  # pictures that one thread decodes and that are written at once: a task has its cost too
 
 
 def fingerprint(records):
@@ -66,18 +59,19 @@ def _fill(file, records, side, progress):
         if size - whole * picture > shutil.disk_usage(file.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         bar = tqdm(total=len(records), initial=whole, desc=f"pictures at {side}", unit="img", disable=not progress)
-        with _open(temporary) as out, bar:
+        with open(temporary, "r+b" if whole else "wb") as out, bar:
+            out.seek(whole * picture)
             try:
-                for pictures, count in _decoded(records[whole:], side):
-                    _write(out, pictures, whole * picture)
-                    whole += count
-                    bar.update(count)
+                for pictures in _decoded(records[whole:], side):
+                    out.write(pictures)
+                    whole += len(pictures)
+                    bar.update(len(pictures))
                     if whole % (16 * BLOCK) == 0:
                         _note(note, whole, out)
             except KeyboardInterrupt:
                 _note(note, whole, out)
                 raise
-            out.truncate(size)  # the last block was written whole
+            out.truncate(size)  # of what an interrupted version before this one wrote; it flushes
             os.fsync(out)
         os.replace(temporary, file)
     except Exception as error:  # not an interruption, which goes on later
@@ -94,75 +88,34 @@ def _fill(file, records, side, progress):
 
 
 def _note(note, whole, out):
-    """Write to the file `note` that `whole` pictures of the open file `out` are where no power cut takes them away."""
+    """Write to the file `note` that `whole` pictures of the open file `out` are on the disk, safe from a power cut."""
+    out.flush()
     os.fsync(out)
     write_text(note, str(whole))
 
 
-def _open(file):
-    """Open `file` for writing past the system's page cache, which would cost a third of the decoding, if it can be."""
-
-    def unbuffered(flags):
-        return open(file, "r+b", buffering=0, opener=lambda name, mode: os.open(name, mode | os.O_CREAT | flags, 0o666))
-
-    with contextlib.suppress(OSError):  # a file system that does not know it; what else is wrong, the next line says
-        return unbuffered(DIRECT)
-    return unbuffered(0)
-
-
-def _write(out, data, offset):
-    """Write all of `data` at `offset` of the open file `out`."""
-    view = memoryview(data).cast("B")
-    while view:
-        try:
-            written = os.pwrite(out.fileno(), view, offset)
-        except OSError as error:
-            mode = fcntl.fcntl(out, fcntl.F_GETFL)
-            if error.errno != errno.EINVAL or not mode & DIRECT:
-                raise
-            fcntl.fcntl(out, fcntl.F_SETFL, mode & ~DIRECT)  # pieces that are no whole blocks of this disk
-            continue
-        view, offset = view[written:], offset + written
-
-
 def _decoded(records, side):
-    """Yield (pictures, count), blocks of pictures of `records` in order, decoded on all cores; an error stops all.
+    """Yield the pictures of `records` in order, uint8 (b, side, side, 3) with b up to BLOCK, decoded on all cores."""
 
-    pictures: uint8 (BLOCK, side, side, 3), of which the first `count` are filled; good until the next is asked for.
-    Threads: cv2 and Pillow let go of the interpreter while they decode. Blocks: a task has its cost too.
-    """
+    def load(block):
+        pictures = np.empty((len(block), side, side, 3), np.uint8)
+        for record, picture in zip(block, pictures):
+            images.load(record.path, side, record.box, picture)
+        return pictures
 
-    def work(start, buffer):
-        block = records[start : start + BLOCK]
-        for record, picture in zip(block, buffer):
-            images.load(record, side, picture)
-        return buffer, len(block)
-
-    shape = (BLOCK, side, side, 3)  # of memory that begins a page, as direct writing needs it
-    free = [np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape) for _ in range(facts.cores() + 2)]
-    pending = deque()
-    with ThreadPoolExecutor(facts.cores()) as pool:
-        for start in range(0, len(records), BLOCK):
-            if not free:
-                done = pending.popleft().result()
-                yield done
-                free.append(done[0])
-            pending.append(pool.submit(work, start, free.pop()))
-        for future in pending:
-            yield future.result()
+    blocks = (records[start : start + BLOCK] for start in range(0, len(records), BLOCK))
+    for _, pictures in images.load_ahead(load, blocks, facts.cores() + 2):
+        if isinstance(pictures, Exception):
+            raise pictures
+        yield pictures
 
 
 def unreadable(records, progress=False):
-    """Decode every picture of `records`; return a sentence for each that cannot be read or does not hold its box."""
+    """A sentence for each picture of `records` that cannot be read or does not hold its box; decodes every one."""
 
-    def problem(record):
-        try:
-            images.crop(images.decode(record.path), record.box, record.path)
-        except (ValueError, OSError) as error:
-            return str(error)
-        return None
+    def check(record):
+        images.crop(images.decode(record.path), record.box, record.path)
 
-    with ThreadPoolExecutor(facts.cores()) as pool:
-        found = pool.map(problem, records)
-        bar = tqdm(found, total=len(records), desc="verifying", unit="img", disable=not progress)
-        return [sentence for sentence in bar if sentence]
+    checked = images.load_ahead(check, records, 4 * facts.cores())
+    bar = tqdm(checked, total=len(records), desc="verifying", unit="img", disable=not progress)
+    return [str(error) for _, error in bar if error]

@@ -72,17 +72,34 @@ def _in_folder(root):
 def _pictures(root):
     """[(class name, path), ...] in order of the names, and the paths of files that are no pictures of a class."""
     found, others = [], []
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        for file in sorted(files):
-            path = os.path.join(folder, file)
-            top = Path(path).relative_to(root).parts[0]
-            is_picture = Path(file).suffix.lower() in PICTURES and not file.startswith(".") and folder != str(root)
-            if is_picture:
-                found.append((top, path))
-            else:
-                others.append(path)
+    for path, is_picture in walk(root, hidden=True):
+        top, *below = Path(path).relative_to(root).parts
+        if is_picture and below:
+            found.append((top, path))
+        else:
+            others.append(path)
     return found, others
+
+
+def walk(folder, hidden=False, onerror=None):
+    """Yield (path, whether its name is a picture's) of every file in `folder` and its subfolders, in order of names.
+
+    hidden: whether to enter folders whose name begins with a dot. A file with such a name is no picture.
+    onerror: called with the OSError of a folder that cannot be listed; by default such folders are left out.
+    """
+    for place, folders, files in os.walk(folder, onerror=onerror):
+        folders[:] = sorted(name for name in folders if hidden or not name.startswith("."))
+        for name in sorted(files):
+            is_picture = os.path.splitext(name)[1].lower() in PICTURES and not name.startswith(".")
+            yield os.path.join(place, name), is_picture
+
+
+def check_pictures(folder, flag="--images"):
+    """Raise ValueError, naming the `flag`, unless `folder` is a folder with a picture in it."""
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder} is not a folder: {flag} must name the folder of pictures")
+    if not any(is_picture for _, is_picture in walk(folder)):
+        raise ValueError(f"{folder} holds no pictures (files named *{', *'.join(sorted(PICTURES))}): check {flag}")
 
 
 def _in_csv(file):
@@ -178,19 +195,15 @@ def divide(found, split, held_out, seed, source):
 
 
 def pictures_in(folder, flag="--images"):
-    """The paths of the pictures in `folder` and in its folders, sorted. Raises ValueError where there are none."""
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{folder}, the folder of pictures, does not exist: check {flag}")
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(place, name) for name in files if Path(name).suffix.lower() in PICTURES]
-    found = sorted(path for path in found if not os.path.basename(path).startswith("."))
-    if not found:
-        raise ValueError(f"{folder} holds no pictures: their names end in {', '.join(sorted(PICTURES))}")
-    for path in found:
+    """The sorted paths of the pictures in `folder` and its subfolders.
+
+    Raises ValueError, naming the `flag`, if there are none or if a path has a line break.
+    """
+    check_pictures(folder, flag)
+    paths = sorted(path for path, is_picture in walk(folder) if is_picture)
+    for path in paths:
         if "\n" in path:
             raise ValueError(
-                f"the picture {path!r} has a line break in its name: rename it, paths are listed a line each"
+                f"the picture {path!r} has a line break in its name: rename it, the list has one path a line"
             )
-    return found
+    return paths

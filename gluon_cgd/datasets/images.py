@@ -1,10 +1,14 @@
 """One picture from its file, and batches for the network: decode, crop, resize; slice and flip; normalise."""
 
 import contextlib
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
+
+from gluon_cgd.machine import facts
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 JPEG, SCAN, END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
@@ -82,13 +86,40 @@ def crop(picture, box, path):
     return picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
 
 
-def load(record, side, out=None):
-    """The picture of a `datasets.Record`, cropped to its box and resized: uint8 (side, side, 3), aspect not kept.
+def load(path, side, box=None, out=None):
+    """The picture in the file `path`, or its `box`, resized to uint8 (side, side, 3) without keeping its aspect.
 
-    Written into `out` where one is given.
+    Written into `out` if that is an array. Raises ValueError or OSError, both naming the file.
     """
-    picture = crop(decode(record.path), record.box, record.path)
+    picture = crop(decode(path), box, path)
     return cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def load_ahead(load_one, items, count):
+    """Yield (item, load_one(item)) for each of `items`, in order; (item, error) after a ValueError or an OSError.
+
+    While the caller uses one result, threads on all cores work on the next `count` items: cv2 and Pillow release the
+    interpreter's lock while they decode. `items` may be a generator; it is read `count` items ahead and no further.
+    """
+
+    def attempt(item):
+        try:
+            return item, load_one(item)
+        except (ValueError, OSError) as error:
+            return item, error
+
+    pending = deque()
+    with ThreadPoolExecutor(facts.cores()) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(attempt, item))
+                if len(pending) == count:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def augment(pictures, indices, size, rng, out=None):

@@ -10,7 +10,6 @@ import numpy as np
 
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.folders import pictures_in
-from gluon_cgd.datasets.records import Record
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.models import onnx_model
 
@@ -31,7 +30,7 @@ def calibration(folder):
 
 def read(paths, side):
     """The pictures in the files `paths`: uint8 (N, side, side, 3). Raises ValueError for one that cannot be read."""
-    return np.stack([images.load(Record(path, 0), side) for path in paths])
+    return np.stack([images.load(path, side) for path in paths])
 
 
 def quantise(file, out, pictures):

@@ -2,59 +2,42 @@
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from gluon_cgd.datasets import images
 from gluon_cgd.files.whole import replacing
-from gluon_cgd.machine import facts
 
 log = logging.getLogger(__name__)
 BATCH = 32  # pictures that are decoded while as many are embedded
 
 
-def embed_files(embedding, paths, side, skip_bad=False, progress=False):
-    """(vectors (N, D), the paths of their pictures), by `embedding`, a function of uint8 (B, side, side, 3).
+def embed_files(embed, paths, side, skip_bad=False, progress=False):
+    """(embeddings (N, D), the paths of their pictures), by `embed`, a function of uint8 (B, side, side, 3).
 
-    Raises ValueError or OSError for a picture that cannot be read; with skip_bad only when none can, else it is logged.
+    Raises ValueError for a picture that cannot be read. With skip_bad such pictures are logged and left out, and it
+    raises only if none can be read.
     """
     kept, rows = [], []
+    loaded = images.load_ahead(lambda path: images.load(path, side), paths, BATCH)
     with tqdm(total=len(paths), desc="embedding", unit="img", disable=not progress) as bar:
-        for names, pictures, wrong in _decoded(paths, side):
-            if wrong and not skip_bad:
-                raise ValueError(f"{wrong[0]}; --skip-bad goes on without such pictures")
-            for sentence in wrong:
-                log.warning("left out: %s", sentence)
-            if names:
-                rows.append(embedding(np.stack(pictures)))
-                kept += names
-            bar.update(len(names) + len(wrong))
+        for batch in iter(lambda: list(islice(loaded, BATCH)), []):
+            errors = [error for _, error in batch if isinstance(error, Exception)]
+            good = [(path, picture) for path, picture in batch if not isinstance(picture, Exception)]
+            if errors and not skip_bad:
+                raise ValueError(f"{errors[0]}; say --skip-bad to leave such pictures out")
+            for error in errors:
+                log.warning("left out: %s", error)
+            if good:
+                rows.append(embed(np.stack([picture for _, picture in good])))
+                kept += [path for path, _ in good]
+            bar.update(len(batch))
     if not kept:
         raise ValueError(f"none of the {len(paths):,} pictures can be read: the first is {paths[0]}")
     return np.concatenate(rows), kept
-
-
-def _decoded(paths, side):
-    """Yield (paths, pictures, a sentence for each that cannot be read); the next are read while these are used."""
-    from gluon_cgd.datasets import images
-    from gluon_cgd.datasets.records import Record
-
-    def read(path):
-        try:
-            return path, images.load(Record(path, 0), side), None
-        except (ValueError, OSError) as error:
-            return path, None, str(error)
-
-    blocks = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
-    with ThreadPoolExecutor(facts.cores()) as pool:
-        following = [pool.submit(read, path) for path in blocks[0]]
-        for block in [*blocks[1:], []]:
-            current, following = following, [pool.submit(read, path) for path in block]
-            found = [future.result() for future in current]
-            good = [(path, picture) for path, picture, wrong in found if wrong is None]
-            yield [path for path, _ in good], [picture for _, picture in good], [w for _, _, w in found if w]
 
 
 def save(file, vectors, paths):

@@ -1,19 +1,14 @@
 """People's own pictures into a collection: what is new or changed is embedded, what is there stays as it is."""
 
-import itertools
 import logging
 import os
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import List
 
 import numpy as np
 
-from gluon_cgd.datasets import images
-from gluon_cgd.datasets.folders import PICTURES
-from gluon_cgd.datasets.records import Record
-from gluon_cgd.machine import facts
+from gluon_cgd.datasets import folders, images
 from gluon_cgd.retrieval import collection
 
 log = logging.getLogger(__name__)
@@ -34,27 +29,17 @@ class Told:
 
 
 def pictures_under(folder):
-    """Yield the paths of all pictures in `folder` and its subfolders, in order of the names; hidden ones are left out.
+    """Yield the absolute paths of all pictures in `folder` and its subfolders, in order of names, hidden ones left out.
 
-    A picture is what ends like one. Raises OSError for a folder that cannot be read.
+    Raises OSError for a folder that cannot be listed.
     """
 
     def refuse(error):
         raise error
 
-    for place, folders, files in os.walk(os.path.abspath(folder), onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in PICTURES and not name.startswith("."):
-                yield os.path.join(place, name)
-
-
-def check(folder):
-    """Raise ValueError unless there is a picture in `folder`."""
-    if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is not a folder: --images names the one with the pictures")
-    if next(pictures_under(folder), None) is None:
-        raise ValueError(f"{folder} holds no pictures ({', '.join(sorted(PICTURES))}): check --images")
+    for path, is_picture in folders.walk(os.path.abspath(folder), onerror=refuse):
+        if is_picture:
+            yield path
 
 
 def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH):
@@ -65,14 +50,22 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
     A picture is known by its path, and has changed when its size or its time of change has.
     Raises ValueError for a folder without pictures, for a picture that cannot be read, and for a wrong embedding.
     """
-    check(folder)
+    folders.check_pictures(folder)
     folder = os.path.abspath(folder)
     told = Told()
     snapshot = collection.Snapshot(writer.folder, writer.manifest)
     finder, seen = collection.Finder(snapshot), np.zeros(snapshot.count, bool)
     work = _changed(folder, snapshot, finder, seen, told)
-    for chunk in _loaded(work, side, batch):
-        _take(writer, chunk, embed, told, skip_bad)
+
+    def load(item):
+        path, stat, _ = item
+        if isinstance(stat, OSError):
+            raise stat
+        return images.load(path, side)
+
+    loaded = images.load_ahead(load, work, batch)
+    for chunk in iter(lambda: list(islice(loaded, batch)), []):
+        _take(writer, [(*item, picture) for item, picture in chunk], embed, told, skip_bad)
         yield told
     gone = [row for row in np.flatnonzero(snapshot.live & ~seen) if _inside(snapshot.path(row), folder)]
     if prune and gone:
@@ -104,33 +97,6 @@ def _changed(folder, snapshot, finder, seen, told):
             told.same += 1
         else:
             yield path, stat, row
-
-
-def _loaded(work, side, batch):
-    """Yield lists of (path, stat, row, picture or error); the next are decoded on all cores while these are used."""
-
-    def load(path, stat, row):
-        if isinstance(stat, OSError):
-            return path, stat, row, stat
-        try:
-            return path, stat, row, images.load(Record(path, 0), side)
-        except (ValueError, OSError) as error:
-            return path, stat, row, error
-
-    pending, work = deque(), iter(work)
-    with ThreadPoolExecutor(facts.cores()) as pool:
-        try:
-            while True:
-                chunk = [pool.submit(load, *item) for item in itertools.islice(work, batch)]
-                if chunk:
-                    pending.append(chunk)
-                if not pending:
-                    return
-                if len(pending) > 1 or not chunk:
-                    yield [future.result() for future in pending.popleft()]
-        finally:
-            for future in itertools.chain(*pending):
-                future.cancel()
 
 
 def _take(writer, chunk, embed, told, skip_bad):

@@ -81,12 +81,11 @@ def test_a_picture_finds_itself_first_and_says_so(indexed, capsys):
 
 def test_the_cosines_are_those_of_the_embeddings(indexed, capsys, model):
     from gluon_cgd.datasets import images
-    from gluon_cgd.datasets.records import Record
     from gluon_cgd.models import opened
 
     folder, idx = indexed
     embed = opened.load(model, None, None, "cpu", None, idx).embed
-    rows = {str(file): embed([images.load(Record(str(file), 0), 16)])[0] for file in folder.iterdir()}
+    rows = {str(file): embed([images.load(str(file), 16)])[0] for file in folder.iterdir()}
     several = [str(folder / "00.png"), str(folder / "01.png")]
     mean = rows[several[0]] + rows[several[1]]
     for query, asked in (([several[0]], rows[several[0]]), (several, mean / np.linalg.norm(mean))):
@@ -158,26 +157,24 @@ def test_query_and_results_are_drawn(indexed, tmp_path, capsys, suffix):
 
 def test_heatmaps_add_up_to_the_cosine_of_the_hit(indexed, capsys, model):
     from gluon_cgd.datasets import images
-    from gluon_cgd.datasets.records import Record
     from gluon_cgd.models import opened
 
     folder, idx = indexed
     loaded = opened.load(model, None, None, "cpu", None, idx)
     hit = found(capsys, idx, folder / "07.png")["results"][3]
-    pictures = [images.load(Record(str(path), 0), 16) for path in (folder / "07.png", hit["path"])]
+    pictures = [images.load(str(path), 16) for path in (folder / "07.png", hit["path"])]
     for heat in search.explainer(loaded, pictures[0])(pictures[1]):
         assert heat.sum() == pytest.approx(hit["cosine"], abs=1e-4)
 
 
 def test_the_query_is_passed_through_the_network_once(indexed, model):
     from gluon_cgd.datasets import images
-    from gluon_cgd.datasets.records import Record
     from gluon_cgd.models import opened
 
     folder, idx = indexed
     loaded, passed = opened.load(model, None, None, "cpu", None, idx), []
     counting = loaded._replace(features=lambda found: passed.extend(found) or loaded.features(found))
-    query, *others = (images.load(Record(str(folder / f"0{i}.png"), 0), 16) for i in range(4))
+    query, *others = (images.load(str(folder / f"0{i}.png"), 16) for i in range(4))
     explain = search.explainer(counting, query)
     assert [len(explain(other)) for other in others] == [2, 2, 2]
     assert len(passed) == 4
@@ -195,7 +192,6 @@ def exported_too(indexed, exported, tmp_path_factory):
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, exported, capsys, runtime):
     from gluon_cgd.datasets import images
-    from gluon_cgd.datasets.records import Record
     from gluon_cgd.models import opened
 
     folder, mxnet, onnx = exported_too
@@ -206,7 +202,7 @@ def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, expo
         assert [result["path"] for result in results] == [result["path"] for result in expected]
         for result, other in zip(results, expected):
             assert result["cosine"] == pytest.approx(other["cosine"], abs=1e-4)
-    pair = [images.load(Record(str(folder / name), 0), 16) for name in ("05.png", "07.png")]
+    pair = [images.load(str(folder / name), 16) for name in ("05.png", "07.png")]
     models = (opened.from_onnx(file, runtime), opened.from_checkpoint(str(exported / "run"), None, "cpu"))
     for seen, other in zip(*(search.explainer(one, pair[0])(pair[1]) for one in models)):
         np.testing.assert_allclose(seen, other, atol=1e-4)

@@ -1,5 +1,6 @@
 import errno
 import os
+import resource
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,7 @@ def records(folder, n=5):
     return [Record(saved(folder / f"{i}.png", np.roll(photo(), i, axis=1)), i % 2, (2, 1, 50, 39)) for i in range(n)]
 
 
-@pytest.mark.parametrize("side", [16, 18])  # 32 pictures are whole blocks of the disk, and are not
+@pytest.mark.parametrize("side", [16, 18])
 @pytest.mark.parametrize("n", [5, 70])
 def test_the_cache_holds_every_picture_cropped_then_resized(tmp_path, side, n):
     pictures = cache.cached(records(tmp_path, n), side)
@@ -34,7 +35,7 @@ def test_the_cache_is_reused_until_a_file_a_box_or_the_side_changes(tmp_path, mo
     cache.cached(given, 18)
     calls = []
     load = images.load
-    monkeypatch.setattr(images, "load", lambda record, *rest: calls.append(record) or load(record, *rest))
+    monkeypatch.setattr(images, "load", lambda path, *rest: calls.append(path) or load(path, *rest))
     cache.cached(given, 18)
     assert not calls
     cache.cached(given, 16)
@@ -71,11 +72,19 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place, name in ((os, "pwrite"), (cache.shutil, "disk_usage")):  # while writing, and before
-        given = records(tmp_path)
+    given, limits = records(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    sentence = "has no room for 0.0 GB of pictures: free some"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))  # bytes of a file: writing fails
+    try:
+        with pytest.raises(OSError, match=sentence):
+            cache.cached(given, 18)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert left(tmp_path) == []
+    for place, name in ((os, "fsync"), (cache.shutil, "disk_usage")):  # at the end, and before
         with monkeypatch.context() as patch:
             patch.setattr(place, name, full)
-            with pytest.raises(OSError, match="has no room for 0.0 GB of pictures: free some"):
+            with pytest.raises(OSError, match=sentence):
                 cache.cached(given, 18)
         assert left(tmp_path) == []
 
@@ -92,11 +101,11 @@ def test_a_fingerprint_is_of_names_sizes_labels_and_boxes_not_of_the_place(tmp_p
 def test_an_interrupted_preparation_goes_on_and_a_failed_one_starts_again(tmp_path, monkeypatch, interruption):
     given, load, calls = records(tmp_path, 12), images.load, []
 
-    def interrupted(record, *rest):
-        calls.append(record)
+    def interrupted(path, *rest):
+        calls.append(path)
         if len(calls) == 8:
             raise interruption("now")
-        return load(record, *rest)
+        return load(path, *rest)
 
     monkeypatch.setattr(facts, "cores", lambda: 1)
     monkeypatch.setattr(images, "load", interrupted)
@@ -108,5 +117,5 @@ def test_an_interrupted_preparation_goes_on_and_a_failed_one_starts_again(tmp_pa
     pictures = cache.cached(given, 18)
     assert len(calls) - before == (6 if interruption is KeyboardInterrupt else 12)
     for i, record in enumerate(given):
-        np.testing.assert_array_equal(pictures[i], load(record, 18))
+        np.testing.assert_array_equal(pictures[i], load(record.path, 18, record.box))
     assert left(tmp_path) == [os.path.basename(pictures.filename)]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from gluon_cgd.__main__ import main
-from gluon_cgd.datasets import Record, glyphs
+from gluon_cgd.datasets import glyphs
 from gluon_cgd.datasets.images import load
 from gluon_cgd.models import onnx_model
 from gluon_cgd.retrieval import embed
@@ -39,7 +39,7 @@ def test_both_ways_give_a_row_a_picture_in_the_order_of_the_names(exported, fold
         found[kind] = np.load(out)
         assert found[kind].dtype == np.float32
     np.testing.assert_allclose(found["--model"], found["--checkpoint"], atol=1e-5)
-    last = load(Record(str(folder / "é.png"), 0), 16)[None]
+    last = load(str(folder / "é.png"), 16)[None]
     expected = onnx_model.load(exported / "model.onnx").embed(last)
     np.testing.assert_allclose(found["--model"][-1:], expected, atol=1e-6)
 
@@ -50,7 +50,7 @@ def test_a_broken_picture_is_named_and_left_out_only_where_that_is_asked_for(exp
     command = ["embed", "--model", exported / "model.onnx", "--images", folder, "--out", out]
     sentence = refused(capsys, *command)
     assert "b.png is not a picture that can be read" in sentence
-    assert sentence.endswith("--skip-bad goes on without such pictures")
+    assert sentence.endswith("say --skip-bad to leave such pictures out")
     assert not list(tmp_path.glob("vectors*"))
     assert main([*map(str, command), "--skip-bad"]) == 0
     assert names(out) == ["a.jpg", "d.png", "c.PNG", "é.png"]
@@ -66,9 +66,11 @@ def test_a_folder_or_a_name_that_cannot_be_is_refused(exported, tmp_path, capsys
     command = ["embed", "--model", exported / "model.onnx", "--images"]
     assert "must end in .npy" in refused(capsys, *command, tmp_path, "--out", tmp_path / "vectors")
     out = ["--out", tmp_path / "vectors.npy"]
-    assert "none, the folder of pictures, does not exist" in refused(capsys, *command, tmp_path / "none", *out)
+    assert "none is not a folder: --images must name the folder of pictures" in refused(
+        capsys, *command, tmp_path / "none", *out
+    )
     (tmp_path / "some").mkdir()
-    assert "holds no pictures: their names end in .bmp" in refused(capsys, *command, tmp_path / "some", *out)
+    assert "holds no pictures, files that end in .bmp" in refused(capsys, *command, tmp_path / "some", *out)
     (tmp_path / "some/a\nb.png").write_bytes(b"")
     assert "line break in its name" in refused(capsys, *command, tmp_path / "some", *out)
 

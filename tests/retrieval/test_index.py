@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from gluon_cgd.datasets import images
-from gluon_cgd.datasets.records import Record
 from gluon_cgd.retrieval import collection, index
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +44,7 @@ def right(idx, paths):
     assert sorted(snapshot.path(row) for row in rows) == sorted(paths)
     for row in rows:
         path = snapshot.path(row)
-        expected = index.unit(cheap([images.load(Record(path, 0), SIDE)]), [path])[0]
+        expected = index.unit(cheap([images.load(path, SIDE)]), [path])[0]
         np.testing.assert_array_equal(snapshot.vectors[row], expected)
 
 
@@ -179,7 +178,7 @@ def test_a_picture_that_broke_since_is_not_found_as_it_was(tmp_path, photos):
 def test_a_folder_without_pictures_is_refused_and_nothing_is_pruned(tmp_path, photos):
     update(tmp_path / "idx", tmp_path / "photos")
     os.rename(tmp_path / "photos", tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="photos is not a folder: --images names"):
+    with pytest.raises(ValueError, match="photos is not a folder: --images must name the folder"):
         update(tmp_path / "idx", tmp_path / "photos", prune=True)
     (tmp_path / "photos").mkdir()  # a disk that is not mounted
     with pytest.raises(ValueError, match=r"photos holds no pictures .*\.jpg.*: check --images"):
@@ -211,10 +210,10 @@ def test_memory_holds_a_few_batches_whatever_the_number_of_pictures(tmp_path, ph
     alive, most = [0], []
     load = images.load
 
-    def counting(record, side):
+    def counting(path, side):
         alive[0] += 1
         most.append(alive[0])
-        return load(record, side)
+        return load(path, side)
 
     def embed(pictures):
         alive[0] -= len(pictures)
@@ -267,7 +266,7 @@ def test_what_was_acknowledged_survives_ten_kills_and_the_rest_is_not_half_there
         found = {snapshot.path(row): snapshot.vectors[row] for row in rows}
         assert len(found) == len(rows)
         for path, vector in found.items():  # the one that was changed is in the first batch, which is acknowledged
-            expected = index.unit(cheap([images.load(Record(path, 0), SIDE)]), [path])[0]
+            expected = index.unit(cheap([images.load(path, SIDE)]), [path])[0]
             np.testing.assert_array_equal(vector, expected)
         assert set(survived) <= set(found)
         assert len(found) >= acknowledged
