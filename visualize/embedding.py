@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from gluon_cgd.files import figures
-from gluon_cgd.machine import process
+from gluon_cgd.machine import facts, process
 from visualize import model
 
 
@@ -45,7 +45,7 @@ def flattened(embedding, method, seed=0):
         from sklearn.manifold import TSNE
     except ImportError as error:
         raise ImportError(
-            "t-SNE needs scikit-learn: python -m pip install --no-deps -r requirements-extra.txt, or take --method pca"
+            f"t-SNE needs scikit-learn: {facts.install('requirements-extra.txt')}, or take --method pca"
         ) from error
     perplexity = min(30, (len(embedding) - 1) / 3)
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(embedding.astype(np.float32))

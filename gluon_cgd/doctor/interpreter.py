@@ -25,6 +25,7 @@ PACKAGES = {  # what is imported: the name under which it is installed
     "PIL": "pillow",
     "scipy.io": "scipy",
     "matplotlib": "matplotlib",
+    "jinja2": "jinja2",
     "safetensors": "safetensors",
     "portalocker": "portalocker",
     "tqdm": "tqdm",
@@ -65,7 +66,7 @@ class Tried(NamedTuple):
 
 def probe(names=("gluon_cgd", *PACKAGES), python=sys.executable):
     """{package: Tried, "gpus": their number to MXNet as version} of importing `names`, in order, in another process."""
-    command = [python, "-c", PROBE, str(facts.PROJECT), MARK, *names]
+    command = [python, "-c", PROBE, str(facts.PACKAGES), MARK, *names]
     try:
         done = subprocess.run(command, capture_output=True, timeout=LIMIT, check=False)
         output, end = done.stdout, f"ends Python with status {done.returncode}"
@@ -90,17 +91,12 @@ def distributions():
     return {re.sub("[-_.]+", "-", name).lower(): version for name, version in named if name}
 
 
-def install(file):
-    """The command that installs a requirements file of this project into this Python."""
-    return f"{sys.executable} -m pip install --no-deps -r {facts.PROJECT / file}"
-
-
 def python():
     """The line of Python's version."""
     version = ".".join(map(str, sys.version_info[:3]))
     if PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         return [ok("Python", version)]
-    remedy = f"name another, PYTHON=/path/to/python3.11, and `source {facts.PROJECT / 'env.sh'}`"
+    remedy = f"install Python 3.11 and, with PYTHON=/path/to/python3.11, {facts.setup()}"
     return [wrong("Python", f"{version}, where MXNet 1.9.1 runs on 3.8 to 3.12", remedy)]
 
 
@@ -137,7 +133,7 @@ def mxnet(tried, versions):
     if not there:
         return [_absent("MXNet", "MXNet", "requirements-cpu.txt, or requirements.txt for a GPU")]
     file = "requirements.txt" if build(there) == "cuda" else "requirements-cpu.txt"
-    again = f"{sys.executable} -m pip uninstall -y {' '.join(there)}, then {install(file)}"
+    again = f"{sys.executable} -m pip uninstall -y {' '.join(there)}, then {facts.install(file)}"
     if len(there) > 1:
         return [wrong("MXNet", f"{told} are both installed, into one folder, where one build may be", again)]
     if set(there.values()) != {"1.9.1"}:
@@ -164,7 +160,7 @@ def opencv(tried, versions):
     """The line of OpenCV, of which one package may be installed."""
     there = {name: version for name, version in versions.items() if re.fullmatch("opencv(-contrib)?-python.*", name)}
     told = " and ".join(f"{name} {version}" for name, version in there.items())
-    again = f"{sys.executable} -m pip uninstall -y {' '.join(there)}, then {install('constraints.txt')}"
+    again = f"{sys.executable} -m pip uninstall -y {' '.join(there)}, then {facts.install('constraints.txt')}"
     if len(there) > 1:
         return [wrong("OpenCV", f"{told} are in one folder, where the last one wins or neither works", again)]
     if there and tried["cv2"].error:
@@ -186,15 +182,15 @@ def _packages(title, names, tried, versions):
     lines = [_absent(title, ", ".join(absent))] if absent else []
     if broken:
         says = [f"{PACKAGES[name]} {versions.get(PACKAGES[name], '')} ({tried[name].error})" for name in broken]
-        remedy = install("constraints.txt") + " --force-reinstall"
+        remedy = facts.install("constraints.txt") + " --force-reinstall"
         lines.append(wrong(title, f"cannot be imported: {', '.join(says)}", remedy))
     told = ", ".join(f"{PACKAGES[name]} {versions.get(PACKAGES[name]) or tried[name].version}" for name in names)
     return lines or [ok(title, told)]
 
 
 def _absent(title, package, file="constraints.txt"):
-    own = f"`source {facts.PROJECT / 'env.sh'}` takes or makes an environment that has it, or {install(file)}"
-    return wrong(title, f"not installed in {sys.executable}: {package}", own)
+    own = f"{facts.setup()} takes or makes an environment that has it, or " if facts.SETUP.is_file() else ""
+    return wrong(title, f"not installed in {sys.executable}: {package}", own + facts.install(file))
 
 
 def site():
@@ -237,7 +233,7 @@ def libraries(versions):
         return [*lines, info("CUDA libraries", "not needed by the CPU build")]
     if missing:
         says = f"{len(there)} of {len(listed)} are there; {', '.join(missing)} missing from {place / 'nvidia'}"
-        return [*lines, wrong("CUDA libraries", says, install("requirements.txt"))]
+        return [*lines, wrong("CUDA libraries", says, facts.install("requirements.txt"))]
     return [*lines, ok("CUDA libraries", f"{', '.join(there)} in {place / 'nvidia'}")]
 
 

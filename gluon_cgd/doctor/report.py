@@ -71,7 +71,7 @@ def elsewhere():
 def go_on(python, problem, environment):
     """Replace this process by the same command in the interpreter `python`, which will say why."""
     print(f"gluon_cgd: {cause(problem)}; going on with {python}", file=sys.stderr, flush=True)
-    path = os.pathsep.join(filter(None, [str(facts.PROJECT), environment.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [str(facts.PACKAGES), environment.get("PYTHONPATH")]))
     reason = f"{sys.executable}, which cannot train ({cause(problem)})"
     changed = {process.ENTERED: reason, "PYTHONPATH": path, "VIRTUAL_ENV": str(python.parents[1])}
     os.execve(str(python), [str(python), "-m", "gluon_cgd", *sys.argv[1:]], dict(environment, **changed))
@@ -83,8 +83,10 @@ def environment(problem, typed):
     if not problem:
         came = f", where commands typed with {reason} go on" if len(reason) > 1 else ""
         return [ok("environment", f"{sys.executable}{came}")]
-    setup = f"`source {facts.PROJECT / 'env.sh'}`"
+    setup = facts.setup()
     says = f"{sys.executable} cannot train ({cause(problem)})"
+    if not facts.SETUP.is_file():  # an installed package has no environment of its own
+        return [wrong("environment", says, setup)]
     if sys.prefix in (typed.get("VIRTUAL_ENV"), typed.get("CONDA_PREFIX")) and sys.prefix != str(VENV):
         return [wrong("environment", says, f"mend it (below), or leave it (deactivate), and {setup}")]
     if sys.prefix == str(VENV):
@@ -103,7 +105,7 @@ def environment(problem, typed):
 def setting_up():
     """Which interpreter env.sh would set the environment up with, or its refusal; "" where it cannot be asked."""
     try:
-        functions = (facts.PROJECT / "env.sh").read_text().rpartition("\ncgd_enter")[0]  # all but the last line
+        functions = facts.SETUP.read_text().rpartition("\ncgd_enter")[0]  # all but the last line
         script = functions + "\ncgd_interpreter"
         asked = subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError:

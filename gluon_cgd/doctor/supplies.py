@@ -100,8 +100,7 @@ def fonts():
     gone = [face for face in glyphs.TYPEFACES if not (folder / f"{face}.ttf").is_file()]
     if gone:
         says = f"{', '.join(gone)} missing from {folder}, and the embedded benchmark is drawn from them"
-        again = f"pip install --no-deps --force-reinstall -r {facts.PROJECT / 'constraints.txt'}"
-        return [wrong("fonts", says, f"python -m {again}")]
+        return [wrong("fonts", says, facts.install("constraints.txt") + " --force-reinstall")]
     return [ok("fonts", f"the {len(glyphs.TYPEFACES)} typefaces of the embedded benchmark")]
 
 
@@ -114,7 +113,8 @@ def extras(versions):
         else:
             gone.append(f"{name} ({purpose})")
     says = [f"{', '.join(there)} installed"] * bool(there) + [f"without {', '.join(gone)}"] * bool(gone)
-    return [info("extras", "; ".join(says) + " (requirements-extra.txt has those that commands use)" * bool(gone))]
+    remedy = f" ({facts.install('requirements-extra.txt')} installs those that commands use)"
+    return [info("extras", "; ".join(says) + remedy * bool(gone))]
 
 
 def slurm():

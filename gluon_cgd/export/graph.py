@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from gluon_cgd.datasets.images import MEAN, STD
+from gluon_cgd.machine import facts
 from gluon_cgd.similarity import weights_of
 
 OPSET, IR = 13, 7  # the newest operators that MXNet 1.9.1 writes, and the file format that came with them
@@ -41,7 +42,7 @@ class Graph:
 
 def check_onnx():
     """Raise ImportError naming the fix unless there is an onnx package that MXNet's exporter can use."""
-    install = "python -m pip install --no-deps -r requirements-extra.txt"
+    install = facts.install("requirements-extra.txt")
     if find_spec("onnx") is None:
         raise ImportError(f"export needs the packages onnx and onnxruntime: {install}")
     if find_spec("onnx.mapping") is None:

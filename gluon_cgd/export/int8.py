@@ -11,6 +11,7 @@ import numpy as np
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.folders import pictures_in
 from gluon_cgd.files.whole import replacing
+from gluon_cgd.machine import facts
 from gluon_cgd.models import onnx_model
 
 PICTURES = 128  # to calibrate with
@@ -112,7 +113,6 @@ def _needed():
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
         raise ImportError(
-            f"8-bit models need onnx, onnxruntime and sympy ({error}): "
-            "python -m pip install --no-deps -r requirements-extra.txt"
+            f"8-bit models need onnx, onnxruntime and sympy ({error}): {facts.install('requirements-extra.txt')}"
         ) from error
     return onnx, quantization, quant_pre_process

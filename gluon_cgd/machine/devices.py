@@ -123,6 +123,6 @@ def _device(name):
     if int(name[3:]) >= gpus:
         raise ValueError(
             f"device {name} is not there: MXNet can use {gpus} GPUs on this machine; take --ctx cpu, or install "
-            "the CUDA build (requirements.txt) where there is a GPU of compute capability 5.0 to 8.9"
+            "the CUDA build where there is a GPU of compute capability 5.0 to 8.9 (python -m gluon_cgd doctor)"
         )
     return mx.gpu(int(name[3:]))

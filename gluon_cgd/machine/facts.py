@@ -3,9 +3,23 @@
 import contextlib
 import os
 import re
+import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = Path(__file__).resolve().parents[2]  # the folder that holds this package: the project, or site-packages
+SETUP = PACKAGES / "env.sh"  # makes the project's own environment; there is none where the package is installed
+PROJECT = PACKAGES if SETUP.is_file() else Path()  # data/ and runs/ are here by default; Path(): the present folder
+
+
+def install(file):
+    """The command that installs the requirements file `file` of this project; the wheel has a copy of it."""
+    folder = PACKAGES if SETUP.is_file() else PACKAGES / "gluon_cgd" / "requirements"
+    return f"{sys.executable} -m pip install --no-deps -r {folder / file}"
+
+
+def setup():
+    """The command that provides every package that training needs, in backquotes."""
+    return f"`source {SETUP}`" if SETUP.is_file() else f"`{install('requirements-cpu.txt')}`"
 
 
 def cores():
@@ -38,14 +52,14 @@ def commit():
     """The commit of this project that is running, with + where files differ from it; None outside of a repository."""
     import subprocess
 
-    told = []
+    answers = []
     for question in ("rev-parse --show-toplevel", "rev-parse HEAD", "status --porcelain --untracked-files=no"):
-        command = ["git", "-C", str(PROJECT), *question.split()]
+        command = ["git", "-C", str(PACKAGES), *question.split()]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError:
             return None
-        told.append(done.stdout.strip())
-        if done.returncode or Path(told[0]).resolve() != PROJECT:  # a repository that the project is only put into
+        answers.append(done.stdout.strip())
+        if done.returncode or Path(answers[0]).resolve() != PACKAGES:  # another project's repository around this copy
             return None
-    return told[1] + "+" * bool(told[2])
+    return answers[1] + "+" * bool(answers[2])

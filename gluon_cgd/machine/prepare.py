@@ -9,7 +9,7 @@ import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from gluon_cgd.machine.facts import cores
+from gluon_cgd.machine.facts import SETUP, cores, install, setup
 
 # In the order in which they depend on each other; the driver's own comes first.
 CUDA_LIBRARIES = (
@@ -43,10 +43,10 @@ def check_numpy(version):
     needed = numpy_needed()
     if ".".join(version.split(".")[:2]) != needed:
         pin = {"1.23": "1.23.5", "1.26": "1.26.4"}[needed]
+        own = f", or use the project's own environment instead ({setup()})" if SETUP.is_file() else ""
         raise WrongEnvironment(
             f"NumPy {version} is installed, but MXNet 1.9.1 on Python {sys.version_info[0]}.{sys.version_info[1]} "
-            f"needs NumPy {needed}.x: run `{sys.executable} -m pip install --no-deps numpy=={pin}`, or leave this "
-            "environment as it is and take the project's own (`source env.sh`)"
+            f"needs NumPy {needed}.x: run `{sys.executable} -m pip install --no-deps numpy=={pin}`{own}"
         )
 
 
@@ -77,7 +77,8 @@ def load_cuda_libraries(site=None):
         except OSError as error:
             raise WrongEnvironment(
                 f"the CUDA build of MXNet is installed, but {Path(library).name} cannot be loaded ({error}): "
-                "install the NVIDIA driver and requirements.txt, or the CPU build from requirements-cpu.txt"
+                f"install the NVIDIA driver and run {install('requirements.txt')}, or uninstall mxnet-cu112 and run "
+                f"{install('requirements-cpu.txt')}"
             ) from error
         loaded.append(library)
     return loaded
@@ -87,7 +88,7 @@ def check_mxnet():
     """Raise WrongEnvironment naming the fix where MXNet or GluonCV is not installed."""
     for name in ("mxnet", "gluoncv"):
         if not installed(name):
-            raise WrongEnvironment(f"{sys.executable} has no {name}: `source env.sh` first")
+            raise WrongEnvironment(f"{sys.executable} has no {name}: {setup()} first")
 
 
 def installed(name):
@@ -103,10 +104,7 @@ def make_ready():
     try:
         import numpy
     except ModuleNotFoundError as error:
-        raise WrongEnvironment(
-            f"{sys.executable} has no NumPy: start through the scripts (bash reproduce/table1.sh --mini), "
-            "or `source env.sh` first"
-        ) from error
+        raise WrongEnvironment(f"{sys.executable} has no NumPy: {setup()} first") from error
     if installed("mxnet"):
         check_numpy(numpy.__version__)
         restore_numpy_names(numpy)

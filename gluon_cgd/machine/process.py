@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 
-from gluon_cgd.machine.facts import PROJECT
+from gluon_cgd.machine.facts import SETUP, setup
 from gluon_cgd.machine.prepare import WrongEnvironment, installed
 
 # module -> package: all that an exported model needs
@@ -42,7 +42,7 @@ def exit_status(command):
             print(sentence(error), file=sys.stderr)
             return 2
         light = f", or for an exported model: python -m pip install {' '.join(LIGHT.values())}" * (name in LIGHT)
-        raise WrongEnvironment(f"{sys.executable} has no {name}: `source env.sh` first{light}") from error
+        raise WrongEnvironment(f"{sys.executable} has no {name}: {setup()} first{light}") from error
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:  # MXNet's own is a RuntimeError
         print(sentence(error), file=sys.stderr)
         return 2
@@ -88,15 +88,14 @@ def go_on_in_project(error, command):
 
     error: what is wrong with this one. Returns 2, having said so, where there is no other.
     """
-    setup = PROJECT / "env.sh"
-    if not setup.is_file() or not shutil.which("bash") or os.environ.get(ENTERED):
+    if not SETUP.is_file() or not shutil.which("bash") or os.environ.get(ENTERED):
         print(error, file=sys.stderr)
         return 2
     os.environ[ENTERED] = "1"
     print(f"gluon_cgd: {str(error).split(':')[0]}; going on in the project's own environment", file=sys.stderr)
     script = 'where=$1; shift; . "$where" && exec python "$@"'
     sys.stderr.flush()
-    os.execvp("bash", ["bash", "-c", script, "bash", str(setup), *command, *sys.argv[1:]])
+    os.execvp("bash", ["bash", "-c", script, "bash", str(SETUP), *command, *sys.argv[1:]])
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import importlib
 
 import numpy as np
 
+from gluon_cgd.machine import facts
+
 BLOCK = 2**26  # bytes of vectors that are looked at at a time
 SPARE = 4  # times k, candidates of an engine: compressed vectors rank them roughly, the exact cosines then order them
 
@@ -88,6 +90,5 @@ def needed(module, package):
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f"this engine needs {package} ({error}): python -m pip install --no-deps -r requirements-extra.txt, or "
-            "take --engine exact"
+            f"this engine needs {package} ({error}): {facts.install('requirements-extra.txt')}, or take --engine exact"
         ) from error

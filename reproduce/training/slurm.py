@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.machine import facts
 from reproduce import store
 from reproduce.training.slurm_jobs import Watched, wait
 
-PROJECT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("sbatch", "srun", "squeue", "scontrol")
 WARNING = 90  # seconds before the end of its time at which a job is told to go back into the queue
 
@@ -72,7 +72,7 @@ class Options:
 
     def parameters(self):
         """What submitit writes into the head of the job's script, and before its command: a dict."""
-        path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(facts.PACKAGES), os.environ.get("PYTHONPATH")]))
         threads = f"export OMP_NUM_THREADS={self.cpus_per_job}"  # MXNet and NumPy read it once, when they are imported
         asked = dict(
             job_name="gluon_cgd",
@@ -177,7 +177,7 @@ def needed():
         import submitit
     except ImportError as error:
         raise ValueError(
-            f"{sys.executable} has no submitit ({error}): python -m pip install --no-deps -r requirements-extra.txt"
+            f"{sys.executable} has no submitit ({error}): {facts.install('requirements-extra.txt')}"
         ) from error
     missing = [name for name in PROGRAMS if not shutil.which(name)]
     if missing:

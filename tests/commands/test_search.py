@@ -15,6 +15,7 @@ from gluon_cgd.__main__ import main
 from gluon_cgd.commands import search
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.machine import facts
 from gluon_cgd.retrieval import collection
 from tests.models.test_opened import published
 
@@ -238,7 +239,7 @@ def test_an_exported_model_indexes_and_searches_without_mxnet(exported_too, expo
     assert figure.stat().st_size > 5000
     refusal = without_mxnet(*command, "search", mxnet, query)
     assert refusal.returncode == 2
-    assert "has no mxnet: `source env.sh` first" in refusal.stderr
+    assert f"has no mxnet: `source {facts.SETUP}` first" in refusal.stderr
 
 
 def test_names_of_any_kind_are_one_line_each(own, tmp_path, model, capsys):
@@ -349,7 +350,7 @@ def test_an_engine_that_is_not_installed_is_said_with_the_remedy(own, indexed, c
         for arguments in (["search", own, indexed[0] / "00.png", *words], ["index", "--out", own, *words]):
             said = refused(capsys, *arguments)
             assert f"needs {package} " in said
-            assert "python -m pip install --no-deps -r requirements-extra.txt" in said
+            assert facts.install("requirements-extra.txt") in said
 
 
 def test_the_index_is_found_from_any_folder(indexed, tmp_path, monkeypatch, capsys):

@@ -54,7 +54,7 @@ def test_an_interpreter_without_numpy_is_told_how_to_start(tmp_path):
         text=True,
         check=False,
     )
-    assert "has no NumPy: start through the scripts" in run.stderr
+    assert f"has no NumPy: `source {facts.SETUP}` first" in run.stderr
 
 
 def test_the_cuda_libraries_are_looked_for_only_beside_a_cuda_build(tmp_path):
@@ -123,7 +123,7 @@ def test_a_command_in_a_wrong_environment_is_answered_in_a_sentence():
         )
         assert run.returncode == 2
         assert run.stderr.count("\n") == 1
-        assert "source env.sh" in run.stderr
+        assert f"`source {facts.SETUP}` first" in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pathlib import Path
 import mxnet as mx
 import pytest
 
+from gluon_cgd.machine import facts
 from reproduce import store
 from reproduce.training import slurm, slurm_jobs
 from tests.cluster import missing, running
@@ -271,7 +272,7 @@ def test_a_machine_without_slurm_or_submitit_is_told_the_remedy(small_experiment
     monkeypatch.setitem(sys.modules, "submitit", None)
     said = refused()
     assert f"{sys.executable} has no submitit" in said
-    assert "python -m pip install --no-deps -r requirements-extra.txt" in said
+    assert facts.install("requirements-extra.txt") in said
 
 
 @pytest.mark.parametrize(

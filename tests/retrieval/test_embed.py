@@ -7,6 +7,7 @@ from PIL import Image
 from gluon_cgd.__main__ import main
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.datasets.images import load
+from gluon_cgd.machine import facts
 from gluon_cgd.models import onnx_model
 from gluon_cgd.retrieval import embed
 from tests.export.test_export import refused
@@ -90,4 +91,4 @@ def test_the_commands_work_without_mxnet(exported, folder, tmp_path, without_mxn
     assert done.stdout.startswith("R@1 ")
     refusal = without_mxnet("-m", "gluon_cgd", "embed", "--checkpoint", exported / "run", *images)
     assert refusal.returncode == 2
-    assert "has no mxnet: `source env.sh` first" in refusal.stderr
+    assert f"has no mxnet: `source {facts.SETUP}` first" in refusal.stderr
