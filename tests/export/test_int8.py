@@ -63,7 +63,7 @@ def test_export_writes_it_for_pictures_like_those_in_a_folder(exported, small_sp
 
 
 @pytest.mark.parametrize(
-    ("photos", "message"), [("nowhere", "does not exist: check --int8"), ("", "holds no pictures")]
+    ("photos", "message"), [("nowhere", "nowhere is not a folder: --int8 must name"), ("", "holds no pictures")]
 )
 def test_without_pictures_to_calibrate_with_nothing_is_exported(photos, message, exported, tmp_path, capsys):
     out, folder = tmp_path / "int8.onnx", tmp_path / "photos"

@@ -71,7 +71,7 @@ def test_a_folder_or_a_name_that_cannot_be_is_refused(exported, tmp_path, capsys
         capsys, *command, tmp_path / "none", *out
     )
     (tmp_path / "some").mkdir()
-    assert "holds no pictures, files that end in .bmp" in refused(capsys, *command, tmp_path / "some", *out)
+    assert "holds no pictures (files named *.bmp" in refused(capsys, *command, tmp_path / "some", *out)
     (tmp_path / "some/a\nb.png").write_bytes(b"")
     assert "line break in its name" in refused(capsys, *command, tmp_path / "some", *out)
 
