@@ -1,4 +1,4 @@
-"""Plots of runs: their recalls beside the published ones, and how they came to them."""
+"""Plots of runs: their recalls beside the published ones, and their recall during training."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from gluon_cgd.files.figures import DASHES, LINES, OURS, PUBLISHED, empty, plain
 
 
 def dots(panels, median=False):
-    """The Figure with a dot a run, and a dash at their mean, or at their `median`.
+    """The Figure with one dot for each run, and a dash at their mean, or with `median` at their median.
 
     panels: {title: [(row, recall in % of each run, published number {"mean", "std", ...} or None), ...]}.
     """
@@ -19,14 +19,10 @@ def dots(panels, median=False):
                 bar = dict(xerr=published["std"] or None, fmt="D", markersize=5, capsize=3)
                 axes.errorbar(published["mean"], place - 0.2, color=PUBLISHED, **bar)
             if values:
-                spread = place + 0.17 + np.linspace(-0.1, 0.1, len(values)) * (len(values) > 1)
-                axes.plot(values, spread, "o", color=OURS, markersize=4.5, alpha=0.75, markeredgewidth=0)
-                axes.plot(
-                    [(np.median if median else np.mean)(values)] * 2,
-                    [place - 0.02, place + 0.36],
-                    color="black",
-                    linewidth=1.5,
-                )
+                heights = place + 0.17 + np.linspace(-0.1, 0.1, len(values)) * (len(values) > 1)
+                axes.plot(values, heights, "o", color=OURS, markersize=4.5, alpha=0.75, markeredgewidth=0)
+                middle = np.median(values) if median else np.mean(values)
+                axes.plot([middle, middle], [place - 0.02, place + 0.36], color="black", linewidth=1.5)
         axes.set_yticks(range(len(rows)), [row for row, _, _ in rows], fontsize=9)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.tick_params("x", labelsize=9)
@@ -39,14 +35,15 @@ def dots(panels, median=False):
     axes.set_xlabel("Recall@1 (%)", fontsize=9)
     dash = "their median" if median else "their mean"
     legend = [("o", OURS, "a run of ours"), ("|", "black", dash), ("D", PUBLISHED, "published (bar: ± std)")]
-    shown = legend if any(published for rows in panels.values() for _, _, published in rows) else legend[:2]
-    handles = [axes.plot([], [], mark, color=colour, markersize=5, label=told)[0] for mark, colour, told in shown]
+    if not any(published for rows in panels.values() for _, _, published in rows):
+        del legend[2]
+    handles = [axes.plot([], [], mark, color=colour, markersize=5, label=text)[0] for mark, colour, text in legend]
     figure.legend(handles=handles, loc="outside upper left", ncol=3, frameon=False, fontsize=9)
     return figure
 
 
 def curves(results):
-    """The Figure of Recall@1 on the test set over the iterations, a line a run, from its `history`."""
+    """The Figure of Recall@1 on the test set over the iterations, one line for each run, from its `history`."""
     figure = empty(5.8, 2.5)
     axes = figure.subplots()
     for number, result in enumerate(results):

@@ -1,6 +1,6 @@
 """A map of the test pictures by their embeddings, with thumbnails: python visualize/embedding.py"""
 
-if __name__ == "__main__":  # started by its name: go on as a module of the project
+if __name__ == "__main__":  # started by its path: go on as a module of the project
     import sys
     from pathlib import Path
 
@@ -11,8 +11,8 @@ if __name__ == "__main__":  # started by its name: go on as a module of the proj
 
 
 import argparse
-import sys
-from pathlib import Path
+
+import numpy as np
 
 from gluon_cgd.files import figures
 from gluon_cgd.machine import facts, process
@@ -30,12 +30,10 @@ def parser():
 
 
 def flattened(embedding, method, seed=0):
-    """Embeddings (N, D) -> places (N, 2), by principal components or t-SNE.
+    """Places (N, 2) of the embeddings (N, D), by principal components ("pca") or t-SNE ("tsne").
 
-    Raises ImportError naming the fix where t-SNE is asked for without scikit-learn, and ValueError for fewer than 3.
+    Raises ValueError for fewer than 3 embeddings, and ImportError for t-SNE without scikit-learn.
     """
-    import numpy as np
-
     if len(embedding) < 3:
         raise ValueError(f"{len(embedding)} pictures make no map: take more --classes")
     if method == "pca":
@@ -51,16 +49,12 @@ def flattened(embedding, method, seed=0):
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(embedding.astype(np.float32))
 
 
-def draw(places, pictures, labels, told, file):
-    """Thumbnails at their places (N, 2) in a frame of their class's colour; pictures uint8 (N, H, W, 3)."""
-    import numpy as np
+def draw(places, pictures, labels, title, file):
+    """Draw a thumbnail of each of `pictures`, uint8 (N, H, W, 3), at its place (N, 2), framed in its class's colour."""
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figures.empty(9, 7)
     axes = figure.add_subplot()
     _, classes = np.unique(labels, return_inverse=True)
     colours = colormaps["tab20"](classes % 20)
@@ -72,14 +66,12 @@ def draw(places, pictures, labels, told, file):
     axes.margins(0.05)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title(told, fontsize=9)
+    axes.set_title(title, fontsize=9)
     figures.save(figure, file)
 
 
 def run(options):
-    """Embed some classes of the test part, flatten, draw; returns the exit status."""
-    import numpy as np
-
+    """Embed some classes of the test part, flatten their embeddings and draw; returns the exit status."""
     from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import embed
 
@@ -91,9 +83,9 @@ def run(options):
     rows = np.flatnonzero(np.isin(labels, chosen))
     pictures = cached([split.query[row] for row in rows], experiment.input_size)
     places = flattened(embed(net, pictures, ctx), options.method, options.seed)
-    told = f"{name}: {len(rows)} test pictures of {len(chosen)} classes"
-    draw(places, pictures, labels[rows], f"{told}, {options.method}", options.out)
-    print(f"{told}\nWritten: {options.out}")
+    title = f"{name}: {len(rows)} test pictures of {len(chosen)} classes"
+    draw(places, pictures, labels[rows], f"{title}, {options.method}", options.out)
+    print(f"{title}\nWritten: {options.out}")
     return 0
 
 

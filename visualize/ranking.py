@@ -1,6 +1,6 @@
 """Queries and their ranked results, green for the same class and red for another: python visualize/ranking.py"""
 
-if __name__ == "__main__":  # started by its name: go on as a module of the project
+if __name__ == "__main__":  # started by its path: go on as a module of the project
     import sys
     from pathlib import Path
 
@@ -11,8 +11,8 @@ if __name__ == "__main__":  # started by its name: go on as a module of the proj
 
 
 import argparse
-import sys
-from pathlib import Path
+
+import numpy as np
 
 from gluon_cgd.files import figures
 from gluon_cgd.machine import process
@@ -31,52 +31,39 @@ def parser():
     return p
 
 
-def ranked(found, itself, rows, k):
-    """The `k` nearest gallery items of the queries `rows`, nearest first: int (len(rows), k).
+def ranked(queries, gallery, rows, k):
+    """The `k` gallery items nearest to each of the queries `rows`, nearest first: int (len(rows), k).
 
-    found: as `evaluate.embedded` returns it; itself: the query is its own gallery, less itself.
+    queries: embeddings (N, D).  gallery: embeddings (M, D), or None to search the other queries.
     """
-    import numpy as np
-
-    query = np.asarray(found[0])[rows]
-    gallery = np.asarray(found[0] if itself else found[2])
-    distance = (gallery**2).sum(axis=1) - 2 * query @ gallery.T  # (rows, M), less the query's own square
-    if itself:
-        distance[np.arange(len(rows)), rows] = np.inf
-    return np.argsort(distance, axis=1, kind="stable")[:, :k]
+    items = queries if gallery is None else gallery
+    distances = (items**2).sum(axis=1) - 2 * queries[rows] @ items.T  # (rows, M), without the query's own square
+    if gallery is None:
+        distances[np.arange(len(rows)), rows] = np.inf
+    return np.argsort(distances, axis=1, kind="stable")[:, :k]
 
 
-def draw(lines, told, file):
-    """A line a query: its picture, then the results with their ranks in a green or red frame.
+def draw(lines, title, file):
+    """Draw one row for each query into `file`: its picture, then the results with their ranks in green or red frames.
 
-    lines: [(picture, [(picture, same class), ...]), ...], pictures uint8 (H, W, 3).
+    lines: [(picture, [(picture, whether it has the query's class), ...]), ...], pictures uint8 (H, W, 3).
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = 1 + max(len(results) for _, results in lines)
-    figure = Figure(figsize=(1.25 * columns + 0.2, 1.4 * len(lines) + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(told, fontsize=8, color="0.35")
-    for line, (query, results) in zip(figure.subplots(len(lines), columns, squeeze=False), lines):
-        frames = [(query, "black", "query"), *((p, RIGHT if same else WRONG, None) for p, same in results)]
-        for rank, (place, (picture, colour, title)) in enumerate(zip(line, frames)):
-            place.imshow(picture)
-            place.set_xticks([])
-            place.set_yticks([])
-            place.set_title(title or str(rank), fontsize=8, color=colour, pad=4)
-            for side in place.spines.values():
-                side.set_color(colour)
-                side.set_linewidth(1 if title else 2.5)
-        for place in line[len(frames) :]:
-            place.set_axis_off()
+    figure = figures.empty(1.25 * columns + 0.2, 1.4 * len(lines) + 0.5)
+    figure.suptitle(title, fontsize=8, color="0.35")
+    for row, (query, results) in zip(figure.subplots(len(lines), columns, squeeze=False), lines):
+        pictures = [(query, "black"), *((picture, RIGHT if same else WRONG) for picture, same in results)]
+        for rank, (axes, (picture, colour)) in enumerate(zip(row, pictures)):
+            axes.imshow(picture)
+            axes.set_title(str(rank or "query"), fontsize=8, color=colour, pad=4)
+            figures.frame(axes, colour, 2.5 if rank else 1)
+        for axes in row[len(pictures) :]:
+            axes.set_axis_off()
     figures.save(figure, file)
 
 
 def run(options):
-    """Embed the test part, rank, draw; returns the exit status."""
-    import numpy as np
-
+    """Embed the test part, rank it and draw; returns the exit status."""
     from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import embedded
 
@@ -84,19 +71,18 @@ def run(options):
         raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
     net, experiment, split, ctx, name = model.load(options)
     query, gallery = (part and cached(part, experiment.input_size) for part in split[1:])
-    found = embedded(net, split, query, gallery, ctx)
-    shown = query if gallery is None else gallery
+    embeddings, labels, *of_gallery = embedded(net, split, query, gallery, ctx)
+    gallery_embeddings, gallery_labels = of_gallery or (None, labels)
+    pictures = query if gallery is None else gallery
     rows = np.random.default_rng(options.seed).permutation(len(query))[: options.queries]
-    labels, gallery_labels = np.asarray(found[1]), np.asarray(found[1] if gallery is None else found[3])
     lines = []
-    for row, nearest in zip(rows, ranked(found, gallery is None, rows, options.k)):
-        lines.append((query[row], [(shown[i], gallery_labels[i] == labels[row]) for i in nearest]))
-    told = f"{name}: {len(lines)} of {len(query):,} queries, drawn"
-    draw(lines, told, options.out)
+    for row, nearest in zip(rows, ranked(embeddings, gallery_embeddings, rows, options.k)):
+        lines.append((query[row], [(pictures[i], gallery_labels[i] == labels[row]) for i in nearest]))
+    title = f"{name}: {len(lines)} of {len(query):,} queries, drawn"
+    draw(lines, title, options.out)
     right = np.mean([same for _, results in lines for _, same in results])
-    print(
-        f"{told}; {100 * right:.0f} % of the {options.k} results shown are of the query's class\nWritten: {options.out}"
-    )
+    print(f"{title}; {100 * right:.0f} % of the {options.k} results shown are of the query's class")
+    print(f"Written: {options.out}")
     return 0
 
 

@@ -1,6 +1,6 @@
 """What makes two pictures alike: python visualize/similarity.py query.jpg result.jpg"""
 
-if __name__ == "__main__":  # started by its name: go on as a module of the project
+if __name__ == "__main__":  # started by its path: go on as a module of the project
     import sys
     from pathlib import Path
 
@@ -11,20 +11,18 @@ if __name__ == "__main__":  # started by its name: go on as a module of the proj
 
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from gluon_cgd.files import figures
-from gluon_cgd.files.figures import grey
+from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts, process
 from gluon_cgd.models import onnx_model
 from gluon_cgd.models import opened as models
 from gluon_cgd.similarity import NAMES, answer, arguments, decompose
 
 CHECKPOINT = "a run's folder or a published .params (default: of the runs, glyphs last, the one with the highest R@1)"
-SHOWN = 640  # pixels of the longer side of a photo in the picture
 
 
 def parser():
@@ -50,25 +48,25 @@ def parser():
     return p
 
 
-def numbers(text, count, what):
-    """The whole numbers of "3,4". Raises ValueError when there are not `count`."""
+def numbers(text, count, flag):
+    """The whole numbers of "3,4", the value of `flag`. Raises ValueError if there are not `count` of them."""
     try:
-        found = [int(part) for part in text.split(",")]
+        values = [int(part) for part in text.split(",")]
     except ValueError:
-        found = []
-    if len(found) != count:
-        raise ValueError(f"--{what} {text!r} must be {count} whole numbers with commas between: pixels of the query")
-    return found
+        values = []
+    if len(values) != count:
+        raise ValueError(f"{flag} {text!r} must be {count} whole numbers with commas between: pixels of the query")
+    return values
 
 
 def region(options, photo, shape):
-    """(mask (h, w) of the query's map that --point or --box covers, its rectangle in pixels), or (None, None)."""
+    """(mask (h, w), rectangle in pixels) of the positions that --point or --box covers; (None, None) without both."""
     height, width = photo.shape[:2]
     if options.point:
-        x1, y1 = numbers(options.point, 2, "point")
+        x1, y1 = numbers(options.point, 2, "--point")
         x2, y2 = x1 + 1, y1 + 1
     elif options.box:
-        x1, y1, x2, y2 = numbers(options.box, 4, "box")
+        x1, y1, x2, y2 = numbers(options.box, 4, "--box")
     else:
         return None, None
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
@@ -95,7 +93,7 @@ def opened(options):
 
 
 def explain(options):
-    """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, names, of what model)."""
+    """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, descriptors, the model in words)."""
     import cv2
 
     from gluon_cgd.datasets import images
@@ -105,82 +103,62 @@ def explain(options):
     experiment, size = model.experiment, (model.side, model.side)
     how = arguments(model.weights(), experiment)
     features = model.features([cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos])
-    found = decompose(*features, **how)
+    similarity = decompose(*features, **how)
     names = [NAMES[letter] for letter in experiment.descriptors]
-    mask, rectangle = region(options, photos[0], found.map1.shape)
+    mask, rectangle = region(options, photos[0], similarity.map1.shape)
     if mask is None:
-        rows = [("all descriptors" if len(names) > 1 else names[0], found.map1, found.map2)]
+        rows = [("all descriptors" if len(names) > 1 else names[0], similarity.map1, similarity.map2)]
     else:
-        answered = answer(*features, mask, **how)
-        rows = [(f"the marked part: {answered.sum():+.4f} of {found.cosine:.4f}", found.map1 * mask, answered)]
+        map2 = answer(*features, mask, **how)
+        rows = [(f"the marked part: {map2.sum():+.4f} of {similarity.cosine:.4f}", similarity.map1 * mask, map2)]
     if options.per_branch and mask is None and len(names) > 1:
-        for name, (map1, map2) in zip(names, found.branches):
-            rows.append((f"{name}: {map1.sum():+.4f} of {found.cosine:.4f}", map1, map2))
-    told = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
-    return photos, found, rows, rectangle, names, told
+        for name, (map1, map2) in zip(names, similarity.branches):
+            rows.append((f"{name}: {map1.sum():+.4f} of {similarity.cosine:.4f}", map1, map2))
+    source_of_model = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
+    return photos, similarity, rows, rectangle, names, source_of_model
 
 
-def draw(photos, cosine, rows, rectangle, show_sum, told, file):
-    """The picture: a row for each of `rows`, both photos under their maps, one scale a row in units of the cosine."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
+def draw(photos, cosine, rows, rectangle, show_sum, model, file):
+    """Draw `photos` under the heatmaps of each of `rows` into `file`; each row has its own colour scale.
+
+    rows: [(title, map1, map2)].  rectangle: what to mark in the query, or None.  model: its name, for the title.
+    """
     from matplotlib.patches import Rectangle
 
     tallest = max(photo.shape[0] / photo.shape[1] for photo in photos)
-    figure = Figure(figsize=(8.6, 0.8 + (0.75 + 3.65 * min(tallest, 2)) * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figures.empty(8.6, 0.8 + (0.75 + 3.65 * min(tallest, 2)) * len(rows))
     figure.suptitle(f"cosine {cosine:.4f}\n", fontsize=13)
-    figure.text(0.5, 1 - 0.36 / figure.get_figheight(), told, ha="center", va="top", fontsize=7, color="0.35")
-    axes = figure.subplots(len(rows), 2, squeeze=False)
-    for line, (title, *maps) in zip(axes, rows):
-        low, high = min(0, *(m.min() for m in maps)), max(1e-9, *(m.max() for m in maps))
-        scale = Normalize(low, high)
-        for place, photo, heat, name in zip(line, photos, maps, ("query", "result")):
-            height, width = photo.shape[:2]
-            extent = (0, width, height, 0)
-            place.imshow(grey(shrunk(photo)), extent=extent)
-            shown = place.imshow(heat, extent=extent, cmap="viridis", norm=scale, alpha=0.6, interpolation="bilinear")
-            place.set_xlim(0, width)
-            place.set_ylim(height, 0)
-            place.set_xticks([])
-            place.set_yticks([])
-            total = f"\nsum {heat.sum():.4f}" if show_sum else ""
-            place.set_xlabel(f"{name}{total}", fontsize=9)
+    figure.text(0.5, 1 - 0.36 / figure.get_figheight(), model, ha="center", va="top", fontsize=7, color="0.35")
+    for pair, (title, *maps) in zip(figure.subplots(len(rows), 2, squeeze=False), rows):
+        heatmap = figures.heatmaps(pair, photos, maps)
+        for axes, heat, name in zip(pair, maps, ("query", "result")):
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_xlabel(name + f"\nsum {heat.sum():.4f}" * show_sum, fontsize=9)
         if rectangle:
             x1, y1, x2, y2 = rectangle
-            line[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="red", linewidth=2))
-        line[0].set_title(title, fontsize=10, loc="left")
-        figure.colorbar(shown, ax=line, shrink=0.8, label="cosine, a position")
+            pair[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="red", linewidth=2))
+        pair[0].set_title(title, fontsize=10, loc="left")
+        figure.colorbar(heatmap, ax=pair, shrink=0.8, label="cosine, a position")
     figures.save(figure, file)
 
 
-def shrunk(photo):
-    """`photo` (H, W, 3) with at most SHOWN pixels a side: a photo of 40 megapixels is not drawn as such."""
-    import cv2
-
-    factor = SHOWN / max(photo.shape[:2])
-    return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else photo
-
-
 def run(options):
-    """Explain, draw, and write the numbers; returns the exit status."""
-    from gluon_cgd.files.whole import write_json
-
+    """Explain the pair, draw it, and write the numbers; returns the exit status."""
     out = Path(options.out)
     figures.check("--out", out)
-    photos, found, rows, rectangle, names, told = explain(options)
-    draw(photos, found.cosine, rows, rectangle, options.show_sum, told, out)
+    photos, similarity, rows, rectangle, names, model = explain(options)
+    draw(photos, similarity.cosine, rows, rectangle, options.show_sum, model, out)
     branches = {
-        name: {"share": float(m.sum()), "map1": m.tolist(), "map2": n.tolist()}
-        for name, (m, n) in zip(names, found.branches)
+        name: {"share": float(map1.sum()), "map1": map1.tolist(), "map2": map2.tolist()}
+        for name, (map1, map2) in zip(names, similarity.branches)
     }
-    values = dict(query=str(options.query), result=str(options.result), model=told, cosine=found.cosine)
-    drawn = [{"title": title, "map1": m.tolist(), "map2": n.tolist()} for title, m, n in rows]
+    drawn = [{"title": title, "map1": map1.tolist(), "map2": map2.tolist()} for title, map1, map2 in rows]
+    values = dict(query=str(options.query), result=str(options.result), model=model, cosine=similarity.cosine)
     write_json(out.with_suffix(".json"), {**values, "branches": branches, "drawn": drawn})
-    print(f"cosine {found.cosine:.4f} by {told}")
-    for name, (map1, _) in zip(names, found.branches):
-        print(f"  {name}: {map1.sum():+.4f}")
+    print(f"cosine {similarity.cosine:.4f} by {model}")
+    for name, branch in branches.items():
+        print(f"  {name}: {branch['share']:+.4f}")
     print(f"Written: {out}, {out.with_suffix('.json').name}")
     return 0
 

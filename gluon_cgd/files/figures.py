@@ -1,4 +1,7 @@
-"""Figures: their files are checked before anything is computed and written whole; how they look is decided here."""
+"""Figures: `check` refuses a bad file name before anything is computed; the other functions draw and save.
+
+matplotlib is imported where it is used: most commands draw nothing.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,34 +11,33 @@ import numpy as np
 from gluon_cgd.files.whole import replacing
 
 SUFFIXES = (".png", ".pdf", ".svg")
+# Colours of Okabe and Ito, which colour-blind people can tell apart
+OURS, PUBLISHED = "#0072b2", "#d55e00"
+LINES = (OURS, PUBLISHED, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
+LARGEST_PHOTO = 640  # pixels of the longer side of a photo in a figure
 
 
 def check(flag, file):
-    """Raise ValueError where `flag` names a `file` that no figure can be written to, ImportError without what draws."""
+    """Raise ValueError if no figure can be written to `file`, the value of `flag`; ImportError without matplotlib."""
     if Path(file).suffix not in SUFFIXES:
         raise ValueError(f"{flag} {file} must end with {', '.join(SUFFIXES)}")
     if Path(file).is_dir():
         raise ValueError(f"{flag} {file} is a folder: name a file in it")
     if not Path(file).parent.is_dir():
-        raise ValueError(f"{flag} {file} is to be written into {Path(file).parent}, which is no folder: make it first")
+        raise ValueError(f"{flag} {file} cannot be written: there is no folder {Path(file).parent}, make it first")
     if find_spec("matplotlib") is None:
         raise ImportError(f"{flag} needs matplotlib: python -m pip install matplotlib")
 
 
 def save(figure, file):
-    """Write a figure of matplotlib to `file`, as its ending says."""
+    """Write a matplotlib figure to `file`; its suffix decides the format."""
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=150, format=Path(file).suffix[1:])
 
 
-# Okabe and Ito's colours, which colour-blind people tell apart
-OURS, PUBLISHED = "#0072b2", "#d55e00"
-LINES = (OURS, PUBLISHED, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
-
-
 def empty(width, height):
-    """A Figure of `width` x `height` inches, without a window."""
+    """A matplotlib Figure of `width` x `height` inches that needs no window."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -45,7 +47,7 @@ def empty(width, height):
 
 
 def plain(axes, x, y):
-    """Name the axes `x` and `y`, and take from `axes` what a plot of lines does not need."""
+    """Label the axes of a line plot `x` and `y`, and remove what it does not need."""
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=9)
@@ -54,6 +56,36 @@ def plain(axes, x, y):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def grey(photo):
-    """`photo` (H, W, 3) without its colours, so that all colour in the picture is the map's."""
+def frame(axes, colour, width):
+    """Remove the ticks of `axes`, which show a picture, and give them a frame of this colour and line width."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color(colour)
+    axes.spines[:].set_linewidth(width)
+
+
+def heatmaps(grid, photos, maps):
+    """Draw each photo in grey under its heatmap, all heatmaps with the same colour scale; return the last heatmap.
+
+    grid: matplotlib axes, one for each photo.  photos: uint8 (H, W, 3).  maps: (h, w), of any size.
+    """
+    low, high = min(0, *(heat.min() for heat in maps)), max(1e-9, *(heat.max() for heat in maps))
+    for axes, photo, heat in zip(grid, photos, maps):
+        extent = (0, photo.shape[1], photo.shape[0], 0)
+        axes.imshow(_grey(_shrunk(photo)), extent=extent)
+        style = dict(cmap="viridis", vmin=low, vmax=high, alpha=0.6, interpolation="bilinear")
+        image = axes.imshow(heat, extent=extent, **style)
+    return image
+
+
+def _grey(photo):
+    """`photo` (H, W, 3) in grey, so that every colour in the picture comes from the heatmap."""
     return np.repeat((photo @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2).astype(np.uint8)
+
+
+def _shrunk(photo):
+    """`photo` (H, W, 3), resized if a side is longer than LARGEST_PHOTO: matplotlib is slow on 40 megapixels."""
+    import cv2
+
+    factor = LARGEST_PHOTO / max(photo.shape[:2])
+    return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else photo

@@ -4,7 +4,7 @@ import numpy as np
 
 from gluon_cgd.files import figures
 from reproduce.tables import own_columns
-from visualize.configurations import draw
+from visualize.configurations import boxes
 
 
 def plot(table, rows, small, file):
@@ -13,7 +13,7 @@ def plot(table, rows, small, file):
     from matplotlib.figure import Figure
 
     if table.name == "figure3":
-        draw(rows, file)
+        figures.save(boxes(rows), file)
         return
     panels = {}  # {benchmark: [(row, its first column), ...]}
     for row in rows:

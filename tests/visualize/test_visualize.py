@@ -35,7 +35,7 @@ def test_a_report_is_drawn_into_a_file(tmp_path, capsys, suffix):
     ("content", "out", "message"),
     [
         ("", "a.png", "cannot be drawn"),
-        ("[]", "a.png", "no run of figure3 is there to draw"),
+        ("[]", "a.png", "it has no run of figure3 to draw"),
         ("[]", "a.txt", "must end with .png, .pdf, .svg"),
         (None, "a.png", "No such file"),
     ],

@@ -116,7 +116,7 @@ def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, siz
     ("change", "message"),
     [
         (["--out", "x.gif"], "--out x.gif must end with .png, .pdf, .svg"),
-        (["--out", "no/x.png"], "no/x.png is to be written into no, which is no folder: make it first"),
+        (["--out", "no/x.png"], "no/x.png cannot be written: there is no folder no, make it first"),
         (["--runtime", "openvino"], "--runtime is for an exported model: leave it out with"),
         (["--model", "m.onnx", "--ctx", "cpu"], "--ctx and --which are for a --checkpoint: leave them out"),
         (["--model", "m.onnx", "--which", "last"], "--ctx and --which are for a --checkpoint: leave them out"),

@@ -23,10 +23,10 @@ def test_results_are_ranked_as_a_loop_ranks_them():
     rng = np.random.default_rng(0)
     query, gallery = rng.normal(size=(9, 4)), rng.normal(size=(12, 4))
     rows = np.array([2, 7])
-    for itself, found in ((True, [query, None]), (False, [query, None, gallery, None])):
-        for row, nearest in zip(rows, ranking.ranked(found, itself, rows, 4)):
-            others = [i for i in range(len(query)) if i != row] if itself else list(range(len(gallery)))
-            items = query if itself else gallery
+    for searched in (None, gallery):
+        for row, nearest in zip(rows, ranking.ranked(query, searched, rows, 4)):
+            others = [i for i in range(len(query)) if i != row] if searched is None else list(range(len(gallery)))
+            items = query if searched is None else gallery
             expected = sorted(others, key=lambda i: np.linalg.norm(items[i] - query[row]))[:4]
             assert nearest.tolist() == expected
 
