@@ -1,20 +1,20 @@
-"""Experiment: every choice that decides a number of the paper, frozen. Where it runs is not in here."""
+"""Experiment: every choice that decides a number of the paper, frozen. Devices and folders are not part of it."""
 
 import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 CONFIGURATIONS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")  # section 3.4
 ARCHITECTURES = ("CGD", "A", "B")  # Figures 1, 2a, 2b
 COMBINATIONS = ("concat", "sum")  # Table 4
-REVISION = 2  # of the code that trains: raised with every change that gives an equal experiment and seed other numbers
 LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
+REVISION = 2  # of the training code: raised by every change that moves the numbers of an equal experiment and seed
+REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the one value that runs still stored have
 
-
-WANTED = {
+TYPES = {  # type of a field's default: what its values must be
     float: "a finite number",
     int: "a whole number",
     bool: "True or False",
@@ -24,17 +24,17 @@ WANTED = {
 }
 
 
-def number(value):
+def is_number(value: Any) -> bool:
     """Whether `value` is a finite number, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def of_type(default, value):
-    """Whether `value` can stand where a field has `default`; an optional field is a bool."""
+def has_type_of(default: Any, value: Any) -> bool:
+    """Whether `value` fits a field with this `default`, by TYPES."""
     if isinstance(default, float):
-        return number(value)
+        return is_number(value)
     if isinstance(default, tuple):
-        return isinstance(value, (tuple, list)) and all(map(number, value))
+        return isinstance(value, (tuple, list)) and all(map(is_number, value))
     if default is None:
         return value is None or isinstance(value, bool)
     if isinstance(default, int) and not isinstance(default, bool):
@@ -42,11 +42,27 @@ def of_type(default, value):
     return isinstance(value, type(default))
 
 
-def choice(default, meaning):
-    """A field with its default and, for the command line's help, what it decides and where that comes from."""
-    return field(default=default, metadata={"meaning": meaning})
+def choice(
+    default: Any, meaning: str, holds: Callable[[Any], bool] = lambda value: True, rule: str = "", remedy: str = ""
+) -> Any:
+    """A field: its default, its `meaning` for the command line's help, and what its values must obey.
+
+    holds: whether a value obeys; rule, remedy: what the error says of one that does not.
+    """
+    return field(default=default, metadata={"meaning": meaning, "holds": holds, "rule": rule, "remedy": remedy})
 
 
+def one_of(*allowed: str) -> Tuple[Callable[[Any], bool], str, str]:
+    """The (holds, rule, remedy) of a field with the values `allowed`."""
+    return allowed.__contains__, "is unknown", f"choose one of {', '.join(allowed)}"
+
+
+def refuse(name: str, value: Any, rule: str, remedy: str) -> None:
+    """Raise ValueError for field `name`."""
+    raise ValueError(f"{name} {value!r} {rule}: {remedy}")
+
+
+# fmt: off
 @dataclass(frozen=True)
 class Experiment:
     """One training run up to its seed. The defaults are the paper's; where it is silent, the field says so.
@@ -54,137 +70,116 @@ class Experiment:
     Raises ValueError for a value that no run can have.
     """
 
-    dataset: str = choice("cars196", "a name that datasets.load knows, a folder with a folder a class, or a .csv file")
-    split: str = choice(
-        "classes",
-        "of one's own pictures, chosen where it is not said: classes (others to test) or images (some of each)",
-    )
-    held_out: float = choice(0.5, "share of one's own classes or images that is kept to test; chosen likewise")
-    split_seed: int = choice(0, "draws which of one's own classes or images those are")
-    backbone: str = choice("resnet50", "a name that backbones.build knows (section 3.1)")
-    keep_stride: Optional[bool] = choice(
-        None, "keep the down-sampling between stages 3 and 4; without the flag, as backbones.BACKBONES says"
-    )
+    dataset: str = choice("cars196", "a benchmark (section 4.1), a folder with one folder per class, or a .csv file")
+    split: str = choice("classes", "how your own pictures are divided: classes (test on other classes) or images "
+        "(test on other pictures of each class); chosen for you if not given", *one_of("classes", "images"))
+    held_out: float = choice(0.5, "share of your own classes or images to test on; chosen for you if not given",
+        lambda share: 0 < share < 1, "must be between 0 and 1", "0.5 keeps half")
+    split_seed: int = choice(0, "seed that draws these classes or images")
+    backbone: str = choice("resnet50", "the network that computes the features (section 3.1), see backbones.BACKBONES")
+    keep_stride: Optional[bool] = choice(None, "keep the down-sampling between stages 3 and 4; if not given, as in "
+        "the paper (section 3.1, Table 7)")
     pretrained: bool = choice(True, "start from ImageNet parameters (section 4.2)")
-    input_size: int = choice(224, "side of the network's input; training crops it from 9/8 of it, 252 (section 4.2)")
-    descriptors: str = choice("SG", "S SPoC, M MAC, G GeM; the first letter feeds the classifier (section 3.4)")
-    dim: int = choice(1536, "of the combined descriptor; each of n branches has dim / n (section 4.2)")
-    architecture: str = choice("CGD", "CGD (Figure 1), or A or B (Figure 2, Table 3)")
-    combine: str = choice("concat", "concat (equation 3) or sum (Table 4)")
-    gem_p: float = choice(3.0, "the exponent of GeM (equation 1)")
-    gem_minimum: float = choice(1e-6, "activations are clamped at it before the power; not in the paper")
-    loss: str = choice("batch_hard", "the ranking loss (Table 6)")
-    margin: float = choice(0.1, "of the ranking loss (section 4.2)")
-    hap2s_sigma: float = choice(0.5, "of HAP2S_E (section 4.5)")
-    hap2s_alpha: float = choice(10.0, "of HAP2S_P (section 4.5)")
-    margin_boundary: float = choice(1.2, "of the margin loss, fixed (section 4.5)")
-    margin_underflow: bool = choice(
-        False, "draw the margin loss's negatives as MXNet's example did: a defect from 512-d on"
-    )
-    classification: bool = choice(True, "add the classification loss (Table 1)")
-    smoothing: float = choice(0.1, "of the labels, 0 is off (Table 2); the value is not in the paper")
-    temperature: float = choice(0.5, "of the softmax, 1 is off (equation 4)")
-    frozen_batch_norm: bool = choice(False, "leave the backbone's batch norms as they are; an author trained them")
+    input_size: int = choice(224, "side of the network's input in pixels; training crops it from a picture of 9/8 of "
+        "that side, 252 for 224 (section 4.2)",
+        lambda side: 16 <= side <= 4096 and side % 8 == 0, "must be a multiple of 8 from 16 to 4096",
+        "then the training crop is taken from exactly 9/8 of it, as 224 from 252")
+    descriptors: str = choice("SG", "one letter per branch: S SPoC, M MAC, G GeM; the first feeds the classifier "
+        "(section 3.4)", *one_of(*CONFIGURATIONS))
+    dim: int = choice(1536, "length of the combined descriptor; each of n branches has dim / n (section 4.2)",
+        lambda dim: 0 < dim <= 2**16, "must be from 1 to 65536", "1536 is the paper's")
+    architecture: str = choice("CGD", "CGD (Figure 1), or A or B (Figure 2, Table 3)", *one_of(*ARCHITECTURES))
+    combine: str = choice("concat", "concat (equation 3) or sum (Table 4)", *one_of(*COMBINATIONS))
+    gem_p: float = choice(3.0, "exponent of GeM (equation 1)",
+        lambda p: 0 < p <= 100, "must be above 0 and at most 100", "3 is the paper's")
+    gem_minimum: float = choice(1e-6, "GeM raises smaller activations to this value first; not in the paper",
+        lambda minimum: minimum > 0, "must be positive", "a dead channel has no gradient at 0")
+    loss: str = choice("batch_hard", "the ranking loss: " + ", ".join(LOSSES) + " (Table 6)", *one_of(*LOSSES))
+    margin: float = choice(0.1, "margin of the ranking loss (section 4.2)",
+        lambda margin: margin >= 0, "must not be negative", "0.1 is the paper's")
+    # Outside of the next two ranges the weights of distances up to 2 leave the range of float32
+    hap2s_sigma: float = choice(0.5, "sigma of HAP2S_E (section 4.5)",
+        lambda sigma: sigma >= 0.025, "must be at least 0.025", "0.5 is the paper's")
+    hap2s_alpha: float = choice(10.0, "alpha of HAP2S_P (section 4.5)",
+        lambda alpha: 0 < alpha <= 35, "must be above 0 and at most 35", "10 is the paper's")
+    margin_boundary: float = choice(1.2, "fixed boundary beta of the margin loss (section 4.5)",
+        lambda boundary: boundary > 0, "must be positive", "1.2 is the paper's")
+    classification: bool = choice(True, "add the classification loss (section 3.3, Table 1)")
+    smoothing: float = choice(0.1, "label smoothing, 0 is off (section 3.3, Table 2); the value is not in the paper",
+        lambda smoothing: 0 <= smoothing < 1, "must be in [0, 1)", "0 is off")
+    temperature: float = choice(0.5, "temperature of the softmax, 1 is off (equation 4)",
+        lambda temperature: 1e-3 <= temperature <= 1e3, "must be from 0.001 to 1000", "1 is off")
+    frozen_batch_norm: bool = choice(False, "keep the backbone's batch norms as they are; an author trained them")
     classifier_batch_norm: bool = choice(True, "batch norm before the classifier: drawn in Figure 1, not in the text")
-    fc_magnitude: float = choice(2.0, "of the FC layers' Xavier initialisation; not in the paper")
-    learning_rate: float = choice(1e-4, "of Adam (section 4.2)")
-    weight_decay: float = choice(0.0, "of Adam; not in the paper")
-    batch_classes: int = choice(32, "x batch_images = 128 (section 4.2); the number of classes is not in the paper")
-    batch_images: int = choice(4, "of each class in the batch; not in the paper")
-    passes: float = choice(1500 * 128 / 5864, "over the training set; 1,500 iterations on CUB200 (naver/cgd issue 3)")
-    decay_at: Tuple[float, ...] = choice((400 / 1500, 800 / 1500), "fractions of the run at which the rate steps down")
-    decay_factor: float = choice(0.1, "of each such step (naver/cgd issue 3)")
-    evaluations: int = choice(15, "spread evenly over the run, of which best and last are; not in the paper")
+    fc_magnitude: float = choice(2.0, "magnitude of the FC layers' Xavier initialisation; not in the paper",
+        lambda magnitude: 0 < magnitude <= 1e6, "must be above 0 and at most 1e6", "2 is the default")
+    learning_rate: float = choice(1e-4, "Adam's learning rate (section 4.2)",
+        lambda rate: rate > 0, "must be positive", "1e-4 is the paper's")
+    weight_decay: float = choice(0.0, "Adam's weight decay; not in the paper",
+        lambda decay: decay >= 0, "must not be negative", "0 is off")
+    batch_classes: int = choice(32, "classes in a batch, times batch_images = 128 (section 4.2); not in the paper",
+        lambda classes: classes >= 2, "must be at least 2", "one class has no negatives")
+    batch_images: int = choice(4, "pictures of each class in a batch; not in the paper",
+        lambda images: images >= 2, "must be at least 2", "one image has no positives")
+    passes: float = choice(1500 * 128 / 5864, "passes over the training set; the default makes 1,500 iterations on "
+        "CUB200 (naver/cgd issue 3)",
+        lambda passes: passes > 0, "must be positive", "the paper's schedule makes 32.7 passes")
+    decay_at: Tuple[float, ...] = choice((400 / 1500, 800 / 1500), "fractions of the run at which the learning rate "
+        "drops (naver/cgd issue 3)",
+        lambda parts: all(0 < at < 1 for at in parts) and list(parts) == sorted(parts),
+        "must be rising fractions of the run between 0 and 1", "--decay-at 0.6 0.8, say")
+    decay_factor: float = choice(0.1, "factor of each drop of the learning rate (naver/cgd issue 3)",
+        lambda factor: factor > 0, "must be positive", "0.1 is the default")
+    evaluations: int = choice(15, "evaluations, spread evenly over the run; the best of them is kept beside the last; "
+        "not in the paper", lambda count: 1 <= count <= 10**4, "must be from 1 to 10000", "15 is the default")
+    # fmt: on
 
-    def __post_init__(self):
-        for f in fields(self):  # 1 and 1.0, a list and a tuple are the same experiment
-            value = getattr(self, f.name)
-            wanted = f"must be {WANTED[type(f.default)]}"
-            self._need(of_type(f.default, value), f.name, wanted, f"{f.default!r} is the default")
-            if isinstance(f.default, (int, float)):  # a NumPy number too
-                object.__setattr__(self, f.name, type(f.default)(value))
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, about = getattr(self, f.name), f.metadata
+            if not has_type_of(f.default, value):
+                refuse(f.name, value, f"must be {TYPES[type(f.default)]}", f"{f.default!r} is the default")
+            # 1 and 1.0, a list and a tuple, a NumPy number and Python's are the same experiment
+            if isinstance(f.default, (int, float)):
+                value = type(f.default)(value)
             elif isinstance(f.default, tuple):
-                object.__setattr__(self, f.name, tuple(float(v) for v in value))
-        self._one_of("split", ("classes", "images"))
-        self._need(0 < self.held_out < 1, "held_out", "must be between 0 and 1", "0.5 keeps half")
-        self._one_of("descriptors", CONFIGURATIONS)
-        self._one_of("architecture", ARCHITECTURES)
-        self._one_of("combine", COMBINATIONS)
-        self._need(
-            self.architecture == "CGD" or self.combine == "concat",
-            "combine",
-            f"cannot go with architecture {self.architecture}, which concatenates",
-            "leave it at concat",
-        )
-        self._one_of("loss", LOSSES)
+                value = tuple(float(v) for v in value)
+            object.__setattr__(self, f.name, value)
+            if not about["holds"](value):
+                refuse(f.name, value, about["rule"], about["remedy"])
+        if self.architecture != "CGD" and self.combine != "concat":
+            rule = f"cannot go with architecture {self.architecture}, which concatenates"
+            refuse("combine", self.combine, rule, "leave it at concat")
         branches = len(self.descriptors)
-        self._need(0 < self.dim <= 2**16, "dim", "must be from 1 to 65536", "1536 is the paper's")
-        self._need(
-            self.combine == "sum" or self.architecture == "B" or self.dim % branches == 0,
-            "dim",
-            f"must be divisible by the {branches} branches of {self.descriptors}",
-            f"{self.dim - self.dim % branches} and {self.dim + branches - self.dim % branches} are",
-        )
-        self._need(
-            16 <= self.input_size <= 4096 and self.input_size % 8 == 0,
-            "input_size",
-            "must be a multiple of 8 from 16 to 4096",
-            "then the training crop is taken from exactly 9/8 of it, as 224 from 252",
-        )
-        self._need(0 <= self.smoothing < 1, "smoothing", "must be in [0, 1)", "0 is off")
-        self._need(1e-3 <= self.temperature <= 1e3, "temperature", "must be from 0.001 to 1000", "1 is off")
-        self._need(0 < self.gem_p <= 100, "gem_p", "must be above 0 and at most 100", "3 is the paper's")
-        self._need(self.gem_minimum > 0, "gem_minimum", "must be positive", "a dead channel has no gradient at 0")
-        self._need(self.margin >= 0, "margin", "must not be negative", "0.1 is the paper's")
-        # Beyond these the weights of distances up to 2 leave the range of float32
-        self._need(self.hap2s_sigma >= 0.025, "hap2s_sigma", "must be at least 0.025", "0.5 is the paper's")
-        self._need(0 < self.hap2s_alpha <= 35, "hap2s_alpha", "must be above 0 and at most 35", "10 is the paper's")
-        self._need(self.margin_boundary > 0, "margin_boundary", "must be positive", "1.2 is the paper's")
-        self._need(0 < self.fc_magnitude <= 1e6, "fc_magnitude", "must be above 0 and at most 1e6", "2 is the default")
-        self._need(self.learning_rate > 0, "learning_rate", "must be positive", "1e-4 is the paper's")
-        self._need(self.weight_decay >= 0, "weight_decay", "must not be negative", "0 is off")
-        self._need(self.batch_classes >= 2, "batch_classes", "must be at least 2", "one class has no negatives")
-        self._need(self.batch_images >= 2, "batch_images", "must be at least 2", "one image has no positives")
-        self._need(self.passes > 0, "passes", "must be positive", "the paper's schedule makes 32.7 passes")
-        self._need(
-            all(0 < at < 1 for at in self.decay_at) and list(self.decay_at) == sorted(self.decay_at),
-            "decay_at",
-            "must be rising fractions of the run between 0 and 1",
-            "--decay-at 0.6 0.8, say",
-        )
-        self._need(self.decay_factor > 0, "decay_factor", "must be positive", "0.1 is the default")
-        self._need(1 <= self.evaluations <= 10**4, "evaluations", "must be from 1 to 10000", "15 is the default")
-
-    def _one_of(self, name, allowed):
-        self._need(getattr(self, name) in allowed, name, "is unknown", f"choose one of {', '.join(allowed)}")
-
-    def _need(self, holds, name, rule, remedy):
-        if not holds:
-            raise ValueError(f"{name} {getattr(self, name)!r} {rule}: {remedy}")
+        rest = self.dim % branches
+        if rest and self.combine == "concat" and self.architecture != "B":
+            rule = f"must be divisible by the {branches} branches of {self.descriptors}"
+            refuse("dim", self.dim, rule, f"{self.dim - rest} and {self.dim + branches - rest} are")
 
     @property
-    def batch_size(self):
+    def batch_size(self) -> int:
+        """Pictures in a batch: 128 in the paper."""
         return self.batch_classes * self.batch_images
 
     @property
-    def resize(self):
+    def resize(self) -> int:
         """Side in pixels of the picture that the training crop is taken from: 252 for 224."""
         return self.input_size * 9 // 8
 
     @property
-    def has_branches(self):
-        """Whether the embedding is a concatenation of unit vectors, one a descriptor, which can be told apart in it."""
+    def has_branches(self) -> bool:
+        """Whether the embedding has one piece per descriptor (equation 3), each of which can be evaluated alone."""
         return self.combine == "concat" and self.architecture != "B"
 
-    def iterations(self, pictures):
+    def iterations(self, pictures: int) -> int:
         """Number of steps that make `passes` passes over `pictures` training pictures (at least 1)."""
         return max(1, round(self.passes * pictures / self.batch_size))
 
-    def changes(self):
+    def changes(self) -> Dict[str, Any]:
         """The fields that differ from the paper's defaults, as a dict in the order of the fields."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
-    def key(self):
+    def key(self) -> str:
         """The name of this experiment's runs: a readable part and a hash of `changes()`.
 
         Hashing the changes alone lets later versions add fields without renaming the runs that exist.
@@ -194,13 +189,20 @@ class Experiment:
         readable = "-".join((dataset, self.backbone, self.descriptors, str(self.dim)))
         return f"{readable}-{hashlib.sha256(changes).hexdigest()[:10]}"
 
-    def to_dict(self):
+    def to_dict(self) -> Dict[str, Any]:
         """Every field, ready for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, values):
-        """The inverse of `to_dict`. Raises ValueError for a field that this version does not know."""
+    def from_dict(cls, values: Mapping[str, Any]) -> "Experiment":
+        """The inverse of `to_dict`; a missing field has its default.
+
+        Raises ValueError for a field that this version does not know, and for a removed one that was in use.
+        """
+        for name in REMOVED.keys() & values.keys():
+            if values[name] != REMOVED[name]:
+                refuse(name, values[name], "is of an earlier version of gluon_cgd", "train again without it")
+        values = {name: value for name, value in values.items() if name not in REMOVED}
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
             raise ValueError(f"unknown experiment field {unknown[0]!r}: it was written by another version of gluon_cgd")

@@ -118,17 +118,17 @@ class HAP2SPLoss(HybridBlock):
 class MarginLoss(HybridBlock):
     """Margin loss with distance-weighted sampling (Wu et al., arXiv 1706.07567), its boundary fixed.
 
-    For every anchor and positive one negative is drawn (see `negative_probabilities`, whose `cutoff`,
-    `nonzero_cutoff` and `underflow` these are), from MXNet's generator: seed it before. With d the distances,
+    For every anchor and positive one negative is drawn (see `negative_probabilities`, which explains `cutoff`
+    and `nonzero_cutoff`), from MXNet's generator: seed it before. With d the distances,
     max(0, margin + d_positive - boundary) + max(0, margin + boundary - d_negative) is summed over the pairs of the
     batch and divided by the number of its terms that are not 0; without such a term the loss is 0.
     A pair whose anchor has no negative to draw has the first term only.
     Inputs: embedding (B, D) of unit length, label (B,).  Outputs: (B,), each anchor's part; the mean is the loss.
     """
 
-    def __init__(self, margin=0.1, boundary=1.2, cutoff=0.5, nonzero_cutoff=1.3, underflow=False, **kwargs):
+    def __init__(self, margin=0.1, boundary=1.2, cutoff=0.5, nonzero_cutoff=1.3, **kwargs):
         super().__init__(**kwargs)
-        self.margin, self.boundary, self.underflow = margin, boundary, underflow
+        self.margin, self.boundary = margin, boundary
         self.cutoff, self.nonzero_cutoff = cutoff, nonzero_cutoff
 
     def probabilities(self, F, embedding, distance, same):
@@ -138,12 +138,8 @@ class MarginLoss(HybridBlock):
         inside = F.log(F.maximum(1 - near**2 / 4, 1e-8))  # (B, B)
         weight = F.broadcast_mul(2 - dim, F.log(near)) - F.broadcast_mul((dim - 3) / 2, inside)
         allowed = (1 - same) * (distance < self.nonzero_cutoff)
-        if self.underflow:
-            weight = F.exp(F.broadcast_sub(weight, F.max(weight, axis=(0, 1), keepdims=True))) * allowed
-            weight = F.broadcast_add(weight, F.sum(weight, axis=1, keepdims=True) == 0)
-        else:
-            largest = F.max(weight * allowed - FAR * (1 - allowed), axis=1, keepdims=True)
-            weight = F.exp(F.minimum(F.broadcast_sub(weight, largest), 0)) * allowed
+        largest = F.max(weight * allowed - FAR * (1 - allowed), axis=1, keepdims=True)
+        weight = F.exp(F.minimum(F.broadcast_sub(weight, largest), 0)) * allowed
         return F.broadcast_div(weight, F.maximum(F.sum(weight, axis=1, keepdims=True), 1e-30))
 
     def hybrid_forward(self, F, embedding, label):
@@ -183,25 +179,20 @@ class SmoothedSoftmaxLoss(HybridBlock):
         )
 
 
-def negative_probabilities(distances, label, dim, cutoff=0.5, nonzero_cutoff=1.3, underflow=False):
+def negative_probabilities(distances, label, dim, cutoff=0.5, nonzero_cutoff=1.3):
     """(B, B): the probability with which row a draws each item as its negative. Rows sum to 1, or are all 0.
 
     Inversely to how often a distance d occurs on the unit sphere of `dim` dimensions,
     d^(dim-2) (1 - d^2 / 4)^((dim-3)/2) (Wu et al., arXiv 1706.07567), with distances below `cutoff` counted as that,
     over other classes nearer than `nonzero_cutoff`; a row without any is all 0. distances (B, B) Euclidean, label (B,).
-    underflow: as MXNet's example of this loss computes it, for comparison. It scales by the largest weight of the whole
-        batch before it looks at labels, which underflows at large dimensions (512 and more), and a row without weights
-        then draws from everything, positives and itself included.
+    Each row is scaled by its own largest weight. MXNet's example of this loss scales by that of the whole batch, which
+    underflows from 512 dimensions on: it then draws from everything, positives included.
     """
     distances, label = np.asarray(distances, np.float64), np.asarray(label)
     near = np.maximum(distances, cutoff)
     with np.errstate(divide="ignore"):
         weight = (2.0 - dim) * np.log(near) - (dim - 3.0) / 2 * np.log(np.maximum(1 - near**2 / 4, 1e-8))
     allowed = (label[:, None] != label) & (distances < nonzero_cutoff)
-    if underflow:
-        weight = np.exp((weight - weight.max()).astype(np.float32)) * allowed
-        total = weight.sum(axis=1, keepdims=True)
-        return np.where(total > 0, weight / np.where(total > 0, total, 1), 1 / len(label))
     largest = np.max(weight, axis=1, keepdims=True, where=allowed, initial=-np.inf)
     weight = np.exp(np.where(allowed, weight - np.where(np.isfinite(largest), largest, 0), -np.inf))
     return weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
@@ -212,7 +203,5 @@ RANKING = {  # name -> the loss of an Experiment
     "soft_margin": lambda experiment: SoftMarginTripletLoss(),
     "hap2s_e": lambda experiment: HAP2SELoss(experiment.hap2s_sigma, experiment.margin),
     "hap2s_p": lambda experiment: HAP2SPLoss(experiment.hap2s_alpha, experiment.margin),
-    "margin": lambda experiment: MarginLoss(
-        experiment.margin, experiment.margin_boundary, underflow=experiment.margin_underflow
-    ),
+    "margin": lambda experiment: MarginLoss(experiment.margin, experiment.margin_boundary),
 }

@@ -19,8 +19,8 @@ def read(experiment, folder=FOLDER):
         return []
     try:
         recorded = json.loads(file.read_text(encoding="utf-8"))
-        found = [{"experiment": recorded["experiment"], **run} for run in recorded["runs"]]
-        good = {**Experiment().to_dict(), **recorded["experiment"]} == experiment.to_dict()
+        found = [{"experiment": experiment.to_dict(), **run} for run in recorded["runs"]]
+        good = Experiment.from_dict(recorded["experiment"]) == experiment
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file} cannot be read ({type(error).__name__}): take it from the repository again"

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,23 @@ def test_an_experiment_survives_json():
     assert Experiment.from_dict(json.loads(json.dumps(e.to_dict()))) == e
     with pytest.raises(ValueError, match="colour"):
         Experiment.from_dict({"colour": "red"})
+
+
+def test_recorded_runs_keep_their_names():
+    """Their files name a field that is gone since."""
+    files = sorted((Path(__file__).parents[1] / "reproduce/results").glob("*.json"))
+    assert files
+    for file in files:
+        stored = json.loads(file.read_text(encoding="utf-8"))["experiment"]
+        assert Experiment.from_dict(stored).key() == file.stem
+    assert "margin_underflow" in stored
+
+
+def test_a_removed_field_is_read_where_it_was_off_and_refused_where_it_was_on():
+    stored = {**Experiment(dim=512).to_dict(), "margin_underflow": False}
+    assert Experiment.from_dict(stored) == Experiment(dim=512)
+    with pytest.raises(ValueError, match="margin_underflow True is of an earlier version of gluon_cgd: train again"):
+        Experiment.from_dict({**stored, "margin_underflow": True})
 
 
 def test_there_are_twelve_configurations():
@@ -77,3 +95,17 @@ def test_a_value_that_no_run_can_have_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field) as refusal:
         Experiment(**{field: value})
     assert ": " in str(refusal.value)  # the rule, then the remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "A", "combine": "sum"}, "combine 'sum' cannot go with architecture A, which concatenates"),
+        ({"descriptors": "SMG", "dim": 64}, "dim 64 must be divisible by the 3 branches of SMG: 63 and 66 are"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Experiment(**change)
+    Experiment(combine="sum", dim=65)
+    Experiment(architecture="B", dim=65)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import REMOVED, Experiment
 
 
 def finished(folder, run):
@@ -49,12 +49,13 @@ def _has_good_branches(branches):
 
 def same_run(file, stored, asked):
     """Raise ValueError, naming the difference, unless `stored` (read from `file`) is of the run that is `asked` for."""
+    defaults = {**REMOVED, **Experiment().to_dict()}
     flat = [
         # A field that is newer than the stored run had its default there
-        {**Experiment().to_dict(), **run["experiment"], **{k: v for k, v in run.items() if k != "experiment"}}
+        {**defaults, **run["experiment"], **{k: v for k, v in run.items() if k != "experiment"}}
         for run in (stored, asked)
     ]
-    for name in (*Experiment().to_dict(), *asked):
+    for name in (*defaults, *asked):
         found, wanted = flat[0].get(name), flat[1].get(name)
         if found != wanted:
             raise ValueError(

@@ -161,7 +161,7 @@ def test_the_help_says_what_a_flag_is_for(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--temperature X of the softmax, 1 is off (equation 4) (0.5)" in text
+    assert "--temperature X temperature of the softmax, 1 is off (equation 4) (0.5)" in text
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,14 @@ def test_a_run_that_is_older_than_a_field_had_its_default():
         results.same_run("f", older, {"experiment": Experiment(evaluations=3).to_dict(), "seed": 0})
 
 
+def test_a_run_stored_before_a_field_was_removed_is_the_same_run_unless_it_used_it():
+    run = {"experiment": Experiment().to_dict(), "seed": 0}
+    off, on = ({"experiment": {**run["experiment"], "margin_underflow": value}, "seed": 0} for value in (False, True))
+    results.same_run("f", off, run)
+    with pytest.raises(ValueError, match="margin_underflow True there, False asked for"):
+        results.same_run("f", on, run)
+
+
 def test_a_checkpoint_of_another_net_is_refused(tmp_path):
     net, trainer = learner(0)
     update(net, trainer, 1)
