@@ -4,9 +4,12 @@ import struct
 
 
 def write(file, needed=(), runpath=""):
-    """Write a 64-bit shared object to `file` that needs the libraries `needed`, and looks in `runpath` first."""
+    """Write a 64-bit shared object to `file` that needs the libraries `needed`, and looks in `runpath` first.
+
+    `ldd` reads it as it reads a compiled one.
+    """
     strings, entries = b"\0", []
-    for tag, text in [*((1, name) for name in needed), *([(29, runpath)] if runpath else [])]:
+    for tag, text in [(14, file.name), *((1, name) for name in needed), *([(29, runpath)] if runpath else [])]:
         entries.append((tag, len(strings)))
         strings += text.encode() + b"\0"
     base, begin = 0x4000, 64 + 2 * 56  # the strings' address is not their place in the file

@@ -4,16 +4,13 @@ Nothing is imported into this process, which a broken package could end: `probe`
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import NamedTuple
 
-from gluon_cgd.doctor import elf
-from gluon_cgd.doctor.findings import info, note, ok, wrong
+from gluon_cgd.doctor.findings import note, ok, wrong
 from gluon_cgd.machine import facts, prepare
 
 PACKAGES = {  # what is imported: the name under which it is installed
@@ -191,50 +188,6 @@ def _packages(title, names, tried, versions):
 def _absent(title, package, file="constraints.txt"):
     own = f"{facts.setup()} takes or makes an environment that has it, or " if facts.SETUP.is_file() else ""
     return wrong(title, f"not installed in {sys.executable}: {package}", own + facts.install(file))
-
-
-def site():
-    """The folder that MXNet is installed in, or None."""
-    found = find_spec("mxnet")
-    return Path(found.origin).parents[1] if found and found.origin else None
-
-
-def lacking(site, cuda):
-    """{library: the file that needs it} of what MXNet's build in the folder `site` needs, and will not find here.
-
-    The driver's own libcuda is not counted. cuda: whether it is a CUDA build, whose libraries `runtime` loads in the
-    order of its list; each may need those before it, and those that its package has.
-    """
-    loaded, found = {prepare.DRIVER}, {}
-    if cuda:
-        for file in (site / "nvidia" / library for library in prepare.CUDA_LIBRARIES):
-            if file.is_file():
-                found.update(elf.missing(file, loaded))
-                loaded.add(file.name)
-        for file in sorted((site / "nvidia/cudnn/lib").glob("*.so*")):  # which cuDNN loads by itself when it is used
-            found.update(elf.missing(file, loaded))
-    return {**elf.missing(site / "mxnet" / "libmxnet.so", loaded), **found}
-
-
-def libraries(versions):
-    """The lines of what MXNet's library needs of the system, and of the CUDA libraries that come in packages."""
-    place, cuda = site(), build(versions) == "cuda"
-    if not place:
-        return []
-    listed = [Path(name).name for name in prepare.CUDA_LIBRARIES]
-    there = [Path(name).name for name in prepare.CUDA_LIBRARIES if (place / "nvidia" / name).is_file()]
-    missing = [name for name in listed if name not in there]
-    system = {name: user for name, user in lacking(place, cuda).items() if name not in missing}
-    told = ", ".join(f"{name} (for {user})" for name, user in sorted(system.items()))
-    debian = "install them, on a bare Debian or Ubuntu apt-get install libgomp1 libquadmath0 zlib1g"
-    lines = [wrong("libraries", f"this system has not {told}, which MXNet needs", debian)] if system else []
-    lines = lines or [ok("libraries", f"all that MXNet's libmxnet.so needs of {os.uname().sysname}")]
-    if not cuda:
-        return [*lines, info("CUDA libraries", "not needed by the CPU build")]
-    if missing:
-        says = f"{len(there)} of {len(listed)} are there; {', '.join(missing)} missing from {place / 'nvidia'}"
-        return [*lines, wrong("CUDA libraries", says, facts.install("requirements.txt"))]
-    return [*lines, ok("CUDA libraries", f"{', '.join(there)} in {place / 'nvidia'}")]
 
 
 def seen_by_mxnet(tried, versions):

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gluon_cgd.doctor import findings, interpreter
+from gluon_cgd.doctor import findings, interpreter, libraries
 from gluon_cgd.doctor.findings import note, ok, wrong
 from gluon_cgd.machine import facts, prepare, process
 
@@ -127,7 +127,7 @@ def examine(data, typed):
         lines += look(name, getattr(interpreter, name), tried, versions)
     lines = follow_numpy(lines)
     importable = findings.ready(lines)
-    lines += look("libraries", interpreter.libraries, versions)
+    lines += look("libraries", libraries.lines, interpreter.build(versions))
     lines += look("threads", hardware.threads, typed)
     lines += look("processor", hardware.vectors)
     lines += look("GPU driver", hardware.driver, interpreter.build(versions))

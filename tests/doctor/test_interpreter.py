@@ -1,12 +1,7 @@
 """The lines of Python and its packages: what is right, and each thing that can be wrong."""
 
-import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +10,6 @@ import pytest
 from gluon_cgd.doctor import interpreter
 from gluon_cgd.doctor.interpreter import Tried
 from gluon_cgd.machine import facts, prepare
-from tests import shared_objects
 
 ROOT = facts.PROJECT
 NONE = Tried(error="ModuleNotFoundError: No module named 'it'")
@@ -167,70 +161,7 @@ def test_what_is_installed_is_listed_under_one_spelling():
     assert interpreter.builds(versions)
 
 
-@pytest.fixture
-def cuda(tmp_path, monkeypatch):
-    """A folder that holds a CUDA build of MXNet with all its libraries, of which each needs the one before."""
-    before = ["libc.so.6"]
-    for library in prepare.CUDA_LIBRARIES:
-        shared_objects.write(tmp_path / "nvidia" / library, before)
-        before = [Path(library).name]
-    names = [Path(library).name for library in prepare.CUDA_LIBRARIES]
-    shared_objects.write(tmp_path / "mxnet" / "libmxnet.so", ["libc.so.6", prepare.DRIVER, *names])
-    monkeypatch.setattr(interpreter, "site", lambda: tmp_path)
-    return tmp_path
-
-
 BOTH_BUILDS = {"cuda": {"mxnet-cu112": "1.9.1"}, "cpu": {"mxnet": "1.9.1"}}
-
-
-def test_of_a_whole_cuda_build_every_library_is_found_but_the_drivers(cuda):
-    system, libraries = interpreter.libraries(BOTH_BUILDS["cuda"])
-    assert (system.state, libraries.state) == ("ok", "ok")
-    assert libraries.says.startswith("libcudart.so.11.0, libnvToolsExt.so.1, ")
-
-
-def test_a_cuda_library_that_is_not_there_is_named(cuda):
-    for library in ("cudnn/lib/libcudnn.so.8", "nccl/lib/libnccl.so.2"):
-        (cuda / "nvidia" / library).unlink()
-    system, libraries = interpreter.libraries(BOTH_BUILDS["cuda"])
-    assert (system.state, libraries.state) == ("ok", "wrong")
-    assert libraries.says.startswith("8 of 10 are there; libnccl.so.2, libcudnn.so.8 missing from ")
-    assert libraries.remedy.endswith("requirements.txt")
-
-
-def test_a_library_that_the_list_lacks_is_found_out(cuda, monkeypatch):
-    assert interpreter.lacking(cuda, True) == {}
-    shortened = [name for name in prepare.CUDA_LIBRARIES if "curand" not in name]
-    monkeypatch.setattr(prepare, "CUDA_LIBRARIES", shortened)
-    assert interpreter.lacking(cuda, True) == {"libcurand.so.10": "libcusolver.so.11"}
-    monkeypatch.setattr(prepare, "CUDA_LIBRARIES", shortened[::-1])  # loaded in an order that cannot be
-    assert "libnccl.so.2" in interpreter.lacking(cuda, True)
-    shared_objects.write(cuda / "nvidia/cudnn/lib/libcudnn_ops.so.8", ["libzlib.so.99"])
-    monkeypatch.undo()
-    assert interpreter.lacking(cuda, True) == {"libzlib.so.99": "libcudnn_ops.so.8"}
-
-
-def test_a_library_that_the_system_lacks_is_named_with_who_needs_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(interpreter, "site", lambda: tmp_path)
-    shared_objects.write(tmp_path / "mxnet/libmxnet.so", ["libgfortran.so.3", "libc.so.6"], "${ORIGIN}")
-    shared_objects.write(tmp_path / "mxnet/libgfortran.so.3", ["libquadmath.so.99"])
-    system, libraries = interpreter.libraries(BOTH_BUILDS["cpu"])
-    assert system.state == "wrong"
-    assert "libquadmath.so.99 (for libgfortran.so.3)" in system.says
-    assert "apt-get install libgomp1 libquadmath0" in system.remedy
-    assert (libraries.state, libraries.says) == ("info", "not needed by the CPU build")
-
-
-def test_the_libraries_of_the_mxnet_installed_here_are_all_found():
-    site = interpreter.site()
-    assert (site / "mxnet/__init__.py").is_file()
-    assert interpreter.lacking(site, interpreter.build(interpreter.distributions()) == "cuda") == {}
-    assert interpreter.libraries(BOTH_BUILDS["cpu"])[0].state == "ok"
-
-
-def test_without_mxnet_there_are_no_libraries_to_look_at(no_module):
-    assert interpreter.site() is None
-    assert interpreter.libraries({}) == []
 
 
 def test_what_mxnet_itself_sees_of_the_gpus_is_told_of_the_cuda_build():
@@ -240,49 +171,3 @@ def test_what_mxnet_itself_sees_of_the_gpus_is_told_of_the_cuda_build():
     assert "finds no GPU: training" in only(interpreter.seen_by_mxnet(tried(), BOTH_BUILDS["cuda"]), "note").says
     failed = tried(gpus=Tried(error="CUDA: insufficient driver"))
     assert "(CUDA: insufficient driver)" in only(interpreter.seen_by_mxnet(failed, BOTH_BUILDS["cuda"]), "note").says
-
-
-@pytest.mark.slow
-def test_the_cuda_build_needs_nothing_but_its_packages_and_the_driver(monkeypatch):
-    """Installs requirements.txt for as long as the test runs: 2.1 GB to download, 4.2 GB of disk."""
-    with tempfile.TemporaryDirectory() as folder:  # not tmp_path, of which pytest keeps the last three
-        python = cuda_environment(Path(folder) / "venv")
-        site = next(Path(folder).glob("venv/lib/python*/site-packages"))
-        assert interpreter.lacking(site, True) == {}
-        not_missed = []
-        for library in prepare.CUDA_LIBRARIES:
-            monkeypatch.setattr(prepare, "CUDA_LIBRARIES", [name for name in prepare.CUDA_LIBRARIES if name != library])
-            not_missed += [Path(library).name] * (Path(library).name not in interpreter.lacking(site, True))
-            monkeypatch.undo()
-        assert not_missed == ["libcublasLt.so.11"]  # which libcublas finds by itself
-        if shutil.which("gcc") and shutil.which("nm"):
-            asked = "import gluon_cgd, mxnet; print(mxnet.__version__, mxnet.context.num_gpus())"
-            driver = stand_in_driver(site / "mxnet/libmxnet.so", Path(folder) / "driver")
-            environment = dict(os.environ, LD_LIBRARY_PATH=str(driver), PYTHONPATH=str(ROOT))
-            command = [str(python), "-c", asked]
-            done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-            assert done.stdout.split() == ["1.9.1", "0"], done.stderr
-
-
-def cuda_environment(venv):
-    """Make a virtual environment with the CUDA build in the folder `venv`; return its interpreter."""
-    if shutil.disk_usage(str(venv.parent)).free < 9e9:
-        pytest.skip("needs 9 GB of disk")
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    command = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--no-cache-dir", "--no-deps"]
-    done = subprocess.run([*command, "-r", str(ROOT / "requirements.txt")], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"the package index does not give it: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-    return venv / "bin/python"
-
-
-def stand_in_driver(libmxnet, folder):
-    """Compile a driver that says to all that `libmxnet` asks that there is no device; return the `folder` it is in."""
-    listed = subprocess.run(["nm", "-D", "-u", str(libmxnet)], capture_output=True, text=True, check=True).stdout
-    functions = sorted(set(re.findall(r" U (cu[A-Z]\w*)", listed)))  # those of the driver
-    assert functions
-    folder.mkdir()
-    source = "".join(f"int {name}(void) {{ return 100; }}\n" for name in functions)
-    command = ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(folder / prepare.DRIVER)]
-    subprocess.run(command, input=source, text=True, check=True)
-    return folder
