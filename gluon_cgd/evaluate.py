@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from gluon_cgd.recall import Embeddings
+
 
 def embed(net, pictures, ctx, batch_size=128, output=0):
     """The embeddings of `pictures`, uint8 (N, size, size, 3): float32 (N, D). This is the door where NumPy begins.
@@ -43,16 +45,16 @@ def features_of(net, pictures, ctx):
 
 
 def embedded(net, split, query, gallery, ctx, batch_size=128):
-    """What `recall_at` takes of `net` on the test part of `split`: [query, its labels] and, with a gallery, that too.
+    """The Embeddings of the test part of `split` by `net`, combined descriptors (equation 3).
 
-    query, gallery: its pictures, uint8 (N, size, size, 3); gallery None where the query is its own gallery.
+    query, gallery: its pictures, uint8 (N, size, size, 3); without a gallery the queries are searched in themselves.
     """
     return labelled(lambda pictures: embed(net, pictures, ctx, batch_size), split, query, gallery)
 
 
 def labelled(embedding, split, query, gallery):
     """As `embedded`, by a function `embedding` of the pictures."""
-    found = [embedding(query), [record.label for record in split.query]]
-    if gallery is not None:
-        found += [embedding(gallery), [record.label for record in split.gallery]]
-    return found
+    queries = Embeddings(embedding(query), [record.label for record in split.query])
+    if gallery is None:
+        return queries
+    return queries._replace(gallery=embedding(gallery), gallery_labels=[record.label for record in split.gallery])

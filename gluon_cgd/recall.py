@@ -1,32 +1,52 @@
-"""Recall@K of embeddings, counted; two programs whose embeddings are equal up to rounding come to one number."""
+"""Recall@K by counting, not sorting, so that rounding differences do not change the result (Tables 1 to 7)."""
+
+from typing import Dict, Iterable, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 TILE = 1024  # queries, and items, whose similarities are held at a time: 4 MB, about a core's cache
 ROUNDING = 2.0**-18  # more than what float32 usually loses of the product of two unit vectors of 1,536 dimensions
-TIE = 2.0**-44  # the same of float64: what is nearer than that to the nearest of one's own counts as as near
+TIE = 2.0**-44  # the same of float64: an item nearer than this to the nearest of the query's class counts as as near
 
 
-def recall_of(ks, found):
-    """Recall of what `evaluate.embedded` found: {"R@1": fraction, ...} for each of `ks`."""
-    return {f"R@{k}": value for k, value in recall_at(ks, *found).items()}
+class Embeddings(NamedTuple):
+    """The embeddings of a test set with their labels; without a gallery the queries are searched in themselves."""
+
+    query: np.ndarray  # (N, D)
+    query_labels: Sequence[int]  # (N,)
+    gallery: Optional[np.ndarray] = None  # (M, D)
+    gallery_labels: Optional[Sequence[int]] = None  # (M,)
 
 
-def branch_recalls(ks, found, names):
+def recall_of(ks: Iterable[int], embeddings: Embeddings) -> Dict[str, float]:
+    """Recall@K of `embeddings` for each K of `ks`: {"R@1": fraction, ...}."""
+    return {f"R@{k}": value for k, value in recall_at(ks, *embeddings).items()}
+
+
+def branch_recalls(ks: Iterable[int], embeddings: Embeddings, names: Sequence[str]) -> Dict[str, Dict[str, float]]:
     """Recall of each branch right before the concatenation (Table 5): {"SPoC": {"R@1": fraction, ...}, ...}.
 
-    found: as `evaluate.embedded` returns it, of a concatenation; names: of its descriptors. The combined descriptor is
-    the branches' unit vectors side by side, divided by one number, so that a piece of it ranks as the branch does.
+    embeddings: of a network that concatenates its branches (equation 3); names: of its descriptors, in order. The
+    combined descriptor is the branches' unit vectors side by side, all divided by one number. So a piece of it gives
+    the same ranking as the branch.
     """
-    width = found[0].shape[1] // len(names)
+    query, labels, gallery, gallery_labels = embeddings
+    width = query.shape[1] // len(names)
     recalls = {}
     for i, name in enumerate(names):
-        piece = [part[:, i * width : (i + 1) * width] if j % 2 == 0 else part for j, part in enumerate(found)]
-        recalls[name] = recall_of(ks, piece)
+        piece = slice(i * width, (i + 1) * width)
+        of_gallery = gallery if gallery is None else gallery[:, piece]
+        recalls[name] = recall_of(ks, Embeddings(query[:, piece], labels, of_gallery, gallery_labels))
     return recalls
 
 
-def recall_at(ks, query, query_labels, gallery=None, gallery_labels=None):
+def recall_at(
+    ks: Iterable[int],
+    query: np.ndarray,
+    query_labels: Sequence,
+    gallery: Optional[np.ndarray] = None,
+    gallery_labels: Optional[Sequence] = None,
+) -> Dict[int, float]:
     """{k: fraction of queries with an item of their class among the k nearest by Euclidean distance}.
 
     query (N, D), gallery (M, D), labels (N,) and (M,). Without a gallery the query is searched in itself, less itself.

@@ -193,12 +193,12 @@ class Run:
                     "lower the learning rate"
                 )
         batch_size = self.experiment.batch_size
-        found = embedded(self.net, self.split, self.query, self.gallery, self.devices, batch_size)
-        recall = recall_of(ks, found)
+        embeddings = embedded(self.net, self.split, self.query, self.gallery, self.devices, batch_size)
+        recall = recall_of(ks, embeddings)
         entry = {"iteration": self.iteration, "recall": recall}
         if self.experiment.has_branches:
             names = [DESCRIPTORS[letter].__name__ for letter in self.experiment.descriptors]
-            entry["branches"] = branch_recalls(ks, found, names)
+            entry["branches"] = branch_recalls(ks, embeddings, names)
         self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)

@@ -29,7 +29,7 @@ def see(folders, query, ctx, split):
     for name, folder in folders.items():
         net, experiment = load_trained(folder, "last", ctx)
         how = arguments(weights_of(net), experiment)
-        found[name] = Seen(net, how, embedded(net, split, query, None, ctx)[0])
+        found[name] = Seen(net, how, embedded(net, split, query, None, ctx).query)
     return found
 
 

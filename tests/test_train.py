@@ -20,7 +20,7 @@ from gluon_cgd.datasets.records import Record, Split
 from gluon_cgd.experiment import ARCHITECTURES, CONFIGURATIONS, LOSSES, Experiment
 from gluon_cgd.files.whole import digest
 from gluon_cgd.models.opened import load_trained
-from gluon_cgd.recall import recall_of
+from gluon_cgd.recall import Embeddings, recall_of
 from gluon_cgd.runs import checkpoint
 from gluon_cgd.train import fit
 
@@ -293,7 +293,7 @@ def test_the_recall_of_each_branch_is_kept_beside_the_combined_one(whole, small_
     pictures = cached(small_split.query, experiment.input_size)
     labels = [record.label for record in small_split.query]
     for output, name in enumerate(("SPoC", "MAC")):
-        found = [net(images.normalise(pictures, mx.cpu()))[2][output].asnumpy(), labels]
+        found = Embeddings(net(images.normalise(pictures, mx.cpu()))[2][output].asnumpy(), labels)
         assert result["branches"]["last"][name] == recall_of((1, 2, 4, 8), found)
     assert result["history"][-1]["branches"] == result["branches"]["last"]
     single = fit(replace(small_experiment, descriptors="G"), small_split, tmp_path / "G")

@@ -71,13 +71,12 @@ def run(options):
         raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
     net, experiment, split, ctx, name = model.load(options)
     query, gallery = (part and cached(part, experiment.input_size) for part in split[1:])
-    embeddings, labels, *of_gallery = embedded(net, split, query, gallery, ctx)
-    gallery_embeddings, gallery_labels = of_gallery or (None, labels)
-    pictures = query if gallery is None else gallery
+    embeddings, labels, gallery_embeddings, gallery_labels = embedded(net, split, query, gallery, ctx)
+    pictures, item_labels = (query, labels) if gallery is None else (gallery, gallery_labels)
     rows = np.random.default_rng(options.seed).permutation(len(query))[: options.queries]
     lines = []
     for row, nearest in zip(rows, ranked(embeddings, gallery_embeddings, rows, options.k)):
-        lines.append((query[row], [(pictures[i], gallery_labels[i] == labels[row]) for i in nearest]))
+        lines.append((query[row], [(pictures[i], item_labels[i] == labels[row]) for i in nearest]))
     title = f"{name}: {len(lines)} of {len(query):,} queries, drawn"
     draw(lines, title, options.out)
     right = np.mean([same for _, results in lines for _, same in results])

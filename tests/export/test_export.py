@@ -34,7 +34,7 @@ def test_the_command_tells_how_far_the_file_is_from_mxnet(exported, tmp_path, ca
 
 
 def test_an_exported_model_has_the_recall_of_the_run(exported, small_split):
-    pictures = np.stack([load_picture(record, 16) for record in small_split.query])
+    pictures = np.stack([load_picture(record.path, 16) for record in small_split.query])
     model = onnx_model.load(exported / "model.onnx")
     found = labelled(model.embed, small_split, pictures, None)
     result = json.loads((exported / "run/result.json").read_text())
