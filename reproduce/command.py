@@ -20,6 +20,7 @@ from reproduce.page import html
 from reproduce.report import comparison, formats
 from reproduce.tables import FIGURE3, FIGURE4, TABLES
 from reproduce.training import backends, costs, plan
+from reproduce.verdicts import verdict
 
 EVERYTHING = (*TABLES.values(), FIGURE3)
 log = logging.getLogger("reproduce")
@@ -144,7 +145,7 @@ def run(given):
             stem = formats.write(table, rows, given.mini, given.compare, given.runs)
             print(f"Written: {stem}.md, .json, .png")
     if given.json:
-        print(json.dumps(told, indent=1, ensure_ascii=False))
+        print(json.dumps([row.as_dict() for row in told], indent=1, ensure_ascii=False))
         return 0
     return max(statuses)
 
@@ -156,7 +157,7 @@ def write_page(tables, given):
     for table in tables:
         rows = comparison.entries(table, stored(given.runs, seeds_of(table, given)), given.mini, given.compare)
         said.update(
-            {(table.name, row["row"], c): one["sentence"] for row in rows for c, one in row["verdicts"].items()}
+            {(table.name, row.row, c): verdict.sentence(one) for row in rows for c, one in row.verdicts.items()}
         )
     every = functools.partial(store.every, given.runs)
     html.write(file, tables, every, given.mini, given.compare, said, given.seeds)
@@ -191,7 +192,7 @@ def draw_figure4(given):
 
     if not given.report:
         train([FIGURE4], given, seeds=1)
-    experiments = {row.name: selection.asked(row, given.mini) for row in FIGURE4.rows}
+    experiments = {row.name: selection.experiment_of(row, given.mini) for row in FIGURE4.rows}
     folders = {name: store.folder(given.runs, experiment, 0) for name, experiment in experiments.items()}
     split = store.load_data(experiments["SM"], given.data)
     lines, found, sentences = figure4.make(folders, split, devices.contexts(given.ctx)[0], given.query)
@@ -207,7 +208,7 @@ def draw_figure4(given):
 def known(name, given):
     """The table or figure `name`, or the report's tables. Raises ValueError for one that is not there."""
     if name == "report":
-        base, lines = student.asked(given.dataset, given.mini)
+        base, lines = student.base_experiment(given.dataset, given.mini)
         for line in lines:
             log.info("%s", line)
         return student.table(base, given.mini)

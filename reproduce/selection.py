@@ -48,6 +48,6 @@ def columns_of(table, row):
     return {column: None for column in shared if column.rpartition(" ")[0] in own} or {"R@1": None}
 
 
-def asked(row, small):
+def experiment_of(row, small):
     """The experiment that is run for `row`: its own, or its mini form; None for other people's work."""
     return row.mini or mini(row.experiment) if small and row.experiment else row.experiment

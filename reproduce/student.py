@@ -70,7 +70,7 @@ BACKBONES = {
 BASELINE = "Wide-ResNet50"
 
 
-def asked(dataset, small):
+def base_experiment(dataset, small):
     """(Experiment, lines) that all rows start from: with `small` the paper's, else what fits the pictures `dataset`.
 
     Raises ValueError for a dataset that is not people's own, and where one is lacking or one too many.
@@ -116,18 +116,18 @@ def command(whole, given, seeds, train):
         raise ValueError(f"the rows like {given.rows!r} have no mini form: leave out --mini, or take {BASELINE}")
     if trains:
         train([whole], given)
-        experiments = dict.fromkeys(selection.asked(row, given.mini) for row in own)
+        experiments = dict.fromkeys(selection.experiment_of(row, given.mini) for row in own)
         measure(experiments, seeds, given.runs, given.data, given.ctx, given.compare)
     rows = comparison.entries(whole, lambda one: results(given.runs, one, seeds), given.mini, given.compare)
     if given.json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print(json.dumps([row.as_dict() for row in rows], indent=1, ensure_ascii=False))
         return 0
     head = header(given.mini, given.compare)
     print("\n" + as_text(head, rows, given.mini) + "\n")
     if trains:
         stem = formats.reports(given.runs) / ("report" + "-mini" * given.mini + "-best" * (given.compare == "best"))
         write_text(f"{stem}.md", as_markdown(head, rows, given.mini))
-        write_json(f"{stem}.json", rows)
+        write_json(f"{stem}.json", [row.as_dict() for row in rows])
         print(f"Written: {stem}.md, .json")
     return comparison.status(rows, seeds, given.mini, given.rows)
 
@@ -190,16 +190,16 @@ def header(small, which):
 
 def grids(rows, small):
     """(title, the table as lists of cells, its head first) for each of the three."""
-    entries = {row["row"]: row for row in rows}
+    entries = {row.row: row for row in rows}
     for title, heads, columns, numbers in TABLES:
         lines = [[*heads, "", *columns]]
         for name in numbers:
             row, first = entries[name], name.split(" ", len(heads) - 1)
-            sources = [("report", row["published"])]
-            if row["experiment"]:
-                sources += [("mini" if small else "ours", row["ours"]), ("untrained", row["untrained"])]
+            sources = [("report", row.published)]
+            if row.experiment:
+                sources += [("mini" if small else "ours", row.ours), ("untrained", row.untrained)]
             for place, (source, cells) in enumerate(sources):
-                shown = [number((cells or {}).get(column)) for column in columns]
+                shown = [number(cells.get(column)) for column in columns]
                 lines.append([*(first if place == 0 else [""] * len(first)), source, *shown])
         yield title, lines
 

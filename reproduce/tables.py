@@ -10,12 +10,13 @@ from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 
 
 class Cell(NamedTuple):
-    """A published number in %: `mean` is what was printed, and `statistic` says what that is of `runs` runs."""
+    """A number in %, published or measured: `mean` is the number, and `statistic` says what it is of `runs` runs."""
 
     mean: float
     std: Optional[float] = None
     runs: Optional[int] = None
     statistic: str = "mean"  # "median" in Table 5, "single" in Table 7, where the number of runs is not stated
+    values: Tuple[float, ...] = ()  # of each run, where we measured it
 
 
 class Row(NamedTuple):
@@ -295,19 +296,12 @@ FIGURE4 = Table(
 TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7)}
 
 
-def own_columns(entry):
-    """The columns of an entry that its experiment can fill: on the embedded benchmark not those of Table 7's others."""
-    dataset = (entry["experiment"] or {}).get("dataset")
-    datasets = {name: own for name, (own, _) in BENCHMARKS.items()}
-    prefixes = [column.rpartition(" ")[0] for column in entry["columns"]]
-    return [column for column, prefix in zip(entry["columns"], prefixes) if datasets.get(prefix, dataset) == dataset]
-
-
 def number(cell):
     """93.1 ± 0.1, 93.1, for a median of several runs 93.1 (92.8-93.4), or - for None."""
     if cell is None:
         return "-"
-    middle, values = f"{cell['mean']:.1f}", cell.get("values", ())
-    if cell.get("statistic") == "median":
-        return middle + (f" ({min(values):.1f}-{max(values):.1f})" if len(values) > 1 else "")
-    return middle + (f" ± {cell['std']:.1f}" if cell.get("std") is not None else "")
+    if cell.statistic == "median":
+        spread = f" ({min(cell.values):.1f}-{max(cell.values):.1f})" if len(cell.values) > 1 else ""
+    else:
+        spread = f" ± {cell.std:.1f}" if cell.std is not None else ""
+    return f"{cell.mean:.1f}{spread}"

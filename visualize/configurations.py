@@ -32,22 +32,22 @@ def panels(entries):
 
 
 def read(report):
-    """The rows of the figure3 report in the file `report`. Raises ValueError if it is not one."""
+    """The `panels` of the figure3 report in the file `report`. Raises ValueError if it is not one."""
     try:
         entries = json.loads(Path(report).read_text(encoding="utf-8"))
-        values = [value for results in panels(entries).values() for runs in results.values() for value in runs]
+        recalls = panels(entries)
+        values = [value for results in recalls.values() for runs in results.values() for value in runs]
         if not all(isinstance(value, (int, float)) and 0 <= value <= 100 for value in values):
             raise ValueError("a recall is not between 0 and 100 %")
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError("it is not a report that bash reproduce/figure3.sh wrote") from error
-    return entries
+    return recalls
 
 
-def boxes(entries):
-    """The Figure of the rows of a figure3 report, one panel for each benchmark. Raises ValueError if it has no runs."""
+def boxes(recalls):
+    """The Figure of `recalls`, made by `panels`, one panel for each benchmark. Raises ValueError if there is no run."""
     from matplotlib.patches import Patch
 
-    recalls = panels(entries)
     if not recalls:
         raise ValueError("it has no run of figure3 to draw: bash reproduce/figure3.sh --mini makes some")
     columns = min(2, len(recalls))

@@ -8,7 +8,7 @@ from gluon_cgd.files.figures import DASHES, LINES, OURS, PUBLISHED, empty, plain
 def dots(panels, median=False):
     """The Figure with one dot for each run, and a dash at their mean, or with `median` at their median.
 
-    panels: {title: [(row, recall in % of each run, published number {"mean", "std", ...} or None), ...]}.
+    panels: {title: [(row, recall in % of each run, published `tables.Cell` or None), ...]}.
     """
     lengths = [len(rows) for rows in panels.values()]
     figure = empty(6.4, 0.6 + sum(0.55 + 0.3 * length for length in lengths))
@@ -16,8 +16,8 @@ def dots(panels, median=False):
     for axes, (title, rows) in zip(grid[:, 0], panels.items()):
         for place, (_, values, published) in enumerate(rows):
             if published:
-                bar = dict(xerr=published["std"] or None, fmt="D", markersize=5, capsize=3)
-                axes.errorbar(published["mean"], place - 0.2, color=PUBLISHED, **bar)
+                bar = dict(xerr=published.std or None, fmt="D", markersize=5, capsize=3)
+                axes.errorbar(published.mean, place - 0.2, color=PUBLISHED, **bar)
             if values:
                 heights = place + 0.17 + np.linspace(-0.1, 0.1, len(values)) * (len(values) > 1)
                 axes.plot(values, heights, "o", color=OURS, markersize=4.5, alpha=0.75, markeredgewidth=0)

@@ -12,7 +12,7 @@ from reproduce.training import plan
 from reproduce.training.costs import known, total
 from reproduce.verdicts import orderings
 from reproduce.verdicts.figure3 import claims as figure3_claims
-from visualize.configurations import panels
+from reproduce.verdicts.figure3 import panels
 
 EVERYTHING = (*TABLES.values(), FIGURE3)
 WHICH = "last"  # evaluation that counts
@@ -27,8 +27,7 @@ def entries(name, small):
 
 def runs_in(rows):
     """How many recorded runs are behind the entries `rows`, each experiment once."""
-    own = {str(row["experiment"]): row["ours"] for row in rows if row["experiment"]}
-    return sum(max((cell["runs"] for cell in our.values()), default=0) for our in own.values() if our)
+    return sum({row.experiment: row.runs() for row in rows if row.experiment}.values())
 
 
 def status():
@@ -37,7 +36,7 @@ def status():
     for table in EVERYTHING:
         real, small = entries(table.name, False), entries(table.name, True)
         wanted = len(plan.wanted([table], None, False, recorded.FOLDER))
-        outcomes = Counter(one["outcome"] for row in real for one in row["verdicts"].values())
+        outcomes = Counter(found.outcome for row in real for found in row.verdicts.values())
         numbers = ", ".join(f"{outcomes[name]} {name}" for name in OUTCOMES if outcomes[name])
         missing = outcomes["not run"]
         numbers = numbers + f", {missing} not run" if numbers else f"{missing} not run" if missing else "a figure"

@@ -33,7 +33,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None):
     for one in shown:
         for entry, experiment in one.own():
             names, wanted = behind.get(experiment, ([], 0))
-            behind[experiment] = [*names, f"{one.title} {entry['row']}"], max(wanted, one.seeds)
+            behind[experiment] = [*names, f"{one.title} {entry.row}"], max(wanted, one.seeds)
     runs = [(experiment, names, stored(experiment), wanted) for experiment, (names, wanted) in behind.items()]
     title = "CGD regenerated" + ", on the embedded benchmark" * small
     run_parts = [details.section(*one, which) for one in runs if one[2]] or ["<p>No run is there yet.</p>"]

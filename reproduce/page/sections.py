@@ -25,7 +25,7 @@ class Section:
         def counting(experiment):
             return [one for one in stored(experiment) if limit is None or one["seed"] < limit]
 
-        self.experiments = [selection.asked(row, small) for row in selection.rows_in(table, small)]
+        self.experiments = [selection.experiment_of(row, small) for row in selection.rows_in(table, small)]
         self.entries = comparison.entries(table, counting, small, which)
         self.title = f"{table.name[:-1].capitalize()} {table.name[-1]}"
         self.ours = "mini" if small else "ours"
@@ -37,8 +37,8 @@ class Section:
 
     def counts(self):
         """Runs done, wanted; cells within the tolerance, of all that ran; orderings that hold, of all that ran."""
-        done = {experiment: min(runs_of(entry), self.seeds) for entry, experiment in self.own()}
-        pairs = [(e["published"].get(name), cell) for e in self.entries for name, cell in (e["ours"] or {}).items()]
+        done = {experiment: min(entry.runs(), self.seeds) for entry, experiment in self.own()}
+        pairs = [(e.published.get(name), cell) for e in self.entries for name, cell in e.ours.items()]
         near = [not differs(published, cell) for published, cell in pairs if published]
         found = [claim.found.outcome for claim in orderings.claims(self.table, self.entries)]
         ran = [outcome for outcome in found if outcome != "not run"]
@@ -46,7 +46,7 @@ class Section:
 
     def html(self):
         """The section: heading, numbers, how to run what is missing, orderings, plot."""
-        lacking = sum(runs_of(entry) < self.seeds for entry, _ in self.own())
+        lacking = sum(entry.runs() < self.seeds for entry, _ in self.own())
         note = f"Runs are missing in {lacking} of {len(self.own())} rows: <code>{escape(self.command)}</code>"
         parts = [self.grid(), *self.claims()] if self.table.name == "figure3" else [*self.tables(), self.orderings()]
         return "\n".join(
@@ -72,13 +72,13 @@ class Section:
 
     def body(self, row, experiment, columns):
         """The lines of one row: published and, unless it is other people's work, ours and what to read it with."""
-        published, our, untrained = (row[source] or {} for source in ("published", "ours", "untrained"))
+        published, our, untrained = row.published, row.ours, row.untrained
         lines = [("published", [f"<td>{formats.number(published.get(column))}</td>" for column in columns])]
         if experiment and not our:
             missing = f'<td class="none" colspan="{len(columns)}">not run: <code>{escape(self.command)}</code></td>'
             lines.append((self.ours, [missing]))
         elif experiment:
-            done = runs_of(row)
+            done = row.runs()
             told = f"{done} of {self.seeds} runs" if done < self.seeds else counted(done, "run")
             cells = [self.cell(row, experiment, column) for column in columns]
             lines.append((f"{self.ours}, {told}", [f"<td>{cell}</td>" for cell in cells]))
@@ -87,7 +87,7 @@ class Section:
             else:
                 apart = [difference(published.get(column), our.get(column)) for column in columns]
                 lines.append(("difference", [f"<td>{cell}</td>" for cell in apart]))
-        text = f'<tr><th scope="rowgroup" rowspan="{len(lines)}">{escape(row["row"])}</th>'
+        text = f'<tr><th scope="rowgroup" rowspan="{len(lines)}">{escape(row.row)}</th>'
         for number, (name, cells) in enumerate(lines):
             text += ('<tr class="ours">' if number == 1 else "<tr>") * (number > 0)
             text += f"<td>{name}</td>{''.join(cells)}</tr>"
@@ -95,12 +95,12 @@ class Section:
 
     def cell(self, row, experiment, column):
         """Our number with its verdict, leading to its runs."""
-        our = (row["ours"] or {}).get(column)
+        our = row.ours.get(column)
         if our is None:
-            return "-" if row["ours"] else "not run"
-        values = ", ".join(f"{value:.2f}" for value in our["values"])
+            return "-" if row.ours else "not run"
+        values = ", ".join(f"{value:.2f}" for value in our.values)
         link = f'<a href="#{anchor(experiment)}" title="runs: {values}">{formats.number(our)}</a>'
-        said = self.verdicts.get((self.table.name, row["row"], column))
+        said = self.verdicts.get((self.table.name, row.row, column))
         return link + (f" <small>{escape(said)}</small>" if said else "")
 
     def orderings(self):
@@ -111,7 +111,7 @@ class Section:
 
     def grid(self):
         """Figure 3 in numbers: a line a configuration, a column a benchmark."""
-        places = {tuple(entry["row"].rpartition(" ")[::2]): (entry, experiment) for entry, experiment in self.own()}
+        places = {tuple(entry.row.rpartition(" ")[::2]): (entry, experiment) for entry, experiment in self.own()}
         benchmarks, configured = (list(dict.fromkeys(names)) for names in zip(*places))
         lines = []
         for name in configured:
@@ -125,18 +125,19 @@ class Section:
 
     def claims(self):
         """What the paper says of Figure 3, and whether it holds on each benchmark."""
-        for benchmark, results in configurations.panels(self.entries).items():
+        for benchmark, results in figure3.panels(self.entries).items():
             lines = "".join(f"<li>{escape(line)}</li>" for line in figure3.claims(results))
             yield f"<p>{escape(benchmark)}:</p><ul>{lines}</ul>"
 
     def plot(self):
         """Every run as a dot: of Figure 3 in box plots, of a table beside the published number (mini: alone)."""
         beside = "" if self.small else " beside the published number"
-        if not any(entry["ours"] for entry in self.entries):
+        if not any(entry.ours for entry in self.entries):
             return "<p>No run is there yet to draw.</p>"
         if self.table.name == "figure3":
             told = f"{self.title}: Recall@1 of each run as box plots, a panel a benchmark"
-            drawing = svg.inline(lambda: configurations.boxes(self.entries), f"{self.table.name}-plot", told)
+            results = figure3.panels(self.entries)
+            drawing = svg.inline(lambda: configurations.boxes(results), f"{self.table.name}-plot", told)
         else:
             told = f"{self.title}: Recall@1 of each run, a dot a run{beside}"
             drawing = svg.inline(
@@ -150,23 +151,18 @@ class Section:
         for columns, shown in comparison.parts(self.entries, self.small):
             rows = []
             for row in shown:
-                names = row["columns"] if self.table.name == "table5" else columns[:1]
+                names = row.columns if self.table.name == "table5" else columns[:1]
                 for column in names:
-                    values = ((row["ours"] or {}).get(column) or {}).get("values", [])
-                    label = f"{row['row']} {column}" if self.table.name == "table5" else row["row"]
-                    rows.append((label, values, None if self.small else row["published"].get(column)))
+                    values = row.ours[column].values if column in row.ours else []
+                    label = f"{row.row} {column}" if self.table.name == "table5" else row.row
+                    rows.append((label, values, None if self.small else row.published.get(column)))
             found[columns[0].rpartition(" ")[0]] = rows
         return found
 
 
-def runs_of(entry):
-    """How many runs a row has."""
-    return max((cell["runs"] for cell in (entry["ours"] or {}).values()), default=0)
-
-
 def differs(published, our):
     """Whether our number is more than the tolerance away from the published one."""
-    return abs(our["mean"] - published["mean"]) > comparison.TOLERANCE
+    return abs(our.mean - published.mean) > comparison.TOLERANCE
 
 
 def difference(published, our):

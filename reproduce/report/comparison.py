@@ -1,108 +1,152 @@
-"""A table, published beside ours, as data: entries, verdicts, exit status."""
+"""A table, published beside ours, as data: its entries, their verdicts and the exit status."""
 
 import fnmatch
+from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from reproduce.selection import asked, columns_of, rows_in
-from reproduce.tables import BENCHMARKS, Cell, own_columns
+from gluon_cgd.experiment import Experiment
+from reproduce.selection import columns_of, experiment_of, rows_in
+from reproduce.tables import BENCHMARKS, Cell
 from reproduce.verdicts import verdict
 
 TOLERANCE = 1.0  # points that our mean may be away from the published one before a cell counts as differing
 
 
+class Entry(NamedTuple):
+    """A row of a table, published beside ours. Cells that are missing are left out; without runs `ours` is empty."""
+
+    table: str
+    row: str
+    experiment: Optional[Experiment]  # None for other people's work
+    published: Dict[str, Cell]
+    ours: Dict[str, Cell]
+    untrained: Dict[str, Cell]
+    columns: Tuple[str, ...]
+    compared: str  # "last" or "best": the evaluation of each run that counts
+    verdicts: Dict[str, verdict.Verdict]
+
+    def own_columns(self):
+        """The columns that its experiment can fill: on the embedded benchmark not those of Table 7's datasets."""
+        dataset = self.experiment.dataset if self.experiment else None
+        datasets = {name: own for name, (own, _) in BENCHMARKS.items()}
+        return [column for column in self.columns if datasets.get(benchmark_of(column), dataset) == dataset]
+
+    def runs(self):
+        """How many runs it has."""
+        return max((cell.runs for cell in self.ours.values()), default=0)
+
+    def as_dict(self):
+        """The entry as `python -m reproduce --json` prints it."""
+        parts = {
+            part: {column: as_dict(cell) for column, cell in getattr(self, part).items()}
+            for part in ("published", "ours", "untrained")
+        }
+        verdicts = {
+            column: {**found._asdict(), "sentence": verdict.sentence(found)} for column, found in self.verdicts.items()
+        }
+        changed = {"experiment": self.experiment and self.experiment.to_dict(), "verdicts": verdicts, **parts}
+        return {**self._asdict(), **changed, "ours": parts["ours"] or None, "untrained": parts["untrained"] or None}
+
+
+def as_dict(cell):
+    """A cell as JSON; only measured ones have "values"."""
+    return {name: value for name, value in cell._asdict().items() if name != "values" or value}
+
+
+def benchmark_of(column):
+    """ "CUB200" of Table 7's "CUB200 R@1", "" of the columns of other tables."""
+    return column.rpartition(" ")[0]
+
+
 def recall(result, which, column):
-    """Of one run at `which` ("last", "best", "untrained"), in %: "R@1", Table 7's "CUB200 R@1", or Table 5's "SPoC"."""
+    """A number of one run in %, None where the run has none.
+
+    which: the "last", "best" or "untrained" evaluation.  column: "R@1", Table 7's "CUB200 R@1", or Table 5's "SPoC".
+    """
     if column == "Train accuracy":  # of a table of student.py
-        found = result.get("train_accuracy", {}).get(which)
-        return None if found is None else 100 * found
-    benchmark = column.rpartition(" ")[0]
+        value = result.get("train_accuracy", {}).get(which)
+        return None if value is None else 100 * value
+    benchmark = benchmark_of(column)
     if benchmark and BENCHMARKS.get(benchmark, (benchmark,))[0] != result["experiment"]["dataset"]:
         return None
     if column == "Combined" or "R@" in column:
-        found = result[which].get("R@1" if column == "Combined" else column.rpartition(" ")[2])
+        value = result[which].get("R@1" if column == "Combined" else column.rpartition(" ")[2])
     else:
-        found = result.get("branches", {}).get(which, {}).get(column, {}).get("R@1")
-    return None if found is None else 100 * found
+        value = result.get("branches", {}).get(which, {}).get(column, {}).get("R@1")
+    return None if value is None else 100 * value
 
 
 def ours(results, which, columns, median):
-    """What `results` have at `which` for each of `columns`; None without results.
-
-    {"R@1": {"mean": %, "std": % or None, "runs", "statistic", "values": [% of each run]}, ...}; as in the published
-    cells, "mean" holds what "statistic" says, a median with `median`.
-    """
+    """{column: Cell} of the runs `results` at `which`: mean and standard deviation, or with `median` the median."""
     cells = {}
     for column in columns:
         values = [recall(result, which, column) for result in results]
-        values = [value for value in values if value is not None]
+        values = tuple(value for value in values if value is not None)
         if values:
-            middle, std = np.median if median else np.mean, float(np.std(values, ddof=1)) if len(values) > 1 else None
-            told = {"mean": float(middle(values)), "std": std, "runs": len(values)}
-            cells[column] = {**told, "statistic": "median" if median else "mean", "values": values}
-    return cells or None
+            middle, statistic = (np.median, "median") if median else (np.mean, "mean")
+            std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+            cells[column] = Cell(float(middle(values)), std, len(values), statistic, values)
+    return cells
 
 
 def entries(table, results_of, small, which):
-    """The table for a program: one dict a row, as `python -m reproduce --json` prints it.
+    """[Entry, ...], one a row of `table`.
 
     results_of: a function that gives the results of an experiment's runs, [{...}, ...] (see `train.fit`).
+    small: on the embedded benchmark.  which: the evaluation of each run that counts, "last" or "best".
     """
-    found = []
+    rows = []
     for row in rows_in(table, small):
-        experiment, columns = asked(row, small), columns_of(table, row)
+        experiment, columns = experiment_of(row, small), columns_of(table, row)
         results = results_of(experiment) if experiment else []
         median = table.name in ("table5", "figure3")
-        entry = {"table": table.name, "row": row.name, "experiment": experiment and experiment.to_dict()}
-        entry["published"] = {name: cell._asdict() for name, cell in row.published.items() if cell}
-        entry["ours"] = ours(results, which, columns, median)
-        entry["untrained"] = ours(results, "untrained", columns, median)
-        found.append({**entry, "columns": list(columns), "compared": which, "verdicts": {}})
-    for (name, column), one in (verdicts(table, found) if table.judged and not small else {}).items():
-        row = next(row for row in found if row["row"] == name and column in row["columns"])
-        row["verdicts"][column] = {**one._asdict(), "sentence": verdict.sentence(one)}
-    return found
+        published = {column: cell for column, cell in row.published.items() if cell}
+        measured, untrained = (ours(results, when, columns, median) for when in (which, "untrained"))
+        names = table.name, row.name, experiment
+        rows.append(Entry(*names, published, measured, untrained, tuple(columns), which, {}))
+    for (name, column), found in (verdicts(table, rows) if table.judged and not small else {}).items():
+        entry = next(entry for entry in rows if entry.row == name and column in entry.columns)
+        entry.verdicts[column] = found
+    return rows
 
 
 def parts(rows, small):
     """(columns, rows that have them) of each benchmark: Table 7 has four, the others and the embedded one have one."""
-    fullest = sorted(rows, key=lambda row: -len(row["columns"]))  # gives the order of Table 5's columns
-    columns = list(dict.fromkeys(column for row in fullest for column in row["columns"]))
+    fullest = sorted(rows, key=lambda row: -len(row.columns))  # gives the order of Table 5's columns
+    columns = list(dict.fromkeys(column for row in fullest for column in row.columns))
     benchmarks = {"": columns} if small else {}
     for column in () if small else columns:
-        benchmarks.setdefault(column.rpartition(" ")[0], []).append(column)
+        benchmarks.setdefault(benchmark_of(column), []).append(column)
     for chosen in benchmarks.values():
-        yield chosen, [row for row in rows if set(chosen) & set(row["columns"])]
+        yield chosen, [row for row in rows if set(chosen) & set(row.columns)]
 
 
 def verdicts(table, rows):
-    """{(row, column): verdict.Verdict} of every published number of rows with runs of their own; Table 7 by benchmark.
+    """{(row, column): verdict.Verdict} of every published number of the rows with an experiment; Table 7 by benchmark.
 
-    rows: `entries` of the table in its real form.
+    rows: `entries` of the table in the paper's form.
     """
     families = {}
     for row in rows:
-        for column, published in row["published"].items() if row["experiment"] else ():
-            values = ((row["ours"] or {}).get(column) or {}).get("values", [])
-            families.setdefault(column.rpartition(" ")[0], {})[row["row"], column] = (values, Cell(**published))
-    found = {}
-    for cells in families.values():
-        found.update(verdict.judge(cells, TOLERANCE))
-    return found
+        for column, published in row.published.items() if row.experiment else ():
+            values = row.ours[column].values if column in row.ours else []
+            families.setdefault(benchmark_of(column), {})[row.row, column] = (values, published)
+    return {place: found for cells in families.values() for place, found in verdict.judge(cells, TOLERANCE).items()}
 
 
 def status(rows, seeds, small, pattern="*"):
     """0 when all runs of the rows like `pattern` are there, and (but for mini) no cell differs; else 1.
 
-    A cell differs that is more than TOLERANCE points away, or is shown to be any number of them away.
+    A cell differs when it is more than TOLERANCE points away, or when its runs show that it is higher or lower.
     """
     for row in rows:
-        if row["experiment"] and fnmatch.fnmatchcase(row["row"], pattern):
-            for column in own_columns(row):
-                our, published = (row["ours"] or {}).get(column), row["published"].get(column)
-                if our is None or our["runs"] < seeds:
+        if row.experiment and fnmatch.fnmatchcase(row.row, pattern):
+            for column in row.own_columns():
+                our, published = row.ours.get(column), row.published.get(column)
+                if our is None or our.runs < seeds:
                     return 1
-                outcome = row["verdicts"].get(column, {}).get("outcome")
-                if outcome in ("higher", "lower") or outcome and abs(our["mean"] - published["mean"]) > TOLERANCE:
+                outcome = row.verdicts[column].outcome if column in row.verdicts else None
+                if outcome in ("higher", "lower") or outcome and abs(our.mean - published.mean) > TOLERANCE:
                     return 1
     return 0

@@ -7,12 +7,12 @@ from gluon_cgd.files.whole import write_json, write_text
 from reproduce.report.comparison import TOLERANCE, parts
 from reproduce.report.plot import plot
 from reproduce.tables import FIGURE3, TABLES, number
-from reproduce.verdicts import figure3, orderings
+from reproduce.verdicts import figure3, orderings, verdict
 
 
 def difference(published, our):
     """+0.4 for ours less published, in points; - where one is missing."""
-    return "-" if our is None or published is None else f"{our['mean'] - published['mean']:+.1f}"
+    return "-" if our is None or published is None else f"{our.mean - published.mean:+.1f}"
 
 
 def header(table, small, which):
@@ -47,27 +47,29 @@ def grids(table, rows, small):
 
 def row_lines(row, columns, small):
     """The lines of one row: published and, unless it is other people's work, ours and what puts it into proportion."""
-    published, our, untrained = (row[source] or {} for source in ("published", "ours", "untrained"))
-    yield [row["row"], "published", *(number(published.get(c)) for c in columns)]
-    if row["experiment"] and small:
-        yield ["", "mini", *(number(our.get(c)) for c in columns)]
-        yield ["", "untrained", *(number(untrained.get(c)) for c in columns)]
-    elif row["experiment"]:
-        yield ["", "ours", *(number(our.get(c)) for c in columns)]
-        yield ["", "difference", *(difference(published.get(c), our.get(c)) for c in columns)]
-        yield ["", "verdict", *(row["verdicts"].get(c, {}).get("outcome", "-") for c in columns)]
+    yield [row.row, "published", *(number(row.published.get(c)) for c in columns)]
+    if row.experiment and small:
+        yield ["", "mini", *(number(row.ours.get(c)) for c in columns)]
+        yield ["", "untrained", *(number(row.untrained.get(c)) for c in columns)]
+    elif row.experiment:
+        yield ["", "ours", *(number(row.ours.get(c)) for c in columns)]
+        yield ["", "difference", *(difference(row.published.get(c), row.ours.get(c)) for c in columns)]
+        yield ["", "verdict", *(row.verdicts[c].outcome if c in row.verdicts else "-" for c in columns)]
 
 
 def unreproduced(rows):
     """A sentence on each cell with a verdict other than reproduced, and one on how many are."""
-    told = [(row["row"], column, one) for row in rows for column, one in row["verdicts"].items()]
-    told = [(name, column, one) for name, column, one in told if one["outcome"] != "not run"]
-    lines = [
-        f"{name} {column}: {one['sentence']}; {one['how']}"
-        for name, column, one in told
-        if one["outcome"] != "reproduced"
+    verdicts = [
+        (f"{row.row} {column}", found)
+        for row in rows
+        for column, found in row.verdicts.items()
+        if found.outcome != "not run"
     ]
-    return [f"{len(told) - len(lines)} of {len(told)} published numbers are reproduced.", *lines] if told else []
+    lines = [
+        f"{place}: {verdict.sentence(found)}; {found.how}" for place, found in verdicts if found.outcome != "reproduced"
+    ]
+    count = f"{len(verdicts) - len(lines)} of {len(verdicts)} published numbers are reproduced."
+    return [count, *lines] if verdicts else []
 
 
 def as_text(table, rows, small, which):
@@ -108,7 +110,7 @@ def write(table, rows, small, which, runs):
     name = table.name + ("-mini" if small else "") + ("-best" if which == "best" else "")
     stem = reports(runs) / name
     write_text(f"{stem}.md", as_markdown(table, rows, small, which))
-    write_json(f"{stem}.json", rows)
+    write_json(f"{stem}.json", [row.as_dict() for row in rows])
     plot(table, rows, small, f"{stem}.png")
     return stem
 

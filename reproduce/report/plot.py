@@ -3,26 +3,22 @@
 import numpy as np
 
 from gluon_cgd.files import figures
-from reproduce.tables import own_columns
+from reproduce.report.comparison import benchmark_of
+from reproduce.verdicts import figure3
 from visualize.configurations import boxes
 
 
 def plot(table, rows, small, file):
     """Recall@1 of each row, published and ours, or untrained and mini: two datasets never share an axis."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if table.name == "figure3":
-        figures.save(boxes(rows), file)
+        figures.save(boxes(figure3.panels(rows)), file)
         return
     panels = {}  # {benchmark: [(row, its first column), ...]}
     for row in rows:
-        others = [] if small else [column for column in row["columns"] if column.endswith("R@1")]
-        for column in own_columns(row)[:1] if row["experiment"] else others:
-            panels.setdefault(column.rpartition(" ")[0], []).append((row, column))
-    width = 2.2 + 1.1 * max(map(len, panels.values()))
-    figure = Figure(figsize=(width, 0.6 + 2.8 * len(panels)), layout="constrained")
-    FigureCanvasAgg(figure)
+        others = [] if small else [column for column in row.columns if column.endswith("R@1")]
+        for column in row.own_columns()[:1] if row.experiment else others:
+            panels.setdefault(benchmark_of(column), []).append((row, column))
+    figure = figures.empty(2.2 + 1.1 * max(map(len, panels.values())), 0.6 + 2.8 * len(panels))
     for axes, (benchmark, panel) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items()):
         bars(axes, panel, small)
         where = "on the embedded benchmark" if small else benchmark
@@ -36,14 +32,14 @@ def bars(axes, panel, small):
     published, our = ("published", "published", "0.6"), ("ours", "ours", "tab:blue")
     pair = (("untrained", "untrained", "0.8"), ("ours", "mini: glyphs", "tab:blue")) if small else (published, our)
     for i, (source, name, colour) in enumerate(pair):
-        cells = [(row[source] or {}).get(column) for row, column in panel]
-        heights = [cell["mean"] if cell else 0 for cell in cells]
-        known = all(cell and cell["std"] is not None for cell in cells)
-        spreads = [cell["std"] for cell in cells] if known else None
+        cells = [getattr(row, source).get(column) for row, column in panel]
+        heights = [cell.mean if cell else 0 for cell in cells]
+        known = all(cell and cell.std is not None for cell in cells)
+        spreads = [cell.std for cell in cells] if known else None
         places = np.arange(len(panel)) + 0.4 * i - 0.2
         bar = axes.bar(places, heights, 0.38, color=colour, label=name, yerr=spreads, capsize=3)
-        axes.bar_label(bar, [f"{cell['mean']:.1f}" if cell else "not run" for cell in cells], fontsize=8, padding=2)
-    names = [row["row"] for row, _ in panel]
+        axes.bar_label(bar, [f"{cell.mean:.1f}" if cell else "not run" for cell in cells], fontsize=8, padding=2)
+    names = [row.row for row, _ in panel]
     axes.set_xticks(range(len(panel)), names)
     if max(map(len, names)) > 8:
         axes.tick_params("x", rotation=30)

@@ -28,7 +28,7 @@ def wanted(tables, seeds, small, runs, pattern="*", weights=None):
     for table in tables:
         for row in selection.rows_of(table, pattern, small):
             for seed in range((seeds or (1 if small else table.seeds)) if row.experiment else 0):
-                names.setdefault((selection.asked(row, small), seed), []).append(f"{table.name} {row.name}")
+                names.setdefault((selection.experiment_of(row, small), seed), []).append(f"{table.name} {row.name}")
     found = []
     for (experiment, seed), rows in names.items():
         done = store.result(runs, experiment, seed, weights) is not None

@@ -54,7 +54,7 @@ def run(experiment, seed, recall=0.8, **others):
 def of(tables, small, seeds=2, left_out=()):
     """results(experiment) for every row of `tables` but those named `left_out`."""
     rows = [row for table in tables for row in selection.rows_in(table, small) if row.experiment]
-    wanted = {selection.asked(row, small) for row in rows if row.name not in left_out}
+    wanted = {selection.experiment_of(row, small) for row in rows if row.name not in left_out}
     return lambda experiment: [run(experiment, seed) for seed in range(seeds)] if experiment in wanted else []
 
 
@@ -159,12 +159,12 @@ def test_the_numbers_are_those_of_the_report(real, table):
         if table is TABLE7 and "In-shop" not in benchmarks:
             continue
         columns = [column for column in row.published if table is not TABLE7 or column.startswith("In-shop")]
-        published = [formats.number(row.published[column]._asdict()) for column in columns]
+        published = [formats.number(row.published[column]) for column in columns]
         assert [cell for cell in found[row.name, "published"] if cell != "-"] == published
         ours = comparison.ours(RAN(row.experiment) if row.experiment else [], "last", columns, table is TABLE5)
         if ours:
             assert [cell for cell in found[row.name, "ours"] if cell != "-"] == list(map(formats.number, ours.values()))
-            apart = [formats.difference(row.published[column]._asdict(), our) for column, our in ours.items()]
+            apart = [formats.difference(row.published[column], our) for column, our in ours.items()]
             cells = [cell for cell in found[row.name, "difference"] if cell != "-"]
             assert [cell.split(" ")[0] for cell in cells] == apart
             assert all(("differs" in cell) == (abs(float(cell.split(" ")[0])) > 1) for cell in cells)
@@ -173,7 +173,7 @@ def test_the_numbers_are_those_of_the_report(real, table):
 def test_mini_numbers_stand_beside_the_untrained_ones_and_never_on_the_published_axis(mini):
     tree = body(mini)
     found = lines(tree, "table5")
-    results = of((TABLE5,), True, seeds=3)(selection.asked(TABLE5.rows[3], True))
+    results = of((TABLE5,), True, seeds=3)(selection.experiment_of(TABLE5.rows[3], True))
     for line, which in (("mini", "last"), ("untrained", "untrained")):
         ours = comparison.ours(results, which, ("Combined", "SPoC", "MAC"), True)
         assert found["SM", line] == [*map(formats.number, ours.values()), "-"]

@@ -32,7 +32,7 @@ def test_the_paper_is_so_many_runs(tmp_path):
 
 
 def test_what_is_done_and_half_done_is_told(tmp_path, capsys):
-    experiments = [selection.asked(row, True) for row in TABLES["table1"].rows]
+    experiments = [selection.experiment_of(row, True) for row in TABLES["table1"].rows]
     run_of(tmp_path, experiments[0], 0, 0.5)
     half = store.folder(tmp_path, experiments[1], 0) / "checkpoint.npz"
     half.parent.mkdir(parents=True)

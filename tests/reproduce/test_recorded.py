@@ -16,7 +16,7 @@ TABLE1 = (TABLES["table1"],)
 def test_runs_are_recorded_once_and_read_as_the_store_gives_them(tmp_path):
     runs, folder = tmp_path / "runs", tmp_path / "results"
     folder.mkdir()
-    rank, both = (selection.asked(row, True) for row in TABLES["table1"].rows)
+    rank, both = (selection.experiment_of(row, True) for row in TABLES["table1"].rows)
     run_of(runs, rank, 0, 0.123456789)
     run_of(runs, rank, 2, 0.25)
     run_of(runs, TABLES["table1"].rows[1].experiment, 0, 0.9)
@@ -30,14 +30,14 @@ def test_runs_are_recorded_once_and_read_as_the_store_gives_them(tmp_path):
     assert record.record(runs, TABLE1, folder) == [f"{rank.key()}.json"]
     assert [run["seed"] for run in recorded.read(rank, folder)] == [0, 1, 2]
     (entry, _) = comparison.entries(TABLES["table1"], lambda e: recorded.read(e, folder), True, "last")
-    assert entry["ours"]["R@1"]["runs"] == 3
+    assert entry.ours["R@1"].runs == 3
     assert recorded.read(both, folder) == []
 
 
 def test_what_was_recorded_elsewhere_stays(tmp_path):
     folder = tmp_path / "results"
     folder.mkdir()
-    rank = selection.asked(TABLES["table1"].rows[0], True)
+    rank = selection.experiment_of(TABLES["table1"].rows[0], True)
     run_of(tmp_path / "mine", rank, 0, 0.1)
     run_of(tmp_path / "yours", rank, 1, 0.2)
     for runs in ("mine", "yours"):
@@ -56,7 +56,7 @@ def test_what_was_recorded_elsewhere_stays(tmp_path):
 def test_a_broken_or_foreign_file_is_refused(tmp_path, change, message):
     folder = tmp_path / "results"
     folder.mkdir()
-    rank = selection.asked(TABLES["table1"].rows[0], True)
+    rank = selection.experiment_of(TABLES["table1"].rows[0], True)
     run_of(tmp_path / "runs", rank, 0, 0.1)
     record.record(tmp_path / "runs", TABLE1, folder)
     file = recorded.file_of(rank, folder)

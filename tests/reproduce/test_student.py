@@ -82,7 +82,7 @@ def test_it_is_in_no_count_of_the_paper(capsys, tmp_path):
 
 def test_the_mini_form_shares_runs_with_table_5_and_prints_the_layout(tmp_path, capsys):
     small = student.table(Experiment(), True)
-    own = {selection.asked(row, True) for row in small.rows if row.experiment}
+    own = {selection.experiment_of(row, True) for row in small.rows if row.experiment}
     assert len(own) == 7
     assert {(one.dataset, one.backbone) for one in own} == {("glyphs", "cifar_resnet10")}
     table5 = {mini(row.experiment) for row in TABLES["table5"].rows}

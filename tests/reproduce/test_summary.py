@@ -23,7 +23,7 @@ def recorded(tmp_path, monkeypatch):
     for small, seeds, values in ((True, 3, (0.09, 0.6)), (False, 5, (0.867, 0.95))):
         for row, value in zip(TABLES["table1"].rows, values):
             for seed in range(seeds):
-                run_of(tmp_path / "runs", selection.asked(row, small), seed, value + 0.001 * seed)
+                run_of(tmp_path / "runs", selection.experiment_of(row, small), seed, value + 0.001 * seed)
     record.record(tmp_path / "runs", (TABLES["table1"],), folder)
     summary.entries.cache_clear()
     yield folder
