@@ -15,14 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from gluon_cgd.commands.options import add_best_model, add_ctx, model_of, parse_pixels
 from gluon_cgd.files import figures
 from gluon_cgd.files.whole import write_json
-from gluon_cgd.machine import facts, process
-from gluon_cgd.models import onnx_model
-from gluon_cgd.models import opened as models
+from gluon_cgd.machine import process
+from gluon_cgd.models import opened
 from gluon_cgd.similarity import NAMES, answer, arguments, decompose
-
-CHECKPOINT = "a run's folder or a published .params (default: of the runs, glyphs last, the one with the highest R@1)"
 
 
 def parser():
@@ -30,43 +28,25 @@ def parser():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("query", help="a picture")
     p.add_argument("result", help="another one")
-    model = p.add_mutually_exclusive_group()
-    model.add_argument("--checkpoint", metavar="PATH", help=CHECKPOINT)
-    told = "a model that export --features wrote; it needs no MXNet"
-    model.add_argument("--model", metavar="FILE", help=told)
-    runtimes = tuple(onnx_model.RUNTIMES)
-    p.add_argument("--runtime", choices=runtimes, help=f"what computes a --model (default {runtimes[0]})")
-    p.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
-    p.add_argument("--runs", default=facts.PROJECT / "runs", metavar="DIR", help="where to look for the best model")
+    add_best_model(p, exported=True)
     p.add_argument("--out", default="similarity.png", help="the picture, .png, .pdf or .svg; a .json is put beside it")
     p.add_argument("--per-branch", action="store_true", help="a row for each descriptor too")
     p.add_argument("--show-sum", action="store_true", help="write under each map what it adds up to")
     place = p.add_mutually_exclusive_group()
     place.add_argument("--point", metavar="X,Y", help="in pixels of the query: what in the result answers this place")
     place.add_argument("--box", metavar="X1,Y1,X2,Y2", help="likewise, this part of the query")
-    p.add_argument("--ctx", help="cpu or gpu0, gpu1, ... (default: gpu0 where there is one)")
+    add_ctx(p, several=False)
     return p
-
-
-def numbers(text, count, flag):
-    """The whole numbers of "3,4", the value of `flag`. Raises ValueError if there are not `count` of them."""
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != count:
-        raise ValueError(f"{flag} {text!r} must be {count} whole numbers with commas between: pixels of the query")
-    return values
 
 
 def region(options, photo, shape):
     """(mask (h, w), rectangle in pixels) of the positions that --point or --box covers; (None, None) without both."""
     height, width = photo.shape[:2]
     if options.point:
-        x1, y1 = numbers(options.point, 2, "--point")
+        x1, y1 = parse_pixels("--point", options.point, "X,Y")
         x2, y2 = x1 + 1, y1 + 1
     elif options.box:
-        x1, y1, x2, y2 = numbers(options.box, 4, "--box")
+        x1, y1, x2, y2 = parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
     else:
         return None, None
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
@@ -80,16 +60,14 @@ def region(options, photo, shape):
     return mask, (left * width / columns, top * height / rows, right * width / columns, bottom * height / rows)
 
 
-def opened(options):
-    """(where it is, Model) of the --model or the --checkpoint, or of the best run where none is named."""
-    checkpoint = options.checkpoint
+def open_model(options):
+    """(where it is, Model) of the --model or the --checkpoint, or of the best run if none is named."""
     if not options.model:
         from gluon_cgd.machine import devices  # it needs MXNet
 
         devices.context(options.ctx)  # one of them
-        checkpoint = checkpoint or models.find_best(options.runs, options.which or "last")
-    named = (checkpoint, options.model, options.which, options.ctx)
-    return checkpoint or options.model, models.load(*named, None, None, options.runtime)
+        options.checkpoint = options.checkpoint or opened.find_best(options.runs, options.which or "last")
+    return options.checkpoint or options.model, opened.open_model(**model_of(options))
 
 
 def explain(options):
@@ -99,9 +77,9 @@ def explain(options):
     from gluon_cgd.datasets import images
 
     photos = [images.decode(path) for path in (options.query, options.result)]
-    source, model = opened(options)
-    experiment, size = model.experiment, (model.side, model.side)
-    how = arguments(model.weights(), experiment)
+    source, model = open_model(options)
+    experiment, size = model.experiment, (model.input_size, model.input_size)
+    how = arguments(model.projections(), experiment)
     features = model.features([cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos])
     similarity = decompose(*features, **how)
     names = [NAMES[letter] for letter in experiment.descriptors]

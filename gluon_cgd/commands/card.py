@@ -4,15 +4,14 @@ from pathlib import Path
 
 from gluon_cgd import datasets
 from gluon_cgd.cards.text import make
-from gluon_cgd.commands.options import add_ctx, add_data
+from gluon_cgd.commands.options import add_ctx, add_data, add_model
 from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
 
 
 def add_command(p):
     """The flags of `card`."""
-    p.add_argument("--checkpoint", required=True, metavar="DIR", help="a run's folder (train --out); it gets the card")
-    p.add_argument("--which", choices=("last", "best"), default="last", help="whose nearest classes (default last)")
+    add_model(p, exported=False, checkpoint="a run's folder (train --out); the card is written there")
     add_data(p)
     add_ctx(p)
     p.set_defaults(run=command)
@@ -25,7 +24,7 @@ def command(options):
     ctx = devices.contexts(options.ctx)
     net, experiment = load_trained(options.checkpoint, options.which, ctx)
     split = datasets.split_of(experiment, options.data, options.allow_partial)
-    files = make(options.checkpoint, net, experiment, split, ctx, options.which, flags(options))
+    files = make(options.checkpoint, net, experiment, split, ctx, options.which or "last", flags(options))
     print(f"Written: {', '.join(map(str, files))}")
 
 

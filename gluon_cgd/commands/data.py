@@ -3,7 +3,7 @@
 import sys
 
 from gluon_cgd import datasets
-from gluon_cgd.commands.options import name
+from gluon_cgd.commands.options import add_allow_partial, name
 from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.cache import cached, unreadable
 from gluon_cgd.datasets.records import counted, parts_of
@@ -18,7 +18,7 @@ def add_command(p):
     p.add_argument("--download", action="store_true", help="get it first, where that is possible (cub200, sop)")
     p.add_argument("--verify", action="store_true", help="decode every picture and check every box")
     p.add_argument("--prepare", action="store_true", help="decode, crop and resize every picture for later runs")
-    p.add_argument("--allow-partial", action="store_true", help="go on with an incomplete copy of the dataset")
+    add_allow_partial(p)
     p.add_argument("--input-size", type=int, default=224, metavar="X", help="that --prepare is for (224)")
     p.set_defaults(run=data)
 

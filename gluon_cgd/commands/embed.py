@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from gluon_cgd.commands.options import add_ctx, add_model, open_model
+from gluon_cgd.commands.options import add_ctx, add_model, model_of
 from gluon_cgd.datasets.folders import pictures_in
+from gluon_cgd.models.opened import open_model
 from gluon_cgd.retrieval.embed import embed_files, save
 
 
@@ -24,7 +25,7 @@ def command(options):
     if out.suffix != ".npy":
         raise ValueError(f"--out {options.out!r} must end in .npy, by which NumPy knows such files")
     paths = pictures_in(options.images)
-    embedding, experiment = open_model(options)
-    vectors, paths = embed_files(embedding, paths, experiment.input_size, options.skip_bad, sys.stderr.isatty())
+    model = open_model(**model_of(options))
+    vectors, paths = embed_files(model.embed, paths, model.input_size, options.skip_bad, sys.stderr.isatty())
     save(out, vectors, paths)
     print(f"{out}: {len(vectors):,} embeddings of {vectors.shape[1]:,} numbers; pictures: {out.with_suffix('.txt')}")

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gluon_cgd import datasets
-from gluon_cgd.commands.options import add_ctx, add_data, add_model, name, open_model
+from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name
 from gluon_cgd.datasets.cache import cached
 from gluon_cgd.evaluate import labelled
-from gluon_cgd.models.opened import load_trained
+from gluon_cgd.models.opened import load_trained, open_model
 from gluon_cgd.recall import recall_of
 from gluon_cgd.runs.results import read_result
 
@@ -19,38 +19,33 @@ def add_evaluate(p):
     add_model(p, symbol=True)
     add_data(p)
     add_ctx(p)
-    p.add_argument("--epoch", type=int, metavar="N", help="of the symbol's parameters, where there is more than one")
-    p.add_argument("--input-size", type=int, metavar="X", help="of the symbol's pictures (224)")
-    p.add_argument("--dataset", type=name, help="evaluate on another dataset than it was trained on")
+    p.add_argument("--dataset", type=name, help="the dataset to evaluate on (default: the one it was trained on)")
     p.add_argument("--json", action="store_true", help="print JSON")
     p.set_defaults(run=evaluate)
 
 
 def add_publish(p):
     """The flags of `publish`."""
-    help_text = "a run's folder, as given to train --out"
-    p.add_argument("--checkpoint", required=True, type=name, metavar="DIR", help=help_text)
-    p.add_argument("--which", choices=("last", "best"), default="last", help="of the run's parameters (default last)")
+    add_model(p, exported=False, checkpoint="a run's folder (train --out)")
     p.add_argument("--out", required=True, type=name, metavar="DIR", help="receives NAME-HASH.params and its .json")
     p.set_defaults(run=publish)
 
 
 def evaluate(options):
     """Print the recall of a trained model on a dataset's test set."""
-    embedding, experiment = open_model(options)
-    dataset = options.dataset or experiment.dataset
-    split = datasets.split_of(replace(experiment, dataset=dataset), options.data, options.allow_partial)
+    model = open_model(**model_of(options), dataset=options.dataset)
+    dataset = options.dataset or model.experiment.dataset
+    split = datasets.split_of(replace(model.experiment, dataset=dataset), options.data, options.allow_partial)
     query, gallery = (
-        records and cached(records, experiment.input_size, progress=sys.stderr.isatty()) for records in split[1:]
+        records and cached(records, model.input_size, progress=sys.stderr.isatty()) for records in split[1:]
     )
-    recall = recall_of(datasets.recall_ks(dataset), labelled(embedding, split, query, gallery))
+    recall = recall_of(datasets.recall_ks(dataset), labelled(model.embed, split, query, gallery))
     if options.json:
         kinds = ("symbol", "model", "checkpoint")
-        model = {kind: getattr(options, kind) for kind in kinds if getattr(options, kind)}
+        source = {kind: getattr(options, kind) for kind in kinds if getattr(options, kind)}
         if options.checkpoint and not options.checkpoint.endswith(".params"):
-            model["which"] = options.which or "last"
-        told = {"dataset": dataset, **model, "recall": recall}
-        print(json.dumps(told))
+            source["which"] = options.which or "last"
+        print(json.dumps({"dataset": dataset, **source, "recall": recall}))
     else:
         print(percent(recall))
 
@@ -63,7 +58,8 @@ def publish(options):
         raise ValueError(f"{options.checkpoint} is published already: hand it on with the .json beside it")
     net, experiment = load_trained(options.checkpoint, options.which)
     result = read_result(Path(options.checkpoint) / "result.json")
-    about = {"which": options.which, "recall": result[options.which], "data": result.get("data")}
+    which = options.which or "last"
+    about = {"which": which, "recall": result[which], "data": result.get("data")}
     print(zoo.save(net, experiment, options.out, **about, seed=result["seed"], versions=result.get("versions")))
 
 

@@ -4,14 +4,14 @@ import json
 import tempfile
 from pathlib import Path
 
+from gluon_cgd.commands.options import add_model
 from gluon_cgd.export import export, int8
-from gluon_cgd.models.opened import load_trained, parameters_of
+from gluon_cgd.models.opened import load_trained
 
 
 def add_command(p):
     """The flags of `export`."""
-    p.add_argument("--checkpoint", required=True, metavar="PATH", help="a run's folder, or a published .params file")
-    p.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
+    add_model(p, exported=False)
     p.add_argument("--onnx", required=True, metavar="FILE", help="the file to write, model.onnx say")
     p.add_argument("--features", action="store_true", help="have it give what heatmaps take: the last feature maps")
     help_text = "compute convolutions in 8-bit integers, faster and not quite the same, for pictures like those in DIR"
@@ -23,12 +23,12 @@ def command(options):
     """Export what the command line names, and print how far it is from MXNet."""
     if not options.onnx.endswith(".onnx"):
         raise ValueError(f"--onnx {options.onnx!r} must end in .onnx, by which programs know such files")
-    which = parameters_of(options.checkpoint, options.which)
     paths = [] if options.int8 is None else int8.calibration(options.int8)
-    net, experiment = load_trained(options.checkpoint, which)
+    net, experiment = load_trained(options.checkpoint, options.which)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx" if paths else options.onnx
-        difference = export(net, experiment, whole, options.features, **history(options.checkpoint, which))
+        about = history(options.checkpoint, options.which or "last")
+        difference = export(net, experiment, whole, options.features, **about)
         told = f"the largest difference to MXNet is {difference:.1e}"
         if paths:
             cosine = int8.quantise(whole, options.onnx, int8.read(paths, experiment.input_size))

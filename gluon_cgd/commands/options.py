@@ -1,77 +1,87 @@
-"""Flags that several commands share: the model, the data, the devices."""
+"""Flags that several commands and scripts share: the model, the data, the devices, a part of a picture."""
 
 import argparse
 
-from gluon_cgd.experiment import Experiment
-from gluon_cgd.models import onnx_model, opened
+from gluon_cgd.machine.facts import PROJECT
+from gluon_cgd.models import onnx_model
 
-CTX = "cpu, gpu0, ..., or several that share each batch: gpu0,gpu1 (default: gpu0 where there is one)"
+CHECKPOINT = "a run's folder (train --out), or a published .params file"
 
 
 def name(text):
-    """A name given on the command line, which must not be empty."""
+    """`text`, a name given on the command line. Raises ArgumentTypeError if it is empty."""
     if not text:
         raise argparse.ArgumentTypeError("an empty name")
     return text
 
 
-def add_model(parser, symbol=False, required=True):
-    """--checkpoint and --model, with `symbol` --symbol too; --runtime and --which, which belong to them."""
-    models = parser.add_mutually_exclusive_group(required=required)
-    default = "" if required else " (default: the index's)"
-    help_text = f"a run's folder (train --out), or a published .params file{default}"
-    models.add_argument("--checkpoint", type=name, metavar="PATH", help=help_text)
-    models.add_argument("--model", type=name, metavar="FILE", help="a model that export wrote; it needs no MXNet")
+def add_model(parser, exported=True, symbol=False, default="", checkpoint=CHECKPOINT):
+    """Add --checkpoint and --which, with `exported` --model and --runtime, with `symbol` --symbol and its two flags.
+
+    default: which model is taken if none is named, in words; without it one must be named.
+    checkpoint: the help text of --checkpoint.
+    """
+    models = parser.add_mutually_exclusive_group(required=not default)
+    if default:
+        checkpoint = f"{checkpoint} (default: {default})"
+    models.add_argument("--checkpoint", type=name, metavar="PATH", help=checkpoint)
+    if exported:
+        help_text = "an ONNX file that `export` wrote; MXNet is not needed"
+        models.add_argument("--model", type=name, metavar="FILE", help=help_text)
+        runtimes = tuple(onnx_model.RUNTIMES)
+        help_text = f"the library that computes a --model (default {runtimes[0]})"
+        parser.add_argument("--runtime", choices=runtimes, help=help_text)
     if symbol:
-        help_text = "PREFIX-symbol.json and PREFIX-0000.params, as the authors released"
+        help_text = "a model in the authors' format, the files PREFIX-symbol.json and PREFIX-NNNN.params"
         models.add_argument("--symbol", type=name, metavar="PREFIX", help=help_text)
-    runtimes = tuple(onnx_model.RUNTIMES)
-    parser.add_argument("--runtime", choices=runtimes, help=f"what computes a --model (default {runtimes[0]})")
-    parser.add_argument("--which", choices=("last", "best"), help="of the run's parameters (default last)")
+        help_text = "the number NNNN of the --symbol's parameters, if there are several files"
+        parser.add_argument("--epoch", type=int, metavar="N", help=help_text)
+        help_text = "the side of the pictures that the --symbol takes (default 224)"
+        parser.add_argument("--input-size", type=int, metavar="X", help=help_text)
+    help_text = "which parameters of the run: those at its end, or those with the highest Recall@1 (default last)"
+    parser.add_argument("--which", choices=("last", "best"), help=help_text)
+
+
+def add_best_model(parser, exported=False):
+    """Add the flags of a model and --runs, a folder whose best run is the default; with `exported` --model too."""
+    add_model(parser, exported, default="of the runs in --runs the one with the highest R@1, on glyphs only if alone")
+    help_text = "the folder in which to look for the best run (default: runs, of the project)"
+    parser.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help=help_text)
+
+
+def model_of(options):
+    """The model that `options` name, as the arguments of `models.opened.open_model`."""
+    flags = ("checkpoint", "symbol", "which", "ctx", "runtime", "epoch", "input_size")
+    arguments = {flag: getattr(options, flag) for flag in flags if hasattr(options, flag)}
+    return dict(arguments, exported=getattr(options, "model", None))
 
 
 def add_data(parser):
-    """--data and --allow-partial."""
-    help_text = "the dataset's folder, or one that holds it under its name"
+    """Add --data and --allow-partial."""
+    help_text = "the dataset's folder, or the folder that holds it under its name"
     parser.add_argument("--data", type=name, metavar="DIR", help=help_text)
-    help_text = "go on with an incomplete copy of the dataset"
+    add_allow_partial(parser)
+
+
+def add_allow_partial(parser):
+    """Add --allow-partial."""
+    help_text = "accept an incomplete copy of the dataset, with a warning"
     parser.add_argument("--allow-partial", action="store_true", help=help_text)
 
 
-def add_ctx(parser):
-    """--ctx."""
-    parser.add_argument("--ctx", help=CTX)
+def add_ctx(parser, several=True):
+    """Add --ctx, for one device or for `several`."""
+    more = ", or several that share each batch: gpu0,gpu1" if several else ""
+    help_text = f"the device: cpu, gpu0, gpu1, ...{more} (default: gpu0 if there is one, else cpu)"
+    parser.add_argument("--ctx", help=help_text)
 
 
-def open_model(options):
-    """(function of pictures, Experiment) of the model that `options` name.
-
-    The function takes uint8 (N, input_size, input_size, 3) and returns embeddings (N, D). Raises ValueError for options
-    that do not go with the model, and as the three loaders do.
-    """
-    symbol = getattr(options, "symbol", None)
-    if symbol is None and (getattr(options, "epoch", None) is not None or getattr(options, "input_size", None)):
-        raise ValueError("--epoch and --input-size are for a --symbol: leave them out")
-    if options.runtime and not options.model:
-        raise ValueError("--runtime is for a --model: leave it out")
-    if options.model:
-        if options.ctx or options.which:
-            raise ValueError("--ctx and --which are for a --checkpoint: leave them out with --model")
-        model = onnx_model.load(options.model, options.runtime or "onnxruntime")
-        return model.embed, Experiment.from_dict(model.experiment)
-    from gluon_cgd.evaluate import embed
-    from gluon_cgd.machine import devices  # it needs MXNet
-
-    if symbol:
-        if not options.dataset or options.which:
-            raise ValueError("a symbol does not say what it was trained on: name a --dataset, and leave out --which")
-        from gluon_cgd.models.symbol import load
-
-        ctx = devices.contexts(options.ctx)
-        net = load(symbol, options.epoch, ctx)
-        experiment = Experiment(dataset=options.dataset, input_size=options.input_size or 224)
-    else:
-        which, ctx = opened.parameters_of(options.checkpoint, options.which), devices.contexts(options.ctx)
-        net, experiment = opened.load_trained(options.checkpoint, which, ctx)
-    # A CPU gains nothing from more at a time, and a few pictures are filled up to as many
-    return lambda pictures: embed(net, pictures, ctx, 32), experiment
+def parse_pixels(flag, text, form):
+    """(10, 20) for "10,20", the value of `flag`. Raises ValueError unless `text` has the `form` "X,Y" say."""
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != len(form.split(",")):
+        raise ValueError(f"{flag} {text!r} must be {form}: whole numbers, in pixels of the query")
+    return numbers

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from gluon_cgd.commands.options import add_ctx, add_model, name
+from gluon_cgd.commands.options import add_ctx, add_model, model_of, name, parse_pixels
 from gluon_cgd.datasets import folders, images
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.models.opened import check_same, load
 from gluon_cgd.retrieval import approximate, collection, exact
 from gluon_cgd.retrieval import index as pictures
+from gluon_cgd.retrieval.model import check_same, open_model
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def add_search(p):
 
 def add_engine(p):
     """What both take: the model, and what searches."""
-    add_model(p, required=False)
+    add_model(p, default="the index's")
     add_ctx(p)
     p.add_argument(
         "--engine", choices=("exact", "faiss", "milvus"), default="exact", help="what searches (default exact)"
@@ -94,9 +94,8 @@ def updated(options):
     before = None
     if (Path(options.out) / "collection.json").exists():
         before = collection.read_manifest(options.out)["model"]
-    named = (options.checkpoint, options.model, options.which, options.ctx)
-    model = load(*named, before, options.out, options.runtime)
-    dim = model.embed([np.zeros((model.side, model.side, 3), np.uint8)]).shape[1]
+    model = open_model(options.out, before, **model_of(options))
+    dim = model.embed([np.zeros((model.input_size, model.input_size, 3), np.uint8)]).shape[1]
     total = sum(1 for _ in pictures.pictures_under(options.images))
     with collection.writing(options.out, dim, model.about) as writer:
         check_same(options.out, writer.manifest["model"], model.about)  # another process may have made it just now
@@ -104,7 +103,7 @@ def updated(options):
         progress = tqdm(total=total, unit="img", desc="indexing", disable=not sys.stderr.isatty())
         with progress as bar:
             for told in pictures.update(
-                writer, options.images, model.embed, model.side, options.prune, options.skip_bad
+                writer, options.images, model.embed, model.input_size, options.prune, options.skip_bad
             ):
                 bar.update(told.same + told.added + told.changed + len(told.bad) - bar.n)
     words = [f"{told.added:,} added", f"{told.changed:,} changed", f"{told.same:,} as before"]
@@ -147,11 +146,11 @@ def search(options):
     snapshot = collection.read(options.index)
     if not len(snapshot):
         raise ValueError(f"{options.index} holds no pictures: python -m gluon_cgd index --images DIR adds some")
-    queries = [query_picture(path, box_of(options.box), side_of(snapshot)) for path in options.query]
-    named = (options.checkpoint, options.model, options.which, options.ctx)
-    model = load(*named, snapshot.manifest["model"], options.index, options.runtime)
+    box = options.box and parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
+    queries = [query_picture(path, box, side_of(snapshot)) for path in options.query]
+    model = open_model(options.index, snapshot.manifest["model"], **model_of(options))
     if options.heatmaps:
-        model.weights()  # where there are none it says so now, and not behind the results
+        model.projections()  # where there are none it says so now, and not behind the results
     asked = pictures.query_of(model.embed, queries, options.query)
     (cosines, rows), engine = answered(snapshot, asked, options)
     own = {os.path.abspath(path) for path in options.query} if not options.box else set()
@@ -206,7 +205,7 @@ def draw(options, model, queries, hits, count):
     drawn = []
     for cosine, path in hits:
         try:
-            picture = images.load(path, model.side)
+            picture = images.load(path, model.input_size)
         except (ValueError, OSError):
             log.warning("%s cannot be read any more and is drawn as an empty place", shown(path))
             picture = None
@@ -223,7 +222,7 @@ def explainer(model, query):
     """
     from gluon_cgd.similarity import arguments, decompose
 
-    (of_query,), how = model.features([query]), arguments(model.weights(), model.experiment)
+    (of_query,), how = model.features([query]), arguments(model.projections(), model.experiment)
 
     def explain(result):
         found = decompose(of_query, *model.features([result]), **how)
@@ -235,17 +234,6 @@ def explainer(model, query):
 def side_of(snapshot):
     """Pixels of a side of the pictures that the index's model takes."""
     return Experiment.from_dict(snapshot.manifest["model"]["experiment"]).input_size
-
-
-def box_of(text):
-    """(x1, y1, x2, y2) of "10,20,30,40", None of None. Raises ValueError for anything else."""
-    if text is None:
-        return None
-    try:
-        x1, y1, x2, y2 = (int(part) for part in text.split(","))
-    except ValueError as error:
-        raise ValueError(f"--box {text!r} must be X1,Y1,X2,Y2: four whole numbers, in pixels of the query") from error
-    return x1, y1, x2, y2
 
 
 def shown(path):

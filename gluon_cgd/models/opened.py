@@ -1,172 +1,173 @@
-"""What turns people's pictures into embeddings, and how an index knows it again."""
+"""One opener of trained models: a run's folder, a published file, an exported ONNX file or a released symbol."""
 
 import contextlib
 import os
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import digest
 from gluon_cgd.machine import prepare
+from gluon_cgd.models import onnx_model
 from gluon_cgd.runs.results import read_result
 
 
 class Model(NamedTuple):
-    """What turns pictures into embeddings: `embed`, a list of uint8 (side, side, 3) -> (N, D).
+    """A trained model, ready for pictures: uint8 (N, input_size, input_size, 3), as an array or a list.
 
-    about: what an index remembers of it.  features: such a list -> the last feature maps (N, C, h, w), and weights: ()
-    -> those of the FC layers, for heatmaps; both raise ValueError for a file that was exported without them.
+    embed: pictures -> embeddings (N, D).  features: pictures -> the last feature maps (N, C, h, w), and projections:
+    () -> the FC layers' weights, n x (k, C), for heatmaps; both raise ValueError for a file that does not hold them.
+    about: a dict with its name, its source and the hash of its parameters, by which an index knows it again.
     """
 
     embed: Callable
-    side: int
-    about: dict
-    experiment: Experiment
     features: Callable
-    weights: Callable
+    projections: Callable
+    experiment: Experiment
+    input_size: int
+    about: dict
 
 
-def load(checkpoint, onnx, which, ctx, remembered, folder, computed_by=None):
-    """The Model that is named, or else the one that the index `folder` remembers.
+def open_model(
+    checkpoint=None,
+    exported=None,
+    symbol=None,
+    which=None,
+    ctx=None,
+    runtime=None,
+    epoch=None,
+    dataset=None,
+    input_size=None,
+    batch_size: Optional[int] = 32,
+):
+    """The Model in the one place that is named.
 
-    checkpoint: a run's folder or a .params; onnx: an ONNX file; which: of the run's parameters; ctx: devices, as text;
-    computed_by: the runtime of an ONNX file, one of onnx_model.RUNTIMES. Raises ValueError for a model that is not the
-    index's, where there is none, and for options of the other kind of model.
+    checkpoint: a run's folder or a published .params file; which: the run's "last" or "best" parameters.
+    exported: an ONNX file that `export` wrote; runtime: what computes it, one of onnx_model.RUNTIMES.
+    symbol: the prefix of a symbol and its parameters; epoch, dataset, input_size: what its files do not say.
+    ctx: MXNet's devices, as text.  batch_size: pictures that MXNet embeds at once, fewer are filled up to it; a CPU
+    gains nothing from more than 32. None: the number of pictures, rounded up to a power of two.
+    Raises ValueError for arguments that do not go with the model, and as the readers of these files do.
     """
-    if not (checkpoint or onnx):
-        checkpoint, onnx = known(remembered, folder)
-        which = which or remembered["which"]
-    if onnx:
-        if ctx or which:
-            raise ValueError(f"--ctx and --which are for a --checkpoint: leave them out with {onnx}")
-        model = from_onnx(onnx, computed_by or "onnxruntime")
-    elif computed_by:
-        raise ValueError(f"--runtime is for an exported model: leave it out with {checkpoint}, or name a --model")
-    else:
-        model = from_checkpoint(checkpoint, which, ctx)
-    if remembered:
-        check_same(folder, remembered, model.about)
-    return model
-
-
-def known(remembered, folder):
-    """(checkpoint, ONNX file), one of them None, that an index remembers. Raises ValueError where it is gone."""
-    if not remembered:
+    if not symbol and (epoch is not None or input_size):
+        raise ValueError("--epoch and --input-size are for a --symbol: leave them out")
+    if runtime and not exported:
         raise ValueError(
-            f"{folder} is new: name the model with --checkpoint, a run's folder or a .params file, or with --model, an "
-            "exported one"
+            f"--runtime is for an exported model: leave it out with {checkpoint or symbol}, or name a --model"
         )
-    source, flag = remembered["source"], "--model" if remembered["onnx"] else "--checkpoint"
-    if not os.path.exists(source):
-        raise ValueError(f"{folder} was made with {source}, which is gone: say where it is, with {flag}")
-    return (None, source) if remembered["onnx"] else (source, None)
-
-
-def from_checkpoint(source, which, ctx):
-    """The Model of a run's folder or of a published .params file."""
+    if exported and (ctx or which):
+        raise ValueError(f"--ctx and --which are for a --checkpoint: leave them out with {exported}")
+    if symbol and (which or not dataset):
+        raise ValueError("a symbol does not say what it was trained on: name a --dataset, and leave out --which")
+    if exported:
+        return _open_exported(exported, runtime or next(iter(onnx_model.RUNTIMES)))
     prepare.check_mxnet()
-    from gluon_cgd.evaluate import embed, features_of
     from gluon_cgd.machine import devices
-    from gluon_cgd.models.opened import load_trained
+
+    on = devices.contexts(ctx)
+    if symbol:
+        return _open_symbol(symbol, epoch, Experiment(dataset=dataset, input_size=input_size or 224), on, batch_size)
+    return _open_checkpoint(checkpoint, which, on, batch_size)
+
+
+def _open_checkpoint(checkpoint, which, on, batch_size):
+    from gluon_cgd.evaluate import features_of
     from gluon_cgd.models.zoo import name_of
     from gluon_cgd.runs.checkpoint import parameters_hash
     from gluon_cgd.similarity import weights_of
 
-    parameters = parameters_of(source, which)
-    on = devices.contexts(ctx)
-    net, experiment = load_trained(source, parameters, on)
-    about = dict(onnx=False, source=os.path.abspath(source), which=which, name=name_of(experiment))
+    net, experiment = load_trained(checkpoint, which, on)
+    about = dict(onnx=False, source=os.path.abspath(checkpoint), which=which, name=name_of(experiment))
     about.update(experiment=experiment.to_dict(), parameters_sha256=parameters_hash(net))
 
-    def embedded(found):
-        size = max(1 << (len(found) - 1).bit_length(), len(on))  # few shapes, and no 64 pictures for one
-        return embed(net, np.stack(found), on, size)
+    def features(pictures):
+        return features_of(net, np.asarray(pictures), on[0])
 
-    def features(found):
-        return features_of(net, np.stack(found), on[0])
-
-    return Model(embedded, experiment.input_size, about, experiment, features, lambda: weights_of(net))
+    embed = _embedding(net, on, batch_size)
+    return Model(embed, features, lambda: weights_of(net), experiment, experiment.input_size, about)
 
 
-def from_onnx(source, computed_by="onnxruntime"):
-    """The Model of an ONNX file that `export` wrote, computed by one of onnx_model.RUNTIMES."""
-    from gluon_cgd.models import onnx_model
+def _open_symbol(prefix, epoch, experiment, on, batch_size):
+    from gluon_cgd.models.symbol import load_symbol
 
-    found = onnx_model.load(source, computed_by)
-    experiment = Experiment.from_dict(found.experiment)
+    def refuse(*_):
+        raise ValueError(f"{prefix} gives embeddings alone: heatmaps need a --checkpoint or a --model")
+
+    embed = _embedding(load_symbol(prefix, epoch, on), on, batch_size)
+    about = dict(onnx=False, source=os.path.abspath(prefix), which=None, name=Path(prefix).name)
+    return Model(embed, refuse, refuse, experiment, experiment.input_size, about)
+
+
+def _embedding(net, on, batch_size):
+    """The function pictures -> embeddings of `net` on the devices `on`."""
+    from gluon_cgd.evaluate import embed
+
+    def embedding(pictures):
+        size = batch_size or max(1 << (len(pictures) - 1).bit_length(), len(on))
+        return embed(net, np.asarray(pictures), on, size)
+
+    return embedding
+
+
+def _open_exported(file, runtime):
+    model = onnx_model.load(file, runtime)
+    experiment = Experiment.from_dict(model.experiment)
     # A file that does not say which parameters it was written from is a model of its own
-    parameters = found.about.get("parameters_sha256") or digest(source)
-    about = dict(onnx=True, source=os.path.abspath(source), which=None, name=found.about["name"])
+    parameters = model.about.get("parameters_sha256") or digest(file)
+    about = dict(onnx=True, source=os.path.abspath(file), which=None, name=model.about["name"])
     about.update(experiment=experiment.to_dict(), parameters_sha256=parameters)
 
-    def embedded(pictures):
-        return found.embed(np.stack(pictures))
+    def embed(pictures):
+        return model.embed(np.asarray(pictures))
 
     def features(pictures):
-        return found.features(np.stack(pictures))
+        return model.features(np.asarray(pictures))
 
-    return Model(embedded, found.input_size, about, experiment, features, lambda: found.projections())
-
-
-def check_same(folder, stored, about):
-    """Raise ValueError unless `about` describes the model that the index `folder` remembers as `stored`."""
-    same = stored["parameters_sha256"] == about["parameters_sha256"]
-    if not same or Experiment.from_dict(stored["experiment"]) != Experiment.from_dict(about["experiment"]):
-        raise ValueError(
-            f"{folder} was made with {stored['name']} (parameters {stored['parameters_sha256'][:8]}, "
-            f"{stored['source']}), and {about['source']} is {about['name']} (parameters "
-            f"{about['parameters_sha256'][:8]}): embeddings of two models cannot be compared; take the index's model, "
-            "or another folder"
-        )
+    return Model(embed, features, model.projections, experiment, model.input_size, about)
 
 
 def find_best(runs, which="last"):
     """The folder of the best finished run in the folder `runs`.
 
-    Models of real pictures come before those of glyphs; among them the highest Recall@1 of the `which` ("last" or
-    "best") parameters counts. Raises FileNotFoundError when there is no run.
+    That is the run with the highest Recall@1 of its `which` ("last" or "best") parameters; one on glyphs is taken only
+    if there is no other. Raises FileNotFoundError if there is no run.
     """
-    found = []
+    candidates = []
     for file in sorted(Path(runs).glob("**/result.json")):
         with contextlib.suppress(ValueError, KeyError):
             result = read_result(file)
             if (file.parent / f"{which}.params").is_file():
-                found.append((result["experiment"]["dataset"] != "glyphs", result[which]["R@1"], str(file.parent)))
-    if not found:
+                candidates.append((result["experiment"]["dataset"] != "glyphs", result[which]["R@1"], str(file.parent)))
+    if not candidates:
         raise FileNotFoundError(
             f"{runs} holds no trained model: bash reproduce/table4.sh --mini trains two in a minute"
         )
-    return max(found)[2]
+    return max(candidates)[2]
 
 
-def load_trained(folder, which="last", ctx=None):
-    """(net, experiment) of a finished run: the CGD with its `which` ("last" or "best") parameters on device `ctx`.
+def load_trained(folder, which=None, ctx=None):
+    """(net, experiment) of a finished run: the CGD with its `which` parameters, "last" (default) or "best", on `ctx`.
 
-    Instead of a run's folder it can be a file that `model_zoo.save` wrote, which has but one set of parameters.
+    `folder` may also be a .params file that `zoo.save` wrote, which has one set of parameters and so takes no `which`.
     Raises FileNotFoundError for a folder without a finished run and ValueError for files that cannot be read.
     """
     from gluon_cgd.models import zoo  # it needs MXNet
 
     folder = Path(folder)
     if folder.suffix == ".params":
+        if which:
+            raise ValueError("--which is for a run's folder: a published model has one set of parameters")
         return zoo.load(folder, ctx)
-    result, parameters = folder / "result.json", folder / f"{which}.params"
+    result, parameters = folder / "result.json", folder / f"{which or 'last'}.params"
     if not result.is_file() or not parameters.is_file():
         raise FileNotFoundError(
             f"{folder} holds no finished run (result.json and {parameters.name}): name the folder given to train --out"
         )
     values = read_result(result)
     experiment = Experiment.from_dict(values["experiment"])
-    left = values.get("files", {}).get(parameters.name)
-    if left and left != digest(parameters):
+    recorded = values.get("files", {}).get(parameters.name)
+    if recorded and recorded != digest(parameters):
         raise ValueError(f"{parameters} is not the file that the run left (its sha256 is another): train it again")
     return zoo.trained(experiment, values["classes"], parameters, ctx), experiment
-
-
-def parameters_of(checkpoint, which):
-    """`which`, by default "last". Raises ValueError where a `which` is given for a file with one set of parameters."""
-    if which and str(checkpoint or "").endswith(".params"):
-        raise ValueError("--which is for a run's folder: a published model has one set of parameters")
-    return which or "last"

@@ -8,7 +8,7 @@ import mxnet as mx
 from mxnet.gluon import SymbolBlock
 
 
-def load(prefix, epoch=None, ctx=None):
+def load_symbol(prefix, epoch=None, ctx=None):
     """The model of `prefix`-symbol.json and `prefix`-0000.params: a function of pictures (B, 3, H, W) -> [embedding].
 
     The symbol's input is `data` and its first output the embedding (B, D); other outputs are left out.

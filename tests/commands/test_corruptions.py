@@ -221,7 +221,7 @@ def test_a_disk_that_fills_up_is_one_sentence(tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "fsync", full)
     status, said = prepared("folder", tmp_path / "data", capsys)
     assert status == 2
     assert "has no room for" in said

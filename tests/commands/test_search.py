@@ -85,7 +85,7 @@ def test_the_cosines_are_those_of_the_embeddings(indexed, capsys, model):
     from gluon_cgd.models import opened
 
     folder, idx = indexed
-    embed = opened.load(model, None, None, "cpu", None, idx).embed
+    embed = opened.open_model(model, ctx="cpu", batch_size=None).embed
     rows = {str(file): embed([images.load(str(file), 16)])[0] for file in folder.iterdir()}
     several = [str(folder / "00.png"), str(folder / "01.png")]
     mean = rows[several[0]] + rows[several[1]]
@@ -161,7 +161,7 @@ def test_heatmaps_add_up_to_the_cosine_of_the_hit(indexed, capsys, model):
     from gluon_cgd.models import opened
 
     folder, idx = indexed
-    loaded = opened.load(model, None, None, "cpu", None, idx)
+    loaded = opened.open_model(model, ctx="cpu", batch_size=None)
     hit = found(capsys, idx, folder / "07.png")["results"][3]
     pictures = [images.load(str(path), 16) for path in (folder / "07.png", hit["path"])]
     for heat in search.explainer(loaded, pictures[0])(pictures[1]):
@@ -173,7 +173,7 @@ def test_the_query_is_passed_through_the_network_once(indexed, model):
     from gluon_cgd.models import opened
 
     folder, idx = indexed
-    loaded, passed = opened.load(model, None, None, "cpu", None, idx), []
+    loaded, passed = opened.open_model(model, ctx="cpu", batch_size=None), []
     counting = loaded._replace(features=lambda found: passed.extend(found) or loaded.features(found))
     query, *others = (images.load(str(folder / f"0{i}.png"), 16) for i in range(4))
     explain = search.explainer(counting, query)
@@ -204,7 +204,10 @@ def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, expo
         for result, other in zip(results, expected):
             assert result["cosine"] == pytest.approx(other["cosine"], abs=1e-4)
     pair = [images.load(str(folder / name), 16) for name in ("05.png", "07.png")]
-    models = (opened.from_onnx(file, runtime), opened.from_checkpoint(str(exported / "run"), None, "cpu"))
+    models = (
+        opened.open_model(exported=file, runtime=runtime),
+        opened.open_model(str(exported / "run"), ctx="cpu", batch_size=None),
+    )
     for seen, other in zip(*(search.explainer(one, pair[0])(pair[1]) for one in models)):
         np.testing.assert_allclose(seen, other, atol=1e-4)
         assert np.abs(seen).max() > 1e-3
@@ -270,12 +273,12 @@ def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, c
         ([tmp_path, query], "is not an index: python -m gluon_cgd index"),
         ([idx, "nowhere.jpg"], "the query nowhere.jpg cannot be read (No such file or directory): name a picture"),
         ([idx, folder], "cannot be read (Is a directory): name a picture"),
-        ([idx, query, "--figure", tmp_path / "no/out.png"], "no, which is no folder: make it first"),
+        ([idx, query, "--figure", tmp_path / "no/out.png"], "no, make it first"),
         ([idx, query, "--figure", picture_folder], "out.png is a folder: name a file in it"),
         ([idx, query, "--runtime", "openvino"], "--runtime is for an exported model: leave it out"),
         ([idx, query, "-k", "0"], "-k 0 must be at least 1"),
         ([idx, query, "--uri", "a.db"], "--uri a.db is for --engine milvus: name both, or leave it out"),
-        ([idx, query, "--box", "1,2,3"], "--box '1,2,3' must be X1,Y1,X2,Y2"),
+        ([idx, query, "--box", "1,2,3"], "--box '1,2,3' must be X1,Y1,X2,Y2: whole numbers, in pixels of the query"),
         ([idx, query, "--box", "900,900,950,950"], "pixels: name a part of this picture as x1, y1, x2, y2"),
         ([idx, query, query, "--box", "1,2,3,4"], "are about one query"),
         ([idx, query, "--heatmaps"], "name one with --figure"),

@@ -3,7 +3,8 @@ import argparse
 import numpy as np
 import pytest
 
-from gluon_cgd.commands.options import add_model, open_model
+from gluon_cgd.commands.options import add_model, model_of
+from gluon_cgd.models.opened import open_model
 
 
 def options(*arguments, symbol=True):
@@ -11,19 +12,19 @@ def options(*arguments, symbol=True):
     add_model(parser, symbol=symbol)
     for flag in ("--ctx", "--dataset"):
         parser.add_argument(flag)
-    for flag in ("--epoch", "--input-size"):
-        parser.add_argument(flag, type=int)
     return parser.parse_args(list(map(str, arguments)))
+
+
+def opened(*arguments):
+    given = options(*arguments)
+    return open_model(**model_of(given), dataset=given.dataset)
 
 
 def test_a_run_and_the_model_exported_from_it_are_the_same_function(exported):
     pictures = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
-    found = [
-        open_model(options(*named))
-        for named in (("--checkpoint", exported / "run"), ("--model", exported / "model.onnx"))
-    ]
-    assert found[0][1] == found[1][1]
-    np.testing.assert_allclose(found[0][0](pictures), found[1][0](pictures), atol=1e-5)
+    found = [opened(*named) for named in (("--checkpoint", exported / "run"), ("--model", exported / "model.onnx"))]
+    assert found[0].experiment == found[1].experiment
+    np.testing.assert_allclose(found[0].embed(pictures), found[1].embed(pictures), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,10 @@ def test_a_run_and_the_model_exported_from_it_are_the_same_function(exported):
         (["--model", "m.onnx", "--which", "last"], "--ctx and --which are for a --checkpoint"),
         (["--model", "m.onnx", "--epoch", "0"], "--epoch and --input-size are for a --symbol"),
         (["--checkpoint", "run", "--input-size", "64"], "--epoch and --input-size are for a --symbol"),
-        (["--checkpoint", "run", "--runtime", "onnxruntime"], "--runtime is for a --model"),
+        (
+            ["--checkpoint", "run", "--runtime", "onnxruntime"],
+            "--runtime is for an exported model: leave it out with run, or name a --model",
+        ),
         (["--checkpoint", "a.params", "--which", "best"], "has one set of parameters"),
         (["--symbol", "a", "--which", "best", "--dataset", "glyphs"], "leave out --which"),
         (["--symbol", "a"], "name a --dataset"),
@@ -41,7 +45,7 @@ def test_a_run_and_the_model_exported_from_it_are_the_same_function(exported):
 )
 def test_options_that_do_not_go_together_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        open_model(options(*arguments))
+        opened(*arguments)
 
 
 def test_exactly_one_model_is_named(capsys):

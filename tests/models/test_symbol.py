@@ -25,10 +25,10 @@ def test_the_first_output_of_the_symbol_is_the_embedding(released):
     assert arguments
     assert auxiliary
     pictures = mx.nd.random.uniform(shape=(4, 3, 16, 16))
-    outputs = symbol.load(prefix)(pictures)
+    outputs = symbol.load_symbol(prefix)(pictures)
     assert len(outputs) == 1
     np.testing.assert_array_equal(outputs[0].asnumpy(), net(pictures)[0].asnumpy())
-    elsewhere = symbol.load(prefix, ctx=[mx.cpu(1), mx.cpu(2)])(pictures.as_in_context(mx.cpu(2)))[0]
+    elsewhere = symbol.load_symbol(prefix, ctx=[mx.cpu(1), mx.cpu(2)])(pictures.as_in_context(mx.cpu(2)))[0]
     np.testing.assert_array_equal(elsewhere.asnumpy(), outputs[0].asnumpy())
 
 
@@ -38,26 +38,26 @@ def test_a_loss_behind_the_embedding_needs_no_label(released, tmp_path):
     loss = mx.sym.SoftmaxOutput(sym[1], mx.sym.var("softmax_label"), name="softmax")
     mx.model.save_checkpoint(str(tmp_path / "trained"), 7, mx.sym.Group([sym[0], loss]), arguments, auxiliary)
     pictures = mx.nd.random.uniform(shape=(2, 3, 16, 16))
-    both = [symbol.load(str(tmp_path / name))(pictures)[0].asnumpy() for name in ("CGD.CUB200", "trained")]
+    both = [symbol.load_symbol(str(tmp_path / name))(pictures)[0].asnumpy() for name in ("CGD.CUB200", "trained")]
     np.testing.assert_array_equal(*both)
 
 
 def test_files_that_are_missing_or_do_not_belong_together_are_named(released, tmp_path):
     _, prefix = released
     with pytest.raises(FileNotFoundError, match="0 files are named .*none-NNNN.params, where one is needed"):
-        symbol.load(str(tmp_path / "none"))
+        symbol.load_symbol(str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError, match="CUB200-0003.params does not exist: check --symbol and --epoch"):
-        symbol.load(prefix, 3)
+        symbol.load_symbol(prefix, 3)
     (tmp_path / "CGD.CUB200-0001.params").write_bytes(b"not parameters")
     with pytest.raises(FileNotFoundError, match="2 files are named .*: name its number with --epoch"):
-        symbol.load(prefix)
+        symbol.load_symbol(prefix)
     with pytest.raises(ValueError, match="is not a whole file of MXNet: get both again"):
-        symbol.load(prefix, 1)
+        symbol.load_symbol(prefix, 1)
     values = mx.nd.load(f"{prefix}-0000.params")
     del values[next(name for name in values if name.endswith("conv0_weight"))]
     mx.nd.save(f"{prefix}-0001.params", values)
     with pytest.raises(ValueError, match="CUB200-0001.params lacks .*: they do not belong together"):
-        symbol.load(prefix, 1)
+        symbol.load_symbol(prefix, 1)
     mx.sym.FullyConnected(mx.sym.var("text"), num_hidden=2, name="fc").save(f"{prefix}-symbol.json")
     with pytest.raises(ValueError, match="has no input named data"):
-        symbol.load(prefix, 1)
+        symbol.load_symbol(prefix, 1)

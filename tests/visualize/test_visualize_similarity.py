@@ -123,7 +123,7 @@ def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, siz
         (["--checkpoint", "m.params", "--which", "last"], "--which is for a run's folder: a published model has one"),
         (["--model", "m.onnx"], "m.onnx does not exist: an exported model is a file"),
         (["--point", "90,10"], "90,10 is not inside the query, which is 90 x 60 pixels"),
-        (["--point", "here"], "--point 'here' must be 2 whole numbers"),
+        (["--point", "here"], "--point 'here' must be X,Y: whole numbers"),
         (["--box", "10,10,5,20"], "10,10,5,20 is not inside the query"),
         (["--checkpoint", "nothing"], "nothing holds no finished run"),
         (["--runs", "nowhere"], "nowhere holds no trained model: bash reproduce/table4.sh --mini trains two"),

@@ -1,0 +1,47 @@
+"""The model of an index: named by the caller or opened again from what the index remembers, and compared with it."""
+
+import os
+
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.models import opened
+
+
+def open_model(folder, remembered, checkpoint=None, exported=None, which=None, **more):
+    """The Model that is named, or else the one that the index in `folder` remembers.
+
+    remembered: the `about` of the index's Model, None for a new index.  The others: see `opened.open_model`.
+    Raises ValueError if no model is named and none is remembered, and if the named one is not the index's.
+    """
+    if not (checkpoint or exported):
+        checkpoint, exported = find_remembered(folder, remembered)
+        which = which or remembered["which"]
+    # The number of queries, or of new pictures, is small and varies: a few sizes of batch are enough
+    model = opened.open_model(checkpoint, exported, which=which, batch_size=None, **more)
+    if remembered:
+        check_same(folder, remembered, model.about)
+    return model
+
+
+def find_remembered(folder, remembered):
+    """(checkpoint, exported), one of them None: where the index's model is. Raises ValueError if it is gone."""
+    if not remembered:
+        raise ValueError(
+            f"{folder} is new: name the model with --checkpoint, a run's folder or a .params file, or with --model, an "
+            "exported one"
+        )
+    source, flag = remembered["source"], "--model" if remembered["onnx"] else "--checkpoint"
+    if not os.path.exists(source):
+        raise ValueError(f"{folder} was made with {source}, which is gone: say where it is, with {flag}")
+    return (None, source) if remembered["onnx"] else (source, None)
+
+
+def check_same(folder, remembered, about):
+    """Raise ValueError unless `about` describes the model that the index in `folder` remembers."""
+    same = remembered["parameters_sha256"] == about["parameters_sha256"]
+    if not same or Experiment.from_dict(remembered["experiment"]) != Experiment.from_dict(about["experiment"]):
+        raise ValueError(
+            f"{folder} was made with {remembered['name']} (parameters {remembered['parameters_sha256'][:8]}, "
+            f"{remembered['source']}), and {about['source']} is {about['name']} (parameters "
+            f"{about['parameters_sha256'][:8]}): embeddings of two models cannot be compared; take the index's model, "
+            "or another folder"
+        )
