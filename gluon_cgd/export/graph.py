@@ -5,7 +5,6 @@ know how to export all of a CGD's head.
 """
 
 import contextlib
-import json
 import os
 import tempfile
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from gluon_cgd.datasets.images import MEAN, STD
-from gluon_cgd.machine import facts
+from gluon_cgd.machine import facts, symbols
 from gluon_cgd.similarity import weights_of
 
 OPSET, IR = 13, 7  # the newest operators that MXNet 1.9.1 writes, and the file format that came with them
@@ -115,17 +114,13 @@ def backbone(graph, block, side):
 
 def _with_plain_reshapes(symbol, side):
     """`symbol` with each reshape told what sizes to make: the exporter does not know ShuffleNet's codes for them."""
-    import mxnet as mx
-
-    inner = symbol.get_internals()
-    shapes = dict(zip(inner.list_outputs(), inner.infer_shape(normalised=(2, 3, side, side))[1]))
-    described = json.loads(symbol.tojson())
-    for node in described["nodes"]:
-        if node["op"] == "Reshape":
-            batch, *sizes = shapes[f"{node['name']}_output"]
+    shapes, graph = symbols.shapes(symbol, normalised=(2, 3, side, side)), symbols.read(symbol)
+    for node in graph.nodes:
+        if node.op == "Reshape":
+            batch, *sizes = shapes[f"{node.name}_output"]
             assert batch == 2, "a reshape that mixes pictures"
-            node["attrs"] = {"shape": str((0, *sizes))}  # 0: as many as there are
-    return mx.sym.load_json(json.dumps(described))
+            node.attributes = {"shape": str((0, *sizes))}  # 0: as many as there are
+    return symbols.write(graph)
 
 
 @contextlib.contextmanager
