@@ -2,15 +2,24 @@
 
 import logging
 from pathlib import Path
+from typing import Dict, List, Optional, Tuple
 
 from gluon_cgd.datasets import folders, glyphs, layouts
-from gluon_cgd.datasets.records import Record, Split, check, counted, parts_of, present
+from gluon_cgd.datasets.records import PathLike, Record, Split, check, counted, parts_of, present
+from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts
 
 log = logging.getLogger(__name__)
 
 
-def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, split_seed=0):
+def load(
+    name: str,
+    root: Optional[PathLike] = None,
+    allow_partial: bool = False,
+    split: str = "classes",
+    held_out: float = 0.5,
+    split_seed: int = 0,
+) -> Split:
     """The Split of dataset `name`: a benchmark, glyphs, a folder of folders, or a .csv file.
 
     A benchmark is in the folder `root`, or in `root`/`name`.
@@ -25,6 +34,7 @@ def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, sp
         return load_benchmark(name, root, allow_partial)
     if name == "sop_mini":  # the smaller test set of Figure 3
         whole = load_benchmark("sop", root, allow_partial)
+        assert root is not None  # `load_benchmark` has refused that
         drawn = layouts.sop_mini_products(located("sop", root))
         return Split(whole.train, [record for record in whole.query if record.label in drawn])
     if is_own(name):
@@ -36,23 +46,23 @@ def load(name, root=None, allow_partial=False, split="classes", held_out=0.5, sp
     )
 
 
-def split_of(experiment, root=None, allow_partial=False):
+def split_of(experiment: Experiment, root: Optional[PathLike] = None, allow_partial: bool = False) -> Split:
     """The Split that an Experiment is about. root, allow_partial: as of `load`."""
     rule = (experiment.split, experiment.held_out, experiment.split_seed)
     return load(experiment.dataset, root, allow_partial, *rule)
 
 
-def is_own(name):
+def is_own(name: PathLike) -> bool:
     """Whether `name` is a collection of people's own: a folder of folders or a .csv file that is there."""
     return name not in NAMES and (Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()))
 
 
-def class_names(name):
+def class_names(name: PathLike) -> Optional[List[str]]:
     """The names of the classes of people's own pictures, by their labels; of the others None, which have numbers."""
     return folders.class_names(name) if is_own(name) else None
 
 
-def load_glyphs(root=None):
+def load_glyphs(root: Optional[PathLike] = None) -> Split:
     """The embedded benchmark (see `glyphs`): 100 classes to train, 100 others to test, as CUB200-2011 has."""
     folder = Path(root or facts.cache_folder()) / "glyphs-1"
     if not folder.is_dir():
@@ -61,12 +71,12 @@ def load_glyphs(root=None):
     return Split([Record(*r) for r in train], [Record(*r) for r in test])
 
 
-def located(name, root):
+def located(name: str, root: PathLike) -> Path:
     """The folder of benchmark `name`: `root`/`name` where that is there, else `root` itself."""
     return Path(root) / name if (Path(root) / name).is_dir() else Path(root)
 
 
-def load_benchmark(name, root, allow_partial):
+def load_benchmark(name: str, root: Optional[PathLike], allow_partial: bool) -> Split:
     """The Split of one of the paper's benchmarks, its counts compared with the official ones."""
     if root is None:
         raise ValueError(f"dataset {name} needs the folder that holds it: --data DIR (python -m gluon_cgd data {name})")
@@ -88,7 +98,7 @@ def load_benchmark(name, root, allow_partial):
     return complete
 
 
-def recall_ks(name):
+def recall_ks(name: str) -> Tuple[int, ...]:
     """The K of Recall@K that the paper reports for dataset `name` (Table 7)."""
     return RECALL_KS.get(name, (1, 2, 4, 8))
 
@@ -101,5 +111,5 @@ OFFICIAL = {
     "inshop": ((25882, 3997), (14218, 3985), (12612, 3985)),
 }
 NAMES = ("glyphs", *OFFICIAL, "sop_mini")
-RECALL_KS = dict.fromkeys(("sop", "sop_mini"), (1, 10, 100, 1000))
+RECALL_KS: Dict[str, Tuple[int, ...]] = dict.fromkeys(("sop", "sop_mini"), (1, 10, 100, 1000))
 RECALL_KS["inshop"] = (1, 10, 20, 30, 40, 50)  # the others: 1, 2, 4, 8

@@ -7,12 +7,14 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import List, Optional, Sequence
 
 import numpy as np
 import portalocker
 from tqdm import tqdm
 
 from gluon_cgd.datasets import images
+from gluon_cgd.datasets.records import PathLike, Record
 from gluon_cgd.files.whole import write_text
 from gluon_cgd.machine import facts
 
@@ -20,13 +22,15 @@ log = logging.getLogger(__name__)
 BLOCK = 32  # pictures that one thread decodes and that are written at once: a task has its cost too
 
 
-def fingerprint(records):
+def fingerprint(records: Sequence[Record]) -> str:
     """A hash of what the records say (file names, sizes, labels, boxes): equal for two copies of one dataset."""
     rows = [(os.path.basename(r.path), os.path.getsize(r.path), int(r.label), r.box) for r in records]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
 
-def cached(records, side, folder=None, progress=False):
+def cached(
+    records: Sequence[Record], side: int, folder: Optional[PathLike] = None, progress: bool = False
+) -> np.ndarray:
     """All pictures of `records` at `side`: a read-only memory-mapped uint8 (N, side, side, 3).
 
     Made on first use under `folder` (by default the cache folder) and reused while the files stay as they are.
@@ -110,7 +114,7 @@ def _decoded(records, side):
         yield pictures
 
 
-def unreadable(records, progress=False):
+def unreadable(records: Sequence[Record], progress: bool = False) -> List[str]:
     """A sentence for each picture of `records` that cannot be read or does not hold its box; decodes every one."""
 
     def check(record):

@@ -4,11 +4,11 @@ import csv
 import logging
 import os
 from pathlib import Path
-from typing import List, NamedTuple
+from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from gluon_cgd.datasets.records import Record, Split, join
+from gluon_cgd.datasets.records import PathLike, Record, Split, join
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +29,17 @@ class Listing(NamedTuple):
     others: List[str]
 
 
-def listed(source):
+def listed(source: PathLike) -> Listing:
     """The Listing of a folder of folders or a .csv file. Raises ValueError naming the line of a CSV that is wrong."""
     return _in_folder(Path(source)) if Path(source).is_dir() else _in_csv(Path(source))
 
 
-def class_names(source):
+def class_names(source: PathLike) -> List[str]:
     """The names of the classes in a folder or a .csv file; a class's label is its place here."""
     return sorted({label for label, *_ in listed(source).found})
 
 
-def load(source, split="classes", held_out=0.5, seed=0):
+def load(source: PathLike, split: str = "classes", held_out: float = 0.5, seed: int = 0) -> Split:
     """The Split of a folder or a .csv file: as it says itself, or as `divide` draws it.
 
     A folder has its pictures in `source`/CLASS/..., or it is train/ and test/ (or train/, query/ and gallery/) with the
@@ -81,7 +81,9 @@ def _pictures(root):
     return found, others
 
 
-def walk(folder, hidden=False, onerror=None):
+def walk(
+    folder: PathLike, hidden: bool = False, onerror: Optional[Callable[[OSError], object]] = None
+) -> Iterator[Tuple[str, bool]]:
     """Yield (path, whether its name is a picture's) of every file in `folder` and its subfolders, in order of names.
 
     hidden: whether to enter folders whose name begins with a dot. A file with such a name is no picture.
@@ -94,7 +96,7 @@ def walk(folder, hidden=False, onerror=None):
             yield os.path.join(place, name), is_picture
 
 
-def check_pictures(folder, flag="--images"):
+def check_pictures(folder: PathLike, flag: str = "--images") -> None:
     """Raise ValueError, naming the `flag`, unless `folder` is a folder with a picture in it."""
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is not a folder: {flag} must name the folder of pictures")
@@ -144,10 +146,10 @@ def _row(file, line, row, corners):
     return row, path, box
 
 
-def given(found, source):
+def given(found: Sequence[tuple], source: PathLike) -> Split:
     """The Split that [(class name, path, box, part), ...] say themselves. Classes are numbered over all parts."""
     numbers = {name: i for i, name in enumerate(sorted({label for label, *_ in found}))}
-    parts = ([], [], [])
+    parts: Tuple[List[Record], ...] = ([], [], [])
     for label, path, box, part in found:
         parts[PARTS[part]].append(Record(path, numbers[label], box))
     if not parts[0] or not parts[1]:
@@ -155,7 +157,7 @@ def given(found, source):
     return Split(parts[0], parts[1], parts[2] or None)
 
 
-def divide(found, split, held_out, seed, source):
+def divide(found: Sequence[tuple], split: str, held_out: float, seed: int, source: PathLike) -> Split:
     """The Split of [(class name, path, box, ...), ...] by a rule drawn with `seed`.
 
     split="classes": the share `held_out` of the classes is to test, as in the paper's benchmarks. split="images": of
@@ -194,7 +196,7 @@ def divide(found, split, held_out, seed, source):
     return Split([r for i, r in enumerate(records) if i not in held], [r for i, r in enumerate(records) if i in held])
 
 
-def pictures_in(folder, flag="--images"):
+def pictures_in(folder: PathLike, flag: str = "--images") -> List[str]:
     """The sorted paths of the pictures in `folder` and its subfolders.
 
     Raises ValueError, naming the `flag`, if there are none or if a path has a line break.

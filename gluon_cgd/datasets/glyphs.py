@@ -9,10 +9,13 @@ import os
 import shutil
 from functools import lru_cache
 from pathlib import Path
+from typing import List, Sequence, Tuple
 
 import numpy as np
 import portalocker
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from gluon_cgd.datasets.records import PathLike
 
 # Drawn once, in random order, from the letters, digits and signs that all typefaces have. Of characters that most
 # typefaces draw alike, whatever their size (Latin A and Greek Alpha, s and S), one is here; a test compares them all.
@@ -34,7 +37,7 @@ CANVAS = 96  # the side it is drawn at before it is turned and shrunk
 
 
 @lru_cache(maxsize=None)
-def font(typeface, size):
+def font(typeface: str, size: int) -> ImageFont.FreeTypeFont:
     """One of TYPEFACES at `size` pixels, from matplotlib's data folder."""
     import matplotlib
 
@@ -42,7 +45,7 @@ def font(typeface, size):
     return ImageFont.truetype(str(file), size, layout_engine=ImageFont.Layout.BASIC)
 
 
-def render(character, neighbours, rng):
+def render(character: str, neighbours: Sequence[str], rng: np.random.Generator) -> np.ndarray:
     """One picture of `character` between two `neighbours`: uint8 (SIDE, SIDE, 3). Draws everything from `rng`."""
     typeface = font(TYPEFACES[rng.integers(len(TYPEFACES))], 52)
     ink = Image.new("L", (CANVAS, CANVAS))
@@ -56,7 +59,9 @@ def render(character, neighbours, rng):
         draw.text(
             (x + (left - gap - n_right if side < 0 else right + gap - n_left), y), neighbour, font=typeface, fill=255
         )
-    ink = ink.transform((SIDE, SIDE), Image.AFFINE, _affine(max(right - left, bottom - top), rng), Image.BICUBIC)
+    ink = ink.transform(
+        (SIDE, SIDE), Image.Transform.AFFINE, _affine(max(right - left, bottom - top), rng), Image.Resampling.BICUBIC
+    )
     blurred = ink.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.9)))
     mask = np.asarray(blurred, np.float32)[..., None] / 255  # (SIDE, SIDE, 1)
     paper, pen = _colours(rng)
@@ -88,10 +93,12 @@ def _texture(rng):
     """A smooth random pattern around zero, float32 (SIDE, SIDE, 3)."""
     grain = int(rng.integers(3, 13))
     coarse = Image.fromarray(rng.integers(0, 256, (grain, grain, 3), dtype=np.uint8))
-    return (np.asarray(coarse.resize((SIDE, SIDE), Image.BICUBIC), np.float32) - 128) * rng.uniform(0.05, 0.25)
+    return (np.asarray(coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) - 128) * rng.uniform(
+        0.05, 0.25
+    )
 
 
-def picture(label, index, seed=0):
+def picture(label: int, index: int, seed: int = 0) -> np.ndarray:
     """Image `index` of class `label` (0 to 199, training classes first): uint8 (SIDE, SIDE, 3), always the same."""
     characters = TRAIN + TEST
     rng = np.random.default_rng((seed, label, index))
@@ -99,7 +106,7 @@ def picture(label, index, seed=0):
     return render(characters[label], neighbours, rng)
 
 
-def write(folder):
+def write(folder: PathLike) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
     """Make sure that `folder` holds the benchmark as PNG files; return (training, test) lists of (path, label).
 
     Rendered into a temporary folder first, so that an interrupted or a second process leaves no half-made copy.

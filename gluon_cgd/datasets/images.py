@@ -3,11 +3,13 @@
 import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Deque, Iterable, Iterator, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
+from gluon_cgd.datasets.records import Box, PathLike
 from gluon_cgd.machine import facts
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
@@ -16,7 +18,7 @@ JPEG, SCAN, END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 cv2.setNumThreads(1)  # the pictures are what is spread over the cores
 
 
-def decode(path):
+def decode(path: PathLike) -> np.ndarray:
     """The picture in file `path` as a person sees it: uint8 (H, W, 3), RGB.
 
     Turned upright (EXIF), 16 bits scaled to 8, transparency over white. Raises ValueError or OSError naming the file.
@@ -40,12 +42,12 @@ def decode(path):
     )
     try:
         with Image.open(path) as image:
-            return np.asarray(as_seen(ImageOps.exif_transpose(image)))
+            return np.asarray(as_seen(ImageOps.exif_transpose(image)))  # type: ignore[arg-type]
     except Exception as error:  # Pillow raises many kinds for a broken file (SyntaxError among them)
         raise ValueError(f"{path} is not a picture that can be read ({type(error).__name__}): get it again") from error
 
 
-def jpeg_components(data):
+def jpeg_components(data: bytes) -> int:
     """Number of colour components that a JPEG file declares: 1 grey, 3 colour, 4 print (CMYK); 0 when not found."""
     place = 2
     while place + 9 < len(data) and data[place] == 0xFF:
@@ -56,7 +58,7 @@ def jpeg_components(data):
     return 0
 
 
-def as_seen(image):
+def as_seen(image: Image.Image) -> Image.Image:
     """A Pillow image in any mode -> RGB, 16 bits scaled to 8, transparency over white."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float32)
@@ -68,7 +70,7 @@ def as_seen(image):
     return image.convert("RGB")
 
 
-def crop(picture, box, path):
+def crop(picture: np.ndarray, box: Optional[Box], path: PathLike) -> np.ndarray:
     """`picture` (H, W, 3) inside `box` (x1, y1, x2, y2), clipped at the border as naver/cgd's evaluation code does.
 
     Raises ValueError when the box is empty, or a tenth of it or more lies outside: it is another picture's.
@@ -86,7 +88,7 @@ def crop(picture, box, path):
     return picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
 
 
-def load(path, side, box=None, out=None):
+def load(path: PathLike, side: int, box: Optional[Box] = None, out: Optional[np.ndarray] = None) -> np.ndarray:
     """The picture in the file `path`, or its `box`, resized to uint8 (side, side, 3) without keeping its aspect.
 
     Written into `out` if that is an array. Raises ValueError or OSError, both naming the file.
@@ -95,7 +97,7 @@ def load(path, side, box=None, out=None):
     return cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
-def load_ahead(load_one, items, count):
+def load_ahead(load_one: Callable[[Any], Any], items: Iterable, count: int) -> Iterator[Tuple[Any, Any]]:
     """Yield (item, load_one(item)) for each of `items`, in order; (item, error) after a ValueError or an OSError.
 
     While the caller uses one result, threads on all cores work on the next `count` items: cv2 and Pillow release the
@@ -108,7 +110,7 @@ def load_ahead(load_one, items, count):
         except (ValueError, OSError) as error:
             return item, error
 
-    pending = deque()
+    pending: Deque[Any] = deque()
     with ThreadPoolExecutor(facts.cores()) as pool:
         try:
             for item in items:
@@ -122,7 +124,13 @@ def load_ahead(load_one, items, count):
                 future.cancel()
 
 
-def augment(pictures, indices, size, rng, out=None):
+def augment(
+    pictures: np.ndarray,
+    indices: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+    out: Optional[np.ndarray] = None,
+) -> np.ndarray:
     """A training batch: random `size` crops of `pictures[indices]`, half of them flipped: uint8 (B, size, size, 3).
 
     Written into `out` where one is given: fresh memory costs more than the pictures.
@@ -140,12 +148,12 @@ def augment(pictures, indices, size, rng, out=None):
     return batch
 
 
-def parts(batch, devices):
+def parts(batch: np.ndarray, devices: Sequence) -> list:
     """`batch` as `normalise` returns it, a part on each of `devices`, in order; their sizes differ by one at most."""
     return [normalise(part, ctx) for part, ctx in zip(np.array_split(batch, len(devices)), devices)]
 
 
-def normalise(batch, ctx):
+def normalise(batch: np.ndarray, ctx: Any) -> Any:
     """uint8 (B, H, W, 3) in NumPy -> float32 (B, 3, H, W) on device `ctx`, ImageNet's mean 0 and deviation 1."""
     import mxnet as mx
 

@@ -1,14 +1,16 @@
 """The four benchmarks of section 4.1, each in the layouts that it is spread in. Labels count from 0."""
 
+import math
 from collections import defaultdict
 from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Set
 
 import numpy as np
 
-from gluon_cgd.datasets.records import Record, Split, join
+from gluon_cgd.datasets.records import PathLike, Record, Split, join
 
 
-def cub200(root):
+def cub200(root: Path) -> Split:
     """CUB200-2011: classes 1-100 to train, 101-200 to test, with boxes. `root` holds images.txt or CUB_200_2011/."""
     root = folder_with("images.txt", root, "CUB_200_2011")
     older = folder_with("lists", root, "CUB_200_2011", "CUB_200") / "lists/files.txt"
@@ -32,7 +34,7 @@ def cub200(root):
     return Split([r for r in records if r.label < 100], [r for r in records if r.label >= 100])
 
 
-def cars196(root):
+def cars196(root: Path) -> Split:
     """CARS196: classes 1-98 to train, 99-196 to test, with boxes; the dataset's own train/test flag is unused.
 
     `root` holds `car_ims/` and `cars_annos.mat`, or `cars_train/`, `cars_test/` (also nested twice, as Kaggle has
@@ -72,13 +74,13 @@ def _cars(pictures, file, path_field):
         yield Record(join(pictures, str(path), file), label - 1, box)
 
 
-def sop(root):
+def sop(root: Path) -> Split:
     """Stanford Online Products: 11,318 products to train, 11,316 others to test. `root` holds Ebay_train.txt."""
     root = folder_with("Ebay_train.txt", root, "Stanford_Online_Products")
     return Split(*([record for record, _ in _ebay(root, f"Ebay_{part}.txt")] for part in ("train", "test")))
 
 
-def sop_mini_products(root, products=100, seed=0):
+def sop_mini_products(root: Path, products: int = 100, seed: int = 0) -> Set[int]:
     """The labels of the smaller test set of Figure 3: `products` of each super-class of SOP's test set, drawn."""
     kinds = defaultdict(set)
     for record, super_class in _ebay(folder_with("Ebay_train.txt", root, "Stanford_Online_Products"), "Ebay_test.txt"):
@@ -103,7 +105,7 @@ def _ebay(root, name):
     return found
 
 
-def inshop(root):
+def inshop(root: Path) -> Split:
     """In-shop Clothes: items to train, and queries to find in a gallery. `root` holds Eval/ and Img/."""
     name = "list_eval_partition.txt"
     file = folder_with(name, root / "Eval", root) / name
@@ -113,7 +115,7 @@ def inshop(root):
     if count != [str(len(body))]:
         raise ValueError(f"{file} says {' '.join(count)} pictures and lists {len(body):,}: get it again")
     pictures = root / "Img" if (root / "Img").is_dir() else root
-    parts = {"train": [], "query": [], "gallery": []}
+    parts: Dict[str, List[Record]] = {"train": [], "query": [], "gallery": []}
     for number, row in enumerate(body, 3):
         if len(row) != 3 or row[2] not in parts or not row[1].startswith("id_") or not row[1][3:].isdigit():
             raise ValueError(f"{file} line {number} reads {' '.join(row)!r}, not picture, item and part: get it again")
@@ -121,13 +123,13 @@ def inshop(root):
     return Split(parts["train"], parts["query"], parts["gallery"])
 
 
-def folder_with(name, root, *others):
+def folder_with(name: str, root: PathLike, *others: PathLike) -> Path:
     """The first of `root` and `others` (folders, or their names under `root`) that holds `name`; else `root`."""
     folders = [Path(root), *(Path(root) / other for other in others)]
     return next((folder for folder in folders if (folder / name).exists()), folders[0])
 
 
-def rows(file, columns=None):
+def rows(file: Path, columns: Optional[int] = None) -> List[List[str]]:
     """The lines of a text file, each split at blanks. Raises ValueError for one that has not `columns` fields."""
     if not file.is_file():
         raise FileNotFoundError(
@@ -145,7 +147,7 @@ def rows(file, columns=None):
     return found
 
 
-def by_id(file, columns, value):
+def by_id(file: Path, columns: int, value: Callable[..., Any]) -> Dict[int, Any]:
     """{number: value(*fields)} of a file of CUB200-2011, whose lines are a number and `columns` fields."""
     found = {}
     for line, (number, *fields) in enumerate(rows(file, columns + 1), 1):
@@ -158,16 +160,16 @@ def by_id(file, columns, value):
     return found
 
 
-def whole(value, lowest=None, highest=None):
+def whole(value: Any, lowest: float = -math.inf, highest: float = math.inf) -> int:
     """`value` as an int. Raises ValueError for a fraction and for a class outside of `lowest` to `highest`."""
     if int(value) != float(value):
         raise ValueError(f"{value} is not a whole number")
-    if lowest is not None and not lowest <= int(value) <= highest:
+    if not lowest <= int(value) <= highest:
         raise ValueError(f"class {value} is not in {lowest} to {highest}")
     return int(value)
 
 
-def mat(file):
+def mat(file: Path) -> np.ndarray:
     """The `annotations` of a .mat file. Raises ValueError for one that cannot be read."""
     from scipy.io import loadmat
 

@@ -3,10 +3,12 @@
 import logging
 import os
 from collections import Counter
-from pathlib import PurePosixPath
-from typing import List, NamedTuple, Optional, Tuple
+from pathlib import Path, PurePosixPath
+from typing import List, NamedTuple, Optional, Tuple, Union
 
 log = logging.getLogger(__name__)
+PathLike = Union[str, Path]
+Box = Tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels; x2 and y2 exclusive
 
 
 class Record(NamedTuple):
@@ -17,7 +19,7 @@ class Record(NamedTuple):
 
     path: str
     label: int
-    box: Optional[Tuple[int, int, int, int]] = None
+    box: Optional[Box] = None
 
 
 class Split(NamedTuple):
@@ -28,13 +30,13 @@ class Split(NamedTuple):
     gallery: Optional[List[Record]] = None
 
 
-def parts_of(split):
+def parts_of(split: Split) -> List[Tuple[str, List[Record]]]:
     """(name, records) of the parts that `split` has, as people call them."""
     names = ("training", "query", "gallery") if split.gallery else ("training", "test")
     return list(zip(names, (part for part in split if part is not None)))
 
 
-def counted(split):
+def counted(split: Split) -> str:
     """The counts of `split` in words: 8,054 training pictures of 98 classes and 8,131 test pictures of 98."""
     words = [
         f"{len(part):,} {name} pictures of {len({r.label for r in part}):,} classes" for name, part in parts_of(split)
@@ -42,7 +44,7 @@ def counted(split):
     return ", ".join(words[:-1]) + " and " + words[-1]
 
 
-def join(folder, name, source):
+def join(folder: PathLike, name: str, source: object) -> str:
     """`folder`/`name`. Raises ValueError, naming its `source`, for a `name` that leads out of `folder`."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
@@ -50,7 +52,7 @@ def join(folder, name, source):
     return os.path.join(str(folder), *path.parts)
 
 
-def check(split):
+def check(split: Split) -> None:
     """Raise ValueError for a picture that is listed twice (with one box), or whose box has no area."""
     records = [record for _, part in parts_of(split) for record in part]
     times = Counter((os.path.normpath(record.path), record.box) for record in records)
@@ -62,7 +64,7 @@ def check(split):
             raise ValueError(f"the box {record.box} of {record.path} has no area: get the annotations again")
 
 
-def present(split, allow_partial):
+def present(split: Split, allow_partial: bool) -> Split:
     """`split` without the records whose file is not there.
 
     Raises FileNotFoundError with their number and the first of them unless `allow_partial`, which makes it a warning.
@@ -81,4 +83,4 @@ def present(split, allow_partial):
             f"{'; '.join(missing)}: complete the copy, or say --allow-partial to go on without them"
         )
     log.warning("%s; going on without them, as allow_partial says", "; ".join(missing))
-    return Split(*(part and [record for record in part if record.path in there] for part in split))
+    return Split._make(part and [record for record in part if record.path in there] for part in split)

@@ -7,10 +7,11 @@ import math
 import statistics
 from collections import Counter
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from gluon_cgd import datasets
 from gluon_cgd.datasets import folders
+from gluon_cgd.datasets.records import PathLike, Split
 from gluon_cgd.experiment import Experiment
 
 PAPER = Experiment()
@@ -28,7 +29,9 @@ class Choice(NamedTuple):
     why: str
 
 
-def fitted(given, root=None, allow_partial=False):
+def fitted(
+    given: Mapping[str, Any], root: Optional[PathLike] = None, allow_partial: bool = False
+) -> Tuple[Experiment, Split, List[Choice]]:
     """(Experiment, Split, [Choice, ...]) for the fields `given`, a dict; nothing of it is changed.
 
     root, allow_partial: as of `datasets.load`. Where the dataset is not people's own, all else is the paper's.
@@ -45,7 +48,7 @@ def fitted(given, root=None, allow_partial=False):
     return replace(experiment, **{one.field: one.value for one in choices}), split, choices
 
 
-def division(sizes, given):
+def division(sizes: Sequence[int], given: Mapping[str, Any]) -> List[Choice]:
     """[Choice, ...] of how to split a collection whose classes have `sizes` pictures, where `given` does not say.
 
     Few classes are all learned from, and tested on pictures of theirs that were held out: a person's dishes, rooms or
@@ -72,7 +75,7 @@ def division(sizes, given):
     return choices
 
 
-def schedule(sizes, tested, given):
+def schedule(sizes: Sequence[int], tested: int, given: Mapping[str, Any]) -> List[Choice]:
     """[Choice, ...] of batches, passes and evaluations, where `given` does not say.
 
     sizes: pictures of each class to learn from.  tested: pictures that an evaluation embeds.
@@ -117,6 +120,6 @@ def schedule(sizes, tested, given):
     return choices
 
 
-def lines(choices):
+def lines(choices: Sequence[Choice]) -> List[str]:
     """`choices` for a person, a line each: "--batch-classes 22: all that there are ..."."""
     return [f"--{one.field.replace('_', '-')} {one.value}: {one.why}" for one in choices]
