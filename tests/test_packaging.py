@@ -40,7 +40,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     files = [file for name in ("gluon_cgd", "reproduce", "visualize") for file in (ROOT / name).rglob("*.*")]
     expected = {str(file.relative_to(ROOT)) for file in files if file.suffix not in (".pyc", ".sh")}
-    assert {"reproduce/page/page.css", "gluon_cgd/runs/results.py"} <= expected <= names
+    assert {"reproduce/page/templates/page.css", "gluon_cgd/runs/results.py"} <= expected <= names
     assert not [name for name in names if name.endswith((".pyc", ".sh"))]
     (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
     text = zipfile.ZipFile(wheel).read(metadata).decode()
