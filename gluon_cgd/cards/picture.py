@@ -1,4 +1,4 @@
-"""The picture of a model's card: its losses, its recall, and which classes it takes for each other."""
+"""The picture of a model's card: its losses, its recall, and which classes it confuses."""
 
 import warnings
 
@@ -6,26 +6,27 @@ from gluon_cgd.cards import confusion
 from gluon_cgd.files import figures
 from gluon_cgd.files.figures import DASHES, LINES, empty, plain
 
-LARGEST = 30  # classes in a heat map; of more, the pairs that are confused most
+LARGEST = 30  # classes in a heat map; with more, bars show the most confused pairs
 PAIRS = 15
 LONGEST = 24  # characters of a class's name
 
 
-def draw(losses, history, pairs, named, file):
-    """Draw into `file`, a PNG. losses: {iteration: {"ranking": mean, ...}}, {} where no log is there.
+def draw(losses, history, pairs, class_name, file):
+    """Draw into the PNG `file`.
 
-    history: a result's.  pairs: of `confusion.pairs`.  named: the name of a label.
+    losses: {iteration: {"ranking": mean, ...}}, {} without a log.  history: that of a result.  pairs: as
+    `confusion.pairs` returns them.  class_name: a function from labels to names.
     """
     import matplotlib
 
-    # A $ in a class's name begins no formula, and a letter that the font has not is a box
+    # A $ in a class's name does not begin a formula; a letter that the font lacks is drawn as a box
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figures.save(figure(losses, history, pairs, named), file)
+        figures.save(figure(losses, history, pairs, class_name), file)
 
 
-def figure(losses, history, pairs, named):
-    """The Figure of `draw`."""
+def figure(losses, history, pairs, class_name):
+    """The Figure that `draw` saves."""
     labels = sorted({label for pair in pairs for label in pair})
     few = len(labels) <= LARGEST
     lines = len(labels) if few else PAIRS
@@ -35,14 +36,14 @@ def figure(losses, history, pairs, named):
     draw_losses(upper, losses)
     draw_recall(lower, history)
     if few:
-        heat_map(right.subplots(), [cut(named(label)) for label in labels], confusion.matrix(pairs)[1])
+        heat_map(right.subplots(), [cut(class_name(label)) for label in labels], confusion.matrix(pairs)[1])
     else:
-        bars(right.subplots(), confusion.most_confused(pairs, PAIRS), named)
+        bars(right.subplots(), confusion.most_confused(pairs, PAIRS), class_name)
     return drawing
 
 
 def draw_losses(axes, losses):
-    """A line a loss; what its numbers are is the mean since the point before."""
+    """One line for each loss; a point is the mean since the point before."""
     plain(axes, "", "loss")
     for number, name in enumerate(dict.fromkeys(name for terms in losses.values() for name in terms)):
         points = [(at, terms[name]) for at, terms in losses.items() if name in terms]
@@ -56,7 +57,7 @@ def draw_losses(axes, losses):
 
 
 def draw_recall(axes, history):
-    """Recall@K of the whole, and Recall@1 of the branches in dashes."""
+    """Recall@K of the whole model, and Recall@1 of its branches in dashes."""
     plain(axes, "iteration", "recall (%)")
     steps = [entry["iteration"] for entry in history]
     for number, k in enumerate(history[-1]["recall"] if history else ()):
@@ -72,7 +73,7 @@ def draw_recall(axes, history):
 
 
 def heat_map(axes, names, shares):
-    """A line a class, a column a class that the nearest picture is of."""
+    """One row for each class, one column for each class of the nearest picture."""
     drawn = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     places, size = range(len(names)), 8 if len(names) <= 15 else 6
     axes.set_xticks(places, names, rotation=90, fontsize=size)
@@ -82,20 +83,19 @@ def heat_map(axes, names, shares):
             for column, value in enumerate(values):
                 if value:
                     colour = "white" if value > 0.5 else "black"
-                    told = dict(ha="center", va="center", fontsize=7, color=colour)
-                    axes.text(column, row, f"{100 * value:.0f}", **told)
+                    axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=colour)
     axes.set_title("Of the pictures of a class (line), the nearest is of (column), %", fontsize=9, loc="left")
     bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.7, pad=0.02)
     bar.ax.tick_params(labelsize=7)
 
 
-def bars(axes, confused, named):
-    """The pairs of classes that are confused most, a bar each."""
+def bars(axes, confused, class_name):
+    """One bar for each of the most confused pairs of classes."""
     plain(axes, "of the class's pictures (%)", "")
     shares = [100 * times / size for _, _, times, size in confused]
     drawn = axes.barh(range(len(confused)), shares, color=LINES[0], height=0.7)
     axes.bar_label(drawn, [f"{times} of {size}" for _, _, times, size in confused], fontsize=7, padding=2)
-    pairs = [f"{cut(named(own))} → {cut(named(other))}" for own, other, _, _ in confused]
+    pairs = [f"{cut(class_name(own))} → {cut(class_name(other))}" for own, other, _, _ in confused]
     axes.set_yticks(range(len(confused)), pairs, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.3 * max(shares, default=100))
@@ -103,5 +103,5 @@ def bars(axes, confused, named):
 
 
 def cut(name):
-    """`name`, shortened in its middle to what fits: names of one collection often begin alike."""
+    """`name`, shortened in the middle if it is long: the names of a collection often begin alike."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[1 - LONGEST // 2 :]}"

@@ -81,7 +81,7 @@ def train(options):
     print(f"parameters {result['parameters_sha256']}")
     if not card.is_there(options.out):
         net, _ = load_trained(options.out, ctx=where["ctx"])
-        files = card_text.make(options.out, net, experiment, split, where["ctx"], more=card.flags(options))
+        files = card_text.make(options.out, net, experiment, split, where["ctx"], flags=card.flags(options))
         print(f"Written: {', '.join(map(str, files))}")
 
 

@@ -39,7 +39,7 @@ def test_training_leaves_a_card_that_says_what_the_result_says(run):
     text, result = (run / "card.md").read_text(), json.loads((run / "result.json").read_text())
     assert text.startswith("# cgd_sg_cifar_resnet10_8 on my photos\n")
     assert "18 training pictures of 3 classes and 6 test pictures of 3 classes" in text
-    assert "| split | to test of each class 20 % of the pictures, drawn with seed 0 |" in text
+    assert "| split | 20 % of the pictures of each class for testing, drawn with seed 0 |" in text
     found = rows(text, "|  | R@1 | R@2 | R@4 | R@8 |")
     told = {line[0]: line[1:] for line in found}
     assert set(told) == {
@@ -61,7 +61,7 @@ def test_training_leaves_a_card_that_says_what_the_result_says(run):
     for value in (result["parameters_sha256"], result["data"], result["machine"]):
         assert value in text
     right = round(result["last"]["R@1"] * 6)
-    assert f"the nearest other picture of {right} of 6 test pictures" in text
+    assert f"the nearest other picture has the right class for {right} of 6 test pictures" in text
     for line in re.findall(r"^\|.*\|$", text, re.MULTILINE):  # no cell is cut by a name
         assert len(re.split(r"(?<!\\)\|", line)) - 2 in (2, 3, 4, 5), line
 
@@ -93,7 +93,7 @@ def test_a_card_is_made_once_and_anew_when_asked_for(run, capsys):
     assert main(["card", "--checkpoint", str(run)]) == 0
     assert (run / "card.md").read_text() == first
     assert main(["card", "--checkpoint", str(run), "--which", "best"]) == 0
-    assert "By the best parameters" in (run / "card.md").read_text()
+    assert "With the best parameters" in (run / "card.md").read_text()
 
 
 def test_what_has_no_card_is_refused_in_a_sentence(run, tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_what_has_no_card_is_refused_in_a_sentence(run, tmp_path, capsys):
     assert "holds no finished run" in refused("--checkpoint", str(tmp_path / "none"))
     assert "is published and has no log" in refused("--checkpoint", "a.params")
     (run.parent / "my photos/class 0/0.jpg").unlink()
-    assert "my photos is not what" in refused("--checkpoint", str(run))
+    assert "my photos has changed since" in refused("--checkpoint", str(run))
     for folder in (run.parent / "my photos").iterdir():
         folder.rename(tmp_path / folder.name)
     assert "has 0 classes with pictures" in refused("--checkpoint", str(run))
@@ -118,12 +118,12 @@ def test_a_benchmark_has_a_card_with_numbers_for_names():
     result = {"seed": 3, "untrained": recall, "last": recall, "best": recall}  # as little as an older run has
     split = Split([Record("a", 0)] * 4, [Record("b", 7), Record("c", 8)])
     text = card.markdown("runs/x", result, Experiment(), split, Counter({(7, 8): 1, (8, 8): 1}), str)
-    assert "| split | as the benchmark has it |" in text
-    assert "All as in the paper." in text
+    assert "| split | that of the benchmark |" in text
+    assert "Everything is as in the paper." in text
     assert "| 7 | 1 | 0 % | 8 (1) |" in text
     assert "| last | 50.0 | 75.0 |" in text
     assert "evaluate --checkpoint runs/x\n" in text
-    more = card.markdown("runs/x", result, Experiment(), split, Counter({(8, 8): 2}), str, more=["--data", "my data"])
+    more = card.markdown("runs/x", result, Experiment(), split, Counter({(8, 8): 2}), str, flags=["--data", "my data"])
     assert "evaluate --checkpoint runs/x --data 'my data'\n" in more
     assert "worst" not in more
 
