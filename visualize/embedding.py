@@ -25,7 +25,7 @@ def parser():
     p.add_argument("--method", choices=("pca", "tsne"), default="pca", help="tsne needs scikit-learn (default pca)")
     p.add_argument("--classes", type=int, default=12, metavar="N", help="how many, drawn by --seed (default 12)")
     p.add_argument("--seed", type=int, default=0, help="draws the classes, and starts t-SNE (default 0)")
-    model.add_options(p, "embedding.png")
+    model.add_flags(p, "embedding.png")
     return p
 
 
@@ -77,7 +77,7 @@ def run(options):
 
     if options.classes < 1:
         raise ValueError(f"--classes {options.classes} must be at least 1")
-    net, experiment, split, ctx, name = model.load(options)
+    net, experiment, split, ctx, name = model.open_test_set(options)
     labels = np.array([record.label for record in split.query])
     chosen = np.random.default_rng(options.seed).permutation(np.unique(labels))[: options.classes]
     rows = np.flatnonzero(np.isin(labels, chosen))

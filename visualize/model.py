@@ -1,4 +1,4 @@
-"""A trained model and the test set to show it on: what ranking.py and embedding.py have in common."""
+"""The trained model and the test set that ranking.py and embedding.py draw."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +8,19 @@ from gluon_cgd.files import figures
 from gluon_cgd.machine import devices
 
 
-def add_options(p, out):
-    """The options of both, on the parser `p`; `out` is the default name of the picture."""
+def add_flags(p, out):
+    """Add the flags of both scripts to the parser `p`; out: the default name of the picture."""
     add_best_model(p)
-    p.add_argument("--dataset", help="whose test part to show (default: the one that the model was trained on)")
+    p.add_argument("--dataset", help="draw the test part of this dataset (default: the one the model was trained on)")
     add_data(p)
     p.add_argument("--out", default=out, help=f"the picture: .png, .pdf or .svg (default {out})")
     add_ctx(p, several=False)
 
 
-def load(options):
-    """(net, experiment, split, ctx, name) that the options ask for; name says of what model and dataset.
+def open_test_set(options):
+    """(net, experiment, split, ctx, title) of the model and the dataset in `options`; the title names both.
 
-    Raises ValueError for an --out that cannot be drawn, and as `load_trained` and `datasets.load` do.
+    Raises ValueError for an --out that cannot be drawn, and whatever `load_trained` and `datasets.load` raise.
     """
     from gluon_cgd import datasets
     from gluon_cgd.models.opened import find_best, load_trained

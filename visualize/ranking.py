@@ -27,7 +27,7 @@ def parser():
     p.add_argument("--queries", type=int, default=6, metavar="N", help="how many, drawn by --seed (default 6)")
     p.add_argument("--seed", type=int, default=0, help="draws the queries (default 0)")
     p.add_argument("-k", type=int, default=8, help="results of each query (default 8)")
-    model.add_options(p, "ranking.png")
+    model.add_flags(p, "ranking.png")
     return p
 
 
@@ -69,7 +69,7 @@ def run(options):
 
     if min(options.queries, options.k) < 1:
         raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
-    net, experiment, split, ctx, name = model.load(options)
+    net, experiment, split, ctx, name = model.open_test_set(options)
     query, gallery = (part and cached(part, experiment.input_size) for part in split[1:])
     embeddings, labels, gallery_embeddings, gallery_labels = embedded(net, split, query, gallery, ctx)
     pictures, item_labels = (query, labels) if gallery is None else (gallery, gallery_labels)

@@ -21,7 +21,7 @@ HASHES = {  # title on the card: key of the result
 }
 
 
-def make(folder, net, experiment, split, ctx, which="last", flags=()):
+def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
     """Write card.md and card.png of the finished run in `folder`; return their paths.
 
     net: the model with the run's `which` ("last" or "best") parameters.  split: the data it learned from and was tested
@@ -54,7 +54,7 @@ def make(folder, net, experiment, split, ctx, which="last", flags=()):
 def markdown(folder, result, experiment, split, pairs, class_name, which="last", flags=()):
     """The card as Markdown text.
 
-    pairs: as `confusion.pairs` returns them.  class_name: a function from labels to names.  The others: see `make`.
+    pairs: as `confusion.pairs` returns them.  class_name: a function from labels to names.  See `write_card` for the rest.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

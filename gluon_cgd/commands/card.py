@@ -1,9 +1,9 @@
-"""`python -m gluon_cgd card`: the card of a finished run, written anew."""
+"""`python -m gluon_cgd card`: writes the card of a finished run again."""
 
 from pathlib import Path
 
 from gluon_cgd import datasets
-from gluon_cgd.cards.text import make
+from gluon_cgd.cards.text import write_card
 from gluon_cgd.commands.options import add_ctx, add_data, add_model
 from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
@@ -18,23 +18,24 @@ def add_command(p):
 
 
 def command(options):
-    """Write the card that the command line asks for, and say where."""
+    """Write the card of the run in --checkpoint."""
     if options.checkpoint.endswith(".params"):
-        raise ValueError(f"{options.checkpoint} is published and has no log: name the folder of its run")
+        raise ValueError(f"{options.checkpoint} is a published file and has no log: name the folder of its run")
     ctx = devices.contexts(options.ctx)
     net, experiment = load_trained(options.checkpoint, options.which, ctx)
     split = datasets.split_of(experiment, options.data, options.allow_partial)
-    files = make(options.checkpoint, net, experiment, split, ctx, options.which or "last", flags(options))
+    write(options.checkpoint, net, experiment, split, ctx, options, options.which or "last")
+
+
+def write(folder, net, experiment, split, ctx, options, which="last"):
+    """Write the card of the run in `folder` and print where; its commands repeat the flags about data in `options`."""
+    flags = ["--data", str(options.data)] if options.data else []
+    flags += ["--allow-partial"] * bool(options.allow_partial)
+    files = write_card(folder, net, experiment, split, ctx, which, flags)
     print(f"Written: {', '.join(map(str, files))}")
 
 
-def flags(options):
-    """What the command line says of where the data are, to be said again by the commands on the card."""
-    named = ["--data", str(options.data)] if options.data else []
-    return [*named, *["--allow-partial"] * bool(options.allow_partial)]
-
-
-def is_there(folder):
+def has_card(folder):
     """Whether the run in `folder` has a card that is not older than its result."""
     files = [Path(folder) / name for name in ("card.md", "card.png", "result.json")]
     return all(file.is_file() for file in files) and files[0].stat().st_mtime >= files[2].stat().st_mtime

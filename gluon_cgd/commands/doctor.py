@@ -1,4 +1,4 @@
-"""`python -m gluon_cgd doctor`: what of this machine is ready. It works where nothing else does."""
+"""`python -m gluon_cgd doctor`: whether this machine is ready to train. It works even if nothing else does."""
 
 import json
 import sys
@@ -8,13 +8,13 @@ from gluon_cgd.doctor import findings, report
 
 def add_command(p):
     """The flags of `doctor`."""
-    p.add_argument("--data", metavar="DIR", help="the folder that holds the datasets (data, of the project)")
+    p.add_argument("--data", metavar="DIR", help="the folder that holds the datasets (default: data, of the project)")
     p.add_argument("--json", action="store_true", help="print JSON")
     p.set_defaults(run=command)
 
 
 def command(options):
-    """Print the report; returns 0 where all that training needs is there, else 2."""
+    """Print the report; returns 0 if everything that training needs is there, else 2."""
     lines = report.lines(options.data)
     if options.json:
         print(json.dumps(dict(findings.as_dict(lines), python=sys.executable), indent=1))

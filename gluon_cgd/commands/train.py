@@ -7,7 +7,6 @@ from dataclasses import fields
 import numpy as np
 
 from gluon_cgd import choose as rule
-from gluon_cgd.cards import text as card_text
 from gluon_cgd.commands import card
 from gluon_cgd.commands.evaluate import percent
 from gluon_cgd.commands.options import add_ctx, add_data, name
@@ -79,10 +78,9 @@ def train(options):
     for which in ("untrained", "last", "best"):
         print(f"{which:9}  {percent(result[which])}")
     print(f"parameters {result['parameters_sha256']}")
-    if not card.is_there(options.out):
+    if not card.has_card(options.out):
         net, _ = load_trained(options.out, ctx=where["ctx"])
-        files = card_text.make(options.out, net, experiment, split, where["ctx"], flags=card.flags(options))
-        print(f"Written: {', '.join(map(str, files))}")
+        card.write(options.out, net, experiment, split, where["ctx"], options)
 
 
 def choose(options):

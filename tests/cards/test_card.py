@@ -105,7 +105,7 @@ def test_what_has_no_card_is_refused_in_a_sentence(run, tmp_path, capsys):
         return said.err.strip().splitlines()[-1]
 
     assert "holds no finished run" in refused("--checkpoint", str(tmp_path / "none"))
-    assert "is published and has no log" in refused("--checkpoint", "a.params")
+    assert "is a published file and has no log" in refused("--checkpoint", "a.params")
     (run.parent / "my photos/class 0/0.jpg").unlink()
     assert "my photos has changed since" in refused("--checkpoint", str(run))
     for folder in (run.parent / "my photos").iterdir():
