@@ -54,7 +54,7 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
 def markdown(folder, result, experiment, split, pairs, class_name, which="last", flags=()):
     """The card as Markdown text.
 
-    pairs: as `confusion.pairs` returns them.  class_name: a function from labels to names.  See `write_card` for the rest.
+    pairs: as `confusion.pairs` returns them.  class_name: a function from labels to names.  Rest: see `write_card`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
