@@ -17,6 +17,7 @@ from benchmarks import inputs, table
 from benchmarks.comparisons import GROUPS, NETWORK
 from benchmarks.turns import Process
 from gluon_cgd.machine import process
+from reproduce.documents import generated
 
 HERE = Path(__file__).resolve().parent
 
@@ -68,14 +69,15 @@ def result(row, turns):
 def parser():
     """The command line."""
     p = argparse.ArgumentParser(prog="bash benchmarks/run.sh", description=__doc__.splitlines()[0])
-    p.add_argument("--peers", required=True, help=argparse.SUPPRESS)
+    p.add_argument("--peers", help=argparse.SUPPRESS)
     names = [group.name for group in GROUPS]
     p.add_argument("--only", nargs="+", choices=names, default=names, metavar="WORD", help=f"of {', '.join(names)}")
     p.add_argument(
         "--rounds", type=int, metavar="N", help="of each comparison (default: 2 to 9, by how long one takes)"
     )
     p.add_argument("--folder", metavar="DIR", help="keeps pictures, models and vectors (default: a temporary one)")
-    p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for the README")
+    p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
+    p.add_argument("--write", action="store_true", help="measure nothing: make the tables of docs/speed.md anew")
     return p
 
 
@@ -86,6 +88,11 @@ def main(arguments=None):
     def command():
         if options.rounds is not None and options.rounds < 1:
             raise ValueError(f"--rounds {options.rounds} must be at least 1")
+        if options.write:
+            print(f"changed: {', '.join(generated.write(table.DOCUMENTS, table.PARTS)) or 'nothing'}")
+            return
+        if not options.peers:
+            raise ValueError("the programs to compare with need an environment: start bash benchmarks/run.sh")
         with tempfile.TemporaryDirectory() as temporary:
             run(options, Path(options.folder or temporary))
 

@@ -142,7 +142,7 @@ def exponent(sizes, values):
 def main(arguments=None):
     """Measure, print, and with --record keep; returns the exit status."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
-    p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for the README")
+    p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
     p.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     options = p.parse_args(arguments)
     if options.child:

@@ -81,14 +81,14 @@ def batches(records, side, size, pictures):
     return rate(cached, 50 * BATCH), rate(decoded, BATCH), rate(copied, 50 * BATCH)
 
 
-def main():
+def main(arguments=None):
     """Measure and print."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("dataset")
     p.add_argument("data", nargs="?")
     p.add_argument("--pictures", type=int, default=2000, help="how many to use (default 2000)")
     p.add_argument("--input-size", type=int, default=224)
-    options = p.parse_args()
+    options = p.parse_args(arguments)
     records = datasets.load(options.dataset, options.data, allow_partial=True).train[: options.pictures]
     size, side = options.input_size, options.input_size * 9 // 8
     for record in records:  # into the system's cache, so that no disk is measured

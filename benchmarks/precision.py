@@ -53,7 +53,7 @@ def main(arguments=None):
     p = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
     p.add_argument("runs", nargs="+", metavar="RUN")
     p.add_argument("--data", metavar="DIR", help="of the dataset, where it is not glyphs or a folder")
-    p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for the README")
+    p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
     options = p.parse_args(arguments)
 
     def command():

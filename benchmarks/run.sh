@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # This project against what one would use instead, on this machine: ratios measured in turns, 40 minutes on two cores.
 # Makes an environment of the peers' own, .venv-peers, with PyTorch and faiss-cpu (0.9 GB and more, by the build that pip
-# finds). --record keeps the table for the README; --only WORD, --rounds N: see --help.
+# finds). --record keeps the table for docs/speed.md; --only WORD, --rounds N: see --help.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../env.sh" || exit 2
 for module in onnxruntime openvino onnx sympy; do

@@ -90,7 +90,7 @@ def compare(snapshot, asked, k, kinds, uri):
         engine.close()
 
 
-def main():
+def main(arguments=None):
     """Measure and print."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--pictures", type=int, default=100_000)
@@ -101,7 +101,7 @@ def main():
     p.add_argument("--vectors", nargs="*", choices=("random", "clustered"), default=("random", "clustered"))
     p.add_argument("--kinds", nargs="*", choices=tuple(approximate.FAISS), default=("flat", "ivf", "hnsw", "ivfpq"))
     p.add_argument("--milvus", action="store_true", help="Milvus Lite too")
-    options = p.parse_args()
+    options = p.parse_args(arguments)
     for kind in options.vectors:
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What was measured, as files in results/ and as tables that `python -m reproduce --write` puts into the README."""
+"""What was measured, as files in results/ and as tables that `python -m benchmarks --write` puts into docs/speed.md."""
 
 import functools
 import json
@@ -119,3 +119,7 @@ def precision(told):
         rows.append([name, *cells])
     head = [f"{len(models)} trained models, against MXNet", *models[0]["recall"]["MXNet"]]
     return f"{heading(told)}:\n\n{as_markdown([head, *rows])}"
+
+
+PARTS = {"growth": growth, "memory": memory, "precision": precision, "speed": speed}
+DOCUMENTS = ("docs/speed.md",)

@@ -91,7 +91,7 @@ def run(given):
     if given.write and given.tables:
         raise ValueError("--write makes the documents anew and takes no table: leave the table out")
     if given.write:
-        print(f"changed: {', '.join(generated.write()) or 'nothing'}")
+        print(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
         return 0
     if "efficiency" in given.tables and (len(given.tables) > 1 or given.json or given.report or given.rows != "*"):
         raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")

@@ -1,8 +1,6 @@
-"""Who may import whom, and what scripts and documents promise."""
+"""Who may import whom, and what every module promises."""
 
 import ast
-import re
-import shlex
 from pathlib import Path
 
 import pytest
@@ -67,16 +65,3 @@ def test_the_hall_is_the_paper():
     hall = {file.stem for file in (ROOT / "gluon_cgd").glob("[a-z]*.py")}
     paper = "experiment descriptors backbones model losses sampler learner train evaluate recall similarity choose"
     assert hall == set(paper.split())
-
-
-@pytest.mark.parametrize("name", ["README.md", "REPRODUCE.md"])
-def test_commands_of_the_documents_exist(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    for script in re.findall(r"bash (\S+\.sh)", text):
-        assert (ROOT / script).is_file(), script
-    from gluon_cgd.__main__ import parser
-
-    commands = re.findall(r"^python -m gluon_cgd ((?:.*\\\n)*.*)$", text, re.MULTILINE)
-    assert commands
-    for command in commands:
-        parser().parse_args(shlex.split(command.replace("\\\n", " "), comments=True))

@@ -1,17 +1,15 @@
 """The parts of the documents that are generated, between <!-- NAME --> and <!-- end of NAME -->."""
 
 import re
-from pathlib import Path
 
 from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.files.whole import write_text
+from gluon_cgd.machine.facts import PROJECT
 from reproduce.documents import ledger, summary
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def backbone_table():
-    """What can be put under CGD's head, and what the whole then costs, measured on the network itself."""
+    """A row for each backbone: its source and what a whole CGD on it costs, measured on the network itself."""
     from gluon_cgd import backbones, model
     from reproduce.training.complexity import counts
 
@@ -28,40 +26,27 @@ def backbone_table():
     return as_markdown(lines)
 
 
-def measured(name):
-    """A part that a benchmark recorded: a function that makes it."""
-
-    def make():
-        from benchmarks import table
-
-        return getattr(table, name)()
-
-    return make
-
-
-def generated(text):
-    """`text` with every generated part made anew."""
-    for name, make in PARTS.items():
-        if f"<!-- {name} -->" in text and f"<!-- end of {name} -->" not in text:
-            raise ValueError(
-                f"a document has <!-- {name} --> without <!-- end of {name} -->: put it where the part ends"
-            )
-        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+def regenerated(text, parts):
+    """`text` with every one of `parts`, {name: function that returns its text}, made anew where it occurs."""
+    for name, make in parts.items():
+        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if start in text and end not in text:
+            raise ValueError(f"a document has {start} without {end}: put it where the part ends")
+        marked = re.compile(rf"({start}\n).*?({end})", re.DOTALL)
         if marked.search(text):
             part = make()
-            text = marked.sub(lambda found, part=part: found[1] + part + "\n" + found[2], text)
+            text = marked.sub(lambda match, part=part: match[1] + part + "\n" + match[2], text)
     return text
 
 
-def write(folder=PROJECT):
-    """Make the generated parts of the documents in `folder` anew; returns the names of those that changed."""
+def write(documents, parts, folder=PROJECT):
+    """Make `parts` of the `documents` in `folder` anew; returns the names of the documents that changed."""
     changed = []
-    for name in DOCUMENTS:
-        file = Path(folder) / name
-        text = file.read_text(encoding="utf-8")
-        fresh = generated(text)
-        if fresh != text:
-            write_text(file, fresh)
+    for name in documents:
+        before = (folder / name).read_text(encoding="utf-8")
+        after = regenerated(before, parts)
+        if after != before:
+            write_text(folder / name, after)
             changed.append(name)
     return changed
 
@@ -70,15 +55,16 @@ PARTS = {
     "backbones": backbone_table,
     "claims": summary.claims,
     "costs": summary.costs,
+    "counted": summary.counted,
     "digest": summary.digest,
     "figure3 claims": summary.figure3,
-    "growth": measured("growth"),
     "ledger": ledger.as_markdown,
-    "memory": measured("memory"),
     "origins": summary.origins,
-    "precision": measured("precision"),
-    "speed": measured("speed"),
     "status": summary.status,
     "tables": summary.tables,
 }
-DOCUMENTS = ("README.md", "REPRODUCE.md")
+DOCUMENTS = (
+    "README.md",
+    "REPRODUCE.md",
+    "docs/backbones.md",
+)  # docs/speed.md belongs to `python -m benchmarks --write`

@@ -17,17 +17,33 @@ from reproduce.verdicts.figure3 import panels
 EVERYTHING = (*TABLES.values(), FIGURE3)
 WHICH = "last"  # evaluation that counts
 OUTCOMES = ("reproduced", "higher", "lower", "undecided")
+PLURALS = {
+    "holds": "hold",
+    "does not hold": "do not hold",
+    "undecided": "are undecided",
+    "not run": "have not run",
+}
 
 
 @functools.lru_cache(maxsize=None)
 def entries(name, small):
     """The entries of table or figure `name` from the recorded runs."""
-    return comparison.entries({one.name: one for one in EVERYTHING}[name], recorded.read, small, WHICH)
+    return comparison.entries({table.name: table for table in EVERYTHING}[name], recorded.read, small, WHICH)
+
+
+def ordering_claims(table):
+    """The orderings that the paper's numbers in `table` show, tested on the mini form."""
+    return orderings.claims(table, entries(table.name, True))
 
 
 def runs_in(rows):
-    """How many recorded runs are behind the entries `rows`, each experiment once."""
+    """The number of recorded runs behind the entries `rows`; rows of one experiment share their runs."""
     return sum({row.experiment: row.runs() for row in rows if row.experiment}.values())
+
+
+def wanted(tables, small, seeds=None):
+    """The distinct runs behind `tables`, in the mini form where `small`."""
+    return plan.wanted(tables, seeds, small, recorded.FOLDER)
 
 
 def status():
@@ -35,14 +51,13 @@ def status():
     lines = [("table", "runs as in the paper", "its numbers", "runs of the mini form", "the paper's orderings there")]
     for table in EVERYTHING:
         real, small = entries(table.name, False), entries(table.name, True)
-        wanted = len(plan.wanted([table], None, False, recorded.FOLDER))
-        outcomes = Counter(found.outcome for row in real for found in row.verdicts.values())
-        numbers = ", ".join(f"{outcomes[name]} {name}" for name in OUTCOMES if outcomes[name])
-        missing = outcomes["not run"]
-        numbers = numbers + f", {missing} not run" if numbers else f"{missing} not run" if missing else "a figure"
+        outcomes = Counter(verdict.outcome for row in real for verdict in row.verdicts.values())
+        counts = [f"{outcomes[name]} {name}" for name in (*OUTCOMES, "not run") if outcomes[name]]
+        numbers = ", ".join(counts) or "a figure"
         done = runs_in(real)
-        real_runs = f"{done} of {wanted}" if done else f"not run: `bash reproduce/{table.name}.sh`"
-        lines.append((f"[{title(table)}](#{table.name})", real_runs, numbers, runs_in(small) or "not run", told(table)))
+        runs = f"{done} of {len(wanted([table], False))}" if done else f"not run: `bash reproduce/{table.name}.sh`"
+        held = "see there" if table is FIGURE3 else outcomes_of(table)
+        lines.append((f"[{title(table)}](#{table.name})", runs, numbers, runs_in(small) or "not run", held))
     return as_markdown(lines)
 
 
@@ -51,46 +66,46 @@ def title(table):
     return f"{table.name[:-1].capitalize()} {table.name[-1]}"
 
 
-def told(table):
+def outcomes_of(table):
     """How many of the orderings hold in the mini form: "1 holds, 3 undecided"."""
-    if table is FIGURE3:
-        return "see there"
-    count = Counter(claim.found.outcome for claim in orderings.claims(table, entries(table.name, True)))
-    return ", ".join(f"{number} {name}" for name, number in count.items())
+    counts = Counter(claim.found.outcome for claim in ordering_claims(table))
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def claims():
     """Every ordering that the paper's numbers show: published, ours of the mini form, and whether it holds there."""
     lines = [("", "the paper's ordering", "published", "mini form", "there it")]
     for table in EVERYTHING:
-        for claim in orderings.claims(table, entries(table.name, True)):
+        for claim in ordering_claims(table):
             printed = " / ".join(f"{cell.mean:.1f}" if cell else "-" for cell in claim.published)
-            own = "" if claim.found.outcome == "not run" else " / ".join(map(number, claim.sides))
-            lines.append((title(table), claim.name, printed, own, claim.outcome()))
+            ours = "" if claim.found.outcome == "not run" else " / ".join(map(number, claim.sides))
+            lines.append((title(table), claim.name, printed, ours, claim.outcome()))
     return as_markdown(lines)
 
 
+def tested():
+    """[(title, claim), ...] of Tables 1 to 6; Table 7's mini form decides nothing."""
+    judged = [table for table in EVERYTHING if table.name != "table7"]
+    return [(title(table), claim) for table in judged for claim in ordering_claims(table)]
+
+
+def counted():
+    """A sentence: how many of the paper's orderings the mini form shows."""
+    counts = Counter(claim.found.outcome for _, claim in tested())
+    outcomes = ", ".join(f"{counts[name]} {words}" for name, words in PLURALS.items() if counts[name])
+    return f"Of {sum(counts.values())} orderings of Tables 1 to 6: {outcomes}."
+
+
 def digest():
-    """How many of those orderings the mini form shows, and each that is decided; Table 7's says nothing."""
-    found = [
-        (title(table), claim)
-        for table in EVERYTHING
-        if table.name != "table7"
-        for claim in orderings.claims(table, entries(table.name, True))
-    ]
-    count = Counter(claim.found.outcome for _, claim in found)
-    several = {"holds": "hold", "does not hold": "do not hold", "undecided": "are undecided", "not run": "have not run"}
-    counts = ", ".join(f"{count[name]} {words}" for name, words in several.items() if count[name])
-    decided = [
-        f"- {name}: {claim.sentence()}" for name, claim in found if claim.found.outcome in ("holds", "does not hold")
-    ]
-    return "\n".join([f"Of {len(found)} orderings of Tables 1 to 6: {counts}.", "", *decided, figure3()])
+    """That sentence, and each ordering that is decided."""
+    decided = ("holds", "does not hold")
+    lines = [f"- {name}: {claim.sentence()}" for name, claim in tested() if claim.found.outcome in decided]
+    return "\n".join([counted(), "", *lines, figure3()])
 
 
 def figure3():
     """The two claims of section 4.4.1 on the embedded benchmark."""
-    results_of = panels(entries("figure3", True))
-    lines = [line for found in results_of.values() for line in figure3_claims(found)]
+    lines = [line for results in panels(entries("figure3", True)).values() for line in figure3_claims(results)]
     return "\n".join(f"- {line}" for line in lines or ["not run: `bash reproduce/figure3.sh --mini`"])
 
 
@@ -99,13 +114,12 @@ def tables():
     text = []
     for table in EVERYTHING:
         text += [f'<a id="{table.name}"></a>', "", f"### {title(table)}. {table.title}", ""]
-        for small in (False, True):
+        for small, form in ((False, "As in the paper"), (True, "On the embedded benchmark")):
             rows = entries(table.name, small)
-            form = "On the embedded benchmark" if small else "As in the paper"
-            if not runs_in(rows):
+            if runs_in(rows):
+                text += [f"{form}:", "", formats.body(table, rows, small), ""]
+            else:
                 text += [f"{form}: not run, `bash reproduce/{table.name}.sh{' --mini' * small}`.", ""]
-                continue
-            text += [f"{form}:", "", formats.body(table, rows, small), ""]
     return "\n".join(text).strip()
 
 
@@ -114,19 +128,12 @@ def costs():
     machines = known(recorded.FOLDER)
     lines = [("command", "runs", *(f"hours on {name}" for name in machines), "`--mini`: runs", "minutes")]
     for table in EVERYTHING:
-        real = plan.wanted([table], None, False, recorded.FOLDER)
-        small = plan.wanted([table], None, True, recorded.FOLDER)
-        hours = [total(real, measured) for measured in machines.values()]
+        real, small = wanted([table], False), wanted([table], True)
+        seconds = [total(real, measured) for measured in machines.values()]
+        hours = ["-" if each is None else f"{each / 3600:,.0f}" for each in seconds]
         minutes = recorded_minutes(small)
-        lines.append(
-            (
-                f"`bash reproduce/{table.name}.sh`",
-                len(real),
-                *(f"{one / 3600:,.0f}" if one is not None else "-" for one in hours),
-                len(small),
-                "-" if minutes is None else math.ceil(minutes),
-            )
-        )
+        minutes = "-" if minutes is None else math.ceil(minutes)
+        lines.append((f"`bash reproduce/{table.name}.sh`", len(real), *hours, len(small), minutes))
     return as_markdown(lines)
 
 
@@ -138,18 +145,12 @@ def recorded_minutes(runs, at_once=2):
 
 def origins():
     """Where the recorded runs were made."""
-    runs = [
-        run
-        for small in (False, True)
-        for wanted in [plan.wanted(EVERYTHING, 1, small, recorded.FOLDER)]
-        for one in wanted
-        for run in recorded.read(one.experiment)
-    ]
-    lines = [("runs", "machine", "threads a run", "Python, MXNet, NumPy", "commit", "hours of training")]
     groups = {}
-    for run in runs:
-        versions = ", ".join(run["versions"].values())
-        groups.setdefault((run["machine"], run["threads"], versions, run["commit"]), []).append(run["seconds"])
+    for small in (False, True):
+        for run in (run for each in wanted(EVERYTHING, small, seeds=1) for run in recorded.read(each.experiment)):
+            origin = (run["machine"], run["threads"], ", ".join(run["versions"].values()), run["commit"])
+            groups.setdefault(origin, []).append(run["seconds"])
+    lines = [("runs", "machine", "threads a run", "Python, MXNet, NumPy", "commit", "hours of training")]
     for (machine, threads, versions, commit), seconds in groups.items():
         lines.append((len(seconds), machine, threads, versions, f"`{str(commit)[:10]}`", f"{sum(seconds) / 3600:.1f}"))
     return as_markdown(lines)

@@ -1,21 +1,36 @@
 import pytest
 
+from benchmarks import table
+from gluon_cgd.machine.facts import PROJECT
 from reproduce.documents import generated
 
-
-@pytest.mark.parametrize("name", generated.DOCUMENTS)
-def test_the_generated_parts_are_what_would_be_generated_now(name):
-    text = (generated.PROJECT / name).read_text(encoding="utf-8")
-    assert any(f"<!-- {part} -->" in text for part in generated.PARTS)
-    assert generated.generated(text) == text, "python -m reproduce --write"
+DOCUMENTS = [(name, generated.PARTS, "python -m reproduce --write") for name in generated.DOCUMENTS]
+DOCUMENTS += [(name, table.PARTS, "python -m benchmarks --write") for name in table.DOCUMENTS]
 
 
-def test_only_what_is_between_the_marks_changes(tmp_path, monkeypatch):
-    monkeypatch.setattr(generated, "PARTS", {"a": lambda: "new", "b": lambda: "other"})
-    monkeypatch.setattr(generated, "DOCUMENTS", ("README.md",))
+@pytest.mark.parametrize(("name", "parts", "remedy"), DOCUMENTS)
+def test_the_generated_parts_are_what_would_be_generated_now(name, parts, remedy):
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    assert any(f"<!-- {part} -->" in text for part in parts)
+    assert generated.regenerated(text, parts) == text, remedy
+
+
+def test_every_part_is_in_exactly_one_document():
+    text = "".join((PROJECT / name).read_text(encoding="utf-8") for name, _, _ in DOCUMENTS)
+    for part in (*generated.PARTS, *table.PARTS):
+        assert text.count(f"<!-- {part} -->") == 1, part
+
+
+def test_only_what_is_between_the_marks_changes(tmp_path):
+    parts = {"a": lambda: "new", "b": lambda: "other"}
     file = tmp_path / "README.md"
     for between in ("", "old\n", "old\n\nlines\n"):
         file.write_text(f"before\n<!-- a -->\n{between}<!-- end of a -->\nafter\n")
-        assert generated.write(tmp_path) == ["README.md"]
+        assert generated.write(["README.md"], parts, tmp_path) == ["README.md"]
         assert file.read_text() == "before\n<!-- a -->\nnew\n<!-- end of a -->\nafter\n"
-    assert generated.write(tmp_path) == []
+    assert generated.write(["README.md"], parts, tmp_path) == []
+
+
+def test_a_part_without_an_end_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="<!-- a --> without <!-- end of a -->: put it where the part ends"):
+        generated.regenerated("<!-- a -->\ntext\n", {"a": lambda: "new"})

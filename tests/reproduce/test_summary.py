@@ -65,11 +65,11 @@ def test_every_table_is_there_in_both_forms_or_says_how_to_run_it(recorded):
 
 def test_the_ledger_reads_its_defaults_from_the_experiment():
     names = {field.name for field in fields(Experiment)}
-    for one in ledger.LEDGER:
+    for one in ledger.read():
         assert set(one.fields) <= names, one.detail
         assert one.ours or one.fields
     text = ledger.as_markdown()
     assert "`passes=32.7`, `decay_at=[0.267, 0.533]`, `decay_factor=0.1`" in text
-    assert len(text.splitlines()) == 2 + len(ledger.LEDGER) >= 22
+    assert len(text.splitlines()) == 2 + len(ledger.read()) >= 22
     flags = re.findall(r"`--(?:no-)?([a-z-]+)", text)
     assert {flag.replace("-", "_") for flag in flags} <= names | {"seeds", "compare"}

@@ -1,45 +1,18 @@
-"""Every block of examples/own_pictures.md, in order, in a folder of its own."""
+"""Every block of docs/own-pictures.md, in order, in a folder of its own."""
 
 import json
-import re
-import shlex
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd.__main__ import main
-
-PAGE = (Path(__file__).resolve().parents[2] / "examples" / "own_pictures.md").read_text(encoding="utf-8")
-
-
-def blocks():
-    """[(language or "", text)] of the page."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-
-
-def commands(text):
-    """The lines of a block, continued ones as one, each split as a shell does."""
-    return [shlex.split(line) for line in text.replace("\\\n", " ").splitlines()]
+from tests import pages
 
 
 @pytest.mark.slow
 def test_the_page_goes_from_a_folder_to_heatmaps_with_and_without_mxnet(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    printed = {}
-    for language, text in blocks():
-        if language == "python":
-            exec(compile(text, "own_pictures.md", "exec"), {})
-            continue
-        for words in commands(text):
-            if words[:3] == ["python", "-m", "gluon_cgd"]:
-                assert main(words[3:]) == 0, words
-                printed.setdefault(words[3], []).append(capsys.readouterr().out)
-            else:
-                assert words[0] in ("rm", "cp")
-                subprocess.run(words, check=True)
+    printed = pages.run_page(pages.ROOT / "docs" / "own-pictures.md", capsys, slow=True)
     assert printed["data"][0].startswith("photos: 288 training pictures of 12 classes and 72 test pictures")
     recall = {line.split()[0]: float(line.split()[2]) for line in printed["train"][0].splitlines() if " R@1 " in line}
     assert recall["last"] > 2 * recall["untrained"]

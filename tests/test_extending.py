@@ -1,8 +1,7 @@
-"""The lines of the README under "Adding your own" do what they say."""
+"""The lines of docs/extending.md do what they say."""
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import mxnet as mx
 import pytest
@@ -11,8 +10,9 @@ from gluon_cgd import descriptors, experiment, losses
 from gluon_cgd.train import fit
 from reproduce import selection, store, tables
 from reproduce.command import main
+from tests import pages
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+PAGE = pages.ROOT / "docs" / "extending.md"
 
 
 @pytest.fixture
@@ -24,13 +24,12 @@ def added(monkeypatch):
     monkeypatch.setattr(experiment, "CONFIGURATIONS", experiment.CONFIGURATIONS)
     monkeypatch.setattr(experiment, "LOSSES", experiment.LOSSES)
     monkeypatch.setitem(tables.TABLES, "table6", tables.TABLE6)
-    section = README[README.index("## Adding your own") : README.index("## Tests")]
-    blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    blocks = [block.text for block in pages.blocks(PAGE) if pages.runs(block)]
     assert len(blocks) == 3
     names = {}
     for block in blocks:
         assert len([line for line in block.splitlines() if line.strip()]) <= 10
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, PAGE.name, "exec"), names)
     return names
 
 
