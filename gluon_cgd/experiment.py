@@ -43,18 +43,18 @@ def has_type_of(default: Any, value: Any) -> bool:
 
 
 def choice(
-    default: Any, meaning: str, holds: Callable[[Any], bool] = lambda value: True, rule: str = "", remedy: str = ""
+    default: Any, meaning: str, holds: Callable[[Any], bool] = lambda value: True, rule: str = "", remedy: Any = ""
 ) -> Any:
     """A field: its default, its `meaning` for the command line's help, and what its values must obey.
 
-    holds: whether a value obeys; rule, remedy: what the error says of one that does not.
+    holds: whether a value obeys; rule, remedy: what the error says of one that does not (remedy: or what returns it).
     """
     return field(default=default, metadata={"meaning": meaning, "holds": holds, "rule": rule, "remedy": remedy})
 
 
-def one_of(*allowed: str) -> Tuple[Callable[[Any], bool], str, str]:
-    """The (holds, rule, remedy) of a field with the values `allowed`."""
-    return allowed.__contains__, "is unknown", f"choose one of {', '.join(allowed)}"
+def one_of(allowed: Callable[[], Tuple[str, ...]]) -> Tuple[Callable[[Any], bool], str, Callable[[], str]]:
+    """The (holds, rule, remedy) of a field whose values are `allowed()`, asked at each check: users add some."""
+    return lambda value: value in allowed(), "is unknown", lambda: f"choose one of {', '.join(allowed())}"
 
 
 def refuse(name: str, value: Any, rule: str, remedy: str) -> None:
@@ -72,7 +72,7 @@ class Experiment:
 
     dataset: str = choice("cars196", "a benchmark (section 4.1), a folder with one folder per class, or a .csv file")
     split: str = choice("classes", "how your own pictures are divided: classes (test on other classes) or images "
-        "(test on other pictures of each class); chosen for you if not given", *one_of("classes", "images"))
+        "(test on other pictures of each class); chosen for you if not given", *one_of(lambda: ("classes", "images")))
     held_out: float = choice(0.5, "share of your own classes or images to test on; chosen for you if not given",
         lambda share: 0 < share < 1, "must be between 0 and 1", "0.5 keeps half")
     split_seed: int = choice(0, "seed that draws these classes or images")
@@ -85,16 +85,16 @@ class Experiment:
         lambda side: 16 <= side <= 4096 and side % 8 == 0, "must be a multiple of 8 from 16 to 4096",
         "then the training crop is taken from exactly 9/8 of it, as 224 from 252")
     descriptors: str = choice("SG", "one letter per branch: S SPoC, M MAC, G GeM; the first feeds the classifier "
-        "(section 3.4)", *one_of(*CONFIGURATIONS))
+        "(section 3.4)", *one_of(lambda: CONFIGURATIONS))
     dim: int = choice(1536, "length of the combined descriptor; each of n branches has dim / n (section 4.2)",
         lambda dim: 0 < dim <= 2**16, "must be from 1 to 65536", "1536 is the paper's")
-    architecture: str = choice("CGD", "CGD (Figure 1), or A or B (Figure 2, Table 3)", *one_of(*ARCHITECTURES))
-    combine: str = choice("concat", "concat (equation 3) or sum (Table 4)", *one_of(*COMBINATIONS))
+    architecture: str = choice("CGD", "CGD (Figure 1), or A or B (Figure 2, Table 3)", *one_of(lambda: ARCHITECTURES))
+    combine: str = choice("concat", "concat (equation 3) or sum (Table 4)", *one_of(lambda: COMBINATIONS))
     gem_p: float = choice(3.0, "exponent of GeM (equation 1)",
         lambda p: 0 < p <= 100, "must be above 0 and at most 100", "3 is the paper's")
     gem_minimum: float = choice(1e-6, "GeM raises smaller activations to this value first; not in the paper",
         lambda minimum: minimum > 0, "must be positive", "a dead channel has no gradient at 0")
-    loss: str = choice("batch_hard", "the ranking loss: " + ", ".join(LOSSES) + " (Table 6)", *one_of(*LOSSES))
+    loss: str = choice("batch_hard", "the ranking loss: " + ", ".join(LOSSES) + " (Table 6)", *one_of(lambda: LOSSES))
     margin: float = choice(0.1, "margin of the ranking loss (section 4.2)",
         lambda margin: margin >= 0, "must not be negative", "0.1 is the paper's")
     # Outside of the next two ranges the weights of distances up to 2 leave the range of float32
@@ -146,7 +146,8 @@ class Experiment:
                 value = tuple(float(v) for v in value)
             object.__setattr__(self, f.name, value)
             if not about["holds"](value):
-                refuse(f.name, value, about["rule"], about["remedy"])
+                remedy = about["remedy"]
+                refuse(f.name, value, about["rule"], remedy() if callable(remedy) else remedy)
         if self.architecture != "CGD" and self.combine != "concat":
             rule = f"cannot go with architecture {self.architecture}, which concatenates"
             refuse("combine", self.combine, rule, "leave it at concat")

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from gluon_cgd import datasets, descriptors, experiment, losses
+from gluon_cgd.commands import options
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts
@@ -48,7 +49,8 @@ def in_world(world, tmp_path, monkeypatch):
         shutil.copytree(world / name, tmp_path / name)
     shutil.copy(world / "query.jpg", tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(facts, "PROJECT", tmp_path)
+    for module in (facts, options):
+        monkeypatch.setattr(module, "PROJECT", tmp_path)
     return tmp_path
 
 
@@ -115,10 +117,10 @@ def test_every_file_and_module_that_a_sentence_names_is_there(page):
         was = page.name == "CHANGELOG.md" and "/" in code  # of an older version
         if re.fullmatch(r"(gluon_cgd|reproduce|visualize|benchmarks|tests|docs|figures)/[\w./-]+", code) and not was:
             assert (pages.ROOT / code).exists(), f"{page.name}: {code}"
-        if re.fullmatch(r"(gluon_cgd|reproduce|visualize)(\.[a-z_]\w+)+", code):
-            names = re.sub(r"[^.]+$", "", code).rstrip("."), code.rpartition(".")[2]
-            there = importlib.util.find_spec(code) or hasattr(importlib.import_module(names[0]), names[1])
-            assert there, f"{page.name}: {code}"
+        if re.fullmatch(r"(gluon_cgd|reproduce|visualize)(\.[a-z_]\w+)+", code) and not code.endswith((".py", ".sh")):
+            module, _, name = code.rpartition(".")
+            known = importlib.util.find_spec(code) or hasattr(importlib.import_module(module), name)
+            assert known, f"{page.name}: {code}"
 
 
 def anchors(page):
