@@ -34,7 +34,7 @@ def pictures():
     """The pictures of the folder as the network takes them: uint8 (N, SIZE, SIZE, 3)."""
     from gluon_cgd.datasets import images
 
-    return np.stack([images.load(str(path), SIZE) for path in sorted((FOLDER / "pictures").iterdir())])
+    return np.stack([images.load_picture(str(path), SIZE) for path in sorted((FOLDER / "pictures").iterdir())])
 
 
 def embedding(model=None, runtime=None, few=False):
@@ -67,7 +67,7 @@ def loaded():
 
     from gluon_cgd.models import zoo
 
-    return zoo.load(next(FOLDER.glob("*.params")), mx.cpu())[0], mx.cpu()
+    return zoo.load_published(next(FOLDER.glob("*.params")), mx.cpu())[0], mx.cpu()
 
 
 def network():

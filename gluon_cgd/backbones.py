@@ -154,7 +154,7 @@ def build(name, pretrained=False, keep_stride=None, weights=None, root=None, inp
     if keep_stride is False and not strided:
         raise ValueError(f"backbone {name} has no down-sampling that can be removed: leave keep_stride at None")
     if pretrained:
-        parameters.load(net, weights or imagenet_file(name, root), name)
+        parameters.load_weights(net, weights or imagenet_file(name, root), name)
     if not (recipe.keeps_stride if keep_stride is None else keep_stride):
         for layer in strided:
             _remove_stride(layer)

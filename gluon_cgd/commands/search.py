@@ -170,7 +170,7 @@ def search(options):
 def query_picture(path, box, side):
     """The picture, or its `box`, in the file `path`: uint8 (side, side, 3). Raises ValueError where it has none."""
     try:
-        return images.load(path, side, box)
+        return images.load_picture(path, side, box)
     except OSError as error:
         raise ValueError(f"the query {path} cannot be read ({error.strerror}): name a picture") from error
 
@@ -205,7 +205,7 @@ def draw(options, model, queries, hits, count):
     drawn = []
     for cosine, path in hits:
         try:
-            picture = images.load(path, model.input_size)
+            picture = images.load_picture(path, model.input_size)
         except (ValueError, OSError):
             log.warning("%s cannot be read any more and is drawn as an empty place", shown(path))
             picture = None

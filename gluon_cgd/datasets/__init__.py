@@ -38,7 +38,7 @@ def load(
         drawn = layouts.sop_mini_products(located("sop", root))
         return Split(whole.train, [record for record in whole.query if record.label in drawn])
     if is_own(name):
-        found = folders.load(name, split, held_out, split_seed)
+        found = folders.load_split(name, split, held_out, split_seed)
         check(found)
         return present(found, allow_partial)
     raise ValueError(

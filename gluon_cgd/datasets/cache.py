@@ -104,7 +104,7 @@ def _decoded(records, side):
     def load(block):
         pictures = np.empty((len(block), side, side, 3), np.uint8)
         for record, picture in zip(block, pictures):
-            images.load(record.path, side, record.box, picture)
+            images.load_picture(record.path, side, record.box, picture)
         return pictures
 
     blocks = (records[start : start + BLOCK] for start in range(0, len(records), BLOCK))

@@ -39,7 +39,7 @@ def class_names(source: PathLike) -> List[str]:
     return sorted({label for label, *_ in listed(source).found})
 
 
-def load(source: PathLike, split: str = "classes", held_out: float = 0.5, seed: int = 0) -> Split:
+def load_split(source: PathLike, split: str = "classes", held_out: float = 0.5, seed: int = 0) -> Split:
     """The Split of a folder or a .csv file: as it says itself, or as `divide` draws it.
 
     A folder has its pictures in `source`/CLASS/..., or it is train/ and test/ (or train/, query/ and gallery/) with the

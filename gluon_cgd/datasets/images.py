@@ -88,7 +88,7 @@ def crop(picture: np.ndarray, box: Optional[Box], path: PathLike) -> np.ndarray:
     return picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
 
 
-def load(path: PathLike, side: int, box: Optional[Box] = None, out: Optional[np.ndarray] = None) -> np.ndarray:
+def load_picture(path: PathLike, side: int, box: Optional[Box] = None, out: Optional[np.ndarray] = None) -> np.ndarray:
     """The picture in the file `path`, or its `box`, resized to uint8 (side, side, 3) without keeping its aspect.
 
     Written into `out` if that is an array. Raises ValueError or OSError, both naming the file.

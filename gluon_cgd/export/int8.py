@@ -31,7 +31,7 @@ def calibration(folder):
 
 def read(paths, side):
     """The pictures in the files `paths`: uint8 (N, side, side, 3). Raises ValueError for one that cannot be read."""
-    return np.stack([images.load(path, side) for path in paths])
+    return np.stack([images.load_picture(path, side) for path in paths])
 
 
 def quantise(file, out, pictures):

@@ -143,7 +143,7 @@ def _from_hub(url, name, root, progress):
     return root / name
 
 
-def load(net, file, name):
+def load_weights(net, file, name):
     """Set every parameter of the network `net` from `file`, a .params of MXNet or a .safetensors of timm's ResNet-50.
 
     Raises ValueError when one is missing, is left over, does not fit or is not a number: no network is half random.

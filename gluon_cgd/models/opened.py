@@ -159,7 +159,7 @@ def load_trained(folder, which=None, ctx=None):
     if folder.suffix == ".params":
         if which:
             raise ValueError("--which is for a run's folder: a published model has one set of parameters")
-        return zoo.load(folder, ctx)
+        return zoo.load_published(folder, ctx)
     result, parameters = folder / "result.json", folder / f"{which or 'last'}.params"
     if not result.is_file() or not parameters.is_file():
         raise FileNotFoundError(

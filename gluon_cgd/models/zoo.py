@@ -51,7 +51,7 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
     if pretrained is True:
         raise ValueError(f"no trained {name} has been published: train one, or give pretrained= the file of one")
     if pretrained not in (False, None):
-        net, stored = load(pretrained, ctx)
+        net, stored = load_published(pretrained, ctx)
         if name_of(stored) != name_of(experiment):
             raise ValueError(f"{pretrained} holds a {name_of(stored)} and not a {name_of(experiment)}")
         held = net.classifier[-1].weight.shape[0]
@@ -92,7 +92,7 @@ def save(net, experiment, folder, **about):
     return file
 
 
-def load(file, ctx=None):
+def load_published(file, ctx=None):
     """(net, experiment) of a file that `save` wrote. Raises ValueError or FileNotFoundError when it is not one."""
     file = Path(file)
     beside = file.with_suffix(".json")

@@ -22,7 +22,7 @@ def embed_files(embed, paths, side, skip_bad=False, progress=False):
     raises only if none can be read.
     """
     kept, rows = [], []
-    loaded = images.load_ahead(lambda path: images.load(path, side), paths, BATCH)
+    loaded = images.load_ahead(lambda path: images.load_picture(path, side), paths, BATCH)
     with tqdm(total=len(paths), desc="embedding", unit="img", disable=not progress) as bar:
         for batch in iter(lambda: list(islice(loaded, BATCH)), []):
             errors = [error for _, error in batch if isinstance(error, Exception)]

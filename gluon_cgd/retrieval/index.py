@@ -61,7 +61,7 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
         path, stat, _ = item
         if isinstance(stat, OSError):
             raise stat
-        return images.load(path, side)
+        return images.load_picture(path, side)
 
     loaded = images.load_ahead(load, work, batch)
     for chunk in iter(lambda: list(islice(loaded, batch)), []):

@@ -86,7 +86,7 @@ def test_the_cosines_are_those_of_the_embeddings(indexed, capsys, model):
 
     folder, idx = indexed
     embed = opened.open_model(model, ctx="cpu", batch_size=None).embed
-    rows = {str(file): embed([images.load(str(file), 16)])[0] for file in folder.iterdir()}
+    rows = {str(file): embed([images.load_picture(str(file), 16)])[0] for file in folder.iterdir()}
     several = [str(folder / "00.png"), str(folder / "01.png")]
     mean = rows[several[0]] + rows[several[1]]
     for query, asked in (([several[0]], rows[several[0]]), (several, mean / np.linalg.norm(mean))):
@@ -163,7 +163,7 @@ def test_heatmaps_add_up_to_the_cosine_of_the_hit(indexed, capsys, model):
     folder, idx = indexed
     loaded = opened.open_model(model, ctx="cpu", batch_size=None)
     hit = found(capsys, idx, folder / "07.png")["results"][3]
-    pictures = [images.load(str(path), 16) for path in (folder / "07.png", hit["path"])]
+    pictures = [images.load_picture(str(path), 16) for path in (folder / "07.png", hit["path"])]
     for heat in search.explainer(loaded, pictures[0])(pictures[1]):
         assert heat.sum() == pytest.approx(hit["cosine"], abs=1e-4)
 
@@ -175,7 +175,7 @@ def test_the_query_is_passed_through_the_network_once(indexed, model):
     folder, idx = indexed
     loaded, passed = opened.open_model(model, ctx="cpu", batch_size=None), []
     counting = loaded._replace(features=lambda found: passed.extend(found) or loaded.features(found))
-    query, *others = (images.load(str(folder / f"0{i}.png"), 16) for i in range(4))
+    query, *others = (images.load_picture(str(folder / f"0{i}.png"), 16) for i in range(4))
     explain = search.explainer(counting, query)
     assert [len(explain(other)) for other in others] == [2, 2, 2]
     assert len(passed) == 4
@@ -203,7 +203,7 @@ def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, expo
         assert [result["path"] for result in results] == [result["path"] for result in expected]
         for result, other in zip(results, expected):
             assert result["cosine"] == pytest.approx(other["cosine"], abs=1e-4)
-    pair = [images.load(str(folder / name), 16) for name in ("05.png", "07.png")]
+    pair = [images.load_picture(str(folder / name), 16) for name in ("05.png", "07.png")]
     models = (
         opened.open_model(exported=file, runtime=runtime),
         opened.open_model(str(exported / "run"), ctx="cpu", batch_size=None),

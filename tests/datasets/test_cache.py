@@ -34,8 +34,8 @@ def test_the_cache_is_reused_until_a_file_a_box_or_the_side_changes(tmp_path, mo
     given = records(tmp_path)
     cache.cached(given, 18)
     calls = []
-    load = images.load
-    monkeypatch.setattr(images, "load", lambda path, *rest: calls.append(path) or load(path, *rest))
+    load = images.load_picture
+    monkeypatch.setattr(images, "load_picture", lambda path, *rest: calls.append(path) or load(path, *rest))
     cache.cached(given, 18)
     assert not calls
     cache.cached(given, 16)
@@ -99,7 +99,7 @@ def test_a_fingerprint_is_of_names_sizes_labels_and_boxes_not_of_the_place(tmp_p
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
 def test_an_interrupted_preparation_goes_on_and_a_failed_one_starts_again(tmp_path, monkeypatch, interruption):
-    given, load, calls = records(tmp_path, 12), images.load, []
+    given, load, calls = records(tmp_path, 12), images.load_picture, []
 
     def interrupted(path, *rest):
         calls.append(path)
@@ -108,7 +108,7 @@ def test_an_interrupted_preparation_goes_on_and_a_failed_one_starts_again(tmp_pa
         return load(path, *rest)
 
     monkeypatch.setattr(facts, "cores", lambda: 1)
-    monkeypatch.setattr(images, "load", interrupted)
+    monkeypatch.setattr(images, "load_picture", interrupted)
     monkeypatch.setattr(cache, "BLOCK", 2)
     with pytest.raises(interruption):
         cache.cached(given, 18)

@@ -18,7 +18,7 @@ def test_cub200_is_split_by_class_with_its_boxes(tmp_path):
     assert split.train[0].box == (4, 3, 54, 43)  # x, y, width, height -> corners
     assert split.train[0].path.endswith("CUB_200_2011/images/001.Bird_1/Bird_1_0000_1.jpg")
     assert split.gallery is None
-    assert images.load(split.train[0].path, 20, split.train[0].box).shape == (20, 20, 3)
+    assert images.load_picture(split.train[0].path, 20, split.train[0].box).shape == (20, 20, 3)
     assert loaded("cub200", tmp_path / "CUB_200_2011") == split
 
 

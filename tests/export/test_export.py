@@ -8,7 +8,7 @@ import pytest
 
 from gluon_cgd import datasets
 from gluon_cgd.__main__ import main
-from gluon_cgd.datasets.images import load as load_picture
+from gluon_cgd.datasets.images import load_picture
 from gluon_cgd.evaluate import labelled
 from gluon_cgd.export import export, graph
 from gluon_cgd.models import onnx_model

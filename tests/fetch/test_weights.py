@@ -132,7 +132,7 @@ def first_weight(net):
 
 def loaded(file):
     net = resnet50_v1b()
-    weights.load(net, file, "resnet50")
+    weights.load_weights(net, file, "resnet50")
     return net
 
 

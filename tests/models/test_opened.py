@@ -26,7 +26,7 @@ def pictures(n):
 def test_a_model_embeds_any_number_of_pictures_as_evaluate_does(tmp_path, small_experiment, ctx):
     file = published(tmp_path, small_experiment)
     found = open_model("idx", None, file, ctx=ctx)
-    net, _ = zoo.load(file)
+    net, _ = zoo.load_published(file)
     for n in (1, 3, 5):
         expected = embed(net, np.stack(pictures(n)), mx.cpu(), 8)
         np.testing.assert_allclose(found.embed(pictures(n)), expected, atol=1e-6)

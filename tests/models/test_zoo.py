@@ -70,11 +70,11 @@ def test_a_saved_model_comes_back_with_its_experiment(small, tmp_path):
     assert described["classes"] == 7
     assert len(list(tmp_path.iterdir())) == 2
     pictures = mx.nd.random.uniform(shape=(2, 3, 32, 32))
-    for net, stored in (zoo.load(file), load_trained(file)):
+    for net, stored in (zoo.load_published(file), load_trained(file)):
         assert stored == experiment
         np.testing.assert_allclose(net(pictures)[0].asnumpy(), small(pictures)[0].asnumpy(), atol=1e-6)
     for ctx in (mx.cpu(1), [mx.cpu(1), mx.cpu(2)]):
-        net, _ = zoo.load(file, ctx)
+        net, _ = zoo.load_published(file, ctx)
         found = net(pictures.as_in_context(mx.cpu(1)))[0]
         assert found.context == mx.cpu(1)
         np.testing.assert_allclose(found.asnumpy(), small(pictures)[0].asnumpy(), atol=1e-6)
@@ -90,16 +90,16 @@ def test_a_changed_or_lonely_file_is_refused(small, tmp_path):
     whole, beside = file.read_bytes(), file.with_suffix(".json")
     file.write_bytes(whole[:-4] + b"\0\0\0\0")
     with pytest.raises(ValueError, match=r"is not the file that .*json describes \(its SHA-1 is another\)"):
-        zoo.load(file)
+        zoo.load_published(file)
     file.write_bytes(whole)
     text = beside.read_text()
     for broken in ("", "{}", text.replace('"SG"', '"XY"'), text.replace('"margin"', '"gap"')):
         beside.write_text(broken)
         with pytest.raises(ValueError, match="json does not describe a trained model"):
-            zoo.load(file)
+            zoo.load_published(file)
     beside.unlink()
     with pytest.raises(FileNotFoundError, match="a trained model is a .params with its .json beside it"):
-        zoo.load(file)
+        zoo.load_published(file)
 
 
 @pytest.mark.parametrize(
@@ -147,6 +147,6 @@ def test_a_loaded_model_whose_layers_are_fused_gives_what_the_plain_one_gives(ba
             parameter.set_data(mx.nd.array(rng.uniform(0.5, 1.5, parameter.shape)))
     pictures = rng.integers(0, 256, (5, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
     expected = embed(net, pictures, mx.cpu(), 5)
-    loaded = zoo.load(zoo.save(net, experiment, tmp_path))[0]
+    loaded = zoo.load_published(zoo.save(net, experiment, tmp_path))[0]
     for batch_size in (4, 1, 8):  # another shape is another graph
         np.testing.assert_allclose(embed(loaded, pictures, mx.cpu(), batch_size), expected, atol=2e-6)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from gluon_cgd.__main__ import main
 from gluon_cgd.datasets import glyphs
-from gluon_cgd.datasets.images import load
+from gluon_cgd.datasets.images import load_picture
 from gluon_cgd.machine import facts
 from gluon_cgd.models import onnx_model
 from gluon_cgd.retrieval import embed
@@ -40,7 +40,7 @@ def test_both_ways_give_a_row_a_picture_in_the_order_of_the_names(exported, fold
         found[kind] = np.load(out)
         assert found[kind].dtype == np.float32
     np.testing.assert_allclose(found["--model"], found["--checkpoint"], atol=1e-5)
-    last = load(str(folder / "é.png"), 16)[None]
+    last = load_picture(str(folder / "é.png"), 16)[None]
     expected = onnx_model.load(exported / "model.onnx").embed(last)
     np.testing.assert_allclose(found["--model"][-1:], expected, atol=1e-6)
 

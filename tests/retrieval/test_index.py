@@ -44,7 +44,7 @@ def right(idx, paths):
     assert sorted(snapshot.path(row) for row in rows) == sorted(paths)
     for row in rows:
         path = snapshot.path(row)
-        expected = index.unit(cheap([images.load(path, SIDE)]), [path])[0]
+        expected = index.unit(cheap([images.load_picture(path, SIDE)]), [path])[0]
         np.testing.assert_array_equal(snapshot.vectors[row], expected)
 
 
@@ -208,7 +208,7 @@ def test_several_queries_are_the_mean_of_their_unit_vectors():
 def test_memory_holds_a_few_batches_whatever_the_number_of_pictures(tmp_path, photos, monkeypatch):
     """Of pictures that are decoded and not yet embedded there are never more than two batches."""
     alive, most = [0], []
-    load = images.load
+    load = images.load_picture
 
     def counting(path, side):
         alive[0] += 1
@@ -219,7 +219,7 @@ def test_memory_holds_a_few_batches_whatever_the_number_of_pictures(tmp_path, ph
         alive[0] -= len(pictures)
         return cheap(pictures)
 
-    monkeypatch.setattr(images, "load", counting)
+    monkeypatch.setattr(images, "load_picture", counting)
     for i in range(40):
         picture(tmp_path / "photos" / f"{i}.png", i)
     update(tmp_path / "idx", tmp_path / "photos", embed, batch=3)
@@ -266,7 +266,7 @@ def test_what_was_acknowledged_survives_ten_kills_and_the_rest_is_not_half_there
         found = {snapshot.path(row): snapshot.vectors[row] for row in rows}
         assert len(found) == len(rows)
         for path, vector in found.items():  # the one that was changed is in the first batch, which is acknowledged
-            expected = index.unit(cheap([images.load(path, SIDE)]), [path])[0]
+            expected = index.unit(cheap([images.load_picture(path, SIDE)]), [path])[0]
             np.testing.assert_array_equal(vector, expected)
         assert set(survived) <= set(found)
         assert len(found) >= acknowledged
