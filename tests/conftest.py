@@ -88,8 +88,8 @@ def exported(small_split, tmp_path_factory):
 
 @pytest.fixture
 def without_mxnet(tmp_path):
-    """A function that runs a command where only what the README names for exported models can be imported, and a NumPy
-    that MXNet cannot use; returns the finished process. `drawing`: matplotlib is there too.
+    """A function that runs a command where only what docs/export.md names can be imported, with a NumPy that MXNet
+    cannot use; returns the finished process. `drawing`: matplotlib is there too.
     """
     place = tmp_path / "without_mxnet"
     place.mkdir()

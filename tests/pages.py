@@ -153,9 +153,10 @@ def run_page(page, capsys, slow=False):
             output = capsys.readouterr().out
         for words in commands(block.text) if ran and block.language == "bash" else ():
             run(words)
-            output += capsys.readouterr().out
+            own = capsys.readouterr().out
+            output += own
             if words[:3] == ["python", "-m", "gluon_cgd"]:
-                printed.setdefault(words[3], []).append(output)
+                printed.setdefault(words[3], []).append(own)
     return printed
 
 

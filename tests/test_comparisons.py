@@ -106,7 +106,7 @@ def test_growth_is_the_slope_of_the_logarithms():
     assert found["bytes"] >= 0
 
 
-def test_what_is_recorded_is_what_the_readme_shows(tmp_path, monkeypatch):
+def test_what_is_recorded_is_what_the_page_shows(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
     assert table.speed() == table.growth() == table.memory() == "Not measured yet."
     one = {"work": "w", "letter": "N", "sizes": [1, 2], "seconds": [1, 4], "bytes": [1e6, 2e6], "exponent": 2.0}

@@ -15,7 +15,9 @@ from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts
 from gluon_cgd.train import fit
-from reproduce import tables
+from reproduce import recorded, tables
+from reproduce.report import comparison, formats
+from reproduce.training import plan
 from tests import pages
 
 README = pages.ROOT / "README.md"
@@ -167,6 +169,21 @@ def test_the_readme_is_one_screen_and_the_index_of_the_pages():
         assert f"](docs/{page.name})" in text, f"the README does not link to {page.name}"
     for file in (pages.ROOT / "gluon_cgd").glob("[a-z]*.py"):
         assert f"| `{file.name}` |" in text, f"the README's map lacks {file.name}"
+
+
+def test_the_readmes_table_is_that_of_the_recorded_runs():
+    block = next(block for block in pages.blocks(README) if block.text.startswith("Table1"))
+    first = comparison.entries(tables.TABLES["table1"], lambda experiment: recorded.read(experiment)[:1], True, "last")
+    assert block.text in formats.as_text(tables.TABLES["table1"], first, True, "last")
+
+
+@pytest.mark.parametrize("name", [*tables.TABLES, "figure3"])
+def test_a_scripts_header_counts_its_runs(name):
+    script = (pages.ROOT / "reproduce" / f"{name}.sh").read_text(encoding="utf-8")
+    table = {**tables.TABLES, "figure3": tables.FIGURE3}[name]
+    real, small = (len(plan.wanted([table], None, mini, recorded.FOLDER)) for mini in (False, True))
+    assert re.search(rf"^# Trains {real} ", script, re.MULTILINE)
+    assert f"# --mini: {small} runs" in script
 
 
 @pytest.mark.parametrize(
