@@ -1,4 +1,4 @@
-"""What this machine has of what training needs: cores, GPUs, memory, disk."""
+"""The doctor's lines on this machine: cores, GPUs, memory, disk."""
 
 import ctypes
 import os
@@ -14,13 +14,14 @@ from gluon_cgd.machine import facts, prepare
 
 MAJORS = range(5, 9)  # compute capabilities 5.0 to 8.9: the wheel has code for 5.0, 6.0, 7.0, 8.0 and 8.6, and no PTX
 OLDEST_DRIVER = "450.80.02"  # of those that run CUDA 11 (NVIDIA's table of minor version compatibility)
-# Bytes that training takes, measured by reproduce.efficiency on a CPU: ResNet-50 as in Table 1, 224 x 224, the most
-# that the process ever had: 1.683 GB for 8 pictures, 2.628 for 16, 4.507 for 32, 8.318 for 64
+# Bytes that training needs: FIXED and A_PICTURE for each picture of a batch. From the peak memory that
+# reproduce.efficiency measured on a CPU for ResNet-50 as in Table 1 at 224 x 224: 1.683 GB for 8 pictures, 2.628 for
+# 16, 4.507 for 32, 8.318 for 64
 FIXED, A_PICTURE = 0.74e9, 0.1185e9
-LEAST = 4  # pictures in a batch: two of each of two classes
-GLYPHS = 0.1e9  # bytes of disk that the embedded benchmark takes, its pictures in the cache too
+LEAST = 4  # pictures in the smallest batch: two classes with two pictures each
+GLYPHS = 0.1e9  # bytes of disk that the embedded benchmark needs, with its pictures in the cache
 CGROUPS = Path("/sys/fs/cgroup")
-UNITS = {"AVX2": "avx2", "AVX-512": "avx512f", "VNNI": "avx512_vnni", "AMX": "amx_tile"}  # as /proc/cpuinfo has them
+UNITS = {"AVX2": "avx2", "AVX-512": "avx512f", "VNNI": "avx512_vnni", "AMX": "amx_tile"}  # flags in /proc/cpuinfo
 
 
 def _read(file):
@@ -31,7 +32,7 @@ def _read(file):
 
 
 def quota():
-    """How many cores' worth of time a container grants (2.0), or None without such a limit."""
+    """The number of cores that the container may use (2.5 is two and a half), None without a limit."""
     limit, _, period = _read(CGROUPS / "cpu.max").partition(" ")
     if not limit:
         limit, period = _read(CGROUPS / "cpu/cpu.cfs_quota_us"), _read(CGROUPS / "cpu/cpu.cfs_period_us")
@@ -41,50 +42,55 @@ def quota():
 
 
 def threads(environment):
-    """The lines of OMP_NUM_THREADS, against the cores that there are, and of OMP_WAIT_POLICY, as a command would start.
+    """The lines of the variables that set MXNet's threads: OMP_NUM_THREADS, OMP_WAIT_POLICY, OPENBLAS_CORETYPE if set.
 
     environment: the variables before this project set its own.
     """
-    cores, granted, asked = facts.cores(), quota(), environment.get("OMP_NUM_THREADS", "")
-    count = int(asked) if asked.isdigit() else cores
+    cores, granted, value = facts.cores(), quota(), environment.get("OMP_NUM_THREADS", "")
+    count = int(value) if value.isdigit() else cores
     usable = min(cores, int(granted) or 1) if granted else cores
-    says = f"{count} threads ({f'OMP_NUM_THREADS={asked}' if asked else 'OMP_NUM_THREADS is not set'}) on {cores} cores"
+    says = f"{count} threads ({f'OMP_NUM_THREADS={value}' if value else 'OMP_NUM_THREADS is not set'}) on {cores} cores"
     says += f", of which this container may use {granted:g}" if usable < cores else ""
     remedy = f"export OMP_NUM_THREADS={usable}" if usable < cores else "unset OMP_NUM_THREADS"
-    if asked and not asked.isdigit():
-        lines = [note("threads", f"OMP_NUM_THREADS is {asked!r} and should be a whole number", remedy)]
+    if value and not value.isdigit():
+        lines = [note("threads", f"OMP_NUM_THREADS is {value!r}, but must be a whole number", remedy)]
     elif count != usable:
-        much = "more threads than cores wait for each other" if count > usable else "some cores are not used"
-        lines = [note("threads", f"{says}; {much}", remedy)]
+        effect = "more threads than cores slow each other down" if count > usable else "some cores are not used"
+        lines = [note("threads", f"{says}; {effect}", remedy)]
     else:
         lines = [ok("threads", says)]
-    policy = environment.get("OMP_WAIT_POLICY", "")
-    if policy.upper() not in ("", "PASSIVE"):
-        spins = f"OMP_WAIT_POLICY={policy}: threads that wait keep their core busy, and two runs at once crawl"
-        return [*lines, note("waiting threads", spins, "unset OMP_WAIT_POLICY")]
-    return [*lines, ok("waiting threads", f"OMP_WAIT_POLICY={policy or 'PASSIVE'}, they sleep")]
+    policy, kernels = environment.get("OMP_WAIT_POLICY", ""), environment.get("OPENBLAS_CORETYPE")
+    if policy.upper() in ("", "PASSIVE"):
+        lines.append(ok("waiting threads", f"OMP_WAIT_POLICY={policy or 'PASSIVE'}: they sleep"))
+    else:
+        says = f"OMP_WAIT_POLICY={policy}: they keep their cores busy, so two runs at once are very slow"
+        lines.append(note("waiting threads", says, "unset OMP_WAIT_POLICY"))
+    if kernels:
+        says = f"OPENBLAS_CORETYPE={kernels} sets MXNet's matrix kernels, hence its speed and the last bits of its results"
+        lines.append(note("OpenBLAS", says, "unset OPENBLAS_CORETYPE, and OpenBLAS chooses by the processor"))
+    return lines
 
 
 def units():
-    """{name in UNITS: whether the processor has it}; {} where it does not say."""
+    """{name in UNITS: whether the processor has it}; {} if the system does not tell."""
     flags = set(re.findall(r"\S+", next(iter(re.findall(r"^flags\s*:(.*)$", _read("/proc/cpuinfo"), re.M)), "")))
     return {name: flag in flags for name, flag in UNITS.items()} if flags else {}
 
 
 def vectors():
-    """The line of what the processor has for matrices."""
+    """The line of the processor and its instructions for matrices."""
     has = ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in units().items())
-    return [info("processor", f"{facts.machine('cpu')}; {has or 'what it can is not said'}")]
+    return [info("processor", f"{facts.machine('cpu')}; {has or 'its instructions are not known'}")]
 
 
 def gpus():
-    """What nvidia-smi says of each GPU, [{"index", "name", "compute_cap", "memory.free", "driver_version"}, ...].
+    """[{"index", "name", "compute_cap", "memory.free", "driver_version"}, ...] of the GPUs, as nvidia-smi prints them.
 
-    Numbers as text, memory in MiB; "compute_cap" is "" with a driver that does not tell it; None without a driver.
+    Memory is in MiB; "compute_cap" is "" if the driver is too old to tell it. None without a driver.
     """
     fields = ["index", "name", "memory.free", "driver_version", "compute_cap"]
-    for asked in (fields, fields[:-1]):
-        command = ["nvidia-smi", f"--query-gpu={','.join(asked)}", "--format=csv,noheader,nounits"]
+    for query in (fields, fields[:-1]):
+        command = ["nvidia-smi", f"--query-gpu={','.join(query)}", "--format=csv,noheader,nounits"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         except (OSError, subprocess.TimeoutExpired):
@@ -96,7 +102,7 @@ def gpus():
 
 
 def driver_there():
-    """Whether the driver's own library can be loaded."""
+    """Whether the driver's library can be loaded."""
     try:
         ctypes.CDLL(prepare.DRIVER)
     except OSError:
@@ -105,31 +111,29 @@ def driver_there():
 
 
 def driver(build):
-    """The line of the GPU driver, and one of each GPU. build: of MXNet, "cpu" or "cuda"."""
-    found, loadable = gpus(), driver_there()
+    """The line of the GPU driver, and one for each GPU. build: that of MXNet, "cpu" or "cuda"."""
+    devices = gpus()
     to_cpu = "the CPU build instead: GLUON_CGD_BUILD=cpu, and `source env.sh`"
-    if build == "cuda" and not loadable:
-        says = f"MXNet's CUDA build is installed, and {prepare.DRIVER} of the driver cannot be loaded"
+    if build == "cuda" and not driver_there():
+        says = f"MXNet's CUDA build is installed, but {prepare.DRIVER} of the driver cannot be loaded"
         return [wrong("GPU driver", says, f"install the NVIDIA driver, or take {to_cpu}")]
-    if not found:
+    if not devices:
         if build == "cuda":
-            remedy = "check what nvidia-smi prints"
-            return [note("GPU driver", f"{prepare.DRIVER} is there, but nvidia-smi names no GPU", remedy)]
-        return [info("GPU driver", "none that answers (nvidia-smi): the CPU does the work")]
-    version = found[0]["driver_version"]
+            says = f"{prepare.DRIVER} is installed, but nvidia-smi lists no GPU"
+            return [note("GPU driver", says, "check what nvidia-smi prints")]
+        return [info("GPU driver", "nvidia-smi lists no GPU: the CPU does the work")]
+    version = devices[0]["driver_version"]
     if _numbers(version) < _numbers(OLDEST_DRIVER):
-        says = f"{version}, where MXNet's CUDA build needs {OLDEST_DRIVER} or newer"
+        says = f"{version}, but MXNet's CUDA build needs {OLDEST_DRIVER} or newer"
         if build == "cuda":
             return [wrong("GPU driver", says, f"update it, or take {to_cpu}")]
-        return [note("GPU driver", says, "update it, if the GPU is to train")]
-    lines, usable = [ok("GPU driver", version)], [gpu["index"] for gpu in found if runs(gpu)]
-    for gpu in found:
-        lines.append(_gpu(gpu, build, usable, to_cpu))
-    return lines
+        return [note("GPU driver", says, "update it to train on the GPU")]
+    usable = [gpu["index"] for gpu in devices if runs(gpu)]
+    return [ok("GPU driver", version), *(_gpu(gpu, build, usable, to_cpu) for gpu in devices)]
 
 
 def runs(gpu):
-    """Whether the CUDA build has code for one of `gpus()`: compute capability 5.0 to 8.9."""
+    """Whether MXNet's CUDA build has code for `gpu`, one of `gpus()`: compute capability 5.0 to 8.9."""
     major = gpu["compute_cap"].partition(".")[0]
     return major.isdigit() and int(major) in MAJORS
 
@@ -138,7 +142,7 @@ def _gpu(gpu, build, usable, to_cpu):
     title, capability = f"GPU {gpu['index']}", gpu["compute_cap"]
     says = f"{gpu['name']}, compute capability {capability or 'unknown'}"
     if not capability:
-        return note(title, says, "nvidia-smi of a newer driver says it (--query-gpu=compute_cap): update the driver")
+        return note(title, says, "update the driver: a newer nvidia-smi tells it (--query-gpu=compute_cap)")
     if not runs(gpu):
         says += ", not one of the 5.0 to 8.9 that MXNet 1.9.1 has code for"
         if build == "cpu":
@@ -148,7 +152,7 @@ def _gpu(gpu, build, usable, to_cpu):
         return wrong(title, says, f"take {to_cpu}")
     if build == "cpu":
         says += " could train, but MXNet's CPU build is installed"
-        return note(title, says, "GLUON_CGD_BUILD=cuda, and `source env.sh` outside of this environment")
+        return note(title, says, "GLUON_CGD_BUILD=cuda, and `source env.sh` outside this environment")
     free = gpu["memory.free"]
     return _memory(title, says, 2**20 * int(free), note) if free.isdigit() else ok(title, says)
 
@@ -158,7 +162,7 @@ def _numbers(version):
 
 
 def available():
-    """Bytes of main memory that a process can still have, as the system says; less where a container has a limit."""
+    """Bytes of main memory that a new process can use: what the system says is free, or a container's limit if less."""
     free = re.findall(r"^MemAvailable:\s*(\d+) kB", _read("/proc/meminfo"), re.M)
     limits = [_read(CGROUPS / name).strip() for name in ("memory.max", "memory/memory.limit_in_bytes")]
     bounds = [int(limit) for limit in limits if limit.isdigit()] + [1024 * int(count) for count in free]
@@ -166,15 +170,15 @@ def available():
 
 
 def batch_of(free):
-    """The largest batch of 224 x 224 pictures, a multiple of 4, that ResNet-50 can train on in `free` bytes."""
+    """The largest batch, a multiple of 4, on which ResNet-50 can train at 224 x 224 in `free` bytes."""
     return max(0, int((free - FIXED) / A_PICTURE) // 4 * 4)
 
 
 def memory():
-    """The line of main memory, against the paper's batch."""
+    """The line of main memory, compared with the need of the paper's batch."""
     free = available()
     if free is None:
-        return [info("memory", "this system does not say how much is free")]
+        return [info("memory", "this system does not tell how much is free")]
     return [_memory("memory", "main memory", free, wrong)]
 
 
@@ -186,23 +190,23 @@ def _memory(title, what, free, too_small):
     if fits >= size:
         return ok(title, f"{says}; {rule}")
     if fits < LEAST:
-        says = f"{says}; {rule}, and {(FIXED + A_PICTURE * LEAST) / 1e9:.1f} GB for the least batch, {LEAST}"
-        return too_small(title, says, "end what takes it, or take a machine or device with more")
+        says = f"{says}; {rule}, and {(FIXED + A_PICTURE * LEAST) / 1e9:.1f} GB for the smallest batch, {LEAST}"
+        return too_small(title, says, "stop other programs, or use a machine or device with more")
     smaller = f"a batch of {fits} fits (--batch-classes {max(2, fits // 4)} --batch-images {2 if fits < 8 else 4})"
-    return note(title, f"{says}; {rule}", f"{smaller}, which is another experiment than the paper's; --mini fits")
+    return note(title, f"{says}; {rule}", f"{smaller}, which is not the paper's experiment; --mini fits")
 
 
 def pictures(counts):
-    """[(pictures, bytes), ...] of the cache's files of one benchmark. counts: of `datasets.OFFICIAL`."""
+    """[(pictures, bytes), ...] of one benchmark's files in the cache. counts: a value of `datasets.OFFICIAL`."""
     default = Experiment()
     sides = (default.resize, *[default.input_size] * (len(counts) - 1))
     return [(count, 3 * side**2 * count) for side, (count, _) in zip(sides, counts)]
 
 
 def disk(official):
-    """The lines of the cache folder, that it can be read and written, and of its room for the resized pictures.
+    """The lines of the cache folder: whether it can be read and written, and whether the resized pictures fit.
 
-    official: `datasets.OFFICIAL`, or {} where it cannot be had. What is prepared already needs no more room.
+    official: `datasets.OFFICIAL`, or {} if it cannot be imported. Pictures that are in the cache need no more room.
     """
     folder, there, other = facts.cache_folder(), None, "name another folder in GLUON_CGD_CACHE"
     try:
@@ -214,19 +218,19 @@ def disk(official):
     except OSError as error:
         reason = f"{error.strerror}: {error.filename or there}"
         says = f"{folder} cannot be {'used' if there == folder else 'made'} ({reason})"
-        return [wrong("cache", says, f"give yourself the right to read and write it, or {other}")]
+        return [wrong("cache", says, f"change its permissions, or {other}")]
     free = shutil.disk_usage(str(there)).free
     says = f"{free / 1e9:.1f} GB free for {folder}"
     if free < GLYPHS:
-        says += f", where even the embedded benchmark takes {GLYPHS / 1e9:.1f} GB"
-        return [wrong("cache", says, f"free some, or {other}")]
+        says += f", but even the embedded benchmark needs {GLYPHS / 1e9:.1f} GB"
+        return [wrong("cache", says, f"free some space, or {other}")]
     lines = [ok("cache", says)]
     needed = {name: sum(size for _, size in pictures(counts) if size not in kept) for name, counts in official.items()}
     if needed:
         each = [f"{name} {f'{size / 1e9:.1f} GB' if size else 'prepared'}" for name, size in needed.items()]
-        says = f"pictures at 252 and 224 take: {', '.join(each)}"
+        says = f"pictures at 252 and 224 need: {', '.join(each)}"
         large = [name for name, size in needed.items() if size > free] or ["all together"]
         short = sum(needed.values()) > free
-        remedy = f"free some, or {other}"
+        remedy = f"free some space, or {other}"
         lines.append(note("disk", f"{says}; no room for {', '.join(large)}", remedy) if short else ok("disk", says))
     return lines

@@ -35,7 +35,7 @@ def _of_system(place, build, apart):
         return note("libraries", says, "install ldd (Debian and Ubuntu: libc-bin) to check them")
     users = {name: user for name, user in lacking(place, build).items() if name not in apart}
     if not users:
-        return ok("libraries", f"all that MXNet's libmxnet.so needs of {os.uname().sysname}")
+        return ok("libraries", f"this {os.uname().sysname} has all that MXNet's libmxnet.so needs")
     names = ", ".join(f"{name} (for {user})" for name, user in sorted(users.items()))
     debian = "install them; on a bare Debian or Ubuntu: apt-get install libgomp1 libquadmath0 zlib1g"
     return wrong("libraries", f"this system lacks {names}, which MXNet needs", debian)

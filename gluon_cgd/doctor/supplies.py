@@ -1,6 +1,6 @@
-"""What training learns from and begins with, and what some commands can use: datasets, weights, fonts, extras, Slurm.
+"""The doctor's lines on datasets, ImageNet weights, fonts, optional packages and Slurm.
 
-The project's own modules are imported where they are used: where a package is broken, importing this module must work.
+The project's modules are imported inside the functions: this module must be importable even if a package is broken.
 """
 
 import shutil
@@ -31,10 +31,10 @@ def official():
 
 
 def benchmarks(root, named):
-    """A line of each of the paper's benchmarks in the folder `root`; named: whether somebody said that it is there."""
+    """One line for each of the paper's benchmarks in the folder `root`. named: whether the user named that folder."""
     root = Path(root)
     if named and not root.is_dir():
-        return [wrong("datasets", f"--data {root} is not a folder", "name the one that holds cub200, cars196, ...")]
+        return [wrong("datasets", f"--data {root} is not a folder", "name the folder that holds cub200, cars196, ...")]
     return [_benchmark(name, root) for name in official()]
 
 
@@ -45,16 +45,16 @@ def _benchmark(name, root):
     get = f"python -m gluon_cgd data {name}"
     get += f" --root {root / name} --download --verify" if SOURCES[name].url else " says where to get it"
     if not _annotated(name, root):
-        return note(name, f"is neither in {root / name} nor in {root}", get)
+        return note(name, f"not found in {root / name} or {root}", get)
     try:
-        found = datasets.load(name, root)
+        split = datasets.load(name, root)
     except (ValueError, OSError) as error:
-        return wrong(name, f"is not whole ({error})", f"complete the copy, or get it again ({get})")
-    return ok(name, f"complete in {datasets.located(name, root)}, {datasets.counted(found)}")
+        return wrong(name, f"is incomplete or damaged ({error})", f"complete the copy, or get it again ({get})")
+    return ok(name, f"complete in {datasets.located(name, root)}, {datasets.counted(split)}")
 
 
 def _annotated(name, root):
-    """Whether the folder holds annotations of the benchmark, right or wrong; without any, it is another's."""
+    """Whether the folder holds annotations of the benchmark, intact or not: without any it belongs to another one."""
     from gluon_cgd import datasets
     from gluon_cgd.datasets import layouts
 
@@ -64,14 +64,14 @@ def _annotated(name, root):
     try:
         getattr(layouts, name)(place)
     except FileNotFoundError:
-        return place != root and any(place.iterdir())  # a folder of that name with something in it was meant to be it
+        return place != root and any(place.iterdir())  # a folder of its name, with files in it
     except (ValueError, OSError):
         pass
     return True
 
 
 def imagenet():
-    """A line of each of the paper's backbones: whether its ImageNet parameters are here, and whole."""
+    """One line for each backbone of the paper: whether its ImageNet parameters are on this machine and intact."""
     return [_parameters(name) for name in PAPER]
 
 
@@ -80,46 +80,41 @@ def _parameters(name):
     from gluon_cgd.fetch import weights
 
     title, recipe, root = f"weights {name}", BACKBONES[name], Path(weights.cache_folder())
-    asked = (recipe.publisher, recipe.model)
-    found = weights.kept(*asked)
-    if found:
-        return ok(title, str(found))
-    damaged = [root / place.name for place in weights.sources(*asked) if (root / place.name).exists()]
-    by_hand = f"get {weights.by_hand(*asked, root)}"
+    model = (recipe.publisher, recipe.model)
+    file = weights.kept(*model)
+    if file:
+        return ok(title, str(file))
+    damaged = [root / place.name for place in weights.sources(*model) if (root / place.name).exists()]
+    by_hand = f"get {weights.by_hand(*model, root)}"
     if damaged:
-        return wrong(title, f"{damaged[0]} is not the file that was published", f"remove it, and {by_hand}")
-    return note(title, f"not in {root}; the first run fetches them, where the network lets it", by_hand)
+        return wrong(title, f"{damaged[0]} is not the published file (its hash differs)", f"remove it, and {by_hand}")
+    return note(title, f"not in {root}; the first run downloads them", f"if that fails, {by_hand}")
 
 
 def fonts():
-    """The line of the typefaces that the embedded benchmark is drawn from."""
+    """The line of the typefaces from which the embedded benchmark is drawn."""
     from gluon_cgd.datasets import glyphs
 
-    found = find_spec("matplotlib")
-    folder = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf"
-    gone = [face for face in glyphs.TYPEFACES if not (folder / f"{face}.ttf").is_file()]
-    if gone:
-        says = f"{', '.join(gone)} missing from {folder}, and the embedded benchmark is drawn from them"
+    folder = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "fonts" / "ttf"
+    missing = [face for face in glyphs.TYPEFACES if not (folder / f"{face}.ttf").is_file()]
+    if missing:
+        says = f"{', '.join(missing)} missing from {folder}; the embedded benchmark is drawn from them"
         return [wrong("fonts", says, facts.install("constraints.txt") + " --force-reinstall")]
     return [ok("fonts", f"the {len(glyphs.TYPEFACES)} typefaces of the embedded benchmark")]
 
 
 def extras(versions):
-    """The line of what some commands can use and none needs. versions: of `installed.distributions`."""
-    there, gone = [], []
-    for module, (name, purpose) in EXTRAS.items():
-        if find_spec(module):
-            there.append(f"{name} {versions.get(name, '')}".strip())
-        else:
-            gone.append(f"{name} ({purpose})")
-    says = [f"{', '.join(there)} installed"] * bool(there) + [f"without {', '.join(gone)}"] * bool(gone)
+    """The line of the optional packages. versions: as `interpreter.distributions` returns them."""
+    present = [f"{name} {versions.get(name, '')}".strip() for module, (name, _) in EXTRAS.items() if find_spec(module)]
+    missing = [f"{name} ({purpose})" for module, (name, purpose) in EXTRAS.items() if not find_spec(module)]
+    says = [f"{', '.join(present)} installed"] * bool(present) + [f"{', '.join(missing)} missing"] * bool(missing)
     remedy = f" ({facts.install('requirements-extra.txt')} installs those that commands use)"
-    return [info("extras", "; ".join(says) + remedy * bool(gone))]
+    return [info("extras", "; ".join(says) + remedy * bool(missing))]
 
 
 def slurm():
     """The line of the programs that --backend slurm calls."""
-    gone = [program for program in SLURM if not shutil.which(program)]
-    if gone:
-        return [info("Slurm", f"not here ({', '.join(gone)}): runs train on this machine")]
-    return [info("Slurm", f"{shutil.which('sbatch')}: python -m reproduce --backend slurm trains there")]
+    missing = [program for program in SLURM if not shutil.which(program)]
+    if missing:
+        return [info("Slurm", f"not installed ({', '.join(missing)}): runs train on this machine")]
+    return [info("Slurm", f"{shutil.which('sbatch')}: python -m reproduce --backend slurm trains with it")]

@@ -65,11 +65,11 @@ def test_a_python_without_packages_gets_its_report(bare, project):
         assert lines[name].startswith("WRONG  ")
     environment = lines["environment"]
     assert f"{bare} has no NumPy" in environment
-    assert f"{project / '.venv'}, is not there yet: `source {project / 'env.sh'}` makes it with " in environment
+    assert f"{project / '.venv'}, does not exist yet: `source {project / 'env.sh'}` makes it with " in environment
     for name in ("Python", "threads", "cache"):
         assert lines[name].startswith("ok ")
-    assert "not looked for before the packages are mended" in lines["datasets, weights, fonts"]
-    assert out.splitlines()[-1].startswith("not ready, mend first: environment, NumPy, MXNet")
+    assert "not checked, because packages are missing or broken" in lines["datasets, weights, fonts"]
+    assert out.splitlines()[-1].startswith("not ready, fix first: environment, NumPy, MXNet")
     assert not (project / ".venv").exists()  # it changes nothing
 
 
@@ -80,7 +80,7 @@ def test_where_the_environment_cannot_be_made_the_report_says_why(bare, project)
     assert report["ready"] is False
     assert report["python"] == str(bare)
     line = report["lines"][0]
-    assert line["says"].endswith("is not there yet, nor can it be made")
+    assert line["says"].endswith("does not exist yet and cannot be made")
     assert line["remedy"].startswith("MXNet 1.9.1 runs on Python 3.8 to 3.12, and this machine has none: install 3.11")
 
 
@@ -95,7 +95,7 @@ def test_another_numpy_gets_its_report(bare, project):
     assert status == 2
     environment, _, numpy, mxnet, *_ = out.splitlines()
     assert "NumPy 2.1.3 is installed" in environment
-    assert f"mend it (below), or leave it (deactivate), and `source {project / 'env.sh'}`" in environment
+    assert f"fix it as the lines below say, or leave it (deactivate), and `source {project / 'env.sh'}`" in environment
     assert "needs NumPy 1.2" in numpy
     assert "-m pip install --no-deps numpy==1.2" in numpy
     assert mxnet.startswith("ok     MXNet")
@@ -106,7 +106,7 @@ def test_a_bare_python_goes_on_in_the_projects_environment_where_that_is(bare, p
     status, out, err = told(bare, project)
     assert err.startswith(f"gluon_cgd: {bare} has no NumPy; going on with {project / '.venv/bin/python'}")
     assert status == 0, out
-    first = f"ok     environment            {sys.executable}, where commands typed with {bare}, which cannot train"
+    first = f"ok     environment            {sys.executable}, used in place of {bare}, which cannot train"
     assert out.startswith(first)
     assert out.endswith("ready: everything that training needs is there\n")
 
@@ -140,12 +140,12 @@ def test_the_report_has_every_line_and_the_same_for_programs(well, capsys, tmp_p
 
 def test_one_wrong_line_is_exit_status_2(well, capsys, monkeypatch, tmp_path):
     assert main(["doctor", "--data", str(tmp_path / "nowhere")]) == 2
-    assert capsys.readouterr().out.splitlines()[-1] == "not ready, mend first: datasets"
+    assert capsys.readouterr().out.splitlines()[-1] == "not ready, fix first: datasets"
     monkeypatch.setattr(interpreter, "opencv", lambda tried, versions: [wrong("OpenCV", "two", "remove one")])
     assert main(["doctor"]) == 2
     out = capsys.readouterr().out
     assert "WRONG  OpenCV                    two: remove one\n" in out
-    assert "note   datasets, weights, fonts  not looked for" in out
+    assert "note   datasets, weights, fonts  not checked" in out
 
 
 def test_a_line_that_fails_does_not_hide_the_others(well, capsys, monkeypatch):
@@ -155,7 +155,7 @@ def test_a_line_that_fails_does_not_hide_the_others(well, capsys, monkeypatch):
     monkeypatch.setattr(interpreter, "opencv", fails)
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    assert "could not be looked at (AttributeError: of a broken package): mend what is WRONG" in out
+    assert "could not be checked (AttributeError: of a broken package): fix what is WRONG" in out
     assert "fonts" in out
 
 
@@ -164,7 +164,7 @@ def test_a_python_that_is_too_old_gets_two_lines(monkeypatch):
     monkeypatch.setattr(doctor, "sys", old)
     monkeypatch.setattr(interpreter, "sys", old)
     (line,) = doctor.examine(None, {})
-    assert line.says == "3.7.16, where MXNet 1.9.1 runs on 3.8 to 3.12"
+    assert line.says == "3.7.16, but MXNet 1.9.1 runs on 3.8 to 3.12"
 
 
 def test_what_follows_from_numpy_has_no_other_remedy():
@@ -176,7 +176,7 @@ def test_what_follows_from_numpy_has_no_other_remedy():
     after = doctor.follow_numpy([*lines, absent])
     assert [line.remedy for line in after] == [
         "install it",
-        "mend the line of NumPy first, and ask again",
+        "fix NumPy first, and start the doctor again",
         "install it",
     ]
     assert doctor.follow_numpy([lines[1], absent]) == [lines[1], absent]
@@ -219,7 +219,7 @@ def test_commands_go_on_in_an_active_environment_with_mxnet_or_in_the_projects_o
 
 
 def test_the_environment_is_told_in_every_state(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "setting_up", lambda: "/usr/bin/python3.11")
+    monkeypatch.setattr(doctor, "ask_setup", lambda: "/usr/bin/python3.11")
     monkeypatch.setattr(doctor, "VENV", tmp_path / "venv")
 
     def line(problem="it has no NumPy: do something", **typed):
@@ -230,14 +230,14 @@ def test_the_environment_is_told_in_every_state(tmp_path, monkeypatch):
     assert line("").says == sys.executable
     assert line("", GLUON_CGD_ENTERED="1").says == sys.executable
     typed = line("", GLUON_CGD_ENTERED="/usr/bin/python3, which cannot train (it has no NumPy)")
-    assert "where commands typed with /usr/bin/python3, which cannot train (it has no NumPy) go on" in typed.says
-    assert "is not there yet" in line().says
-    assert "makes it with /usr/bin/python3.11; it needs a package index and 0.7 GB of disk" in line().remedy
+    assert "used in place of /usr/bin/python3, which cannot train (it has no NumPy)" in typed.says
+    assert "does not exist yet" in line().says
+    assert "makes it with /usr/bin/python3.11; this needs a package index and 0.7 GB of disk" in line().remedy
     (tmp_path / "venv").mkdir()
-    assert "was not set up to the end" in line().says
+    assert "is incomplete" in line().says
     assert "deactivate" in line(VIRTUAL_ENV=sys.prefix).remedy
     monkeypatch.setattr(doctor, "VENV", Path(sys.prefix))
-    assert line(VIRTUAL_ENV=sys.prefix).remedy.startswith(f"rm -r {sys.prefix}, and `source ")
+    assert line(VIRTUAL_ENV=sys.prefix).remedy.startswith(f"delete it, rm -r {sys.prefix}, and `source ")
 
 
 def test_the_doctor_is_asked_only_by_its_name(monkeypatch):

@@ -18,7 +18,7 @@ def test_the_report_has_a_line_each_with_the_remedy_behind_it():
     ]
     *_, bad, last = findings.text([*GOOD, wrong("NumPy", "2.1.3", "install 1.23.5")]).splitlines()
     assert bad == "WRONG  NumPy   2.1.3: install 1.23.5"
-    assert last == "not ready, mend first: NumPy"
+    assert last == "not ready, fix first: NumPy"
 
 
 def test_programs_get_the_same():
@@ -33,7 +33,7 @@ def test_a_look_that_fails_is_a_line_and_not_the_end():
     def check(number):
         raise KeyError(f"no\nkey {number}")
 
-    (line,) = findings.looked("disk", check, 7)
+    (line,) = findings.run_check("disk", check, 7)
     assert line.state == "note"
-    assert line.says == "could not be looked at (KeyError: 'no\\nkey 7')"
-    assert findings.looked("disk", lambda: [GOOD[0]]) == [GOOD[0]]
+    assert line.says == "could not be checked (KeyError: 'no\\nkey 7')"
+    assert findings.run_check("disk", lambda: [GOOD[0]]) == [GOOD[0]]

@@ -38,7 +38,7 @@ def four_cores(monkeypatch, tmp_path):
         ("4", "ok", "4 threads (OMP_NUM_THREADS=4) on 4 cores", ""),
         ("1", "note", "1 threads (OMP_NUM_THREADS=1) on 4 cores; some cores are not used", "unset OMP_NUM_THREADS"),
         ("64", "note", "64 threads (OMP_NUM_THREADS=64) on 4 cores; more threads than", "unset OMP_NUM_THREADS"),
-        ("all", "note", "OMP_NUM_THREADS is 'all' and should be a whole number", "unset OMP_NUM_THREADS"),
+        ("all", "note", "OMP_NUM_THREADS is 'all', but must be a whole number", "unset OMP_NUM_THREADS"),
     ],
 )
 def test_the_threads_are_compared_with_the_cores(four_cores, asked, state, says, remedy):
@@ -74,11 +74,19 @@ def test_threads_that_spin_are_told(four_cores):
     assert (line.state, line.remedy) == ("note", "unset OMP_WAIT_POLICY")
 
 
+def test_kernels_that_somebody_chose_are_a_note(four_cores):
+    assert len(hardware.threads({})) == 2
+    line = hardware.threads({"OPENBLAS_CORETYPE": "Haswell"})[2]
+    assert (line.state, line.name) == ("note", "OpenBLAS")
+    assert line.says.startswith("OPENBLAS_CORETYPE=Haswell sets MXNet's matrix kernels")
+    assert line.remedy.startswith("unset OPENBLAS_CORETYPE")
+
+
 def test_what_the_processor_has_for_matrices_is_information(monkeypatch):
     monkeypatch.setattr(hardware, "_read", lambda file: "flags\t\t: fpu avx2 avx512f amx_tile\nflags\t\t: fpu\n")
     assert only(hardware.vectors(), "info").says.endswith("; AVX2 yes, AVX-512 yes, VNNI no, AMX yes")
     monkeypatch.setattr(hardware, "_read", lambda file: "")
-    assert only(hardware.vectors(), "info").says.endswith("what it can is not said")
+    assert only(hardware.vectors(), "info").says.endswith("its instructions are not known")
 
 
 SMI = """#!/bin/bash
@@ -142,7 +150,7 @@ def test_a_gpu_with_too_little_memory_says_what_fits(smi):
     _, small, tiny = hardware.driver("cuda")
     assert small.state == tiny.state == "note"
     assert "a batch of 64 fits (--batch-classes 16 --batch-images 4)" in small.remedy
-    assert "1.2 GB for the least batch, 4" in tiny.says
+    assert "1.2 GB for the smallest batch, 4" in tiny.says
 
 
 def test_a_driver_that_does_not_tell_what_it_drives_is_told(smi):
@@ -153,13 +161,13 @@ def test_a_driver_that_does_not_tell_what_it_drives_is_told(smi):
     smi(("Old", "7.0", 8000), driver="418.87.01")
     for build, state in (("cuda", "wrong"), ("cpu", "note")):
         line = only(hardware.driver(build), state)
-        assert "418.87.01, where MXNet's CUDA build needs 450.80.02 or newer" in line.says
+        assert "418.87.01, but MXNet's CUDA build needs 450.80.02 or newer" in line.says
         assert line.remedy.startswith("update it")
 
 
 def test_without_a_driver_the_cuda_build_is_wrong_and_the_cpu_build_is_not(smi, monkeypatch):
     smi(status=9)
-    assert "nvidia-smi names no GPU" in only(hardware.driver("cuda"), "note").says
+    assert "nvidia-smi lists no GPU" in only(hardware.driver("cuda"), "note").says
     assert "the CPU does the work" in only(hardware.driver("cpu"), "info").says
     monkeypatch.setattr(hardware, "driver_there", lambda: False)
     line = only(hardware.driver("cuda"), "wrong")
@@ -188,9 +196,17 @@ def test_the_memory_of_the_papers_batch_is_what_was_measured():
     ("free", "state", "remedy"),
     [
         (32 * GB, "ok", ""),
-        (8 * GB, "note", "a batch of 60 fits (--batch-classes 15 --batch-images 4), which is another experiment"),
-        (1.3 * GB, "note", "a batch of 4 fits (--batch-classes 2 --batch-images 2), which is another experiment"),
-        (1 * GB, "wrong", "end what takes it, or take a machine or device with more"),
+        (
+            8 * GB,
+            "note",
+            "a batch of 60 fits (--batch-classes 15 --batch-images 4), which is not the paper's experiment",
+        ),
+        (
+            1.3 * GB,
+            "note",
+            "a batch of 4 fits (--batch-classes 2 --batch-images 2), which is not the paper's experiment",
+        ),
+        (1 * GB, "wrong", "stop other programs, or use a machine or device with more"),
     ],
 )
 def test_main_memory_is_compared_with_what_the_papers_batch_takes(monkeypatch, free, state, remedy):
@@ -209,7 +225,7 @@ def test_what_is_free_is_what_the_system_says_or_the_containers_limit(four_cores
     assert hardware.available() == 1000000
     monkeypatch.setattr(hardware, "_read", lambda file: "")
     assert hardware.available() is None
-    assert only(hardware.memory(), "info").says == "this system does not say how much is free"
+    assert only(hardware.memory(), "info").says == "this system does not tell how much is free"
 
 
 @pytest.fixture
@@ -243,7 +259,7 @@ def test_there_is_room_for_all_for_some_or_for_no_pictures(free):
     free(GB // 20)
     line = only(hardware.disk(datasets.OFFICIAL), "wrong")
     assert "0.1 GB free for" in line.says
-    assert "the embedded benchmark takes 0.1 GB" in line.says
+    assert "the embedded benchmark needs 0.1 GB" in line.says
     free(76 * GB)
     assert only(hardware.disk({}), "ok").name == "cache"
 
@@ -256,7 +272,7 @@ def test_pictures_that_are_prepared_need_no_more_room(free):
         with open(folder / f"{part}.uint8", "wb") as file:
             file.truncate(size)  # takes no room
     disk = hardware.disk({name: datasets.OFFICIAL[name] for name in ("sop", "cub200")})[1]
-    assert (disk.state, disk.says) == ("ok", "pictures at 252 and 224 take: sop prepared, cub200 2.0 GB")
+    assert (disk.state, disk.says) == ("ok", "pictures at 252 and 224 need: sop prepared, cub200 2.0 GB")
 
 
 def test_a_cache_folder_that_cannot_be_used_is_wrong(tmp_path, monkeypatch):

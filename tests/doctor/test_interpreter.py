@@ -45,7 +45,7 @@ def test_every_python_that_mxnet_runs_on_is_right(version, monkeypatch):
 def test_another_python_is_wrong(version, monkeypatch):
     monkeypatch.setattr(interpreter, "sys", SimpleNamespace(version_info=version))
     line = only(interpreter.python(), "wrong")
-    assert "where MXNet 1.9.1 runs on 3.8 to 3.12" in line.says
+    assert "but MXNet 1.9.1 runs on 3.8 to 3.12" in line.says
     assert "PYTHON=/path/to/python3.11" in line.remedy
 
 
@@ -88,7 +88,7 @@ def test_two_builds_of_mxnet_another_version_and_none_are_wrong():
     assert "pip uninstall -y mxnet mxnet-cu112, then " in both.remedy
     assert both.remedy.endswith("requirements.txt")
     old = only(interpreter.mxnet(tried(), {"mxnet": "1.6.0"}), "wrong")
-    assert old.says == "mxnet 1.6.0 is installed, where the project needs 1.9.1"
+    assert old.says == "mxnet 1.6.0 is installed, but the project needs 1.9.1"
     assert old.remedy.endswith("requirements-cpu.txt")
     none = only(interpreter.mxnet(tried(mxnet=NONE), {}), "wrong")
     assert "requirements-cpu.txt, or requirements.txt for a GPU" in none.remedy
@@ -109,7 +109,7 @@ def test_what_the_project_says_of_a_cuda_build_without_a_driver_is_told(tmp_path
 def test_both_libraries_of_backbones_are_needed(monkeypatch):
     assert only(interpreter.gluoncv(tried(), PINNED), "ok").says == "gluoncv 1.0, gluoncv2 1.0"
     without_mxnet = only(interpreter.gluoncv(tried(mxnet=NONE, gluoncv=NONE, gluoncv2=NONE), PINNED), "note")
-    assert without_mxnet.remedy == "mend the line of MXNet"
+    assert without_mxnet.remedy == "fix MXNet first"
     monkeypatch.setattr(interpreter, "find_spec", lambda name: None)
     line = only(interpreter.gluoncv(tried(gluoncv2=NONE), {"gluoncv": "1.0"}), "wrong")
     assert line.says.endswith(": gluoncv2")
@@ -119,7 +119,7 @@ def test_two_packages_of_opencv_in_one_folder_are_wrong(no_module):
     assert only(interpreter.opencv(tried(), PINNED), "ok").says == "opencv-python-headless 1.0"
     assert only(interpreter.opencv(tried(), {"opencv-contrib-python": "4.5"}), "ok").says == "opencv-contrib-python 4.5"
     both = only(interpreter.opencv(tried(), dict(PINNED, **{"opencv-python": "4.8"})), "wrong")
-    assert "opencv-python-headless 1.0 and opencv-python 4.8 are in one folder" in both.says
+    assert "opencv-python-headless 1.0 and opencv-python 4.8 are both installed" in both.says
     assert "pip uninstall -y opencv-python-headless opencv-python, then " in both.remedy
     assert only(interpreter.opencv(tried(cv2=NONE), {}), "wrong").says.endswith(": opencv-python-headless")
 
@@ -167,7 +167,7 @@ BOTH_BUILDS = {"cuda": {"mxnet-cu112": "1.9.1"}, "cpu": {"mxnet": "1.9.1"}}
 def test_what_mxnet_itself_sees_of_the_gpus_is_told_of_the_cuda_build():
     assert interpreter.seen_by_mxnet(tried(), BOTH_BUILDS["cpu"]) == []
     assert interpreter.seen_by_mxnet(tried(mxnet=NONE), BOTH_BUILDS["cuda"]) == []
-    assert only(interpreter.seen_by_mxnet(tried(gpus=Tried("2")), BOTH_BUILDS["cuda"]), "ok").says.startswith("2, ")
+    assert only(interpreter.seen_by_mxnet(tried(gpus=Tried("2")), BOTH_BUILDS["cuda"]), "ok").says.startswith("2; ")
     assert "finds no GPU: training" in only(interpreter.seen_by_mxnet(tried(), BOTH_BUILDS["cuda"]), "note").says
     failed = tried(gpus=Tried(error="CUDA: insufficient driver"))
     assert "(CUDA: insufficient driver)" in only(interpreter.seen_by_mxnet(failed, BOTH_BUILDS["cuda"]), "note").says

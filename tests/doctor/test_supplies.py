@@ -55,7 +55,7 @@ def test_a_copy_with_other_counts_is_wrong_and_with_the_official_ones_right(tmp_
 def test_annotations_that_are_broken_or_gone_are_wrong(tmp_path):
     miniatures.inshop(tmp_path / "inshop")
     (tmp_path / "inshop/Eval/list_eval_partition.txt").write_text("1\nhead\n")
-    assert "is not whole" in of("inshop", tmp_path).says
+    assert "is incomplete or damaged" in of("inshop", tmp_path).says
     shutil.rmtree(tmp_path / "inshop/Eval")
     line = of("inshop", tmp_path)
     assert line.state == "wrong"
@@ -77,7 +77,7 @@ def test_weights_are_there_or_told_with_what_to_put_where(monkeypatch):
     resnet, _, inception, _ = supplies.imagenet()
     assert (resnet.state, resnet.says) == ("ok", str(folder / "resnet50.gluon_in1k.safetensors"))
     assert inception.state == "wrong"
-    assert "is not the file that was published" in inception.says
+    assert "is not the published file" in inception.says
     assert inception.remedy.startswith("remove it, and get ")
 
 
@@ -104,11 +104,14 @@ def test_extras_and_slurm_are_information(monkeypatch):
     monkeypatch.setattr(supplies, "find_spec", lambda module: module == "onnx")
     (line,) = supplies.extras({"onnx": "1.18.0"})
     assert line.state == "info"
-    assert line.says.startswith("onnx 1.18.0 installed; without scikit-learn (t-SNE), submitit (training on Slurm), ")
+    assert line.says.startswith("onnx 1.18.0 installed; scikit-learn (t-SNE), submitit (training on Slurm), ")
     monkeypatch.setattr(supplies, "find_spec", lambda module: True)
-    assert "without" not in supplies.extras({})[0].says
+    assert "missing" not in supplies.extras({})[0].says
     monkeypatch.setattr(supplies.shutil, "which", lambda program: f"/usr/bin/{program}")
     assert supplies.slurm()[0].says.startswith("/usr/bin/sbatch: ")
     monkeypatch.setattr(supplies.shutil, "which", lambda program: None)
     (line,) = supplies.slurm()
-    assert (line.state, line.says) == ("info", "not here (sbatch, srun, squeue, scontrol): runs train on this machine")
+    assert (line.state, line.says) == (
+        "info",
+        "not installed (sbatch, srun, squeue, scontrol): runs train on this machine",
+    )
