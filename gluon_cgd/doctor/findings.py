@@ -1,40 +1,25 @@
 """The lines of the doctor's report: what was checked, its state, and the remedy; as text and for programs."""
 
+from functools import partial
 from typing import NamedTuple
 
 MARKS = {"ok": "ok", "info": "", "note": "note", "wrong": "WRONG"}
 
 
 class Line(NamedTuple):
-    """One check: its name, its state (a key of MARKS), its result in words, and what to do about it.
+    """One check: its state (a key of MARKS), its name, its result in words, and what to do about it.
 
-    note: an optional thing is missing, or something works but could work better.  wrong: training does not work.
+    ok: as it should be.  info: neither right nor wrong.  note: an optional thing is missing, or something works but
+    could work better.  wrong: training needs it and does not find it.
     """
 
-    name: str
     state: str
+    name: str
     says: str
     remedy: str = ""
 
 
-def ok(name, says):
-    """A line for something that is as it should be."""
-    return Line(name, "ok", says)
-
-
-def info(name, says):
-    """A line for something that is neither right nor wrong."""
-    return Line(name, "info", says)
-
-
-def note(name, says, remedy):
-    """A line for something optional, with what to do to have it."""
-    return Line(name, "note", says, remedy)
-
-
-def wrong(name, says, remedy):
-    """A line for something that training needs and does not find."""
-    return Line(name, "wrong", says, remedy)
+ok, info, note, wrong = (partial(Line, state) for state in MARKS)
 
 
 def run_check(name, check, *arguments):
@@ -64,5 +49,5 @@ def text(lines):
 
 
 def as_dict(lines):
-    """The same for programs: {"ready": ..., "lines": [{"name", "state", "says", "remedy"}, ...]}."""
+    """The same for programs: {"ready": ..., "lines": [{"state", "name", "says", "remedy"}, ...]}."""
     return {"ready": ready(lines), "lines": [dict(line._asdict()) for line in lines]}

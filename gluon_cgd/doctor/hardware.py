@@ -66,7 +66,7 @@ def threads(environment):
         says = f"OMP_WAIT_POLICY={policy}: they keep their cores busy, so two runs at once are very slow"
         lines.append(note("waiting threads", says, "unset OMP_WAIT_POLICY"))
     if kernels:
-        says = f"OPENBLAS_CORETYPE={kernels} sets MXNet's matrix kernels, hence its speed and the last bits of its results"
+        says = f"OPENBLAS_CORETYPE={kernels} sets MXNet's matrix kernels, hence the speed and the last bits of results"
         lines.append(note("OpenBLAS", says, "unset OPENBLAS_CORETYPE, and OpenBLAS chooses by the processor"))
     return lines
 
