@@ -46,7 +46,7 @@ def embedding(model=None, runtime=None, few=False):
         from gluon_cgd.retrieval import embed
 
         if model:
-            function = onnx_model.load(FOLDER / model, runtime).embed
+            function = onnx_model.load_exported(FOLDER / model, runtime).embed
         else:
             net, ctx = loaded()
 

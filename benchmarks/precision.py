@@ -42,7 +42,7 @@ def measured(run, data, folder):
     embeddings = {"MXNet": embed(net, query, mx.cpu())}
     for file, words in ((whole, "float32"), (small, "8 bits")):
         for name in onnx_model.RUNTIMES:
-            embeddings[f"{name}, {words}"] = onnx_model.load(file, name).embed(np.asarray(query))
+            embeddings[f"{name}, {words}"] = onnx_model.load_exported(file, name).embed(np.asarray(query))
     recall = {name: recall_at(KS, found, labels) for name, found in embeddings.items()}
     percent = {name: {f"R@{k}": 100 * value for k, value in found.items()} for name, found in recall.items()}
     return {"name": name_of(experiment), "dataset": Path(experiment.dataset).name, "recall": percent}

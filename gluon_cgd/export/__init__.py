@@ -67,7 +67,7 @@ def compared(file, net, experiment, features):
     side, rng = experiment.input_size, np.random.default_rng(0)
     squares = rng.integers(0, 256, (4, 8, 8, 3), np.uint8)  # noise is grey to a network that has seen photographs
     pictures = squares.repeat(side // 8, axis=1).repeat(side // 8, axis=2)
-    exported, cpu = onnx_model.load(file), mx.cpu()
+    exported, cpu = onnx_model.load_exported(file), mx.cpu()
     pairs = [(exported.embed(part), embed(net, part, cpu, len(part))) for part in (pictures[:1], pictures[1:])]
     if features:
         given = [(exported.features(pictures), features_of(net, pictures, cpu))]

@@ -44,7 +44,7 @@ def quantise(file, out, pictures):
     file, for a mean cosine below LEAST.
     """
     onnx, quantisation, preprocess = _needed()
-    model = onnx_model.load(file)
+    model = onnx_model.load_exported(file)
     properties = {entry.key: entry.value for entry in onnx.load(str(file), load_external_data=False).metadata_props}
     with tempfile.TemporaryDirectory() as folder:
         folded, small = str(Path(folder) / "folded.onnx"), str(Path(folder) / "int8.onnx")
@@ -71,7 +71,7 @@ def quantise(file, out, pictures):
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         Path(temporary).write_bytes(quantised.SerializeToString(deterministic=True))
-        found = cosine(model, onnx_model.load(temporary), pictures)
+        found = cosine(model, onnx_model.load_exported(temporary), pictures)
         if not found >= LEAST:  # NaN is not
             raise ValueError(
                 f"in 8 bits the mean cosine to the model is {found:.3f}, where {LEAST} is the least: nothing is "

@@ -61,7 +61,7 @@ class Exported:
         return found
 
 
-def load(file, runtime="onnxruntime"):
+def load_exported(file, runtime="onnxruntime"):
     """The Exported model in `file`, computed in float32 by `runtime`, "onnxruntime" or "openvino", on the CPU.
 
     Raises FileNotFoundError for no file, ValueError for one that `export` did not write or that is cut off, and

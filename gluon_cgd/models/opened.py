@@ -112,7 +112,7 @@ def _embedding(net, on, batch_size):
 
 
 def _open_exported(file, runtime):
-    model = onnx_model.load(file, runtime)
+    model = onnx_model.load_exported(file, runtime)
     experiment = Experiment.from_dict(model.experiment)
     # A file that does not say which parameters it was written from is a model of its own
     parameters = model.about.get("parameters_sha256") or digest(file)

@@ -30,12 +30,12 @@ def test_the_command_tells_how_far_the_file_is_from_mxnet(exported, tmp_path, ca
     assert told.startswith(f"{tmp_path / 'new/model.onnx'}: 1.3 MB; the largest difference to MXNet is ")
     assert 0 < float(told.split()[-1]) < 1e-5
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["model.onnx"]
-    assert onnx_model.load(tmp_path / "new/model.onnx").about["features"] is None
+    assert onnx_model.load_exported(tmp_path / "new/model.onnx").about["features"] is None
 
 
 def test_an_exported_model_has_the_recall_of_the_run(exported, small_split):
     pictures = np.stack([load_picture(record.path, 16) for record in small_split.query])
-    model = onnx_model.load(exported / "model.onnx")
+    model = onnx_model.load_exported(exported / "model.onnx")
     found = labelled(model.embed, small_split, pictures, None)
     result = json.loads((exported / "run/result.json").read_text())
     assert recall_of((1, 2, 4, 8), found) == result["last"]
@@ -72,7 +72,7 @@ def test_the_file_explains_itself(exported):
         "commit": result["commit"],
         "trained_at_commit": result["commit"],
     }
-    assert onnx_model.load(exported / "model.onnx").about == told
+    assert onnx_model.load_exported(exported / "model.onnx").about == told
     assert "pictures, uint8 RGB of shape (N, 16, 16, 3)" in model.doc_string
     shapes = {
         one.name: [size.dim_param or size.dim_value for size in one.type.tensor_type.shape.dim]
@@ -94,7 +94,7 @@ def test_the_best_parameters_and_a_published_model_can_be_exported(exported, tmp
     for number, source in enumerate(([run, "--which", "best"], [published])):
         file = tmp_path / f"{number}.onnx"
         assert main(["export", "--checkpoint", *source, "--onnx", str(file)]) == 0
-        model = onnx_model.load(file)
+        model = onnx_model.load_exported(file)
         abouts.append((model.about["which"], model.about["recall"], model.about["seed"]))
     best = json.loads((exported / "run/result.json").read_text())["best"]
     assert abouts == [("best", best, 0)] * 2

@@ -38,7 +38,7 @@ def agree(tmp_path, **change):
     """Export a network, compare what the file computes with MXNet in batches of 1 and 5, and return the loaded file."""
     net, experiment = network(**change)
     export(net, experiment, tmp_path / "model.onnx", features=True)
-    model, side = onnx_model.load(tmp_path / "model.onnx"), experiment.input_size
+    model, side = onnx_model.load_exported(tmp_path / "model.onnx"), experiment.input_size
     for count in (1, 5):
         pictures = np.random.default_rng(count).integers(0, 256, (count, side, side, 3), np.uint8)
         found = model.embed(pictures)
@@ -85,7 +85,7 @@ def same_recall(tmp_path, classes, **change):
     if experiment.backbone.startswith("efficientnet"):
         take_statistics(net, pictures)
     export(net, experiment, tmp_path / "model.onnx")
-    embeddings = onnx_model.load(tmp_path / "model.onnx").embed(pictures), embed(net, pictures, mx.cpu(), 50)
+    embeddings = onnx_model.load_exported(tmp_path / "model.onnx").embed(pictures), embed(net, pictures, mx.cpu(), 50)
     np.testing.assert_allclose(*embeddings, atol=1e-4)
     found, expected = (recall_at((1,), vectors, labels) for vectors in embeddings)
     assert found == expected
@@ -139,7 +139,7 @@ def test_a_black_picture_and_a_dead_network_give_finite_embeddings(tmp_path):
     for layer in net.reductions:
         layer.weight.set_data(mx.nd.zeros(layer.weight.shape))
     export(net, experiment, tmp_path / "model.onnx")
-    found = onnx_model.load(tmp_path / "model.onnx").embed(np.zeros((2, 16, 16, 3), np.uint8))
+    found = onnx_model.load_exported(tmp_path / "model.onnx").embed(np.zeros((2, 16, 16, 3), np.uint8))
     np.testing.assert_array_equal(found, 0)
 
 

@@ -25,7 +25,7 @@ def quantised(exported, tmp_path_factory):
 
 def test_an_8_bit_model_gives_nearly_the_same_embeddings(quantised):
     whole, small, told, pictures = quantised
-    expected, found = (onnx_model.load(file).embed(pictures) for file in (whole, small))
+    expected, found = (onnx_model.load_exported(file).embed(pictures) for file in (whole, small))
     cosines = np.einsum("nd,nd->n", expected, found)
     assert 0.98 < cosines.mean() < 0.9999999  # and it is another model
     assert 0.98 < told <= 1
@@ -34,7 +34,7 @@ def test_an_8_bit_model_gives_nearly_the_same_embeddings(quantised):
 
 def test_both_runtimes_agree_on_it(quantised):
     _, small, _, pictures = quantised
-    first, second = (onnx_model.load(small, runtime).embed(pictures) for runtime in onnx_model.RUNTIMES)
+    first, second = (onnx_model.load_exported(small, runtime).embed(pictures) for runtime in onnx_model.RUNTIMES)
     assert np.einsum("nd,nd->n", first, second).mean() > 0.98
 
 
@@ -48,7 +48,7 @@ def test_all_convolutions_but_the_first_are_in_8_bits(quantised):
 
 
 def test_it_knows_what_it_was_exported_from_and_that_it_is_in_8_bits(quantised):
-    whole, small = (onnx_model.load(file).about for file in quantised[:2])
+    whole, small = (onnx_model.load_exported(file).about for file in quantised[:2])
     own = f"{whole['parameters_sha256']} in 8 bits"  # which an index of the float32 model's does not take for them
     assert {**whole, "parameters_sha256": own, "int8": True} == small
 
@@ -59,7 +59,7 @@ def test_export_writes_it_for_pictures_like_those_in_a_folder(exported, small_sp
     assert main(["export", "--checkpoint", str(exported / "run"), "--onnx", str(out), "--int8", photos]) == 0
     told = r"MB; the largest difference to MXNet is [\d.]+e-0\d, and in 8 bits the mean cosine to that 0\.9\d+, on"
     assert re.search(told, capsys.readouterr().out)
-    assert onnx_model.load(out).about["which"] == "last"
+    assert onnx_model.load_exported(out).about["which"] == "last"
 
 
 @pytest.mark.parametrize(

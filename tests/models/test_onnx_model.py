@@ -29,7 +29,7 @@ def without_mxnet(code, *arguments):
 
 @pytest.mark.parametrize("name", onnx_model.RUNTIMES)
 def test_a_runtime_computes_what_mxnet_does(exported, name):
-    model, (net, experiment) = onnx_model.load(exported / "model.onnx", name), load_trained(exported / "run")
+    model, (net, experiment) = onnx_model.load_exported(exported / "model.onnx", name), load_trained(exported / "run")
     assert (model.input_size, model.dim, model.experiment) == (16, 8, experiment.to_dict())
     expected = embed(net, pictures(), mx.cpu())
     for batch_size in (1, 2, 32):  # two of two and one of one
@@ -45,13 +45,13 @@ def test_it_works_without_mxnet_and_with_another_numpy(exported, tmp_path):
     code = """
 import numpy; numpy.__version__ = "1.24.0"
 from gluon_cgd.models import onnx_model
-model = onnx_model.load(sys.argv[1])
+model = onnx_model.load_exported(sys.argv[1])
 numpy.save(sys.argv[3], model.embed(numpy.load(sys.argv[2])))
 print(model.about["name"])
 """
     files = (tmp_path / "pictures.npy", tmp_path / "vectors.npy")
     assert without_mxnet(code, exported / "model.onnx", *files) == "cgd_sm_cifar_resnet10_8\n"
-    expected = onnx_model.load(exported / "model.onnx").embed(pictures())
+    expected = onnx_model.load_exported(exported / "model.onnx").embed(pictures())
     np.testing.assert_array_equal(np.load(tmp_path / "vectors.npy"), expected)
 
 
@@ -60,7 +60,7 @@ print(model.about["name"])
 )
 def test_pictures_of_another_kind_are_refused(exported, wrong):
     with pytest.raises(ValueError, match=r"this model takes uint8 of shape \(N, 16, 16, 3\), RGB from 0 to 255"):
-        onnx_model.load(exported / "model.onnx").embed(wrong)
+        onnx_model.load_exported(exported / "model.onnx").embed(wrong)
 
 
 @pytest.mark.parametrize("name", onnx_model.RUNTIMES)
@@ -70,11 +70,11 @@ def test_a_file_that_is_no_whole_onnx_file_is_refused(exported, tmp_path, name):
     for content in broken:
         file.write_bytes(content)
         with pytest.raises(ValueError, match=f"broken.onnx is not a (whole ONNX file that {name} can run|model that)"):
-            onnx_model.load(file, name)
+            onnx_model.load_exported(file, name)
     with pytest.raises(FileNotFoundError, match="none.onnx does not exist: an exported model is a file"):
-        onnx_model.load(tmp_path / "none.onnx", name)
+        onnx_model.load_exported(tmp_path / "none.onnx", name)
     with pytest.raises(FileNotFoundError, match="is a folder: an exported model is a file"):
-        onnx_model.load(tmp_path, name)
+        onnx_model.load_exported(tmp_path, name)
 
 
 @pytest.mark.parametrize("name", onnx_model.RUNTIMES)
@@ -94,7 +94,7 @@ def test_an_onnx_file_of_another_program_is_refused(exported, tmp_path, name, ch
     onnx.helper.set_model_props(model, {**found, **change} if change else {})
     onnx.save(model, str(tmp_path / "other.onnx"))
     with pytest.raises(ValueError, match=f"other.onnx is not a model that this version .*{message}"):
-        onnx_model.load(tmp_path / "other.onnx", name)
+        onnx_model.load_exported(tmp_path / "other.onnx", name)
 
 
 def test_a_file_without_feature_maps_says_so(exported, tmp_path):
@@ -104,20 +104,20 @@ def test_a_file_without_feature_maps_says_so(exported, tmp_path):
             prop.value = "null"
     onnx.save(model, str(tmp_path / "other.onnx"))
     with pytest.raises(ValueError, match="export it again with --features"):
-        onnx_model.load(tmp_path / "other.onnx").features(pictures())
+        onnx_model.load_exported(tmp_path / "other.onnx").features(pictures())
     with pytest.raises(ValueError, match="without what heatmaps take: export it again with --features"):
-        onnx_model.load(tmp_path / "other.onnx").projections()
+        onnx_model.load_exported(tmp_path / "other.onnx").projections()
 
 
 def test_a_runtime_that_is_unknown_or_not_installed_is_named(exported, monkeypatch):
     with pytest.raises(ValueError, match="runtime 'tensorrt' is unknown: choose one of onnxruntime, openvino"):
-        onnx_model.load(exported / "model.onnx", "tensorrt")
+        onnx_model.load_exported(exported / "model.onnx", "tensorrt")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ImportError, match="openvino cannot be imported .*: python -m pip install openvino"):
-        onnx_model.load(exported / "model.onnx", "openvino")
+        onnx_model.load_exported(exported / "model.onnx", "openvino")
 
 
 def test_a_name_that_is_not_english_is_found(exported, tmp_path):
     shutil.copy(exported / "model.onnx", tmp_path / "鳥 modèle.onnx")
     for name in onnx_model.RUNTIMES:
-        assert onnx_model.load(tmp_path / "鳥 modèle.onnx", name).dim == 8
+        assert onnx_model.load_exported(tmp_path / "鳥 modèle.onnx", name).dim == 8

@@ -79,7 +79,7 @@ def test_an_onnx_file_is_a_model_too(tmp_path, small_experiment, monkeypatch, pa
         about=told,
     )
     asked = []
-    monkeypatch.setattr(opened.onnx_model, "load", lambda source, runtime: asked.append(runtime) or exported)
+    monkeypatch.setattr(opened.onnx_model, "load_exported", lambda source, runtime: asked.append(runtime) or exported)
     found = open_model("idx", None, exported=str(file))
     assert found.embed(pictures(3)).tolist() == [picture[0, :2, 0].tolist() for picture in pictures(3)]
     assert (found.input_size, found.projections(), found.about["onnx"]) == (16, ["a matrix"], True)
