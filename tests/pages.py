@@ -59,6 +59,7 @@ def inline_commands(page):
     """[[word, ...], ...]: the commands that stand between backticks in the sentences of `page`."""
     prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     quoted = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
+    quoted = [f"{code} --help" if code == "python -m gluon_cgd" else code for code in quoted]
     return [shlex.split(code) for code in quoted if re.match(r"(python|bash|gluon-cgd) \S", code)]
 
 
