@@ -1,11 +1,10 @@
 """Section 3.5 measured: one CGD against the ensemble of as many single-descriptor models, on this machine."""
 
-import json
-import os
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,17 +51,14 @@ def one_model(experiment, batch_size, device):
     """The costs of one model, from two processes: one trains, one embeds."""
     costs = {"model": f"{experiment.descriptors} {experiment.dim}"}
     for task in ("train", "embed"):
-        asked = {"experiment": experiment.to_dict(), "batch_size": batch_size, "device": device, "task": task}
-        command = [sys.executable, "-m", "reproduce.efficiency", json.dumps(asked)]
-        project = str(Path(__file__).resolve().parents[1])
-        environment = dict(
-            os.environ, PYTHONPATH=os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH")]))
-        )
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["it was killed, for want of memory perhaps"])[-1]
-            raise ValueError(f"{costs['model']} could not {task} on {device} with batches of {batch_size}: {reason}")
-        costs.update(json.loads(done.stdout.splitlines()[-1]))
+        try:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                costs.update(pool.submit(costs_of, task, experiment, batch_size, device).result())
+        except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
+            killed = isinstance(error, BrokenProcessPool)
+            reason = "its process was killed, perhaps because memory ran out" if killed else process.sentence(error)
+            attempt = f"{costs['model']} could not {task} on {device} with batches of {batch_size}"
+            raise ValueError(f"{attempt}: {reason}") from error
     return costs
 
 
@@ -147,17 +143,3 @@ def report(small, device, runs):
     write_text(f"{stem}.md", "\n".join(["# Efficiency", "", title, "", grid.as_markdown(lines)]) + "\n")
     write_json(f"{stem}.json", found)
     return "\n".join(text) + f"\n\nWritten: {stem}.md, .json"
-
-
-def child():
-    """What `one_model` starts: does what its argument says and prints the costs as JSON."""
-    if len(sys.argv) != 2:
-        raise ValueError("this part is started by another: bash reproduce/efficiency.sh")
-    asked = json.loads(sys.argv[1])
-    experiment = Experiment.from_dict(asked["experiment"])
-    print(json.dumps(costs_of(asked["task"], experiment, asked["batch_size"], asked["device"])))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(process.exit_status(child))

@@ -1,167 +1,134 @@
-"""Several runs at once on this machine: a process a device, which trains one run after the other.
+"""Several runs at once on this machine: a process for each device, which trains one run after the other.
 
-What a worker is told and what it answers are lines of JSON. On a CPU the embedded benchmark gets a process a core, each
-with one thread: that trains more pictures a second than one process with all cores, and its numbers do not depend on
-how many cores there are (the order of a sum does).
+On a CPU the embedded benchmark gets a process for each core, each with one thread: that trains more pictures a second
+than one process with all cores, and the numbers do not depend on how many cores there are (the order of a sum does).
 """
 
+import collections
 import contextlib
-import json
 import logging
+import multiprocessing
 import os
-import queue
-import subprocess
-import sys
+import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from logging.handlers import QueueHandler, QueueListener
 
 from tqdm import tqdm
 
-from gluon_cgd.experiment import Experiment
-from gluon_cgd.machine import devices, process
+from gluon_cgd.machine import process
 from reproduce import store
 
 log = logging.getLogger("reproduce")
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 def train(todo, devices, threads, runs, data, weights, progress=False, parts=1):
     """Train the runs `todo`, [(name, experiment, seed), ...], one at a time on each of `devices` ("cpu", "gpu0", ...).
 
-    threads: of each process on a CPU.  progress: a bar on stderr.  parts: of each batch, as of `train.fit`.
-    Returns [(name, seed, sentence), ...] of the runs that failed; the others go on. When this process ends, so do its
-    workers, whose runs go on from their checkpoints the next time.
+    threads: of each process on a CPU.  progress: a bar on stderr.  parts: of each batch, as in `train.fit`.
+    Returns [(name, seed, sentence), ...] of the runs that failed; the others go on. When this process ends, for
+    whatever reason, its workers end too; the next call continues their runs from the checkpoints.
     """
-    waiting, failed = queue.SimpleQueue(), []
-    for number, one in enumerate(todo):
-        waiting.put((number, *one))
-    bar, workers = tqdm(total=len(todo), unit="run", disable=not progress), []
-
-    def serve(device):
-        worker = None
-        try:
-            while True:
-                try:
-                    number, name, experiment, seed = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                log.info("run %d of %d: %s, seed %d on %s", number + 1, len(todo), name, seed, device)
-                asked = {"experiment": experiment.to_dict(), "seed": seed, "ctx": device, "runs": str(runs)}
-                asked = {**asked, "data": str(data), "weights": weights and str(weights), "parts": parts}
-                if worker is None:
-                    worker = start(threads)
-                    workers.append(worker)
-                answer = ask(worker, asked, f"[{name}, seed {seed}] ")
-                if answer is None:  # it died; the next run gets a new one
-                    answer = f"its process ended with status {end(worker)}, for want of memory perhaps"
-                    worker = None
-                if answer:
-                    log.info("[%s, seed %d] failed: %s", name, seed, answer)
-                    failed.append((name, seed, answer))
+    waiting, running, failed = collections.deque(enumerate(todo, 1)), {}, []
+    watched, alive = multiprocessing.Pipe(duplex=False)  # a worker ends when `alive` is closed
+    idle = [Worker(device, threads, watched) for device in devices[: len(todo)]]
+    with alive, tqdm(total=len(todo), unit="run", disable=not progress) as bar:
+        while waiting or running:
+            while waiting and idle:
+                worker, (number, (name, experiment, seed)) = idle.pop(0), waiting.popleft()
+                log.info("run %d of %d: %s, seed %d on %s", number, len(todo), name, seed, worker.device)
+                place = (runs, experiment, seed, data, worker.device, weights, parts)
+                running[worker.start(f"[{name}, seed {seed}] ", place)] = worker, name, seed
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                worker, name, seed = running.pop(future)
+                problem = worker.problem(future)
+                if problem:
+                    log.info("[%s, seed %d] failed: %s", name, seed, problem)
+                    failed.append((name, seed, problem))
                 bar.update()
-        finally:
-            if worker:
-                end(worker)
-
-    with ThreadPoolExecutor(len(devices)) as pool:
-        serving = [pool.submit(serve, device) for device in devices[: len(todo)]]
-        try:
-            for one in serving:
-                one.result()
-        except BaseException:  # Ctrl-C: no new run, and no old one without anybody who waits for it
-            while not waiting.empty():
-                waiting.get()
-            for worker in workers:
-                worker.terminate()
-            raise
-        finally:
-            bar.close()
+                if waiting:
+                    idle.append(Worker(worker.device, threads, watched) if worker.pool is None else worker)
+                else:
+                    worker.end()
     return failed
 
 
-def start(threads):
-    """A worker process, which waits for what `ask` tells it."""
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads))
-    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "reproduce.training.local"]
-    environment = {**os.environ, **limits, "PYTHONPATH": path}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, encoding="utf-8")
+class Worker:
+    """A process that trains one run after the other on `device`; it has a pool of its own, for a pool breaks whole."""
+
+    def __init__(self, device, threads, watched):
+        context = multiprocessing.get_context("spawn")
+        self.device, self.threads, self.process = device, threads, None
+        records = context.Queue()
+        self.listener = QueueListener(records, log)
+        self.listener.start()
+        self.pool = ProcessPoolExecutor(1, context, begin, (records, watched))
+
+    def start(self, prefix, place):
+        """The Future of a run: "", or a sentence on what went wrong. Its log lines begin with `prefix`."""
+        before = set(multiprocessing.active_children())
+        with settings_of_a_worker(self.threads):
+            future = self.pool.submit(train_run, prefix, place)
+        self.process = next(iter(set(multiprocessing.active_children()) - before), self.process)
+        return future
+
+    def problem(self, future):
+        """What went wrong with a run, a sentence, or "". A worker that died is of no more use: `pool` is then None."""
+        error = future.exception()
+        if not isinstance(error, BrokenProcessPool):
+            return process.sentence(error) if error else future.result()
+        self.pool.shutdown()
+        self.pool = None
+        return f"its process ended with status {self.process.exitcode}, perhaps because memory ran out"
+
+    def end(self):
+        """Let the process go when it has nothing to do, and show the rest of its log."""
+        if self.pool:
+            self.pool.shutdown()
+            self.listener.stop()  # of a process that died it could wait for ever: it may have died holding the lock
 
 
-def end(worker):
-    """Let a worker go that has nothing to do; returns its exit status."""
-    with contextlib.suppress(BrokenPipeError):  # it is gone already
-        worker.stdin.close()
-    code = worker.wait()
-    worker.stdout.close()
-    return code
-
-
-def ask(worker, asked, prefix):
-    """Let `worker` train a run: "" when it is done, a sentence when it failed, None when the worker died."""
+@contextlib.contextmanager
+def settings_of_a_worker(threads):
+    """A process that is started inside has `threads` threads, and Ctrl-C does not reach it."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read once, when MXNet and NumPy are imported
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(dict.fromkeys(names, str(threads)))
     try:
-        worker.stdin.write(json.dumps(asked) + "\n")
-        worker.stdin.flush()
-    except BrokenPipeError:
-        return None
-    for line in worker.stdout:
-        told = json.loads(line)
-        if "answer" in told:
-            return told["answer"]
-        log.info("%s%s", prefix, told["log"])
-    return None
+        yield
+    finally:
+        for name in names:
+            del os.environ[name]
+        os.environ.update(before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-class Told(logging.Handler):
-    """Sends what is logged to the process that started this one."""
-
-    def __init__(self, tell):
-        super().__init__()
-        self.tell = tell
-
-    def emit(self, record):
-        self.tell({"log": record.getMessage()})
+def begin(records, watched):
+    """Make this process a worker: it sends its log lines to `records`, and ends when the pipe `watched` is closed."""
+    library = logging.getLogger("gluon_cgd")
+    library.setLevel(logging.INFO)
+    library.addHandler(QueueHandler(records))
+    threading.Thread(target=end_with, args=(watched,), daemon=True).start()
 
 
-def worker():
-    """Train what stdin says, line by line, until it ends; returns the exit status."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
-
-    def tell(message):
-        print(json.dumps(message), file=answers, flush=True)
-
-    package = logging.getLogger("gluon_cgd")
-    package.setLevel(logging.INFO)
-    package.addHandler(Told(tell))
-    asked, busy = queue.SimpleQueue(), threading.Event()
-
-    def listen():
-        for line in sys.stdin:
-            asked.put(json.loads(line))
-        if busy.is_set():
-            os._exit(1)  # whoever wanted the run is gone
-        asked.put(None)
-
-    threading.Thread(target=listen, daemon=True).start()
-    while True:
-        one = asked.get()
-        if one is None:
-            return 0
-        busy.set()
-        try:
-            experiment, ctx = Experiment.from_dict(one["experiment"]), devices.context(one["ctx"])
-            store.train(one["runs"], experiment, one["seed"], one["data"], ctx, one["weights"], False, one["parts"])
-            answer = ""
-        except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
-            answer = process.sentence(error)
-        busy.clear()
-        tell({"answer": answer})
+def end_with(watched):
+    """End this process when the other end of the pipe `watched` is closed."""
+    with contextlib.suppress(EOFError, OSError):
+        watched.recv()
+    os._exit(1)
 
 
-if __name__ == "__main__":
+def train_run(prefix, place):
+    """Train one run in a worker. Returns "" when it is done, a sentence when it failed."""
+    from gluon_cgd.machine import devices  # imports MXNet
+
+    runs, experiment, seed, data, device, weights, parts = place
+    sender = next(one for one in logging.getLogger("gluon_cgd").handlers if isinstance(one, QueueHandler))
+    sender.setFormatter(logging.Formatter(prefix.replace("%", "%%") + "%(message)s"))
     try:
-        sys.exit(worker())
-    except KeyboardInterrupt:  # the one that started this one says so
-        sys.exit(130)
+        store.train(runs, experiment, seed, data, devices.context(device), weights, False, parts)
+    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
+        return process.sentence(error)
+    return ""
