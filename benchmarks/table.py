@@ -19,16 +19,16 @@ def origin():
     return {"machine": facts.machine("cpu") + f" ({units})" * bool(units), "commit": facts.commit()}
 
 
-def heading(told):
-    """Where and of what `told` was measured: "AMD EPYC, 2 cores (AVX2), at 01234567"."""
-    commit = told["commit"]
-    return f"{told['machine']}, at {commit[:8] + '+' * commit.endswith('+') if commit else 'no commit'}"
+def heading(results):
+    """Where `results` were measured, and of which commit: "AMD EPYC, 2 cores (AVX2), at 01234567"."""
+    commit = results["commit"]
+    return f"{results['machine']}, at {commit[:8] + '+' * commit.endswith('+') if commit else 'no commit'}"
 
 
-def record(name, told):
-    """Keep `told` as results/NAME.json."""
+def record(name, results):
+    """Keep `results` as results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
-    write_json(RESULTS / f"{name}.json", told)
+    write_json(RESULTS / f"{name}.json", results)
 
 
 def recorded(name):
@@ -38,13 +38,13 @@ def recorded(name):
 
 
 def of(name):
-    """A decorator: a table of what it is called with, or else of what was recorded as `name`."""
+    """A decorator: a table of the results that it is called with, by default of those that were recorded as `name`."""
 
     def decorated(table):
         @functools.wraps(table)
-        def called(told=None):
-            told = told or recorded(name)
-            return table(told) if told else "Not measured yet."
+        def called(results=None):
+            results = results or recorded(name)
+            return table(results) if results else "Not measured yet."
 
         return called
 
@@ -52,15 +52,15 @@ def of(name):
 
 
 @of("speed")
-def speed(told):
-    """A table of the comparisons for each machine that they were recorded on, {machine: results}."""
-    return "\n\n".join(comparisons(one) for one in told.values())
+def speed(machines):
+    """A table of the comparisons for each of `machines`, {machine: results}."""
+    return "\n\n".join(map(comparisons, machines.values()))
 
 
-def comparisons(told):
+def comparisons(results):
     """The table of the comparisons on one machine."""
     rows = []
-    for row in told["rows"]:
+    for row in results["rows"]:
         low, middle, high = min(row["ratios"]), statistics.median(row["ratios"]), max(row["ratios"])
         reached, wanted = f"{middle:.2f} ({low:.2f}-{high:.2f})", "-"
         if row["at_least"]:
@@ -73,7 +73,7 @@ def comparisons(told):
         same = ", same numbers" if row.get("same_numbers") else ""
         rows.append([row["work"], rates[0], row["against"] + same, rates[1], reached, wanted])
     head = ["ours", "rate", "against", "rate", "ratio of the rates", "aimed at"]
-    return f"{heading(told)}; {told['network']}:\n\n{as_markdown([head, *rows])}"
+    return f"{heading(results)}; {results['network']}:\n\n{as_markdown([head, *rows])}"
 
 
 def figures(value):
@@ -82,43 +82,46 @@ def figures(value):
 
 
 @of("growth")
-def growth(told):
+def growth(results):
     """The table of how time and memory grow."""
     rows = []
-    for one in told["growth"]:
-        (first, last), letter = (one["sizes"][0], one["sizes"][-1]), one["letter"]
-        times = f"{figures(one['seconds'][0])} to {figures(one['seconds'][-1])} s"
-        memory = " to ".join(f"{figures(one['bytes'][i] / 1e6)}" for i in (0, -1)) + " MB"
-        rows.append([one["work"], f"{first:,} to {last:,}", times, f"{letter}<sup>{one['exponent']:.2f}</sup>", memory])
+    for work in results["growth"]:
+        (first, last), letter = (work["sizes"][0], work["sizes"][-1]), work["letter"]
+        times = f"{figures(work['seconds'][0])} to {figures(work['seconds'][-1])} s"
+        memory = " to ".join(f"{figures(work['bytes'][i] / 1e6)}" for i in (0, -1)) + " MB"
+        rows.append(
+            [work["work"], f"{first:,} to {last:,}", times, f"{letter}<sup>{work['exponent']:.2f}</sup>", memory]
+        )
     table = as_markdown([("work", "sizes", "time", "grows as", "memory beyond what was there"), *rows])
-    return f"{heading(told)}:\n\n{table}"
+    return f"{heading(results)}:\n\n{table}"
 
 
 @of("growth")
-def memory(told):
+def memory(results):
     """The table of what a training step takes."""
     rows = [
-        [str(one["batch"]), one["how"], figures(one["seconds"]), f"{one['bytes'] / 1e9:.1f}"] for one in told["memory"]
+        [str(step["batch"]), step["how"], figures(step["seconds"]), f"{step['bytes'] / 1e9:.1f}"]
+        for step in results["memory"]
     ]
     return as_markdown([("batch", "learned from", "seconds a step", "memory, GB"), *rows])
 
 
 @of("precision")
-def precision(told):
+def precision(results):
     """The table of how far the recall of an exported model is from MXNet's: mean, its standard error, and range."""
-    models = told["models"]
+    models = results["models"]
     rows = []
     for name in list(models[0]["recall"])[1:]:
         cells = []
         for k in models[0]["recall"][name]:
-            changes = [one["recall"][name][k] - one["recall"]["MXNet"][k] for one in models]
+            changes = [model["recall"][name][k] - model["recall"]["MXNet"][k] for model in models]
             mean = f"{statistics.mean(changes):+.2f}"
             if len(changes) > 1:
                 mean += f" ± {statistics.stdev(changes) / len(changes) ** 0.5:.2f}"
             cells.append(f"{mean} ({min(changes):+.2f} to {max(changes):+.2f})")
         rows.append([name, *cells])
     head = [f"{len(models)} trained models, against MXNet", *models[0]["recall"]["MXNet"]]
-    return f"{heading(told)}:\n\n{as_markdown([head, *rows])}"
+    return f"{heading(results)}:\n\n{as_markdown([head, *rows])}"
 
 
 PARTS = {"growth": growth, "memory": memory, "precision": precision, "speed": speed}

@@ -48,7 +48,7 @@ def wanted(tables, small, seeds=None):
 
 def status():
     """A line a table: recorded runs of the paper's form and of the mini form, and what they say."""
-    lines = [("table", "runs as in the paper", "its numbers", "runs of the mini form", "the paper's orderings there")]
+    lines = [("table", "runs as in the paper", "its numbers", "runs of the mini form", "orderings in the mini form")]
     for table in EVERYTHING:
         real, small = entries(table.name, False), entries(table.name, True)
         outcomes = Counter(verdict.outcome for row in real for verdict in row.verdicts.values())
@@ -69,12 +69,13 @@ def title(table):
 def outcomes_of(table):
     """How many of the orderings hold in the mini form: "1 holds, 3 undecided"."""
     counts = Counter(claim.found.outcome for claim in ordering_claims(table))
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
+    plurals = {"holds": "hold", "does not hold": "do not hold"}
+    return ", ".join(f"{count} {plurals.get(name, name) if count > 1 else name}" for name, count in counts.items())
 
 
 def claims():
     """Every ordering that the paper's numbers show: published, ours of the mini form, and whether it holds there."""
-    lines = [("", "the paper's ordering", "published", "mini form", "there it")]
+    lines = [("", "the paper's ordering", "published", "mini form", "verdict on the mini form")]
     for table in EVERYTHING:
         for claim in ordering_claims(table):
             printed = " / ".join(f"{cell.mean:.1f}" if cell else "-" for cell in claim.published)
