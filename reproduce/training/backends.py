@@ -14,10 +14,10 @@ log = logging.getLogger("reproduce")
 def train(todo, backend, small, runs, data, ctx, weights, slurm=(), parts=1):
     """Train `todo`, [(name, experiment, seed), ...], into the store `runs`.
 
-    backend: "here", "local" (a process a device), "slurm", or None: local for the embedded benchmark on a CPU, else
-        here. ctx: the device or devices as --ctx names them.  slurm: ("key=value", ...) for slurm.Options.
-    parts: of each batch, as of `train.fit`; not on a cluster.
-    Raises ValueError with a sentence for each run that failed, when all others are done.
+    backend: "here", "local" (a process for each device), "slurm", or None: local for the embedded benchmark on a CPU,
+        else here.  ctx: the device or devices as --ctx names them.  slurm: ("key=value", ...) for slurm.Options.
+    parts: of each batch, as in `train.fit`; not on a cluster.
+    Raises ValueError with a sentence for each run that failed, after all others are done.
     """
     contexts = devices.contexts(ctx)
     on_cpu = contexts[0].device_type == "cpu"
@@ -29,23 +29,20 @@ def train(todo, backend, small, runs, data, ctx, weights, slurm=(), parts=1):
     if backend == "slurm":
         from reproduce.training import slurm as cluster
 
-        asked = cluster.asked(slurm)
-        failed = cluster.train(todo, runs, data, weights, asked, log.info)
+        failed = cluster.train(todo, runs, data, weights, cluster.parse_options(slurm), log.info)
         failed = [(name, seed, sentence) for name, _, seed, sentence in failed if sentence]
     elif backend == "local":
-        names, threads = [f"{one.device_type}{one.device_id}" for one in contexts], facts.cores()
+        names, threads = [f"{device.device_type}{device.device_id}" for device in contexts], facts.cores()
         if small and on_cpu:
             names, threads = ["cpu"] * threads, 1
         shown = sys.stderr.isatty()
-        todo = sorted(
-            todo, key=lambda one: -(recorded.seconds(one[1]) or 0)
-        )  # a long one at the end would keep one core busy
+        todo = sorted(todo, key=lambda run: -(recorded.seconds(run[1]) or 0))  # a long one last would run alone
         failed = local.train(todo, names, threads, runs=runs, data=data, weights=weights, progress=shown, parts=parts)
     else:
         failed = here(todo, contexts, runs, data, weights, parts)
     if failed:
-        told = "".join(f"\n  - {name}, seed {seed}: {sentence}" for name, seed, sentence in failed)
-        raise ValueError(f"{len(failed)} of {len(todo)} runs failed (the same command tries them again):{told}")
+        lines = "".join(f"\n  - {name}, seed {seed}: {sentence}" for name, seed, sentence in failed)
+        raise ValueError(f"{len(failed)} of {len(todo)} runs failed (the same command tries them again):{lines}")
 
 
 def here(todo, devices, runs, data, weights, parts=1):
@@ -55,7 +52,7 @@ def here(todo, devices, runs, data, weights, parts=1):
         log.info("run %d of %d: %s, seed %d", number + 1, len(todo), name, seed)
         try:
             store.train(runs, experiment, seed, data, devices, weights, sys.stderr.isatty(), parts)
-        except (ValueError, RuntimeError, MemoryError) as error:  # the others may be fine
+        except (ValueError, RuntimeError, MemoryError) as error:  # the other runs may be fine
             log.info("failed: %s", process.sentence(error))
             failed.append((name, seed, process.sentence(error)))
     return failed

@@ -77,7 +77,7 @@ class Worker:
         """What went wrong with a run, a sentence, or "". A worker that died is of no more use: `pool` is then None."""
         error = future.exception()
         if not isinstance(error, BrokenProcessPool):
-            return process.sentence(error) if error else future.result()
+            return f"{type(error).__name__}: {error}" if error else future.result()  # a bug of ours
         self.pool.shutdown()
         self.pool = None
         return f"its process ended with status {self.process.exitcode}, perhaps because memory ran out"

@@ -1,9 +1,9 @@
 """Training on a Slurm cluster through submitit: one job array, one run a job.
 
-A run that is pre-empted, killed at work or out of time goes back into the queue, where a new start has to wait for some
-minutes, and on from its last checkpoint. One that is cancelled in the queue stays out of it.
-What submitit keeps, logs and pickles, is in the folder `runs`/slurm. Those pickles are made and read by the jobs of one
-person; nobody else's belong there. Every machine of the cluster must see that folder, the data and the environment.
+A run that is pre-empted, killed while it trains or out of time goes back into the queue; some minutes later it starts
+again and continues from its last checkpoint. A run that is cancelled while it waits stays out of the queue.
+submitit keeps its logs and pickles in the folder `runs`/slurm. One person's jobs write and read those pickles; do not
+put other people's there. Every machine of the cluster must see that folder, the data and the environment.
 """
 
 import contextlib
@@ -74,7 +74,7 @@ class Options:
         """What submitit writes into the head of the job's script, and before its command: a dict."""
         path = os.pathsep.join(filter(None, [str(facts.PACKAGES), os.environ.get("PYTHONPATH")]))
         threads = f"export OMP_NUM_THREADS={self.cpus_per_job}"  # MXNet and NumPy read it once, when they are imported
-        asked = dict(
+        parameters = dict(
             job_name="gluon_cgd",
             partition=self.partition,
             account=self.account,
@@ -89,10 +89,10 @@ class Options:
             setup=[*self.setup, threads, f"export PYTHONPATH={shlex.quote(path)}"],
             additional_parameters={"requeue": True},
         )
-        return {name: value for name, value in asked.items() if value is not None}
+        return {name: value for name, value in parameters.items() if value is not None}
 
 
-def asked(words):
+def parse_options(words):
     """The Options that ("partition=gpu", "cpus_per_job=8", ...) ask for; "setup" may come several times.
 
     Raises ValueError for a word that is not KEY=VALUE, an unknown key, and values that Options refuses.
@@ -113,23 +113,26 @@ def asked(words):
     return Options(**values)
 
 
+@dataclass
 class Job:
     """What one job does: the run of one experiment and seed. It is pickled, so it holds words and numbers only."""
 
-    def __init__(self, experiment, seed, runs, data, weights, device):
-        self.experiment, self.seed, self.device = experiment, seed, device
-        self.runs, self.data, self.weights = runs, data, weights
+    experiment: dict
+    seed: int
+    runs: str
+    data: str
+    weights: Optional[str]
+    device: str
 
     def __call__(self):
-        """Train the run, or go on with it. Raises what `store.train` raises."""
+        """Train the run, or continue it. Raises what `store.train` raises."""
         from gluon_cgd.machine import devices  # it needs MXNet, which a job imports where it runs
 
-        ctx = devices.context(self.device)
-        experiment = Experiment.from_dict(self.experiment)
+        ctx, experiment = devices.context(self.device), Experiment.from_dict(self.experiment)
         store.train(self.runs, experiment, self.seed, self.data, ctx, self.weights, progress=False)
 
     def checkpoint(self):
-        """What submitit puts back into the queue when Slurm warns this job: the same, for the run's folder knows."""
+        """What submitit puts back into the queue when Slurm warns this job: the same job, which continues the run."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -139,13 +142,13 @@ def train(todo, runs, data, weights, options, say):
     """Train the runs of `todo` as one job array and wait for them: [(row, experiment, seed, None or what went wrong)].
 
     todo: [(name of a row, Experiment, seed), ...].  runs, data: folders.  weights: a file, or None.
-    say: called with a sentence whenever something has changed.
+    say: a function that is called with a sentence whenever something has changed.
     An interruption (Ctrl-C) ends the waiting, not the jobs. Raises ValueError where there is no Slurm or submitit, and
     where Slurm refuses the jobs.
     """
     if not todo:
         return []
-    submitit = needed()
+    submitit = import_submitit()
     device = "gpu0" if options.gpus_per_job else "cpu"  # Slurm shows a job its own GPU alone
     places = [os.path.abspath(runs), os.path.abspath(data), weights and os.path.abspath(weights)]
     tasks = [Job(experiment.to_dict(), int(seed), *places, device) for _, experiment, seed in todo]
@@ -171,7 +174,7 @@ def train(todo, runs, data, weights, options, say):
     return [(*run, one.sentence) for run, one in zip(todo, watched)]
 
 
-def needed():
+def import_submitit():
     """The module submitit. Raises ValueError where it, or a program of Slurm, is not there."""
     try:
         import submitit

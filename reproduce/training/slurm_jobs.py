@@ -1,4 +1,4 @@
-"""Slurm jobs under way: what has become of each, in one sentence where it failed, and what is put back into the queue.
+"""Watches Slurm jobs: puts killed ones back into the queue and says in one sentence why a job failed.
 
 The state comes from squeue, which every cluster has, and not from sacct, which needs a database.
 """
@@ -15,22 +15,22 @@ OVER = KILLED | {"COMPLETED", "FAILED", "OUT_OF_MEMORY", "DEADLINE", "REVOKED", 
 
 
 class Watched:
-    """A run under way: its job and what has become of it."""
+    """A run, its job, and what has become of it."""
 
     def __init__(self, job, name, limit, say):
         self.job, self.name, self.limit, self.say = job, name, limit, say
         self.requeues, self.over_since = 0, None
-        self.finished, self.sentence = False, None  # what went wrong
+        self.finished, self.sentence = False, None  # sentence: what went wrong
 
     def look(self, state):
-        """Take note of what has become of the job, which is in `state`, says Slurm; requeue it if killed at work."""
+        """Note what has become of the job, which Slurm says is in `state`; requeue it if it was killed while it ran."""
         if self.job.paths.result_pickle.exists():
             self.finish(outcome(self.job))
         elif state not in OVER:
             self.over_since = None
         elif state in KILLED and self.job.paths.stderr.exists() and self.requeues < self.limit:
             self.requeues += 1
-            if asked("scontrol", "requeue", self.job.job_id) is not None:
+            if output_of("scontrol", "requeue", self.job.job_id) is not None:
                 count = f"{self.requeues} of {self.limit} times"
                 hint = "; Ctrl-C before scancel ends it" * (state == "CANCELLED")
                 self.say(f"{self.name} (Slurm job {self.job.job_id}): {state}, back in the queue, {count}{hint}")
@@ -50,8 +50,8 @@ class Watched:
 
 
 def wait(watched, number, say):
-    """Return when all that are `watched`, of the job `number`, are finished; say how many are when that changes."""
-    told, start = None, time.time()
+    """Return when all `watched` runs of the job `number` are finished; say how many are whenever that changes."""
+    last_line, start = None, time.time()
     while True:
         states = queue()
         for one in watched:
@@ -59,16 +59,16 @@ def wait(watched, number, say):
                 one.look("UNKNOWN" if states is None else states.get(one.job.job_id, (GONE, ""))[0])
         left = [one.job.job_id for one in watched if not one.finished]
         line = "no answer from Slurm, still waiting" if states is None else summary(watched, left, states)
-        if line != told:
+        if line != last_line:
             say(f"Slurm job {number}: {line}")
-        told = line
+        last_line = line
         if not left:
             return
-        time.sleep(min(30, max(1, (time.time() - start) / 20)))  # long runs are not asked after every second
+        time.sleep(min(30, max(1, (time.time() - start) / 20)))  # the longer it takes, the more seldom
 
 
 def summary(watched, left, states):
-    """How many runs are done, failed, running and waiting, and what for; `left`: the jobs that are not finished."""
+    """How many runs are done, failed, running and waiting, and why they wait. left: the jobs that are not finished."""
     failed = sum(one.sentence is not None for one in watched)
     now = [states[job] for job in left if job in states]
     running = sum(state == "RUNNING" for state, _ in now)
@@ -79,7 +79,7 @@ def summary(watched, left, states):
 
 
 def outcome(job):
-    """What went wrong in a job that has left its outcome, None for nothing."""
+    """What went wrong in a job that left its result; None when nothing did."""
     from submitit.core.utils import pickle_load
 
     how, value = pickle_load(job.paths.result_pickle)
@@ -92,14 +92,14 @@ def outcome(job):
 def queue():
     """{job: (state, why it waits)} of this user's jobs, {"12_0": ("RUNNING", "None")}; None without an answer."""
     mine = ("--array", "--all", "--states=all", f"--user={os.getuid()}")
-    found = asked("squeue", "--noheader", *mine, "--format=%i|%T|%r")
-    if found is None:
+    output = output_of("squeue", "--noheader", *mine, "--format=%i|%T|%r")
+    if output is None:
         return None
-    rows = [line.strip().split("|", 2) for line in found.splitlines() if line.count("|") >= 2]
+    rows = [line.strip().split("|", 2) for line in output.splitlines() if line.count("|") >= 2]
     return {job: (state, reason) for job, state, reason in rows}
 
 
-def asked(*command):
+def output_of(*command):
     """What a program of Slurm prints; None if it fails or takes longer than a minute."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -183,7 +183,7 @@ class Leaving:
 def watched(tmp_path, monkeypatch):
     """A run that is watched; `watched.asked` are the commands that Slurm got, `watched.said` the sentences."""
     asked, said = [], []
-    monkeypatch.setattr(slurm_jobs, "asked", lambda *words: asked.append(words) or "")
+    monkeypatch.setattr(slurm_jobs, "output_of", lambda *words: asked.append(words) or "")
     one = slurm_jobs.Watched(Leaving(tmp_path), "Both, seed 1", 2, said.append)
     one.asked, one.said = asked, said
     return one
