@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple, Tuple
@@ -173,9 +172,3 @@ def pattern(text):
         words = [r"\S+" if re.search(r"[\d/]", word) else re.escape(word) for word in line.split()]
         lines.append(r"(?:.*\n)*.*" if line.strip() == "..." else " ".join(words))
     return "\n".join(lines)
-
-
-def copy(template, folder):
-    """Copy what is in the folder `template` into `folder`."""
-    for path in template.iterdir():
-        (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
