@@ -1,7 +1,7 @@
-"""This project against what one would use instead, on this machine: bash benchmarks/run.sh
+"""Compares the speed of this project with that of other libraries, on this machine: bash benchmarks/run.sh
 
-What is compared does the same work in turns, each side in a process of its own; of every round the ratio of the rates
-is taken, and of the rounds the median.
+Both sides do the same work in turns, each in its own process. Each round gives a ratio of the two rates; the result is
+the median of these ratios.
 """
 
 import argparse
@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def measured(group, start, rounds):
-    """[a row's result as table.comparisons takes it, ...] of `group`; `start(task)` makes the Process of a task."""
+    """The results of the rows of `group`, as `table.comparisons` takes them. start: gives a task's Process."""
     tasks = list(dict.fromkeys(task for row in group.rows for task in (*row.others, row.ours)))
     processes, turns = {}, {task: [] for task in tasks}
     try:
@@ -43,12 +43,15 @@ def measured(group, start, rounds):
 
 
 def result(row, turns):
-    """What `row` comes to: the medians of the rates, the memory, and the ratio of each round."""
+    """The result of `row`: the medians of the rates, the memory, and the ratio of each round.
+
+    Raises ValueError if both sides give an answer and the answers differ.
+    """
     rates = {task: [turn["units"] / turn["seconds"] for turn in turns[task]] for task in (row.ours, *row.others)}
     best = max(row.others, key=lambda task: statistics.median(rates[task]))
     ratios = [ours / max(theirs) for ours, *theirs in zip(rates[row.ours], *(rates[other] for other in row.others))]
     more = [a["seconds"] - b["seconds"] for a, b in zip(turns[row.ours], turns[best])]
-    found = {
+    values = {
         "work": row.work,
         "against": row.against,
         "unit": row.unit,
@@ -60,10 +63,10 @@ def result(row, turns):
         "at_least": row.at_least,
         "at_most_more": row.at_most_more,
     }
-    told = [turns[task][0]["told"] for task in (row.ours, best)]
-    if all(told) and not np.allclose(*told, atol=1e-4):
-        raise ValueError(f"{row.ours} found {told[0]}, and {best} {told[1]}: they do not do the same work")
-    return {**found, "same_numbers": all(told) or None}
+    answers = [turns[task][0]["answer"] for task in (row.ours, best)]
+    if all(answers) and not np.allclose(*answers, atol=1e-4):
+        raise ValueError(f"{row.ours} computed {answers[0]}, but {best} {answers[1]}: they do not do the same work")
+    return {**values, "same_numbers": all(answers) or None}
 
 
 def parser():
@@ -71,18 +74,22 @@ def parser():
     p = argparse.ArgumentParser(prog="bash benchmarks/run.sh", description=__doc__.splitlines()[0])
     p.add_argument("--peers", help=argparse.SUPPRESS)
     names = [group.name for group in GROUPS]
-    p.add_argument("--only", nargs="+", choices=names, default=names, metavar="WORD", help=f"of {', '.join(names)}")
     p.add_argument(
-        "--rounds", type=int, metavar="N", help="of each comparison (default: 2 to 9, by how long one takes)"
+        "--only", nargs="+", choices=names, default=names, metavar="WORD", help=f"only these of {', '.join(names)}"
     )
-    p.add_argument("--folder", metavar="DIR", help="keeps pictures, models and vectors (default: a temporary one)")
+    p.add_argument(
+        "--rounds", type=int, metavar="N", help="rounds of each comparison (default: 2 to 9, fewer for slow ones)"
+    )
+    p.add_argument(
+        "--folder", metavar="DIR", help="keep pictures, models and vectors here (default: a temporary folder)"
+    )
     p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
-    p.add_argument("--write", action="store_true", help="measure nothing: make the tables of docs/speed.md anew")
+    p.add_argument("--write", action="store_true", help="only write the tables of docs/speed.md again")
     return p
 
 
 def main(arguments=None):
-    """Measure, print, and with --record keep; returns the exit status: 0, or 2 with a sentence why not."""
+    """Measure and print, with --record also keep the results; returns the exit status."""
     options = parser().parse_args(arguments)
 
     def command():
@@ -100,12 +107,12 @@ def main(arguments=None):
 
 
 def run(options, folder):
-    """Measure the groups that are asked for and print their table."""
+    """Measure the groups in --only and print their table. folder: for the inputs and outputs of the tasks."""
     folder.mkdir(parents=True, exist_ok=True)
     python = {"ours": sys.executable, "peers": options.peers}
     shown = {"BENCHMARK_FOLDER": str(folder), "PYTHONPATH": str(HERE.parent), "HOME": os.environ.get("HOME", "/")}
     environment = {**os.environ, **shown, "GLUON_CGD_CACHE": str(folder / "cache")}
-    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):  # of this process: each side has what it takes by default
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):  # set by this process; each side takes its own default
         environment.pop(name, None)
 
     def starter(warm):
@@ -118,29 +125,32 @@ def run(options, folder):
 
         return start
 
-    told = {**table.origin(), "network": NETWORK}
+    origin = {**table.origin(), "network": NETWORK}
     rows = []
     for group in GROUPS:
         if group.name in options.only:
             print(f"{group.name}:", file=sys.stderr, flush=True)
             inputs.make(group.needs, folder, starter(True))
-            found = measured(group, starter(group.warm), options.rounds or group.rounds)
-            rows += [{"group": group.name, **row} for row in found]
+            results = measured(group, starter(group.warm), options.rounds or group.rounds)
+            rows += [{"group": group.name, **row} for row in results]
             if options.record:
                 others = table.recorded("speed") or {}
-                of_this = together(dict(told, rows=rows), others.pop(told["machine"], None))
-                table.record("speed", {told["machine"]: of_this, **others})  # the newest first
-    print(table.comparisons(dict(told, rows=rows)))
+                merged = together(dict(origin, rows=rows), others.pop(origin["machine"], None))
+                table.record("speed", {origin["machine"]: merged, **others})  # the newest first
+    print(table.comparisons(dict(origin, rows=rows)))
 
 
-def together(told, before):
-    """`told` with those groups of `before` that it lacks, in order; both of one machine, and `before` of its commit."""
-    if before and before["commit"] == told["commit"]:
-        fresh = {row["group"] for row in told["rows"]}
-        rows = told["rows"] + [row for row in before["rows"] if row["group"] not in fresh]
+def together(results, before):
+    """`results` and the groups that only `before` has, in the order of GROUPS; only `results` if the commits differ.
+
+    before: earlier results of the same machine, or None.
+    """
+    if before and before["commit"] == results["commit"]:
+        fresh = {row["group"] for row in results["rows"]}
+        rows = results["rows"] + [row for row in before["rows"] if row["group"] not in fresh]
         names = [group.name for group in GROUPS]
-        told = dict(told, rows=sorted(rows, key=lambda row: names.index(row["group"])))
-    return told
+        results = dict(results, rows=sorted(rows, key=lambda row: names.index(row["group"])))
+    return results
 
 
 if __name__ == "__main__":

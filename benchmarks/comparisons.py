@@ -1,4 +1,4 @@
-"""What is compared with what, and what we want of it: each task is "SCRIPT TASK", of ours.py or of peers.py."""
+"""The comparisons and our aims. Each task is "SCRIPT TASK", a task of ours.py or of peers.py."""
 
 from typing import NamedTuple, Optional, Tuple
 
@@ -8,9 +8,10 @@ STEP = ("peers train 32 contiguous", "peers train 32 channels last")
 
 
 class Row(NamedTuple):
-    """One comparison of a group: `ours` against the fastest of `others`, each "SCRIPT TASK" of the group.
+    """One comparison: the task `ours` against the fastest of the tasks `others`.
 
-    at_least: the ratio of the rates that we want, or `at_most_more`: the seconds that we may take more.
+    work, against: what both sides do, in words.  at_least: the ratio of the rates that we aim at, or at_most_more: by
+    how many seconds we may be slower.
     """
 
     work: str
@@ -23,7 +24,11 @@ class Row(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Rows whose tasks take turns. together: all their processes live at once; else a new one each time, for memory."""
+    """Rows whose tasks take turns.
+
+    needs: the inputs, of inputs.MAKERS.  together: all processes run at once; else each turn starts a new one, which
+    needs less memory.  warm: each process does the work once before it is measured.
+    """
 
     name: str
     needs: Tuple[str, ...]

@@ -1,6 +1,6 @@
-"""How time and memory grow as the work doubles, and what a training step takes of memory: python -m benchmarks.growth
+"""How time and memory grow when the work doubles, and the memory of a training step: python -m benchmarks.growth
 
-Each size in a process of its own. Memory is the most beyond what was there before the work began.
+Each size runs in its own process. Memory is the peak, less what the process had before the work began.
 """
 
 import argparse
@@ -29,13 +29,13 @@ def recall(folder, n, dim):
     """Recall@1 of n embeddings of `dim` numbers."""
     from gluon_cgd.recall import recall_at
 
-    found = np.random.default_rng(0).standard_normal((n, dim), np.float32)
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    return lambda: recall_at((1,), found, np.arange(n) // 5)
+    vectors = np.random.default_rng(0).standard_normal((n, dim), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return lambda: recall_at((1,), vectors, np.arange(n) // 5)
 
 
 def repeated(folder, n):
-    """n paths of pictures; there are fewer files."""
+    """n paths of pictures; files are repeated if there are fewer."""
     files = sorted(str(path) for path in (folder / "pictures").iterdir())
     return [files[i % len(files)] for i in range(n)]
 
@@ -54,7 +54,9 @@ def embedding(folder, n, dim):
     def function(pictures):
         return evaluate.embed(net, pictures, mx.cpu())
 
-    embed.embed_files(function, repeated(folder, embed.BATCH), experiment.input_size)  # what every N takes
+    embed.embed_files(
+        function, repeated(folder, embed.BATCH), experiment.input_size
+    )  # memory and time that every N needs
     return lambda: embed.embed_files(function, repeated(folder, n), experiment.input_size)
 
 
@@ -78,7 +80,7 @@ def training(folder, batch, dim):
 
 
 def memory(folder, batch, parts):
-    """The same at 224 x 224, the paper's, and in `parts`."""
+    """A step of the paper's experiment, ResNet-50 at 224 x 224, in `parts`."""
     import mxnet as mx
 
     from reproduce import efficiency
@@ -87,7 +89,7 @@ def memory(folder, batch, parts):
 
 
 WORK = {"recall": recall, "embedding": embedding, "caching": caching, "training": training, "memory": memory}
-GROWTH = (  # words, work, what doubles, its sizes, the other number
+GROWTH = (  # description, key of WORK, what doubles, its sizes, the other number
     ("recall, N embeddings of 256", "recall", "N", (4000, 8000, 16000, 32000), 256),
     ("recall, 8,000 embeddings of D", "recall", "D", (128, 256, 512, 1024), 8000),
     ("embedding N JPEG files", "embedding", "N", (256, 512, 1024, 2048), 512),
@@ -95,7 +97,7 @@ GROWTH = (  # words, work, what doubles, its sizes, the other number
     ("a training step, batch B", "training", "B", (8, 16, 32, 64), 1536),
     ("a training step of 16, D dimensions", "training", "D", (192, 384, 768, 1536), 16),
 )
-MEMORY = (  # batch, how it is learned from, in how many parts
+MEMORY = (  # batch, how it is processed, in how many parts
     (16, "whole", 1),
     (32, "whole", 1),
     (32, "mirrored", 1),
@@ -106,11 +108,11 @@ MEMORY = (  # batch, how it is learned from, in how many parts
 
 
 def child(task, first, second, folder):
-    """Do one work and print {"seconds", "bytes"}."""
+    """Do the work `task` and print {"seconds", "bytes"}."""
     call = WORK[task](Path(folder), first, second)
     before = status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest begins anew
-    for _ in range(2 if task in ("training", "memory") else 1):  # memory is taken in the first step, and time too
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak, VmHWM
+    for _ in range(2 if task in ("training", "memory") else 1):  # the first step also allocates and compiles
         start = time.perf_counter()
         call()
         seconds = time.perf_counter() - start
@@ -119,28 +121,28 @@ def child(task, first, second, folder):
 
 
 def status(name):
-    """Bytes, of /proc/self/status."""
+    """The value `name` of /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * int(next(line.split()[1] for line in lines if line.startswith(name)))
 
 
 def measure(task, first, second, folder, **environment):
-    """What `child` says in a process of its own."""
+    """What `child` prints, {"seconds", "bytes"}, in a new process with the variables `environment`."""
     command = [sys.executable, "-m", "benchmarks.growth", "--child", task, str(first), str(second), str(folder)]
     known = {**os.environ, "PYTHONPATH": str(HERE.parent), **environment}
     done = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", env=known, cwd=HERE.parent, check=False)
     if done.returncode:
-        raise RuntimeError(f"{task} {first} ended with status {done.returncode}: see above")
+        raise RuntimeError(f"{task} {first} ended with status {done.returncode}: see its output above")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def exponent(sizes, values):
-    """The slope of log(values) over log(sizes), by least squares: 1 doubles with the work, 2 makes four of it."""
+    """The slope of log(values) over log(sizes), by least squares: 1 means proportional, 2 means quadratic."""
     return float(np.polyfit([math.log(size) for size in sizes], [math.log(max(v, 1e-9)) for v in values], 1)[0])
 
 
 def main(arguments=None):
-    """Measure, print, and with --record keep; returns the exit status."""
+    """Measure and print, with --record also keep the results; returns the exit status."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
     p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
     p.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
@@ -150,24 +152,24 @@ def main(arguments=None):
         return child(task, int(first), int(second), folder)
 
     def command():
-        told = {**table.origin(), "growth": [], "memory": []}
+        results = {**table.origin(), "growth": [], "memory": []}
         with tempfile.TemporaryDirectory() as folder:
             inputs.make(("pictures",), Path(folder), None)
             for words, task, letter, sizes, other in GROWTH:
                 pairs = [(other, size) if letter == "D" else (size, other) for size in sizes]
-                found = [measure(task, *pair, folder) for pair in pairs]
-                one = {"work": words, "letter": letter, "sizes": sizes, "seconds": [f["seconds"] for f in found]}
-                one.update(bytes=[f["bytes"] for f in found], exponent=exponent(sizes, one["seconds"]))
-                told["growth"].append(one)
-                print(words, one["exponent"], file=sys.stderr, flush=True)
+                runs = [measure(task, *pair, folder) for pair in pairs]
+                row = {"work": words, "letter": letter, "sizes": sizes, "seconds": [run["seconds"] for run in runs]}
+                row.update(bytes=[run["bytes"] for run in runs], exponent=exponent(sizes, row["seconds"]))
+                results["growth"].append(row)
+                print(words, row["exponent"], file=sys.stderr, flush=True)
             for batch, how, parts in MEMORY:
                 mirror = {"MXNET_BACKWARD_DO_MIRROR": "1"} if how == "mirrored" else {}
-                found = measure("memory", batch, parts, folder, **mirror)
-                told["memory"].append({"batch": batch, "how": how, **found})
-                print(batch, how, found, file=sys.stderr, flush=True)
-        print(f"{table.growth(told)}\n\n{table.memory(told)}")
+                step = measure("memory", batch, parts, folder, **mirror)
+                results["memory"].append({"batch": batch, "how": how, **step})
+                print(batch, how, step, file=sys.stderr, flush=True)
+        print(f"{table.growth(results)}\n\n{table.memory(results)}")
         if options.record:
-            table.record("growth", told)
+            table.record("growth", results)
 
     return process.exit_status(command) or 0
 

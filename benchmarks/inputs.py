@@ -1,4 +1,4 @@
-"""What the comparisons work on, drawn with a seed: pictures, models and embeddings."""
+"""The inputs of the comparisons, made with a fixed seed: pictures, models and embeddings."""
 
 import shutil
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 PICTURES, FEW = 96, 32
-SIZE = (375, 500)  # of CUB200-2011's pictures, mostly
+SIZE = (375, 500)  # of most pictures in CUB200-2011
 VECTORS = (60502, 1536)  # SOP's test set
 PRODUCTS = 11316
 
 
 def make(needs, folder, start):
-    """Make what of `needs` is not yet in `folder`; `start("ours TASK")` does what takes MXNet."""
+    """Make the inputs `needs` that `folder` does not hold yet; `start("ours TASK")` starts what needs MXNet."""
     for name in needs:
         done = Path(folder) / f"{name}.made"
         if not done.exists():
@@ -21,7 +21,7 @@ def make(needs, folder, start):
 
 
 def photograph(rng):
-    """A picture with as much detail at every scale as photographs have: uint8 (375, 500, 3)."""
+    """A picture with as much detail at every scale as a photograph: uint8 (375, 500, 3)."""
     import cv2
 
     height, width = SIZE
@@ -33,7 +33,7 @@ def photograph(rng):
 
 
 def pictures(folder, _):
-    """PICTURES files in folder/pictures, the first FEW of them in folder/few too."""
+    """Write PICTURES files into folder/pictures, and the first FEW of them into folder/few too."""
     import cv2
 
     for name in ("pictures", "few"):
@@ -48,22 +48,22 @@ def pictures(folder, _):
 
 
 def models(folder, start):
-    """The model with random parameters as `publish` and `export` write it, in float32 and in 8 bits."""
+    """Write the model with random parameters as `publish` and `export` do, in float32 and in 8 bits."""
     for old in (*folder.glob("*.params"), *folder.glob("*.onnx")):
         old.unlink()
-    writer = start("ours write models")  # what it does first, to be warm
+    writer = start("ours write models")  # it writes them while it warms up
     writer.end()
 
 
 def vectors(folder, _):
-    """Embeddings as a trained model gives them, vectors.npy, and their labels, labels.npy."""
+    """Write vectors.npy, clustered like the embeddings of a trained model, and their labels, labels.npy."""
     rng = np.random.default_rng(0)
     labels = np.sort(rng.integers(PRODUCTS, size=VECTORS[0]))
-    found = rng.standard_normal(VECTORS, np.float32)
-    found *= 3
-    found += rng.standard_normal((PRODUCTS, VECTORS[1]), np.float32)[labels]
-    found /= np.linalg.norm(found, axis=1, keepdims=True)
-    np.save(folder / "vectors.npy", found)
+    embeddings = rng.standard_normal(VECTORS, np.float32)
+    embeddings *= 3
+    embeddings += rng.standard_normal((PRODUCTS, VECTORS[1]), np.float32)[labels]
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    np.save(folder / "vectors.npy", embeddings)
     np.save(folder / "labels.npy", labels)
 
 

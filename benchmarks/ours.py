@@ -1,4 +1,4 @@
-"""This project's side of the comparisons, each task in a process of its own that has nothing else to do."""
+"""This project's side of the comparisons. Each task runs in its own process; see `turns.serve`."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ CLASSES = 98
 
 
 def write_models():
-    """Make what the tasks load: the model as `publish` and as `export` write it, in float32 and in int8."""
+    """Write the models that the tasks load, as `publish` and `export` do, in float32 and in 8 bits."""
     import mxnet as mx
 
     from gluon_cgd import export, model
@@ -48,7 +48,7 @@ def embedding(model=None, runtime=None, few=False):
         if model:
             function = onnx_model.load_exported(FOLDER / model, runtime).embed
         else:
-            net, ctx = loaded()
+            net, ctx = load_model()
 
             def function(batch):
                 from gluon_cgd import evaluate
@@ -61,8 +61,8 @@ def embedding(model=None, runtime=None, few=False):
     return setup
 
 
-def loaded():
-    """(the trained model, its device), as every command that uses one has it."""
+def load_model():
+    """(the published model, its device), as the commands load it."""
     import mxnet as mx
 
     from gluon_cgd.models import zoo
@@ -71,19 +71,19 @@ def loaded():
 
 
 def network():
-    """Set up: one batch of 32 through the network alone; in multiply-adds of convolutions and FC layers, twice."""
+    """Set up: one batch of 32 through the network alone. Its units are operations: two for each multiply-add."""
     from gluon_cgd import model
     from gluon_cgd.datasets import images
     from reproduce.training import complexity
 
-    net, ctx = loaded()
+    net, ctx = load_model()
     x = images.normalise(pictures()[:32], ctx)
     operations = 2 * complexity.counts(model.layers_of(EXPERIMENT, CLASSES), SIZE)[1]
     return lambda: net(x)[0].wait_to_read(), 32 * operations
 
 
 def product():
-    """Set up: a float32 matrix product of the same library, in multiply-adds, twice."""
+    """Set up: float32 matrix products of the same library. Their units are operations: two for each multiply-add."""
     import mxnet as mx
 
     size = 2048
@@ -110,7 +110,7 @@ def training(size):
 
 
 def vectors():
-    """(embeddings, labels) of the size of SOP's test set."""
+    """(embeddings, labels), as many as SOP's test set has."""
     return np.load(FOLDER / "vectors.npy"), np.load(FOLDER / "labels.npy")
 
 
@@ -118,24 +118,24 @@ def recall():
     """Set up: Recall@{1,10,100,1000}."""
     from gluon_cgd.recall import recall_at
 
-    found, labels = vectors()
-    return lambda: list(recall_at((1, 10, 100, 1000), found, labels).values()), len(found)
+    embeddings, labels = vectors()
+    return lambda: list(recall_at((1, 10, 100, 1000), embeddings, labels).values()), len(embeddings)
 
 
 def blocked_product():
-    """Set up: the bare product of all pairs, in blocks of 64 MB."""
-    found, _ = vectors()
-    step = max(1, 2**24 // len(found))
+    """Set up: the product of all pairs of embeddings, nothing else, in blocks of 64 MB."""
+    embeddings, _ = vectors()
+    step = max(1, 2**24 // len(embeddings))
 
     def call():
-        for start in range(0, len(found), step):
-            found[start : start + step] @ found.T
+        for start in range(0, len(embeddings), step):
+            embeddings[start : start + step] @ embeddings.T
 
-    return call, len(found)
+    return call, len(embeddings)
 
 
 def pipeline(cached):
-    """Set up: training pictures by the sampler, cropped and flipped: from the cache, or decoded each time with cv2."""
+    """Set up: batches of training pictures, cropped and flipped; from the cache, or decoded each time with cv2."""
 
     def setup():
         import cv2
@@ -166,17 +166,17 @@ def pipeline(cached):
     return setup
 
 
-PAIRS = 20  # in a turn: one alone can take less than a tenth of a second, which is at the mercy of the scheduler
+PAIRS = 20  # in a turn: one pair alone takes too little time to be measured well
 
 
 def pair(explained):
-    """Set up: two pictures through the network alone, or with the maps of what makes them alike, PAIRS times."""
+    """Set up: two pictures through the network, PAIRS times; with `explained` also their heatmaps."""
 
     def setup():
         from gluon_cgd import similarity
         from gluon_cgd.datasets import images
 
-        net, ctx = loaded()
+        net, ctx = load_model()
         two = pictures()[:2]
         how = similarity.arguments(similarity.weights_of(net), EXPERIMENT)
 
@@ -192,7 +192,7 @@ def pair(explained):
 
 
 def importing(statement):
-    """Set up: a new Python that does `statement`."""
+    """Set up: a new Python that runs `statement`."""
 
     def setup():
         import subprocess

@@ -1,6 +1,6 @@
-"""The other side of the comparisons: the same work in PyTorch and faiss-cpu, as their documentation has it.
+"""The other side of the comparisons: the same work in PyTorch and faiss-cpu, written as their documentation advises.
 
-Runs in an environment of its own (see run.sh), without MXNet and without this project.
+It runs in its own environment (see run.sh), which has neither MXNet nor this project.
 """
 
 import os
@@ -63,12 +63,12 @@ class CGD(nn.Module):
     def forward(self, x):
         features = self.backbone(x)
         pooled = features.mean((2, 3)), features.clamp(min=1e-6).pow(3).mean((2, 3)).pow(1 / 3)
-        branches = [F.normalize(layer(one)) for layer, one in zip(self.reductions, pooled)]
+        branches = [F.normalize(layer(x)) for layer, x in zip(self.reductions, pooled)]
         return F.normalize(torch.cat(branches, 1)), self.classifier(self.normalised(pooled[0]))
 
 
 class Pictures(torch.utils.data.Dataset):
-    """JPEG files as the network takes them."""
+    """The JPEG files of a folder, as the network takes them."""
 
     def __init__(self, folder):
         self.paths = sorted(os.path.join(folder, name) for name in os.listdir(folder))
@@ -82,7 +82,7 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def normalised(batch, layout):
-    """uint8 (B, 3, H, W) -> float32, ImageNet's mean 0 and deviation 1."""
+    """uint8 (B, 3, H, W) -> float32, so that ImageNet has mean 0 and standard deviation 1."""
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     scaled = (batch.float() / 255 - mean[:, None, None]) / std[:, None, None]
     return scaled.contiguous(memory_format=LAYOUTS[layout])
@@ -92,10 +92,8 @@ def embedding(layout, kind=torch.float32, few=False):
     """Set up: JPEG files to vectors on disk."""
 
     def setup():
-        pictures, net = (
-            Pictures(os.path.join(FOLDER, "few" if few else "pictures")),
-            CGD().eval().to(memory_format=LAYOUTS[layout]),
-        )
+        pictures = Pictures(os.path.join(FOLDER, "few" if few else "pictures"))
+        net = CGD().eval().to(memory_format=LAYOUTS[layout])
         out = os.path.join(tempfile.mkdtemp(dir=FOLDER), "vectors.npy")
         cv2.setNumThreads(1)
 
@@ -148,11 +146,11 @@ def flat():
         index.add(vectors)
         hits = np.zeros(4)
         for start in range(0, len(vectors), 4096):
-            _, found = index.search(vectors[start : start + 4096], 1001)
+            _, rows = index.search(vectors[start : start + 4096], 1001)
             own = np.arange(start, min(start + 4096, len(vectors)))[:, None]
-            if not (found == own).any(1).all():
+            if not (rows == own).any(1).all():
                 raise ValueError("a query is not among its own 1001 nearest")
-            others = found[found != own].reshape(len(own), -1)
+            others = rows[rows != own].reshape(len(own), -1)
             right = labels[others] == labels[own]
             hits += [right[:, :k].any(1).sum() for k in (1, 10, 100, 1000)]
         return (hits / len(vectors)).tolist()

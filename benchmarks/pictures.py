@@ -1,6 +1,6 @@
-"""Preparing pictures and reading batches, against the plain OpenCV loop: python benchmarks/pictures.py DATASET [DIR].
+"""Preparing pictures and reading batches, against a plain OpenCV loop: python benchmarks/pictures.py DATASET [DIR]
 
-Prints ratios of rates measured in turn on the same pictures; absolute rates are this machine's alone.
+Prints ratios of rates that are measured in turns on the same pictures; the rates themselves hold for this machine only.
 """
 
 import argparse
@@ -23,7 +23,7 @@ BATCH = 128
 
 
 def plain(record, side):
-    """What anyone would write: read, decode, crop, resize."""
+    """The obvious way: read, decode, crop, resize."""
     x1, y1, x2, y2 = record.box or (0, 0, None, None)
     return cv2.resize(cv2.imread(record.path)[y1:y2, x1:x2], (side, side))
 
@@ -36,7 +36,7 @@ def rate(call, pictures):
 
 
 def prepare(records, side, cores):
-    """`cache.cached` on an empty cache with `cores` threads."""
+    """The rate of `cache.cached` with an empty cache and `cores` threads."""
     cv2.setNumThreads(1)
     all_cores, facts.cores = facts.cores, lambda: cores
     try:
@@ -47,7 +47,7 @@ def prepare(records, side, cores):
 
 
 def loop(records, side, cores, keep):
-    """The plain loop on `cores` threads, a slice of the pictures each; they are kept in memory or thrown away."""
+    """The rate of the plain loop on `cores` threads; keep: whether it keeps its pictures in memory."""
     cv2.setNumThreads(1)
 
     def work(part):
@@ -58,7 +58,7 @@ def loop(records, side, cores, keep):
 
 
 def batches(records, side, size, pictures):
-    """(from the cache `pictures`, decoding each time, a bare copy): training pictures per second, batches of 128."""
+    """Training pictures per second in batches of BATCH: (from the cache `pictures`, decoded each time, a bare copy)."""
     sampler = ClassBalancedSampler([record.label for record in records], 32, 4)
     buffer = np.empty((BATCH, size, size, 3), np.uint8)
     flat, target = np.asarray(pictures).reshape(len(pictures), -1), buffer.reshape(BATCH, -1)
@@ -91,24 +91,24 @@ def main(arguments=None):
     options = p.parse_args(arguments)
     records = datasets.load(options.dataset, options.data, allow_partial=True).train[: options.pictures]
     size, side = options.input_size, options.input_size * 9 // 8
-    for record in records:  # into the system's cache, so that no disk is measured
+    for record in records:  # reads them into the system's cache, so that the disk is not measured
         plain(record, side)
     for cores in sorted({1, facts.cores()}):
         for keep, words in ((True, "keeping its pictures"), (False, "throwing them away")):
-            found = [(prepare(records, side, cores), loop(records, side, cores, keep)) for _ in range(ROUNDS)]
-            ours, theirs = (statistics.median(rates) for rates in zip(*found))
-            ratio = statistics.median(a / b for a, b in found)
+            rounds = [(prepare(records, side, cores), loop(records, side, cores, keep)) for _ in range(ROUNDS)]
+            ours, theirs = (statistics.median(rates) for rates in zip(*rounds))
+            ratio = statistics.median(a / b for a, b in rounds)
             print(
                 f"prepare, {cores} cores: {ours:,.0f} img/s; plain loop {words}: {theirs:,.0f} img/s; ratio {ratio:.2f}"
             )
     with tempfile.TemporaryDirectory() as folder:
         pictures = prepared(records, side, folder)
-        batches(records, side, size, pictures)  # mapped once, as in a run
-        found = [batches(records, side, size, pictures) for _ in range(ROUNDS)]
-    ours, theirs, copied = (statistics.median(rates) for rates in zip(*found))
-    ratio, limit = (statistics.median(measured[i] / measured[1] for measured in found) for i in (0, 2))
+        batches(records, side, size, pictures)  # maps the cache into memory, which a run does once
+        rounds = [batches(records, side, size, pictures) for _ in range(ROUNDS)]
+    ours, theirs, copied = (statistics.median(rates) for rates in zip(*rounds))
+    ratio, limit = (statistics.median(rates[i] / rates[1] for rates in rounds) for i in (0, 2))
     print(f"batches of {BATCH}: {ours:,.0f} img/s from the cache, {theirs:,.0f} img/s decoded; ratio {ratio:.1f}")
-    print(f"of a bare copy of as many bytes: {copied:,.0f} img/s; ratio {limit:.1f}")
+    print(f"a bare copy of as many bytes: {copied:,.0f} img/s; ratio {limit:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What 8 bits do to the recall of trained models: python -m benchmarks.precision RUN [RUN ...]
+"""How 8 bits change the recall of trained models: python -m benchmarks.precision RUN [RUN ...]
 
-Each RUN is the folder of a finished run (runs/KEY/r1-seed0). Exports it, in float32 and in 8 bits calibrated on some
-of its training pictures, and evaluates all on its test set.
+Each RUN is the folder of a finished run (runs/KEY/r1-seed0). The model is exported in float32 and in 8 bits, calibrated
+on some of its training pictures, and every form is evaluated on the test set.
 """
 
 import argparse
@@ -26,13 +26,15 @@ KS = (1, 2, 4, 8)
 
 
 def measured(run, data, folder):
-    """{"name", "dataset", "recall": {what computes: {"R@1": %, ...}}} of the model in `run`."""
+    """{"name", "dataset", "recall": {runtime and number format: {"R@1": recall in %, ...}}} of the model in `run`."""
     import mxnet as mx
 
     net, experiment = load_trained(run)
     split = datasets.split_of(experiment, data, allow_partial=True)
     if split.gallery:
-        raise ValueError(f"{run} is of a dataset with a gallery of its own: take one whose queries are searched in")
+        raise ValueError(
+            f"{run} is on a dataset with a separate gallery: choose one whose queries are their own gallery"
+        )
     train, query = (cached(part, experiment.input_size) for part in split[:2])
     labels = [record.label for record in split.query]
     whole, small = folder / "float32.onnx", folder / "int8.onnx"
@@ -43,16 +45,18 @@ def measured(run, data, folder):
     for file, words in ((whole, "float32"), (small, "8 bits")):
         for name in onnx_model.RUNTIMES:
             embeddings[f"{name}, {words}"] = onnx_model.load_exported(file, name).embed(np.asarray(query))
-    recall = {name: recall_at(KS, found, labels) for name, found in embeddings.items()}
-    percent = {name: {f"R@{k}": 100 * value for k, value in found.items()} for name, found in recall.items()}
+    percent = {
+        name: {f"R@{k}": 100 * value for k, value in recall_at(KS, vectors, labels).items()}
+        for name, vectors in embeddings.items()
+    }
     return {"name": name_of(experiment), "dataset": Path(experiment.dataset).name, "recall": percent}
 
 
 def main(arguments=None):
-    """Measure, print, and with --record keep; returns the exit status."""
+    """Measure and print, with --record also keep the results; returns the exit status."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
     p.add_argument("runs", nargs="+", metavar="RUN")
-    p.add_argument("--data", metavar="DIR", help="of the dataset, where it is not glyphs or a folder")
+    p.add_argument("--data", metavar="DIR", help="the folder of the dataset, unless it is glyphs or a folder itself")
     p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
     options = p.parse_args(arguments)
 
@@ -61,11 +65,11 @@ def main(arguments=None):
         with tempfile.TemporaryDirectory() as folder:
             for run in options.runs:
                 models.append(measured(run, options.data, Path(folder)))
-                print(run, {name: found["R@1"] for name, found in models[-1]["recall"].items()}, file=sys.stderr)
-        told = {**table.origin(), "models": models}
-        print(table.precision(told))
+                print(run, {name: recall["R@1"] for name, recall in models[-1]["recall"].items()}, file=sys.stderr)
+        results = {**table.origin(), "models": models}
+        print(table.precision(results))
         if options.record:
-            table.record("precision", told)
+            table.record("precision", results)
 
     return process.exit_status(command) or 0
 

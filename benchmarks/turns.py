@@ -1,6 +1,6 @@
-"""Two processes that take turns: each is set up once, and does its work when it is asked to, while the other waits.
+"""Two processes that take turns: each is set up once, then works when it gets a line, while the other waits.
 
-Needs nothing but Python: the peers' environment has no MXNet.
+Needs only Python's standard library: the peers' environment has no MXNet.
 """
 
 import contextlib
@@ -12,25 +12,25 @@ import time
 
 
 def serve(tasks):
-    """Set up the task that the command line names, and do it whenever a line comes in; tells how many seconds it took.
+    """Set up the task that the command line names; do it for each line of input and print the seconds it took.
 
-    tasks: {name: a function of nothing that sets up and returns (function of nothing that does the work, units of it)}.
+    tasks: {name: setup}, where setup() returns (a function that does the work once, the number of units it does).
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # so that what a library prints is not taken for an answer
     call, units = tasks[sys.argv[1]]()
     if os.environ.get("BENCHMARK_WARM"):
-        call()  # compiled, and what it reads is in memory
+        call()  # compiles, and reads the files into the system's cache
     print(json.dumps({"units": units}), file=answers, flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
-        told = call()
+        answer = call()
         seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "told": told, "memory": peak()}), file=answers, flush=True)
+        print(json.dumps({"seconds": seconds, "answer": answer, "memory": peak()}), file=answers, flush=True)
 
 
 def peak():
-    """Bytes: the most that this process ever had."""
+    """The peak memory of this process, in bytes."""
     with open("/proc/self/status", encoding="utf-8") as status:
         return 1024 * int(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 
@@ -50,18 +50,18 @@ class Process:
         line = self.process.stdout.readline()
         if not line:
             self.end()
-            raise RuntimeError(f"{self.name} ended with status {self.process.returncode}: see above")
+            raise RuntimeError(f"{self.name} ended with status {self.process.returncode}: see its output above")
         return json.loads(line)
 
     def turn(self):
-        """Do the work once: {"seconds", "told", "memory"}."""
-        with contextlib.suppress(BrokenPipeError):  # it has died, as the answer then says
+        """Do the work once; returns {"seconds", "answer", "memory"}."""
+        with contextlib.suppress(BrokenPipeError):  # the process has died, which _answer reports
             self.process.stdin.write("\n")
             self.process.stdin.flush()
         return self._answer()
 
     def end(self):
-        """Let it go."""
+        """End the process."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         self.process.wait()

@@ -14,8 +14,8 @@ from gluon_cgd.doctor import hardware
 ORIGIN = {"machine": "a machine", "commit": "0123456789"}
 
 
-def turn(seconds, units=10, told=None):
-    return {"seconds": seconds, "units": units, "told": told, "memory": 5}
+def turn(seconds, units=10, answer=None):
+    return {"seconds": seconds, "units": units, "answer": answer, "memory": 5}
 
 
 def row(**wanted):
@@ -70,8 +70,8 @@ def test_two_processes_take_turns(started, together):
 
 
 def test_sides_that_come_to_other_numbers_do_not_do_the_same_work():
-    turns = {"ours a": [turn(1, told=[0.5])], "peers b": [turn(1, told=[0.6])], "peers c": [turn(2, told=[0.5])]}
-    with pytest.raises(ValueError, match=r"ours a found \[0.5\], and peers b \[0.6\]: they do not do the same work"):
+    turns = {"ours a": [turn(1, answer=[0.5])], "peers b": [turn(1, answer=[0.6])], "peers c": [turn(2, answer=[0.5])]}
+    with pytest.raises(ValueError, match=r"ours a computed \[0.5\], but peers b \[0.6\]: they do not do the same work"):
         result(row(), turns)
 
 
