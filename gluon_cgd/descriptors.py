@@ -1,9 +1,11 @@
-"""The three global descriptors: equation 1 with p = 1, p -> infinity and p = 3."""
+"""The three global descriptors of section 3.2: equation 1 with p = 1, p -> infinity and p = 3."""
+
+from typing import Any, Dict, Type
 
 from mxnet.gluon import HybridBlock
 
 
-def pooled(F, features, kind):
+def pooled(F: Any, features: Any, kind: str) -> Any:
     """The mean ("avg") or maximum ("max") over the positions: (B, C, h, w) -> (B, C)."""
     return F.flatten(F.Pooling(features, global_pool=True, pool_type=kind, kernel=(1, 1)))
 
@@ -29,22 +31,22 @@ class MAC(HybridBlock):
 
 
 class GeM(HybridBlock):
-    """Generalised mean over the positions: equation 1 with a fixed p.
+    """Generalised mean over the positions: equation 1 with a fixed p, 3 in the paper.
 
-    Activations are clamped at `minimum` first: a channel that is zero everywhere would get a NaN gradient.
+    Activations below `minimum` are raised to it first: a channel that is zero everywhere would get a NaN gradient.
     Inputs: features (B, C, h, w).  Outputs: (B, C).
     """
 
-    def __init__(self, p=3, minimum=1e-6, **kwargs):
+    def __init__(self, p: float = 3, minimum: float = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.p = p
         self.minimum = minimum
 
     def hybrid_forward(self, F, features):
         clamped = F.maximum(features, self.minimum)  # (B, C, h, w)
-        # For the paper's p, as MXNet's power takes twice as long
+        # Products for the paper's p: MXNet's power takes twice as long
         powers = clamped * clamped * clamped if self.p == 3 else clamped**self.p
         return pooled(F, powers, "avg") ** (1 / self.p)  # (B, C)
 
 
-DESCRIPTORS = {"S": SPoC, "M": MAC, "G": GeM}
+DESCRIPTORS: Dict[str, Type[HybridBlock]] = {"S": SPoC, "M": MAC, "G": GeM}

@@ -1,37 +1,40 @@
-"""The ranking losses and the auxiliary classification loss. Each returns one value a sample; the mean is the loss."""
+"""The ranking losses (section 4.2, Table 6) and the classification loss (section 3.3).
+
+Each returns one value per sample; their mean is the loss. Notation: B batch, D embedding, M classes.
+"""
+
+from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 from mxnet.gluon import HybridBlock
 
+from gluon_cgd.experiment import Experiment
+
 FAR = 1e6  # farther than any two embeddings
 
 
-def euclidean_distances(F, embedding):
-    """(B, D) -> (B, B) Euclidean distances; the square is clipped at 1e-12, where the root has no gradient."""
+def euclidean_distances(F: Any, embedding: Any) -> Any:
+    """(B, D) -> (B, B) Euclidean distances; squares are clipped at 1e-12, below which they get no gradient."""
     squares = F.sum(embedding**2, axis=1, keepdims=True)  # (B, 1)
     products = F.dot(embedding, embedding, transpose_b=True)  # (B, B)
     return F.sqrt(F.maximum(F.broadcast_add(squares, F.transpose(squares)) - 2 * products, 1e-12))
 
 
-def same_label(F, label):
-    """(B,) -> (B, B): 1 where two samples have one label, the diagonal included."""
-    return F.broadcast_equal(F.expand_dims(label, 1), F.expand_dims(label, 0))
-
-
-def masks(F, label):
+def masks(F: Any, label: Any) -> Tuple[Any, Any, Any]:
     """(B,) -> same, positive, has_pairs: (B, B), (B, B), (B,).
 
-    positive is `same` without the diagonal; has_pairs is 1 for an anchor with a positive and a negative in the batch.
+    same is 1 where two samples have one label; positive is `same` without the diagonal; has_pairs is 1 for an anchor
+    with a positive and a negative in the batch. An anchor without them has no triplet, and every loss makes it 0.
     """
     label = F.cast(label, "float32")
-    same = same_label(F, label)
+    same = F.broadcast_equal(F.expand_dims(label, 1), F.expand_dims(label, 0))
     positive = same - F.linalg.makediag(F.ones_like(label))
     return same, positive, F.max(positive, axis=1) * (1 - F.min(same, axis=1))
 
 
-def hardest(F, distance, same, positive):
-    """(B, B) distances -> that of each anchor's farthest positive and of its nearest negative, (B,) each."""
-    # Arguments picked, not maxima: among equal distances the gradient must reach one pair, not all
+def hardest(F: Any, distance: Any, same: Any, positive: Any) -> Tuple[Any, Any]:
+    """(B, B) distances -> the distance of each anchor's farthest positive and of its nearest negative, (B,) each."""
+    # Pick the argmax, not the max: among equal distances the gradient must reach one pair, not all
     fixed = F.stop_gradient(distance)
     farthest = F.pick(distance, F.argmax(fixed * positive - FAR * (1 - positive), axis=1))
     nearest = F.pick(distance, F.argmin(fixed + FAR * same, axis=1))
@@ -41,11 +44,11 @@ def hardest(F, distance, same, positive):
 class BatchHardTripletLoss(HybridBlock):
     """max(0, margin + farthest positive - nearest negative) for each anchor (Hermans et al., arXiv 1703.07737).
 
-    An anchor without a positive or without a negative in the batch has no triplet: its loss is 0.
+    The paper's ranking loss (section 3.2); "Triplet" with one dagger in Table 6.
     Inputs: embedding (B, D), label (B,).  Outputs: (B,).
     """
 
-    def __init__(self, margin=0.1, **kwargs):
+    def __init__(self, margin: float = 0.1, **kwargs: Any):
         super().__init__(**kwargs)
         self.margin = margin
 
@@ -58,7 +61,7 @@ class BatchHardTripletLoss(HybridBlock):
 class SoftMarginTripletLoss(HybridBlock):
     """ln(1 + exp(farthest positive - nearest negative)) for each anchor (Hermans et al., arXiv 1703.07737).
 
-    An anchor without a positive or without a negative in the batch has no triplet: its loss is 0.
+    "Triplet" with two daggers in Table 6.
     Inputs: embedding (B, D), label (B,).  Outputs: (B,).
     """
 
@@ -68,70 +71,74 @@ class SoftMarginTripletLoss(HybridBlock):
         return F.Activation(farthest - nearest, act_type="softrelu") * has_pairs
 
 
-def point_to_set(F, distance, pairs, weight):
+def point_to_set(F: Any, distance: Any, pairs: Any, weight: Any) -> Any:
     """(B,): the mean distance to the set that `pairs` (B, B) marks, each member counting by its `weight` (B, B)."""
     weight = weight * pairs
-    nobody = F.sum(pairs, axis=1) == 0
-    return F.sum(weight * distance, axis=1) / (F.sum(weight, axis=1) + nobody)
+    is_empty = F.sum(pairs, axis=1) == 0
+    return F.sum(weight * distance, axis=1) / (F.sum(weight, axis=1) + is_empty)
 
 
 class HAP2SELoss(HybridBlock):
-    """Hard-aware point-to-set loss with exponential weights (Yu et al., arXiv 1807.11206).
+    """Hard-aware point-to-set loss with exponential weights (Yu et al., arXiv 1807.11206; "HAP2S_E" in Table 6).
 
     max(0, D+ - D- + margin): D+ weighs each positive by exp(distance / sigma), D- each negative by
     exp(-distance / sigma), so that hard ones count more; gradients flow through the weights.
-    An anchor without a positive or without a negative in the batch has loss 0.
     Inputs: embedding (B, D) of unit length, label (B,).  Outputs: (B,).
     """
 
-    def __init__(self, sigma=0.5, margin=0.1, **kwargs):
+    def __init__(self, sigma: float = 0.5, margin: float = 0.1, **kwargs: Any):
         super().__init__(**kwargs)
         self.sigma, self.margin = sigma, margin
 
-    def hybrid_forward(self, F, embedding, label):
-        same, positive, has_pairs = masks(F, label)
-        distance = euclidean_distances(F, embedding)  # (B, B)
-        far = point_to_set(F, distance, positive, F.exp(distance / self.sigma))
-        near = point_to_set(F, distance, 1 - same, F.exp(-distance / self.sigma))
-        return F.relu(far - near + self.margin) * has_pairs
-
-
-class HAP2SPLoss(HybridBlock):
-    """Hard-aware point-to-set loss with polynomial weights (Yu et al., arXiv 1807.11206).
-
-    As HAP2SELoss, with the weights (distance + 1)^alpha and, of negatives, (distance + 1)^(-2 alpha).
-    Inputs: embedding (B, D) of unit length, label (B,).  Outputs: (B,).
-    """
-
-    def __init__(self, alpha=10, margin=0.1, **kwargs):
-        super().__init__(**kwargs)
-        self.alpha, self.margin = alpha, margin
+    def weights(self, F: Any, distance: Any) -> Tuple[Any, Any]:
+        """Of positives and of negatives at `distance`, (B, B) each."""
+        return F.exp(distance / self.sigma), F.exp(-distance / self.sigma)
 
     def hybrid_forward(self, F, embedding, label):
         same, positive, has_pairs = masks(F, label)
         distance = euclidean_distances(F, embedding)  # (B, B)
-        far = point_to_set(F, distance, positive, (distance + 1) ** self.alpha)
-        near = point_to_set(F, distance, 1 - same, (distance + 1) ** (-2 * self.alpha))
+        of_positives, of_negatives = self.weights(F, distance)
+        far = point_to_set(F, distance, positive, of_positives)
+        near = point_to_set(F, distance, 1 - same, of_negatives)
         return F.relu(far - near + self.margin) * has_pairs
+
+
+class HAP2SPLoss(HAP2SELoss):
+    """As HAP2SELoss, with weights (distance + 1)^alpha and, of negatives, (distance + 1)^(-2 alpha): "HAP2S_P"."""
+
+    def __init__(self, alpha: float = 10, margin: float = 0.1, **kwargs: Any):
+        super().__init__(margin=margin, **kwargs)
+        self.alpha = alpha
+
+    def weights(self, F: Any, distance: Any) -> Tuple[Any, Any]:
+        """Of positives and of negatives at `distance`, (B, B) each."""
+        return (distance + 1) ** self.alpha, (distance + 1) ** (-2 * self.alpha)
 
 
 class MarginLoss(HybridBlock):
-    """Margin loss with distance-weighted sampling (Wu et al., arXiv 1706.07567), its boundary fixed.
+    """Margin loss with distance-weighted sampling (Wu et al., arXiv 1706.07567), its boundary fixed (Table 6).
 
-    For every anchor and positive one negative is drawn (see `negative_probabilities`, which explains `cutoff`
-    and `nonzero_cutoff`), from MXNet's generator: seed it before. With d the distances,
-    max(0, margin + d_positive - boundary) + max(0, margin + boundary - d_negative) is summed over the pairs of the
-    batch and divided by the number of its terms that are not 0; without such a term the loss is 0.
+    One negative is drawn for every pair of an anchor and a positive, with the probabilities of
+    `negative_probabilities`, which explains `cutoff` and `nonzero_cutoff`. MXNet's generator draws: seed it first.
+    With d the distances, max(0, margin + d_positive - boundary) + max(0, margin + boundary - d_negative) is summed
+    over all pairs and divided by the number of terms above 0; without such a term the loss is 0.
     A pair whose anchor has no negative to draw has the first term only.
     Inputs: embedding (B, D) of unit length, label (B,).  Outputs: (B,), each anchor's part; the mean is the loss.
     """
 
-    def __init__(self, margin=0.1, boundary=1.2, cutoff=0.5, nonzero_cutoff=1.3, **kwargs):
+    def __init__(
+        self,
+        margin: float = 0.1,
+        boundary: float = 1.2,
+        cutoff: float = 0.5,
+        nonzero_cutoff: float = 1.3,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.margin, self.boundary = margin, boundary
         self.cutoff, self.nonzero_cutoff = cutoff, nonzero_cutoff
 
-    def probabilities(self, F, embedding, distance, same):
+    def probabilities(self, F: Any, embedding: Any, distance: Any, same: Any) -> Any:
         """`negative_probabilities` on the device: (B, B)."""
         dim = F.mean(F.sum(F.ones_like(embedding), axis=1))  # (1,)
         near = F.maximum(distance, self.cutoff)
@@ -161,13 +168,13 @@ class MarginLoss(HybridBlock):
 
 
 class SmoothedSoftmaxLoss(HybridBlock):
-    """Cross entropy of softmax(logits / temperature) against a smoothed label (equation 4 and section 3.3).
+    """Cross entropy of softmax(logits / temperature) against a smoothed label (equation 4, section 3.3).
 
-    The target is 1 - smoothing on the label plus smoothing / M on each of the M classes.
+    The target distribution is 1 - smoothing on the label, plus smoothing / M on each of the M classes.
     Inputs: logits (B, M), label (B,).  Outputs: (B,).
     """
 
-    def __init__(self, smoothing=0.1, temperature=0.5, **kwargs):
+    def __init__(self, smoothing: float = 0.1, temperature: float = 0.5, **kwargs: Any):
         super().__init__(**kwargs)
         self.smoothing = smoothing
         self.temperature = temperature
@@ -179,12 +186,14 @@ class SmoothedSoftmaxLoss(HybridBlock):
         )
 
 
-def negative_probabilities(distances, label, dim, cutoff=0.5, nonzero_cutoff=1.3):
-    """(B, B): the probability with which row a draws each item as its negative. Rows sum to 1, or are all 0.
+def negative_probabilities(
+    distances: np.ndarray, label: np.ndarray, dim: int, cutoff: float = 0.5, nonzero_cutoff: float = 1.3
+) -> np.ndarray:
+    """(B, B): the probability with which anchor a (row) draws each item as its negative. Rows sum to 1, or are all 0.
 
-    Inversely to how often a distance d occurs on the unit sphere of `dim` dimensions,
-    d^(dim-2) (1 - d^2 / 4)^((dim-3)/2) (Wu et al., arXiv 1706.07567), with distances below `cutoff` counted as that,
-    over other classes nearer than `nonzero_cutoff`; a row without any is all 0. distances (B, B) Euclidean, label (B,).
+    distances (B, B): Euclidean; label (B,). Only items of other classes nearer than `nonzero_cutoff` are drawn; a row
+    without any is all 0. The probability is inverse to how often a distance d occurs on the unit sphere of `dim`
+    dimensions, d^(dim-2) (1 - d^2 / 4)^((dim-3)/2) (Wu et al., arXiv 1706.07567); smaller d count as `cutoff`.
     Each row is scaled by its own largest weight. MXNet's example of this loss scales by that of the whole batch, which
     underflows from 512 dimensions on: it then draws from everything, positives included.
     """
@@ -198,7 +207,7 @@ def negative_probabilities(distances, label, dim, cutoff=0.5, nonzero_cutoff=1.3
     return weight / np.maximum(weight.sum(axis=1, keepdims=True), 1e-300)
 
 
-RANKING = {  # name -> the loss of an Experiment
+RANKING: Dict[str, Callable[[Experiment], HybridBlock]] = {  # name -> the loss of an Experiment
     "batch_hard": lambda experiment: BatchHardTripletLoss(experiment.margin),
     "soft_margin": lambda experiment: SoftMarginTripletLoss(),
     "hap2s_e": lambda experiment: HAP2SELoss(experiment.hap2s_sigma, experiment.margin),

@@ -1,119 +1,115 @@
-"""CGD: one backbone, n global descriptors, one embedding (Figure 1); and architecture B, which it is compared with."""
+"""CGD: one backbone, n global descriptors, one embedding (Figure 1); and architecture B, its rival in Table 3."""
+
+from typing import Any, Optional, Tuple
 
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
 from gluon_cgd import backbones
+from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.descriptors import DESCRIPTORS, GeM
+from gluon_cgd.experiment import Experiment
 
 
-def unit_length(F, vectors):
-    """(B, D) -> (B, D), each row divided by its Euclidean length."""
+def unit_length(F: Any, vectors: Any) -> Any:
+    """(B, D) -> (B, D), each row divided by its Euclidean length: the l2 normalisation of equations 2 and 3."""
     return F.broadcast_div(vectors, F.sqrt(F.maximum(F.sum(vectors**2, axis=1, keepdims=True), 1e-12)))
 
 
-def poolings(descriptors, gem_p, gem_minimum):
-    """A global descriptor a letter. Raises ValueError for a letter that is none."""
-    unknown = [letter for letter in descriptors if letter not in DESCRIPTORS]
-    if unknown or not descriptors:
-        raise ValueError(
-            f"descriptors {descriptors!r} is unknown: use one or more of the letters {', '.join(DESCRIPTORS)}"
-        )
-    blocks = nn.HybridSequential()
-    blocks.add(*(GeM(gem_p, gem_minimum) if letter == "G" else DESCRIPTORS[letter]() for letter in descriptors))
-    return blocks
-
-
-def reductions(count, dim, channels, magnitude):
-    """`count` FC layers without bias from `channels` to `dim` (equation 2)."""
-    xavier = mx.init.Xavier(magnitude=magnitude)
-    blocks = nn.HybridSequential()
-    blocks.add(*(nn.Dense(dim, use_bias=False, in_units=channels, weight_initializer=xavier) for _ in range(count)))
-    return blocks
-
-
-def classifier(classes, channels, magnitude, batch_norm):
-    """The auxiliary classifier: a vector (B, channels) -> logits (B, classes)."""
-    block = nn.HybridSequential()
-    if batch_norm:
-        block.add(nn.BatchNorm(in_channels=channels))
-    block.add(nn.Dense(classes, in_units=channels, weight_initializer=mx.init.Xavier(magnitude=magnitude)))
-    return block
-
-
-class CGD(HybridBlock):
-    """Combination of multiple global descriptors (section 3), which is architecture A too: see `learner.ranked`.
+class DescriptorNetwork(HybridBlock):
+    """The layers that CGD and ArchitectureB have in common; each of the two connects them in its own way.
 
     backbone: a HybridBlock with `.channels`, as `backbones.build` returns.
-    descriptors: one letter a branch, of S (SPoC), M (MAC) and G (GeM); the first one feeds the classifier.
-    dim: length D of the embedding; with combine="concat" each of the n branches has D / n.
-    combine: "concat" (equation 3), or "sum" (Table 4: branches of D, added).
+    descriptors: one letter per branch, of S (SPoC), M (MAC) and G (GeM); the first one feeds the classifier.
+    classes: M, the number of training classes.
+    fc_shape: (number, input size, output size) of the FC layers, which have no bias (equation 2).
+    gem_p, gem_minimum: see `descriptors.GeM`.  classifier_batch_norm: batch norm before the classifier (Figure 1).
+    fc_magnitude: of the Xavier initialisation of the FC layers and of the classifier.
     Inputs: pictures (B, 3, H, W), normalised.
-    Outputs: embedding (B, D) of unit length, logits (B, classes), branches [n x (B, D / n)] of unit length
-        (with combine="sum" each is (B, D)).
-    Raises ValueError for unknown descriptors or combination, and for a dim that the branches do not divide.
-    """
-
-    def __init__(
-        self,
-        backbone,
-        descriptors="SG",
-        dim=1536,
-        classes=98,
-        combine="concat",
-        gem_p=3,
-        gem_minimum=1e-6,
-        classifier_batch_norm=True,
-        fc_magnitude=2,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        if combine not in ("concat", "sum"):
-            raise ValueError(f"combine {combine!r} is unknown: choose concat or sum")
-        if combine == "concat" and descriptors and dim % len(descriptors):
-            raise ValueError(f"dim {dim} must be divisible by the {len(descriptors)} branches of {descriptors}")
-        self.combine = combine
-        with self.name_scope():
-            self.backbone = backbone
-            self.poolings = poolings(descriptors, gem_p, gem_minimum)
-            branch_dim = dim if combine == "sum" else dim // len(descriptors)
-            self.reductions = reductions(len(descriptors), branch_dim, backbone.channels, fc_magnitude)
-            self.classifier = classifier(classes, backbone.channels, fc_magnitude, classifier_batch_norm)
-
-    def hybrid_forward(self, F, pictures):
-        features = self.backbone(pictures)  # (B, C, h, w)
-        pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C), equation 1
-        # Equation 2
-        branches = [unit_length(F, reduction(vector)) for reduction, vector in zip(self.reductions, pooled)]
-        combined = F.concat(*branches, dim=1) if self.combine == "concat" else F.add_n(*branches)
-        return unit_length(F, combined), self.classifier(pooled[0]), branches  # equation 3
-
-
-class ArchitectureB(HybridBlock):
-    """Figure 2b: the descriptors' raw outputs are concatenated, then one FC layer makes the embedding (Table 3).
-
-    Arguments, inputs and outputs as of CGD; there is one branch, the embedding itself.
+    Outputs: embedding (B, D) of unit length, logits (B, M), branches [n x (B, D / n)] of unit length.
     Raises ValueError for unknown descriptors.
     """
 
     def __init__(
         self,
-        backbone,
-        descriptors="SM",
-        dim=1536,
-        classes=98,
-        gem_p=3,
-        gem_minimum=1e-6,
-        classifier_batch_norm=True,
-        fc_magnitude=2,
-        **kwargs,
+        backbone: HybridBlock,
+        descriptors: str,
+        classes: int,
+        fc_shape: Tuple[int, int, int],
+        gem_p: float = 3,
+        gem_minimum: float = 1e-6,
+        classifier_batch_norm: bool = True,
+        fc_magnitude: float = 2,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        if not descriptors or not set(descriptors) <= set(DESCRIPTORS):
+            letters = ", ".join(DESCRIPTORS)
+            raise ValueError(f"descriptors {descriptors!r} is unknown: use one or more of the letters {letters}")
+        count, inputs, dim = fc_shape
+        xavier = dict(weight_initializer=mx.init.Xavier(magnitude=fc_magnitude))
         with self.name_scope():
             self.backbone = backbone
-            self.poolings = poolings(descriptors, gem_p, gem_minimum)
-            self.reductions = reductions(1, dim, len(descriptors) * backbone.channels, fc_magnitude)
-            self.classifier = classifier(classes, backbone.channels, fc_magnitude, classifier_batch_norm)
+            self.poolings = nn.HybridSequential()
+            for letter in descriptors:
+                self.poolings.add(GeM(gem_p, gem_minimum) if letter == "G" else DESCRIPTORS[letter]())
+            self.reductions = nn.HybridSequential()
+            for _ in range(count):
+                self.reductions.add(nn.Dense(dim, use_bias=False, in_units=inputs, **xavier))
+            self.classifier = nn.HybridSequential()
+            if classifier_batch_norm:
+                self.classifier.add(nn.BatchNorm(in_channels=backbone.channels))
+            self.classifier.add(nn.Dense(classes, in_units=backbone.channels, **xavier))
+
+
+class CGD(DescriptorNetwork):
+    """Combination of multiple global descriptors (section 3.2), which is architecture A too: see `learner.ranked`.
+
+    dim: length D of the embedding; with combine="concat" each of the n branches has D / n.
+    combine: "concat" (equation 3), or "sum" (Table 4: branches of length D are added).
+    The other arguments, inputs and outputs: as of DescriptorNetwork; with combine="sum" each branch is (B, D).
+    Raises ValueError for unknown descriptors or combination, and for a dim that the branches do not divide.
+    """
+
+    def __init__(
+        self,
+        backbone: HybridBlock,
+        descriptors: str = "SG",
+        dim: int = 1536,
+        classes: int = 98,
+        combine: str = "concat",
+        **kwargs: Any,
+    ):
+        if combine not in ("concat", "sum"):
+            raise ValueError(f"combine {combine!r} is unknown: choose concat or sum")
+        count = len(descriptors)
+        if combine == "concat" and count and dim % count:
+            raise ValueError(f"dim {dim} must be divisible by the {count} branches of {descriptors}")
+        branch_dim = dim if combine == "sum" else dim // max(1, count)
+        super().__init__(backbone, descriptors, classes, (count, backbone.channels, branch_dim), **kwargs)
+        self.combine = combine
+
+    def hybrid_forward(self, F, pictures):
+        features = self.backbone(pictures)  # (B, C, h, w), section 3.1
+        pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C), equation 1
+        # Equation 2
+        branches = [unit_length(F, reduction(vector)) for reduction, vector in zip(self.reductions, pooled)]
+        combined = F.concat(*branches, dim=1) if self.combine == "concat" else F.add_n(*branches)
+        # Equation 3; the first descriptor feeds the classifier (section 3.3)
+        return unit_length(F, combined), self.classifier(pooled[0]), branches
+
+
+class ArchitectureB(DescriptorNetwork):
+    """Figure 2b: the descriptors' raw outputs are concatenated, then one FC layer makes the embedding (Table 3).
+
+    Arguments, inputs and outputs: as of CGD; there is one branch, the embedding itself.
+    Raises ValueError for unknown descriptors.
+    """
+
+    def __init__(
+        self, backbone: HybridBlock, descriptors: str = "SM", dim: int = 1536, classes: int = 98, **kwargs: Any
+    ):
+        super().__init__(backbone, descriptors, classes, (1, len(descriptors) * backbone.channels, dim), **kwargs)
 
     def hybrid_forward(self, F, pictures):
         features = self.backbone(pictures)  # (B, C, h, w)
@@ -122,24 +118,25 @@ class ArchitectureB(HybridBlock):
         return embedding, self.classifier(pooled[0]), [embedding]
 
 
-def layers_of(experiment, classes, weights=None):
-    """The network of `experiment` for `classes` training classes; its parameters have no values but those of ImageNet.
+def layers_of(experiment: Experiment, classes: int, weights: Optional[PathLike] = None) -> DescriptorNetwork:
+    """The network of `experiment` for `classes` training classes; only ImageNet parameters have values yet.
 
-    `weights`: a file of the backbone's ImageNet parameters. Raises ValueError as `backbones.build` does.
+    weights: file of the backbone's ImageNet parameters. Raises ValueError as `backbones.build` does.
     """
-    kept = dict(keep_stride=experiment.keep_stride, input_size=experiment.input_size)
-    backbone = backbones.build(experiment.backbone, experiment.pretrained, weights=weights, **kept)
-    gem = dict(gem_p=experiment.gem_p, gem_minimum=experiment.gem_minimum)
-    head = dict(classifier_batch_norm=experiment.classifier_batch_norm, fc_magnitude=experiment.fc_magnitude, **gem)
+    side, stride = experiment.input_size, experiment.keep_stride
+    backbone = backbones.build(experiment.backbone, experiment.pretrained, stride, weights, input_size=side)
+    names = ("gem_p", "gem_minimum", "classifier_batch_norm", "fc_magnitude")
+    head = {name: getattr(experiment, name) for name in names}
     if experiment.architecture == "B":
         return ArchitectureB(backbone, experiment.descriptors, experiment.dim, classes, **head)
     return CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **head)
 
 
-def from_experiment(experiment, classes, weights=None):
-    """The network of `layers_of`, on the CPU, with values: those that are not from ImageNet are random.
+def from_experiment(experiment: Experiment, classes: int, weights: Optional[PathLike] = None) -> DescriptorNetwork:
+    """The network of `layers_of`, on the CPU, with values: all that are not from ImageNet are random.
 
-    Draws from MXNet's generator: seed it before. Raises ValueError for a size that the backbone cannot take, too.
+    Draws from MXNet's generator: seed it first. Raises ValueError as `layers_of` does, and for an input_size that the
+    backbone cannot take.
     """
     net = layers_of(experiment, classes, weights)
     try:
@@ -156,12 +153,12 @@ def from_experiment(experiment, classes, weights=None):
     for part in (net.poolings, net.reductions, net.classifier):
         part.initialize()
     net(mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size)))  # settles the shapes that were left open
-    mx.nd.waitall()  # a weight that is copied while a convolution reorders it in place is half in either order
+    mx.nd.waitall()  # a convolution under way reorders its weight in place: a copy would be half in either order
     return net
 
 
-def freeze(block):
-    """Keep a batch norm's statistics, scale and shift as they are, in training too; other blocks are left alone."""
+def freeze(block: HybridBlock) -> None:
+    """Keep the statistics, scale and shift of a batch norm as they are in training; do nothing to other blocks."""
     if isinstance(block, nn.BatchNorm):
         block._kwargs["use_global_stats"] = True
         for parameter in (block.gamma, block.beta):
