@@ -49,35 +49,41 @@ def recall_at(
 ) -> Dict[int, float]:
     """{k: fraction of queries with an item of their class among the k nearest by Euclidean distance}.
 
-    query (N, D), gallery (M, D), labels (N,) and (M,). Without a gallery the query is searched in itself, less itself.
-    Counted, not sorted: a query is found at k when fewer than k items of other classes are as near as its nearest
-    item of its own. So a tie counts against the query, and a model that maps everything to one point scores 0.
-    A query whose class is not in the gallery is never found. What float32 cannot tell apart is decided in float64, so
-    that two programs whose embeddings are equal up to rounding come to one recall.
+    query (N, D), gallery (M, D), labels (N,) and (M,). Without a gallery each query is searched in all others.
+    A query is found at k when fewer than k items of other classes are as near as the nearest item of its own class. So
+    a tie counts against the query, and a model that maps everything to one point scores 0. A query whose class is not
+    in the gallery is never found. Distances that float32 cannot tell apart are compared in float64, so two programs
+    whose embeddings are equal up to rounding get the same recall.
     Raises ValueError for a NaN or infinite embedding, for shapes that do not match and for k < 1.
     """
     ks = list(ks)
     if any(int(k) != k or k < 1 for k in ks):
         raise ValueError(f"k must be whole and at least 1, got {ks}")
-    points = _Points(query, query_labels, gallery, gallery_labels)
-    ranks = points.ranks(points.nearest_own()[0])
+    search = _Search(query, query_labels, gallery, gallery_labels)
+    ranks = search.ranks(search.nearest_own()[0])
     return {k: float((ranks < k).mean()) for k in ks}
 
 
-def nearest(query, query_labels, gallery=None, gallery_labels=None):
-    """The row of the item that is nearest to each query, (N,); -1 where there is none. Arguments as of `recall_at`.
+def nearest(
+    query: np.ndarray,
+    query_labels: Sequence,
+    gallery: Optional[np.ndarray] = None,
+    gallery_labels: Optional[Sequence] = None,
+) -> np.ndarray:
+    """The row of the item nearest to each query, (N,); -1 where there is none. Arguments as of `recall_at`.
 
-    Of two as near it is the one of another class, so that as many are of the query's own as Recall@1 says.
+    Of two equally near items it is the one of another class. So the share of queries whose nearest item is of their
+    class is exactly Recall@1.
     """
-    points = _Points(query, query_labels, gallery, gallery_labels)
-    scores, own = points.nearest_own()
-    return np.where(points.ranks(scores) == 0, own, points.nearest_other())
+    search = _Search(query, query_labels, gallery, gallery_labels)
+    scores, own = search.nearest_own()
+    return np.where(search.ranks(scores) == 0, own, search.nearest_other())
 
 
-class _Points:
-    """Queries and the gallery they are searched in; arguments and errors as of `recall_at`.
+class _Search:
+    """Queries and the gallery that they are searched in; arguments and errors as of `recall_at`.
 
-    The higher an item's score, the nearer it is: |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2), and the bracket is the score.
+    |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2). The bracket is the score of item g: the higher, the nearer.
     """
 
     def __init__(self, query, query_labels, gallery, gallery_labels):
@@ -89,49 +95,50 @@ class _Points:
                 f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}: embed both with one model"
             )
         largest = max(np.abs(query).max(), np.abs(gallery).max(), 1e-38)
-        if not 1e-6 < largest < 1e6:  # squares would overflow or vanish; a power of two changes no digit and no tie
+        if not 1e-6 < largest < 1e6:  # squares would overflow or vanish; scaling by a power of two is exact
             scale = np.float32(2.0 ** -np.floor(np.log2(largest)))
             query, gallery = query * scale, gallery * scale
         self.query, self.gallery = query, gallery
-        every = np.concatenate([query_labels, query_labels if self.itself else gallery_labels])
-        labels = np.unique(every, return_inverse=True)[1]
+        all_labels = np.concatenate([query_labels, query_labels if self.itself else gallery_labels])
+        labels = np.unique(all_labels, return_inverse=True)[1]
         self.query_labels, self.gallery_labels = labels[: len(query)], labels[len(query) :]
         self.half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery, dtype=np.float64)
         self.largest = max(2 * self.half_squares.max(), np.einsum("nd,nd->n", query, query).max())
 
     def nearest_own(self):
-        """(score, row) of each query's nearest item of its class, in float64; (-inf, -1) where there is none."""
+        """(score, row) of the nearest item of each query's own class, in float64; (-inf, -1) where there is none."""
         scores, rows = np.full(len(self.query), -np.inf), np.full(len(self.query), -1)
-        asking, items = _by_class(self.query_labels), _by_class(self.gallery_labels)
-        for label in asking.keys() & items.keys():
-            for i in _pieces(asking[label]):
+        queries, items = _by_class(self.query_labels), _by_class(self.gallery_labels)
+        for label in queries.keys() & items.keys():
+            for i in _pieces(queries[label]):
                 for j in _pieces(items[label]):
-                    found = self._exactly(i, j)
+                    tile = self._exactly(i, j)
                     if self.itself:
-                        found[i[:, None] == j] = -np.inf
-                    _keep_nearest(scores, rows, i, j, found)
+                        tile[i[:, None] == j] = -np.inf
+                    _keep_nearest(scores, rows, i, j, tile)
         return scores, rows
 
     def nearest_other(self):
         """The row of each query's nearest item of another class, (N,); -1 where there is none."""
         scores, rows = np.full(len(self.query), -np.inf), np.full(len(self.query), -1)
-        for i, j, found in self._tiles():
+        for i, j, tile in self._tiles():
             same = self.query_labels[i, None] == self.gallery_labels[j]
-            _keep_nearest(scores, rows, i, j, np.where(same, -np.inf, found))
+            _keep_nearest(scores, rows, i, j, np.where(same, -np.inf, tile))
         return rows
 
     def ranks(self, own):
-        """How many items of other classes are at least as near as the nearest of one's own, (N,); infinite without one.
+        """(N,): how many items of other classes are at least as near as the nearest item of the query's own class.
 
-        own: the scores that `nearest_own` gives.
+        own: the scores that `nearest_own` returns; infinite where a query has no such item.
         """
         ranks, margin = np.where(own > -np.inf, 0, np.inf), np.float32(ROUNDING * self.largest)
-        passed = np.where(own > -np.inf, own, np.inf).astype(np.float32)[:, None]
+        to_beat = np.where(own > -np.inf, own, np.inf).astype(np.float32)[:, None]
         for rows, columns, scores in self._tiles():
-            ahead = scores - passed[rows]
+            ahead = scores - to_beat[rows]
             nearer, near = ahead > margin, ahead >= -margin
             ranks[rows] += nearer.view(np.uint8).sum(axis=1, dtype=np.uint16)
-            i, j = (places[found] for places, found in zip((rows, columns), _places(near ^ nearer)))
+            # Too close for float32: (query i, item j), decided in float64
+            i, j = (numbers[places] for numbers, places in zip((rows, columns), _places(near ^ nearer)))
             other = self.query_labels[i] != self.gallery_labels[j]
             i, j = i[other], j[other]
             if len(i):
@@ -140,9 +147,9 @@ class _Points:
         return ranks
 
     def _tiles(self):
-        """Yield (i, j, scores in float32 of queries i with items j) for all of them; a query's with itself is -inf.
+        """Yield (queries i, items j, their scores in float32) until all pairs are covered; a query with itself is -inf.
 
-        Where queries are searched in themselves one product serves both ways. Memory: a tile, whatever N.
+        Where queries are searched in themselves, one product serves both ways. Memory: one tile, whatever N.
         """
         half_squares = self.half_squares.astype(np.float32)
         for i in _pieces(np.arange(len(self.query))):
@@ -160,8 +167,8 @@ class _Points:
         return self.query[i].astype(np.float64) @ self.gallery[j].astype(np.float64).T - self.half_squares[j]
 
     def _exactly_paired(self, i, j):
-        """The score of each query of `i` with the item of `j` beside it in float64, (len(i),)."""
-        if len(i) > TILE:  # of a model that has all but collapsed: a product of all is faster than pair after pair
+        """The scores of the pairs (query i, item j) in float64, (len(i),)."""
+        if len(i) > TILE:  # the model has nearly collapsed: the product of all with all is faster than pair by pair
             rows, columns = np.unique(i), np.unique(j)
             return self._exactly(rows, columns)[np.searchsorted(rows, i), np.searchsorted(columns, j)]
         exact = self.query[i].astype(np.float64), self.gallery[j].astype(np.float64)
@@ -169,10 +176,10 @@ class _Points:
 
 
 def _by_class(labels):
-    """{label: the rows that have it}."""
+    """{label: its rows}."""
     rows = np.argsort(labels, kind="stable")
-    found, first = np.unique(labels[rows], return_index=True)
-    return dict(zip(found.tolist(), np.split(rows, first[1:])))
+    classes, first = np.unique(labels[rows], return_index=True)
+    return dict(zip(classes.tolist(), np.split(rows, first[1:])))
 
 
 def _pieces(rows):
@@ -180,15 +187,15 @@ def _pieces(rows):
 
 
 def _places(mask):
-    """np.nonzero of a few places of many, whichever way (rows, columns) is laid out; that takes ten times as long."""
+    """As np.nonzero of a mask (rows, columns) with few entries, in either memory layout, ten times as fast."""
     places = np.flatnonzero(mask.ravel(order="K"))
     return np.unravel_index(places, mask.shape, order="C" if mask.flags.c_contiguous else "F")
 
 
-def _keep_nearest(scores, rows, i, j, found):
-    """Put the best of `found`, of queries i with items j, into `scores` and `rows` where it is better."""
-    best = found.argmax(axis=1)
-    highest = found[np.arange(len(i)), best]
+def _keep_nearest(scores, rows, i, j, tile):
+    """Update the best `scores` and their `rows` by `tile`, the scores of queries i with items j."""
+    best = tile.argmax(axis=1)
+    highest = tile[np.arange(len(i)), best]
     better = highest > scores[i]
     scores[i[better]], rows[i[better]] = highest[better], j[best[better]]
 

@@ -1,18 +1,22 @@
-"""Batches of P classes x K images, so that every anchor of a ranking loss has a positive and a negative."""
+"""Batches of P classes x K images, so that every anchor of a ranking loss has a positive and a negative.
+
+The paper says only that a batch has 128 images (section 4.2): 32 classes x 4 images is our reading.
+"""
+
+from typing import Sequence, Tuple
 
 import numpy as np
 
 
 class ClassBalancedSampler:
-    """Draws `classes` different classes and `images` pictures of each; with replacement where a class is smaller.
+    """Draws `classes` different classes and `images` pictures of each; with replacement if a class has fewer.
 
-    A batch depends on (seed, iteration) alone: a resumed run draws what it would have drawn.
-    Raises ValueError when there are not enough classes.
+    labels: of the training pictures, (N,). A batch depends only on (seed, iteration), so a resumed run draws the same.
+    Raises ValueError if there are fewer classes than a batch needs.
     """
 
-    def __init__(self, labels, classes=32, images=4, seed=0):
-        labels = np.asarray(labels)
-        self.members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    def __init__(self, labels: Sequence[int], classes: int = 32, images: int = 4, seed: int = 0):
+        self.members = [np.flatnonzero(np.asarray(labels) == label) for label in np.unique(labels)]
         if len(self.members) < classes:
             raise ValueError(
                 f"a batch of {classes} classes cannot be drawn from {len(self.members)} training classes: "
@@ -20,15 +24,15 @@ class ClassBalancedSampler:
             )
         self.classes, self.images, self.seed = classes, images, seed
 
-    def batch(self, iteration):
-        """(indices, rng): int (classes * images,) into the labels, and the generator to augment the pictures with."""
+    def batch(self, iteration: int) -> Tuple[np.ndarray, np.random.Generator]:
+        """(indices into the labels (classes * images,), the generator that augments these pictures)."""
         rng = np.random.default_rng((self.seed, iteration))
         indices = []
         for chosen in rng.permutation(len(self.members))[: self.classes]:
             members = self.members[chosen]
-            enough = len(members) >= self.images
-            places = (
-                rng.permutation(len(members))[: self.images] if enough else rng.integers(len(members), size=self.images)
-            )
+            if len(members) >= self.images:
+                places = rng.permutation(len(members))[: self.images]
+            else:
+                places = rng.integers(len(members), size=self.images)
             indices.append(members[places])
         return np.concatenate(indices), rng
