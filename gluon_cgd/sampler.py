@@ -3,7 +3,7 @@
 The paper says only that a batch has 128 images (section 4.2): 32 classes x 4 images is our reading.
 """
 
-from typing import Sequence, Tuple
+from typing import Tuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ class ClassBalancedSampler:
     Raises ValueError if there are fewer classes than a batch needs.
     """
 
-    def __init__(self, labels: Sequence[int], classes: int = 32, images: int = 4, seed: int = 0):
+    def __init__(self, labels: np.ndarray, classes: int = 32, images: int = 4, seed: int = 0):
         self.members = [np.flatnonzero(np.asarray(labels) == label) for label in np.unique(labels)]
         if len(self.members) < classes:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Train one Experiment: fit, evaluate on the way, and go on after a kill as if nothing had happened."""
+"""Train one Experiment (sections 3 and 4.2), evaluate it on the way, and resume after a kill to the same bits."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -14,9 +15,10 @@ from tqdm import tqdm
 from gluon_cgd import backbones, datasets, model
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.cache import cached, fingerprint
+from gluon_cgd.datasets.records import PathLike, Split
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.evaluate import embedded
-from gluon_cgd.experiment import REVISION
+from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.files.whole import digest, forget, locked, write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices, facts
@@ -29,20 +31,29 @@ log = logging.getLogger(__name__)
 
 
 def fit(
-    experiment, split, out, seed=0, ctx=None, weights=None, cache=None, checkpoint_every=100, progress=False, parts=1
-):
-    """Train `experiment` on `split` and return its result, a dict; a run that is done is not done again.
+    experiment: Experiment,
+    split: Split,
+    out: PathLike,
+    seed: int = 0,
+    ctx: Any = None,
+    weights: Optional[PathLike] = None,
+    cache: Optional[PathLike] = None,
+    checkpoint_every: int = 100,
+    progress: bool = False,
+    parts: int = 1,
+) -> Dict[str, Any]:
+    """The result of training `experiment` on `split`, a dict; a finished run is not trained again.
 
-    out: the run's folder. It receives train.log, best.params, last.params and result.json, and while the run goes on
-        checkpoint.npz; a call that finds one goes on from there, on a CPU to the same bits.
+    out: the run's folder. It receives train.log, best.params, last.params and result.json, and during the run
+        checkpoint.npz. A call that finds a checkpoint resumes there, on a CPU to the same bits.
     seed: of the initialisation, the batches and the augmentation.
-    ctx: an MXNet device, by default the CPU, or a list of them, over which each batch is split. The losses see it
-        whole; batch norm normalises on each device alone, and its running statistics are the mean over the devices.
-    weights: file of the backbone's ImageNet parameters, if not the published ones.  cache: of the resized pictures.
-    checkpoint_every: iterations.  progress: show bars on stderr.
-    parts: of each batch on one device, one after the other, where memory is short (see `Learner`).
+    ctx: an MXNet device, by default the CPU, or a list of devices, over which each batch is split. Losses are computed
+        on the whole batch; batch norm uses per-device statistics, and running statistics are the mean over the devices.
+    weights: file of the backbone's ImageNet parameters, by default the published ones.
+    cache: folder for the resized pictures.  checkpoint_every: iterations.  progress: show progress bars on stderr.
+    parts: into how many parts each batch is split on one device, if memory is short (see `Learner`).
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
-        "untrained", "last" and "best" are recalls, fractions by "R@1", ...; "branches" has them of each branch.
+        "untrained", "last" and "best" are recalls, {"R@1": fraction, ...}; "branches" has them for each branch.
     Raises ValueError for an experiment, data or a folder that do not fit together, and for a run that diverges.
     """
     if not 0 <= seed < 2**31:
@@ -54,15 +65,11 @@ def fit(
         raise ValueError(f"{out} is a file: name a folder for the run")
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), logged_to(out / "train.log"):
-        run = {
-            "experiment": experiment.to_dict(),
-            "seed": int(seed),
-            "revision": REVISION,
-            "data": fingerprint([record for part in split for record in part or ()]),
-        }
-        if weights and not Path(weights).is_file():
-            raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
+        data = fingerprint([record for part in split for record in part or ()])
+        run = {"experiment": experiment.to_dict(), "seed": int(seed), "revision": REVISION, "data": data}
         if weights:
+            if not Path(weights).is_file():
+                raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
             run["weights"] = digest(weights)
         done = results.finished(out, run)
         if done:
@@ -75,18 +82,18 @@ def fit(
 
 
 class Run:
-    """One training run under way: the model, what it learns from, and where it stands."""
+    """One training run: the network, its data, and how far it is. run: its identity, which a resumed run must share."""
 
     log_every = 50  # iterations
 
-    def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):
+    def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):  # types as of `fit`
         self.experiment, self.split, self.out, self.run = experiment, split, out, run
         self.devices, self.progress, self.parts = devices.listed(ctx), progress, parts
         devices.check_batch(experiment.batch_size, len(self.devices))
         file = out / "checkpoint.npz"
-        arrays, meta = checkpoint.load(file) if file.is_file() else (None, None)
-        if meta is not None:
-            results.same_run(file, meta, run)
+        stored = checkpoint.load(file) if file.is_file() else None
+        if stored:
+            results.same_run(file, stored[1], run)
         # The classifier counts classes from 0 without gaps
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
         self.sampler = ClassBalancedSampler(self.labels, experiment.batch_classes, experiment.batch_images, run["seed"])
@@ -97,18 +104,18 @@ class Run:
         self.learner = Learner(experiment, self.net, self.devices, parts)
         self.trainer = self.learner.trainer
         self.iteration, self.history, self.seconds = 0, [], 0.0
-        if meta is not None:
+        if stored:
+            arrays, meta = stored
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, file)
-        log.info(
-            "%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, devices.names(self.devices)
-        )
+        names = devices.names(self.devices)
+        log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, names)
         self.pictures = cached(split.train, experiment.resize, cache, progress)
         self.query = cached(split.query, experiment.input_size, cache, progress)
-        self.gallery = split.gallery and cached(split.gallery, experiment.input_size, cache, progress)
+        self.gallery = cached(split.gallery, experiment.input_size, cache, progress) if split.gallery else None
 
-    def go(self, checkpoint_every):
+    def go(self, checkpoint_every: int) -> Dict[str, Any]:
         """Train to the end and return the result."""
         started = time.time() - self.seconds
         if not self.history:
@@ -120,10 +127,9 @@ class Run:
         for indices, batch in self.batches():
             pending.append(self.step(batch, mx.nd.array(self.labels[indices], ctx=self.devices[0])))
             if len(pending) > 1:
-                pending[-2].wait_to_read()  # two steps in the queue at most, so that it does not fill the memory
+                pending[-2].wait_to_read()  # at most two steps in MXNet's queue: more would fill the memory
             self.iteration += 1
             bar.update()
-            last = self.iteration == self.iterations
             if self.iteration % self.log_every == 0 or self.iteration in evaluations:
                 self.report(pending, mark, bar)
                 pending = []
@@ -131,7 +137,8 @@ class Run:
                 self.evaluate()
             self.seconds = time.time() - started
             # After an evaluation too, so that best.params is never ahead of the history
-            if (self.iteration % checkpoint_every == 0 or self.iteration in evaluations) and not last:
+            due = self.iteration % checkpoint_every == 0 or self.iteration in evaluations
+            if due and self.iteration < self.iterations:
                 meta = dict(self.run, iteration=self.iteration, history=self.history, seconds=self.seconds)
                 checkpoint.save(self.out / "checkpoint.npz", self.net, self.trainer, meta)
             if not pending:
@@ -139,9 +146,8 @@ class Run:
         bar.close()
         return self.finish()
 
-    def batches(self):
-        """(indices, uint8 pictures) of every iteration to come; the next is made while this one is learned from."""
-
+    def batches(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Yield (indices (B,), pictures uint8 (B, H, W, 3)) of each iteration; a thread prepares one batch ahead."""
         size = self.experiment.input_size
         buffers = np.empty((2, self.experiment.batch_size, size, size, 3), np.uint8)  # one is filled, one is read
 
@@ -155,25 +161,21 @@ class Run:
                 current, following = following, ahead.submit(prepare, iteration + 1)
                 yield current.result()
 
-    def step(self, batch, labels):
-        """One update. Returns the mean of each loss (ranking, classification), (2,), still on the first device."""
+    def step(self, batch: np.ndarray, labels: Any) -> Any:
+        """One update by a batch; returns the mean of each loss, as `Learner.step`."""
         self.trainer.set_learning_rate(self.learning_rate())
-        # What is drawn is the same after a resume
+        # A seed for each iteration: a resumed run draws the same
         return self.learner.step(batch, labels, (1_000_003 * self.run["seed"] + self.iteration) % 2**31)
 
-    def learning_rate(self):
-        """Adam's learning rate for the coming iteration: a step decay (section 4.2)."""
+    def learning_rate(self) -> float:
+        """Adam's learning rate for the next iteration: a step decay (section 4.2)."""
         steps = sum(self.iteration >= round(at * self.iterations) for at in self.experiment.decay_at)
         return self.experiment.learning_rate * self.experiment.decay_factor**steps
 
-    def report(self, pending, mark, bar):
-        """Log a line in GluonCV's format. Raises ValueError when the loss is not a number any more."""
+    def report(self, pending: List, mark: float, bar: tqdm) -> None:
+        """Log the losses of the steps since the time `mark`, in GluonCV's format. Raises ValueError if they are NaN."""
         means = mx.nd.stack(*pending).mean(axis=0).asnumpy()
-        if not np.isfinite(means).all():
-            raise ValueError(
-                f"the loss is {means.sum()} at iteration {self.iteration} of {self.out}: the run has diverged, "
-                "lower the learning rate"
-            )
+        self.check_finite("the loss", means)
         speed = len(pending) * self.experiment.batch_size / (time.time() - mark)
         terms = [f"{name}={mean:.4f}" for name, mean in zip(("ranking", "classification"), means)]
         epoch = self.iteration * self.experiment.batch_size // len(self.labels)
@@ -181,23 +183,26 @@ class Run:
         log.info(line, epoch, self.iteration, speed, "\t".join(terms), self.trainer.learning_rate)
         bar.set_postfix_str(" ".join(terms))
 
-    def evaluate(self):
-        """Recall on the test set now, appended to the history; the best parameters so far are kept."""
-        ks = datasets.recall_ks(self.experiment.dataset)
-        mx.nd.waitall()  # as in checkpoint.save
+    def check_finite(self, name: str, values: np.ndarray) -> None:
+        """Raise ValueError if there are NaN or infinite `values`."""
+        if not np.isfinite(values).all():
+            place = f"at iteration {self.iteration} of {self.out}"
+            raise ValueError(f"{name} is NaN or infinite {place}: the run has diverged, lower the learning rate")
+
+    def evaluate(self) -> None:
+        """Append the recall on the test set to the history; if it is the best so far, save best.params."""
+        experiment = self.experiment
+        ks = datasets.recall_ks(experiment.dataset)
+        mx.nd.waitall()  # see checkpoint.save and devices.average_statistics
         devices.average_statistics(self.net)
         for name, parameter in self.net.collect_params().items():
-            if not np.isfinite(parameter.list_data()[0].asnumpy()).all():  # NaN features can have a finite loss
-                raise ValueError(
-                    f"{name} is NaN or infinite at iteration {self.iteration} of {self.out}: the run has diverged, "
-                    "lower the learning rate"
-                )
-        batch_size = self.experiment.batch_size
-        embeddings = embedded(self.net, self.split, self.query, self.gallery, self.devices, batch_size)
+            self.check_finite(name, parameter.list_data()[0].asnumpy())  # NaN features can give a finite loss
+        test = (self.split, self.query, self.gallery)
+        embeddings = embedded(self.net, *test, self.devices, experiment.batch_size)
         recall = recall_of(ks, embeddings)
         entry = {"iteration": self.iteration, "recall": recall}
-        if self.experiment.has_branches:
-            names = [DESCRIPTORS[letter].__name__ for letter in self.experiment.descriptors]
+        if experiment.has_branches:
+            names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors]
             entry["branches"] = branch_recalls(ks, embeddings, names)
         self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
@@ -205,32 +210,28 @@ class Run:
         if self.iteration and self.best() is self.history[-1]:
             checkpoint.save_parameters(self.net, self.out / "best.params")
 
-    def best(self):
-        """The first trained entry of the history with the highest Recall@1."""
+    def best(self) -> Dict[str, Any]:
+        """The entry of the history with the highest Recall@1; the first one of equals, and not the untrained one."""
         return max(self.history[1:], key=lambda entry: entry["recall"]["R@1"])
 
-    def finish(self):
-        """Write what the run leaves behind and return the result."""
+    def finish(self) -> Dict[str, Any]:
+        """Write last.params and result.json, remove the checkpoint, and return the result."""
         checkpoint.save_parameters(self.net, self.out / "last.params")
         last, best = self.history[-1], self.best()
+        kept = {"untrained": self.history[0], "last": last, "best": best}
         result = dict(
             self.run,
             iterations=self.iterations,
             classes=int(self.labels.max()) + 1,
-            untrained=self.history[0]["recall"],
-            last=last["recall"],
-            best=best["recall"],
+            **{name: entry["recall"] for name, entry in kept.items()},
             best_iteration=best["iteration"],
-            branches={
-                which: entry.get("branches", {})
-                for which, entry in (("untrained", self.history[0]), ("last", last), ("best", best))
-            },
+            branches={name: entry.get("branches", {}) for name, entry in kept.items()},
             history=self.history,
             seconds=round(self.seconds, 1),
             device=devices.names(self.devices),
             parts=self.parts,
             machine=facts.machine(f"{self.devices[0].device_type}{self.devices[0].device_id}"),
-            threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # the order of a CPU's sums, and so their last bits
+            threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # decides the order of a CPU's sums, so their last bits
             commit=facts.commit(),
             parameters_sha256=checkpoint.parameters_hash(self.net),
             files={name: digest(self.out / name) for name in ("last.params", "best.params")},

@@ -83,8 +83,8 @@ def test_a_run_says_in_how_many_parts_it_was_learned(small_experiment, small_spl
 @pytest.mark.parametrize(
     ("ctx", "parts", "message"),
     [
-        (CPUS[:1], 0, "a batch in 0 parts cannot be: --parts must be at least 1"),
-        (CPUS, 2, "2 parts are for one device: the 2 devices named split each batch already"),
+        (CPUS[:1], 0, "a batch cannot be split into 0 parts: --parts must be at least 1"),
+        (CPUS, 2, "2 parts are for one device: the 2 devices given already split each batch"),
         (CPUS[:1], 5, "a batch of 8 pictures is too small for 5 parts, of which each needs two: take 4 of them"),
     ],
 )

@@ -1,30 +1,34 @@
-"""Several devices for one run: each takes a part of the batch, the first one the loss of the whole."""
+"""MXNet's devices: named on the command line, and several for one run.
+
+Each device computes a part of the batch; the first one then computes the losses of the whole batch.
+"""
 
 import contextlib
 import re
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 import mxnet as mx
 
 
-def listed(ctx):
-    """`ctx`, an MXNet device or several, as a list. Raises ValueError for devices that cannot share a batch."""
-    found = [ctx] if isinstance(ctx, mx.Context) else list(ctx)
-    if not found:
+def listed(ctx: Union[mx.Context, Iterable[mx.Context]]) -> List[mx.Context]:
+    """`ctx`, one MXNet device or several, as a list. Raises ValueError for devices that cannot share a batch."""
+    devices = [ctx] if isinstance(ctx, mx.Context) else list(ctx)
+    if not devices:
         raise ValueError("the list of devices is empty: give one or more")
-    if len(set(found)) < len(found):
-        raise ValueError(f"the devices {names(found)} have one twice: name each once")
-    if len({one.device_type for one in found}) > 1:
-        raise ValueError(f"the devices {names(found)} are of two kinds: take GPUs alone, or CPUs")
-    return found
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"the devices {names(devices)} have one twice: name each once")
+    if len({device.device_type for device in devices}) > 1:
+        raise ValueError(f"the devices {names(devices)} are of two kinds: take only GPUs or only CPUs")
+    return devices
 
 
-def names(devices):
+def names(devices: Iterable[mx.Context]) -> str:
     """ "gpu(0), gpu(1)" for two GPUs."""
     return ", ".join(map(str, devices))
 
 
-def check_batch(size, count, what="devices"):
-    """Raise ValueError unless a batch of `size` pictures can be split by `count`: a batch norm needs two in each."""
+def check_batch(size: int, count: int, what: str = "devices") -> None:
+    """Raise ValueError if a batch of `size` pictures is too small for `count` parts: batch norm needs two in each."""
     if size < 2 * count:
         raise ValueError(
             f"a batch of {size} pictures is too small for {count} {what}, of which each needs two: "
@@ -32,10 +36,10 @@ def check_batch(size, count, what="devices"):
         )
 
 
-def gathered(outputs):
-    """What the model would give for the whole batch, on the first device; gradients flow back to where they belong.
+def gathered(outputs: Sequence) -> Any:
+    """The network's output for the whole batch, on the first device; gradients flow back to the other devices.
 
-    outputs: of its parts in order, each (embedding, logits, branches) on a device of its own.
+    outputs: (embedding, logits, branches) of each part of the batch, in order, each on its own device.
     """
     if len(outputs) == 1:
         return outputs[0]
@@ -43,21 +47,21 @@ def gathered(outputs):
     return whole(embeddings), whole(logits), [whole(parts) for parts in zip(*branches)]
 
 
-def whole(parts):
+def whole(parts: Sequence) -> Any:
     """Arrays (b, D) on several devices -> (B, D) on the first's."""
     return mx.nd.concat(*[part.as_in_context(parts[0].context) for part in parts], dim=0)
 
 
-def statistics(net):
-    """{name by structure: parameter} of what the batch norms of `net` keep running: each device moves its own."""
+def statistics(net: mx.gluon.Block) -> Dict[str, mx.gluon.Parameter]:
+    """{name by structure: parameter} of the running statistics of the batch norms of `net`; each device has its own."""
     parameters = net._collect_params_with_prefix().items()
-    return {name: one for name, one in parameters if name.endswith(("running_mean", "running_var"))}
+    return {name: value for name, value in parameters if name.endswith(("running_mean", "running_var"))}
 
 
-def average_statistics(net):
-    """Give the batch norms' running statistics, on every device, their mean over the devices; equal ones keep each bit.
+def average_statistics(net: mx.gluon.Block) -> None:
+    """Set the batch norms' running statistics on every device to their mean over the devices, exactly if all are equal.
 
-    Only after mx.nd.waitall(): on a CPU the backward pass moves them behind the back of MXNet 1.9.1's engine
+    Call mx.nd.waitall() first: on a CPU the backward pass changes them without the knowledge of MXNet 1.9.1's engine
     (apache/mxnet, issue 18610).
     """
     for parameter in statistics(net).values():
@@ -68,9 +72,9 @@ def average_statistics(net):
 
 
 @contextlib.contextmanager
-def kept_statistics(net):
-    """Leave the running statistics of `net`, on one device, as they were; gives {name: what they became} at the end."""
-    moved = {}
+def kept_statistics(net: mx.gluon.Block) -> Iterator[Dict[str, Any]]:
+    """Restore the running statistics of `net`, on one device, at the end; yields a dict that then has the new ones."""
+    moved: Dict[str, Any] = {}
     before = {name: parameter.data().copy() for name, parameter in statistics(net).items()}
     yield moved
     mx.nd.waitall()  # as in average_statistics
@@ -79,31 +83,27 @@ def kept_statistics(net):
         parameter.set_data(before[name])
 
 
-def set_statistics(net, found):
-    """Give the running statistics of `net` the mean of those in `found`, one dict a part of the batch."""
+def set_statistics(net: mx.gluon.Block, of_parts: Sequence[Dict[str, Any]]) -> None:
+    """Set the running statistics of `net` to their mean over the parts of a batch, one dict per part."""
     for name, parameter in statistics(net).items():
-        first, *others = (moved[name] for moved in found)
-        parameter.set_data(first + mx.nd.add_n(*[other - first for other in others]) / len(found))
+        first, *others = (values[name] for values in of_parts)
+        parameter.set_data(first + mx.nd.add_n(*[other - first for other in others]) / len(of_parts))
 
 
-def context(name):
-    """The one MXNet device `name`; as `contexts`, but several are refused too."""
-    found = contexts(name)
-    if len(found) > 1:
-        raise ValueError(f"--ctx {name} names {len(found)} devices where one is used: take {name.split(',')[0]}")
-    return found[0]
+def context(name: Optional[str]) -> mx.Context:
+    """The MXNet device `name`, as `contexts`. Raises ValueError for several, too."""
+    first, *more = contexts(name)
+    if name and more:
+        raise ValueError(f"--ctx {name} names {1 + len(more)} devices where one is used: take {name.split(',')[0]}")
+    return first
 
 
-def contexts(name):
-    """The MXNet devices that `name` lists with commas between: "cpu", "gpu0", "gpu0,gpu1", for tests "cpu0,cpu1".
+def contexts(name: Optional[str]) -> List[mx.Context]:
+    """The MXNet devices in a list with commas: "cpu", "gpu0", "gpu0,gpu1"; for tests "cpu0,cpu1".
 
-    None is gpu0 where MXNet has one, else the CPU.
-    Raises ValueError for one that this machine does not have, for one named twice, and for CPUs and GPUs together.
+    None means gpu0 where MXNet has one, else the CPU. Raises ValueError for a device that this machine does not have,
+    for one named twice, and for CPUs and GPUs together.
     """
-    import mxnet as mx
-
-    from gluon_cgd.machine.devices import listed
-
     if name is None:
         name = "gpu0" if mx.context.num_gpus() else "cpu"
     parts = name.split(",")
@@ -113,9 +113,7 @@ def contexts(name):
 
 
 def _device(name):
-    import mxnet as mx
-
-    if re.fullmatch("cpu[0-9]{0,2}", name):  # to MXNet a CPU is as many devices as one likes
+    if re.fullmatch("cpu[0-9]{0,2}", name):  # MXNet takes one CPU for any number of devices
         return mx.cpu(int(name[3:] or 0))
     if not re.fullmatch("gpu[0-9]+", name):
         raise ValueError(f"device {name!r} is unknown: --ctx takes cpu, gpu0, gpu1, ..., or several: gpu0,gpu1")
