@@ -123,6 +123,7 @@ def run(words):
     """Run the command `words` in this process, in the present folder; fails where it does."""
     words = without_variables(words)
     started = program(words)
+    assert words[0] != "bash", f"{' '.join(words)}: a script takes minutes; write ```bash needs: minutes"
     if words[0] in SHELL:
         subprocess.run(words, check=True)
     elif started and started[0] != "pip" and words[0] == "python":

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from gluon_cgd import datasets, descriptors, experiment, losses
+from gluon_cgd import __version__, datasets, descriptors, experiment, losses
 from gluon_cgd.commands import options
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
@@ -165,6 +165,17 @@ def test_the_readme_is_one_screen_and_the_index_of_the_pages():
         assert f"](docs/{page.name})" in text, f"the README does not link to {page.name}"
     for file in (pages.ROOT / "gluon_cgd").glob("[a-z]*.py"):
         assert f"](gluon_cgd/{file.name})" in text, f"the README's map lacks {file.name}"
+
+
+def test_versions_are_the_same_everywhere():
+    def read(name):
+        return (pages.ROOT / name).read_text(encoding="utf-8")
+
+    assert re.search(r"^version: (\S+)$", read("CITATION.cff"), re.MULTILINE)[1] == __version__
+    assert re.search(r"^## (\S+)$", read("CHANGELOG.md"), re.MULTILINE)[1] == __version__
+    hook = re.search(r"rev: v(\S+)", read(".pre-commit-config.yaml"))[1]
+    assert f"ruff=={hook}\n" in read("requirements-test.txt")
+    assert "bash .ci/run\n" in read(".github/workflows/tests.yml")
 
 
 def test_the_readmes_table_is_that_of_the_recorded_runs():
