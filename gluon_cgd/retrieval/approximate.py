@@ -1,4 +1,4 @@
-"""Engines that are faster than the exact search and can miss something: FAISS and Milvus, where they are installed."""
+"""Engines that are faster than the exact search and can miss pictures: FAISS and Milvus, if they are installed."""
 
 import contextlib
 import json
@@ -9,21 +9,21 @@ import numpy as np
 from gluon_cgd.files.whole import replacing, write_json
 from gluon_cgd.retrieval.exact import BLOCK, needed
 
-UPSERT = 2**22  # bytes of vectors that Milvus is sent at a time: its limit is 64 MB a message
+UPSERT = 2**22  # bytes of vectors in a message to Milvus, whose limit is 64 MB
 
 
 def lists_of(rows):
-    """Number of cells of an inverted file: 4 sqrt(N), with 39 vectors to train each, as FAISS asks for."""
+    """The number of cells of an inverted file of N `rows`: 4 sqrt(N), and FAISS wants 39 vectors to train each."""
     return max(1, min(int(4 * rows**0.5), rows // 39))
 
 
 def probed(lists):
-    """Number of the `lists` cells that a search looks into: a sixteenth, and not fewer than 8."""
+    """How many of the `lists` cells a search looks into: a sixteenth, at least 8."""
     return min(lists, max(8, lists // 16))
 
 
 def pieces_of(dim):
-    """Bytes of a compressed vector: one for 8 dimensions, or for the next number up that divides `dim`."""
+    """The bytes of a compressed vector: one for 8 dimensions, or for the next larger number that divides `dim`."""
     return next(dim // width for width in range(min(8, dim), dim + 1) if dim % width == 0)
 
 
@@ -37,14 +37,14 @@ FAISS = {  # name -> FAISS's own description of the index of N vectors (N, D)
 
 
 class Faiss:
-    """A FAISS index of the first rows of a collection, in a file in its folder that says which and of what kind."""
+    """A FAISS index of the first `rows` rows of a collection. The name of its file holds kind, generation and rows."""
 
     def __init__(self, snapshot, kind):
-        self._faiss, self._live = needed("faiss", "faiss-cpu"), snapshot.live
+        self._faiss, self._live, self.name = needed("faiss", "faiss-cpu"), snapshot.live, f"faiss {kind}"
         parts = [(file, file.stem.split("-")) for file in snapshot.folder.glob("faiss-*-*-*.index")]
         wanted = [kind, str(snapshot.manifest["generation"])]
         files = [(int(rows), file) for file, (_, *which, rows) in parts if which == wanted and rows.isdigit()]
-        files = [found for found in files if found[0] <= snapshot.count]
+        files = [(rows, file) for rows, file in files if rows <= snapshot.count]
         if not files:
             raise ValueError(
                 f"{snapshot.folder} has no FAISS index {kind!r} of these rows: "
@@ -59,7 +59,7 @@ class Faiss:
             raise ValueError(f"{self.file} holds other vectors: delete it and build it again")
 
     def candidates(self, queries, count):
-        """Rows (Q, count), dead ones left out where FAISS can (a plain PQ cannot)."""
+        """Rows (Q, count) that are near. Dead rows are left out, except by a plain PQ, which cannot do that."""
         faiss, live = self._faiss, np.packbits(self._live[: self.rows], bitorder="little")
         selector = faiss.IDSelectorBitmap(self.rows, faiss.swig_ptr(live))
         if isinstance(self._index, faiss.IndexIVF):
@@ -71,26 +71,26 @@ class Faiss:
         return self._index.search(queries, count, params=how)[1]
 
     def close(self):
-        """Nothing: the index is in memory."""
+        """Do nothing: the index is in memory."""
 
 
 def build_faiss(snapshot, kind, progress=None):
-    """Build the FAISS index `kind` of all rows of `snapshot` into its folder; returns it as an engine.
+    """The Faiss engine of all rows of `snapshot`, built and written into its folder.
 
-    progress: called with the number of rows done. Raises ValueError for an unknown kind and for too few rows.
+    progress: called with the number of rows done. Raises ValueError for an unknown `kind` and for too few rows.
     """
     faiss = needed("faiss", "faiss-cpu")
     if kind not in FAISS:
         raise ValueError(f"FAISS index {kind!r} is unknown: choose one of {', '.join(FAISS)}")
-    least = 39 * 256 if "pq" in kind else 39 if "ivf" in kind else 1  # to learn a centre FAISS wants 39 vectors
+    least = 39 * 256 if "pq" in kind else 39 if "ivf" in kind else 1  # FAISS wants 39 vectors to train a centre
     if snapshot.count < least:
         raise ValueError(
             f"{snapshot.folder} has {snapshot.count:,} rows, and FAISS needs {least:,} for {kind}: "
-            "take --engine exact, which is fast with so few"
+            "take --engine exact, which is fast enough for so few"
         )
     index = faiss.index_factory(snapshot.dim, FAISS[kind](snapshot.count, snapshot.dim), faiss.METRIC_INNER_PRODUCT)
     if not index.is_trained:
-        enough = 50 * max(256, getattr(index, "nlist", 0))  # somewhat more than the 39 for a centre
+        enough = 50 * max(256, getattr(index, "nlist", 0))  # more than the 39 for a centre
         rows = np.random.default_rng(0).permutation(snapshot.count)[:enough]
         index.train(np.ascontiguousarray(snapshot.vectors[np.sort(rows)]))
     step = max(1, BLOCK // (4 * snapshot.dim))
@@ -108,45 +108,47 @@ def build_faiss(snapshot, kind, progress=None):
 
 
 class Milvus:
-    """The collection in Milvus, a cluster's by its URL or a file's (Milvus Lite); it holds row numbers and vectors.
+    """The rows of a collection in Milvus, a cluster at a URL or a file (Milvus Lite).
 
-    Raises ValueError where Milvus does not answer or does not hold what was sent.
+    Raises ValueError if Milvus does not answer or does not hold what was sent.
     """
+
+    name = "milvus"
 
     def __init__(self, snapshot, uri):
         self._pymilvus = needed("pymilvus", "pymilvus and milvus-lite")
         self._snapshot, self.rows = snapshot, 0
         self.uri = str(uri) if "://" in str(uri) else os.path.abspath(uri)
-        self.name = f"cgd_{snapshot.manifest['id']}_{snapshot.manifest['generation']}"
-        with self._asked():
+        self.table = f"cgd_{snapshot.manifest['id']}_{snapshot.manifest['generation']}"
+        with self._refusals():
             self._client = self._pymilvus.MilvusClient(self.uri)
-            if self._client.has_collection(self.name):
-                self._client.load_collection(self.name)
+            if self._client.has_collection(self.table):
+                self._client.load_collection(self.table)
                 self.rows = self._sent()
 
     @contextlib.contextmanager
-    def _asked(self):
+    def _refusals(self):
         try:
             yield
         except self._pymilvus.MilvusException as error:
             raise ValueError(f"Milvus at {self.uri} says: {error.message}: check --uri, and that it runs") from error
 
     def _noted(self):
-        """{"URI collection": how many of the first rows were sent there}."""
+        """{"URI table": how many of the first rows were sent there}."""
         note = self._snapshot.folder / "milvus.json"
         return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
 
     def _sent(self):
-        return min(self._noted().get(f"{self.uri} {self.name}", 0), self._snapshot.count)
+        return min(self._noted().get(f"{self.uri} {self.table}", 0), self._snapshot.count)
 
     def _note(self, rows):
-        write_json(self._snapshot.folder / "milvus.json", {**self._noted(), f"{self.uri} {self.name}": int(rows)})
+        write_json(self._snapshot.folder / "milvus.json", {**self._noted(), f"{self.uri} {self.table}": int(rows)})
 
     def send(self, progress=None):
-        """Bring Milvus to the state of the snapshot. What was noted as sent is not sent again; twice does no harm."""
+        """Bring Milvus to the state of the snapshot. Rows that are noted as sent are not sent again."""
         snapshot = self._snapshot
-        with self._asked():
-            if not self._client.has_collection(self.name):
+        with self._refusals():
+            if not self._client.has_collection(self.table):
                 self._create()
                 self._note(0)
             before, step = self._sent(), max(1, UPSERT // (4 * snapshot.dim))
@@ -154,18 +156,18 @@ class Milvus:
                 stop = min(start + step, snapshot.count)
                 rows = start + np.flatnonzero(snapshot.live[start:stop])
                 if len(rows):
-                    self._client.upsert(self.name, [dict(row=int(row), vector=snapshot.vectors[row]) for row in rows])
+                    self._client.upsert(self.table, [dict(row=int(row), vector=snapshot.vectors[row]) for row in rows])
                 self._note(stop)
                 if progress:
                     progress(stop)
             dead = np.flatnonzero(~snapshot.live[:before])
             for start in range(0, len(dead), 10_000):
-                self._client.delete(self.name, ids=dead[start : start + 10_000].tolist())
-            self._client.flush(self.name)
-            held = self._client.query(self.name, filter="", output_fields=["count(*)"], consistency_level="Strong")
+                self._client.delete(self.table, ids=dead[start : start + 10_000].tolist())
+            self._client.flush(self.table)
+            held = self._client.query(self.table, filter="", output_fields=["count(*)"], consistency_level="Strong")
         if held[0]["count(*)"] != len(snapshot):
             raise ValueError(
-                f"Milvus at {self.uri} holds {held[0]['count(*)']:,} of {len(snapshot):,} pictures in {self.name}: "
+                f"Milvus at {self.uri} holds {held[0]['count(*)']:,} of {len(snapshot):,} pictures in {self.table}: "
                 "drop that collection there, and send it again"
             )
         self.rows = snapshot.count
@@ -176,17 +178,46 @@ class Milvus:
         schema.add_field("row", kinds.INT64, is_primary=True)
         schema.add_field("vector", kinds.FLOAT_VECTOR, dim=self._snapshot.dim)
         index = client.prepare_index_params()
-        # What Milvus Lite takes for AUTOINDEX misses more neighbours the larger it is
+        # Milvus Lite's AUTOINDEX misses more neighbours the larger it is
         kind = "AUTOINDEX" if "://" in self.uri else "FLAT"
         index.add_index("vector", index_type=kind, metric_type="COSINE")
-        client.create_collection(self.name, schema=schema, index_params=index)
+        client.create_collection(self.table, schema=schema, index_params=index)
 
     def candidates(self, queries, count):
-        """Rows (Q, count)."""
-        with self._asked():
-            found = self._client.search(self.name, data=list(queries), limit=min(count, 16384), anns_field="vector")
+        """Rows (Q, count) that are near."""
+        with self._refusals():
+            found = self._client.search(self.table, data=list(queries), limit=min(count, 16384), anns_field="vector")
         return [[hit["id"] if "id" in hit else hit["row"] for hit in hits] for hits in found]
 
     def close(self):
-        """Let go of the connection; of Milvus Lite, of its file too."""
+        """Close the connection; Milvus Lite also releases its file."""
         self._client.close()
+
+
+def open_engine(snapshot, engine, kind, uri):
+    """The `engine` of `snapshot` as `index` built it, None for "exact". Raises ValueError if it was not built."""
+    if engine == "exact":
+        return None
+    if engine == "faiss":
+        return Faiss(snapshot, kind)
+    milvus = Milvus(snapshot, uri)
+    if not milvus.rows:
+        milvus.close()
+        raise ValueError(
+            f"Milvus at {uri} has nothing of {snapshot.folder}: "
+            f"python -m gluon_cgd index --out {snapshot.folder} --engine milvus --uri {uri} sends it"
+        )
+    return milvus
+
+
+def build(snapshot, engine, kind, uri, progress=None):
+    """The `engine` "faiss" or "milvus", brought up to date with `snapshot`. progress: called with the rows done."""
+    if engine == "milvus":
+        milvus = Milvus(snapshot, uri)
+        milvus.send(progress)
+        return milvus
+    with contextlib.suppress(ValueError):  # not there, or damaged: it is built
+        faiss = Faiss(snapshot, kind)
+        if faiss.rows == snapshot.count:
+            return faiss
+    return build_faiss(snapshot, kind, progress)

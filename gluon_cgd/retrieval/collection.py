@@ -1,8 +1,8 @@
-"""Embeddings on disk with the pictures that they are of: appended to, read at any time, whole after any interruption.
+"""Embeddings on disk with the paths of their pictures. Can be read while it is written; survives any interruption.
 
-Four files only grow: rows of float32 (vectors), what each is of (rows), the paths (names), and the numbers of the rows
-that were replaced or removed (dead). collection.json says how much of each counts, and is replaced as a whole after
-they are on the disk. So a reader sees one state, and what an interrupted writer left beyond the counts is written over.
+Four files only grow: the embeddings (vectors), a record of each picture (rows), the paths (names), and the numbers of
+rows that were replaced or removed (dead). collection.json says how much of each file counts; it is replaced as a whole
+when the files are on the disk. So a reader sees one state, and a writer overwrites what an interrupted one left.
 """
 
 import contextlib
@@ -22,23 +22,20 @@ FILES = ("vectors", "rows", "names", "dead")
 
 
 class Snapshot:
-    """A collection as it was when it was opened, whatever is written to it since.
+    """A collection as it was when it was opened; later writes do not change it.
 
-    vectors (N, D): read-only, memory-mapped, of unit length.  live (N,): False for what was replaced or removed.
+    vectors (N, D): read-only, memory-mapped, of unit length.  live (N,): False for replaced and removed pictures.
     """
 
     def __init__(self, folder, manifest):
         self.folder, self.manifest = Path(folder), manifest
         self.dim, self.count = manifest["dim"], manifest["rows"]
         size = counted(manifest)
-        mapped = {name: _mapped(self._file(name), size[name]) for name in FILES}
+        mapped = {name: _mapped(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
         self.vectors = mapped["vectors"].view("<f4").reshape(-1, self.dim)
         self.rows, self._names = mapped["rows"].view(ROW), mapped["names"]
         self.live = np.ones(self.count, bool)
         self.live[mapped["dead"].view("<i8")] = False
-
-    def _file(self, name):
-        return data_file(self.folder, name, self.manifest["generation"])
 
     def path(self, row):
         """The path of the picture in `row`."""
@@ -46,12 +43,11 @@ class Snapshot:
         return os.fsdecode(self._names[start : start + length].tobytes())
 
     def __len__(self):
-        """Number of pictures."""
         return int(self.live.sum())
 
 
 class Finder:
-    """Looks paths up in a Snapshot, with 16 bytes of memory a picture."""
+    """Finds the row of a path in a Snapshot, with 16 bytes of memory for each picture."""
 
     def __init__(self, snapshot):
         self._snapshot = snapshot
@@ -61,12 +57,10 @@ class Finder:
         self._keys, self._rows = keys[order], rows[order]
 
     def row(self, path):
-        """The row of the picture `path`, or -1 where it has none."""
+        """The row of the picture `path`, or -1 if it has none."""
         key = np.uint64(key_of(path))
-        for place in range(np.searchsorted(self._keys, key, "left"), np.searchsorted(self._keys, key, "right")):
-            if self._snapshot.path(self._rows[place]) == path:
-                return int(self._rows[place])
-        return -1
+        first, last = (np.searchsorted(self._keys, key, side) for side in ("left", "right"))
+        return next((int(row) for row in self._rows[first:last] if self._snapshot.path(row) == path), -1)
 
 
 def key_of(path):
@@ -75,14 +69,13 @@ def key_of(path):
 
 
 def counted(manifest):
-    """Bytes of each file that count."""
-    rows = manifest["rows"]
-    vectors = rows * manifest["dim"] * 4
-    return dict(vectors=vectors, rows=rows * ROW.itemsize, names=manifest["names"], dead=manifest["dead"] * 8)
+    """{file: how many of its bytes count}."""
+    vectors, rows = (manifest["rows"] * size for size in (4 * manifest["dim"], ROW.itemsize))
+    return dict(vectors=vectors, rows=rows, names=manifest["names"], dead=manifest["dead"] * 8)
 
 
 def data_file(folder, name, generation):
-    """The file `name` of the given generation: a compacted collection begins new ones."""
+    """The path of the file `name`. Compacting begins files of a new generation."""
     return Path(folder) / f"{name}-{generation}.bin"
 
 
@@ -95,16 +88,15 @@ def _mapped(file, size):
 
 
 def read_manifest(folder):
-    """What a collection holds, a dict. Raises FileNotFoundError where there is none, and ValueError for others."""
+    """collection.json as a dict. Raises FileNotFoundError if it is missing and ValueError if it is something else."""
     file = Path(folder) / "collection.json"
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         counts = [manifest[name] for name in ("rows", "names", "dead", "generation", "dim")]
-        if not all(isinstance(count, int) and count >= 0 for count in counts) or not isinstance(
-            manifest["model"], dict
-        ):
+        kinds = isinstance(manifest["model"], dict) and isinstance(manifest["id"], str)
+        if not kinds or not all(isinstance(count, int) and count >= 0 for count in counts):
             raise ValueError("not counts")
-        if manifest["format"] != FORMAT or counts[-1] < 1 or not isinstance(manifest["id"], str):
+        if manifest["format"] != FORMAT or manifest["dim"] < 1:
             raise ValueError(f"format {manifest['format']}")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(
@@ -121,17 +113,17 @@ def read(folder):
         manifest = read_manifest(folder)
         try:
             return Snapshot(folder, manifest)
-        except FileNotFoundError as error:  # compacted between the two lines: the manifest names other files now
+        except FileNotFoundError as error:  # compacted meanwhile: a new manifest names other files
             missing = error
     raise ValueError(f"{folder} is damaged ({missing.filename} is missing): index into another folder")
 
 
 @contextlib.contextmanager
 def writing(folder, dim, model):
-    """`with writing(folder, dim, model) as writer`: the one Writer that the collection in `folder` has at a time.
+    """`with writing(folder, dim, model) as writer`: the only Writer of the collection in `folder`, made if need be.
 
-    A collection is made where there is none. model: a dict that describes what the embeddings come from.
-    Raises ValueError while another process writes, and for a folder that holds something else.
+    model: a dict that describes what the embeddings come from. Raises ValueError while another process writes, and for
+    a folder that holds something else.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -144,65 +136,67 @@ def writing(folder, dim, model):
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "writing to"):
         if not (folder / "collection.json").exists():
+            empty = dict(format=FORMAT, id=uuid.uuid4().hex, generation=0, dim=dim, rows=0, names=0, dead=0)
             for name in FILES:
                 data_file(folder, name, 0).write_bytes(b"")
-            empty = dict(format=FORMAT, id=uuid.uuid4().hex, generation=0, dim=dim, rows=0, names=0, dead=0)
             _replace(folder, dict(empty, model=model))
-        with contextlib.closing(Writer(folder)) as writer:
+        with contextlib.closing(Writer(folder, read_manifest(folder))) as writer:
+            _delete_others(folder, writer.manifest["generation"])
             yield writer
 
 
 class Writer:
-    """Appends to a collection. What `commit` returned from is there after a kill or a power cut; the rest is not."""
+    """Appends to a collection. A `commit` that returned survives a kill and a power cut; another leaves no trace."""
 
-    def __init__(self, folder):
-        self.folder, self.manifest = folder, read_manifest(folder)
-        self.files = {}
-        generation = self.manifest["generation"]
-        Snapshot(folder, self.manifest)  # says what is damaged
-        for name in FILES:
-            self.files[name] = open(data_file(folder, name, generation), "r+b", buffering=0)  # noqa: SIM115
-        _forget_others(folder, generation)
+    def __init__(self, folder, manifest):
+        self.folder, self.manifest = folder, manifest
+        Snapshot(folder, manifest)  # raises for damaged files
+        files = {name: data_file(folder, name, manifest["generation"]) for name in FILES}
+        self.files = {name: open(file, "r+b", buffering=0) for name, file in files.items()}  # noqa: SIM115
 
     def commit(self, vectors, paths, stats, dead=()):
-        """Append `vectors` (n, D) of the pictures `paths` with their os.stat_result, and take the rows `dead` out.
+        """Append `vectors` (n, D) of the pictures `paths` with their os.stat_result, and mark the rows `dead`.
 
-        All of it or nothing. Raises OSError naming the folder where the disk is full.
+        All of it or nothing. Raises OSError, naming the folder, if it cannot be written.
         """
-        encoded = [os.fsencode(path) for path in paths]
-        rows = np.empty(len(paths), ROW)
-        rows["key"] = [key_of(path) for path in paths]
-        rows["length"] = [len(name) for name in encoded]
-        rows["start"] = self.manifest["names"] + np.cumsum(rows["length"]) - rows["length"]
-        rows["size"], rows["mtime_ns"] = [s.st_size for s in stats], [s.st_mtime_ns for s in stats]
         if np.shape(vectors) != (len(paths), self.manifest["dim"]) or len(stats) != len(paths):
             raise ValueError(f"{len(paths)} pictures have embeddings of shape {np.shape(vectors)}")
-        added = dict(vectors=np.ascontiguousarray(vectors, "<f4").tobytes(), rows=rows.tobytes())
-        added.update(names=b"".join(encoded), dead=np.asarray(dead, "<i8").tobytes())
-        changed = dict(
-            rows=self.manifest["rows"] + len(paths),
-            names=self.manifest["names"] + len(added["names"]),
-            dead=self.manifest["dead"] + len(dead),
-        )
+        before = self.manifest
         try:
-            for name, data in added.items():
-                if data:
-                    self.files[name].seek(counted(self.manifest)[name])  # over what a commit that did not end left
-                    _write(self.files[name], data)
-                    os.fsync(self.files[name])
-            _replace(self.folder, dict(self.manifest, **changed))
+            self.append(vectors, paths, [s.st_size for s in stats], [s.st_mtime_ns for s in stats], dead)
+            self.publish()
         except OSError as error:
+            self.manifest = before
             raise OSError(
-                f"{self.folder} cannot be written to ({error.strerror}): mend that and start again; what was said to "
-                "be indexed is kept"
+                f"{self.folder} cannot be written to ({error.strerror}): mend that and start again; what was reported "
+                "as indexed is kept"
             ) from error
-        self.manifest = dict(self.manifest, **changed)
+
+    def append(self, vectors, paths, sizes, times, dead=()):
+        """Write all this behind what counts; it counts after `publish`. sizes, times: of the files, times in ns."""
+        encoded, counts = [os.fsencode(path) for path in paths], counted(self.manifest)
+        rows = np.empty(len(paths), ROW)
+        rows["key"], rows["size"], rows["mtime_ns"] = [key_of(path) for path in paths], sizes, times
+        rows["length"] = [len(name) for name in encoded]
+        rows["start"] = self.manifest["names"] + np.cumsum(rows["length"]) - rows["length"]
+        data = dict(vectors=np.ascontiguousarray(vectors, "<f4").tobytes(), rows=rows.tobytes())
+        data.update(names=b"".join(encoded), dead=np.asarray(dead, "<i8").tobytes())
+        for name in FILES:
+            self.files[name].seek(counts[name])  # overwrites what an interrupted commit left
+            _write(self.files[name], data[name])
+        added = dict(rows=len(paths), names=len(data["names"]), dead=len(dead))
+        self.manifest = dict(self.manifest, **{name: self.manifest[name] + count for name, count in added.items()})
+
+    def publish(self):
+        """Bring the files to the disk and let all that was appended count."""
+        for file in self.files.values():
+            os.fsync(file)
+        _replace(self.folder, self.manifest)
 
     def describe(self, model):
-        """Replace what the collection says of its model."""
-        if model != self.manifest["model"]:
-            self.manifest = dict(self.manifest, model=model)
-            _replace(self.folder, self.manifest)
+        """Replace the description of the model."""
+        self.manifest = dict(self.manifest, model=model)
+        _replace(self.folder, self.manifest)
 
     def close(self):
         """Close the files."""
@@ -211,33 +205,28 @@ class Writer:
 
 
 def compact(folder, block=4096):
-    """Give the room of dead rows back to the disk, as new files; returns how many rows those were."""
+    """Write new files without the dead rows, to free disk space; returns how many rows those were."""
     folder = Path(folder)
     read_manifest(folder)
-    with locked(folder, "writing to"), contextlib.ExitStack() as stack:
-        before, names = read(folder), 0
+    with locked(folder, "writing to"):
+        before = read(folder)
         rows, generation = np.flatnonzero(before.live), before.manifest["generation"] + 1
-        if len(rows) == before.count:
-            return 0
-        files = [stack.enter_context(open(data_file(folder, name, generation), "wb")) for name in FILES]
-        for start in range(0, len(rows), block):
-            part = rows[start : start + block]
-            kept = np.array(before.rows[part])
-            kept["start"] = names + np.cumsum(kept["length"]) - kept["length"]
-            names += int(kept["length"].sum())
-            paths = b"".join(os.fsencode(before.path(row)) for row in part)
-            for file, data in zip(files, (before.vectors[part].tobytes(), kept.tobytes(), paths)):
-                file.write(data)
-        for file in files:
-            file.flush()
-            os.fsync(file)
-        _replace(folder, dict(before.manifest, generation=generation, rows=len(rows), names=names, dead=0))
-        _forget_others(folder, generation)
+        if len(rows) < before.count:
+            for name in FILES:
+                data_file(folder, name, generation).write_bytes(b"")
+            empty = dict(before.manifest, generation=generation, rows=0, names=0, dead=0)
+            with contextlib.closing(Writer(folder, empty)) as writer:
+                for start in range(0, len(rows), block):
+                    part = rows[start : start + block]
+                    paths, records = [before.path(row) for row in part], before.rows[part]
+                    writer.append(before.vectors[part], paths, records["size"], records["mtime_ns"])
+                writer.publish()
+            _delete_others(folder, generation)
         return before.count - len(rows)
 
 
-def _forget_others(folder, generation):
-    """Delete the data files of every generation but this one."""
+def _delete_others(folder, generation):
+    """Delete the data files of all other generations."""
     kept = {data_file(folder, name, generation) for name in FILES}
     for file in {file for name in FILES for file in folder.glob(f"{name}-*.bin")} - kept:
         file.unlink()
@@ -251,9 +240,9 @@ def _write(file, data):
 
 
 def _replace(folder, manifest):
-    """Write collection.json: from here on the new counts hold."""
+    """Write collection.json; from now on its counts hold."""
     write_json(folder / "collection.json", manifest)
-    with contextlib.suppress(OSError):  # a system that cannot do that to a folder
+    with contextlib.suppress(OSError):  # some systems cannot open a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -284,7 +284,7 @@ def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, c
         ([idx, query, "--heatmaps"], "name one with --figure"),
         ([idx, query, "--figure", "out.jpg"], "must end with .png, .pdf, .svg"),
         ([idx, query, "--checkpoint", other], "embeddings of two models cannot be compared"),
-        ([idx, query, "--engine", "milvus"], "needs the --uri that was given to index"),
+        ([idx, query, "--engine", "milvus"], "--engine milvus needs --uri: a file"),
     ):
         assert message in refused(capsys, "search", *arguments)
     collected = collection.read(own)

@@ -120,10 +120,10 @@ def test_a_milvus_that_lost_something_or_is_not_there_is_said(tmp_path):
     snapshot = add(folder, 50)
     engine = approximate.Milvus(snapshot, uri)
     engine.send()
-    engine._client.delete(engine.name, ids=[1, 2, 3])
+    engine._client.delete(engine.table, ids=[1, 2, 3])
     with pytest.raises(ValueError, match="holds 47 of 50 pictures in cgd_.*: drop that collection there"):
         engine.send()
-    engine._client.drop_collection(engine.name)
+    engine._client.drop_collection(engine.table)
     engine.send()  # all of it anew
     assert engine.rows == 50
     agrees(snapshot, engine, 0.95)
