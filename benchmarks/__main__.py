@@ -88,25 +88,20 @@ def parser():
     return p
 
 
-def main(arguments=None):
-    """Measure and print, with --record also keep the results; returns the exit status."""
-    options = parser().parse_args(arguments)
-
-    def command():
-        if options.rounds is not None and options.rounds < 1:
-            raise ValueError(f"--rounds {options.rounds} must be at least 1")
-        if options.write:
-            print(f"changed: {', '.join(generated.write(table.DOCUMENTS, table.PARTS)) or 'nothing'}")
-            return
-        if not options.peers:
-            raise ValueError("the programs to compare with need an environment: start bash benchmarks/run.sh")
-        with tempfile.TemporaryDirectory() as temporary:
-            run(options, Path(options.folder or temporary))
-
-    return process.exit_status(command) or 0
+def run(options):
+    """Measure and print, with --record also keep the results; with --write only write the tables again."""
+    if options.rounds is not None and options.rounds < 1:
+        raise ValueError(f"--rounds {options.rounds} must be at least 1")
+    if options.write:
+        print(f"changed: {', '.join(generated.write(table.DOCUMENTS, table.PARTS)) or 'nothing'}")
+        return
+    if not options.peers:
+        raise ValueError("the programs to compare with need an environment: start bash benchmarks/run.sh")
+    with tempfile.TemporaryDirectory() as temporary:
+        compare(options, Path(options.folder or temporary))
 
 
-def run(options, folder):
+def compare(options, folder):
     """Measure the groups in --only and print their table. folder: for the inputs and outputs of the tasks."""
     folder.mkdir(parents=True, exist_ok=True)
     python = {"ours": sys.executable, "peers": options.peers}
@@ -152,6 +147,8 @@ def together(results, before):
         results = dict(results, rows=sorted(rows, key=lambda row: names.index(row["group"])))
     return results
 
+
+main = process.main_of(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -117,7 +117,6 @@ def child(task, first, second, folder):
         call()
         seconds = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "bytes": status("VmHWM") - before}))
-    return 0
 
 
 def status(name):
@@ -141,37 +140,41 @@ def exponent(sizes, values):
     return float(np.polyfit([math.log(size) for size in sizes], [math.log(max(v, 1e-9)) for v in values], 1)[0])
 
 
-def main(arguments=None):
-    """Measure and print, with --record also keep the results; returns the exit status."""
+def parser():
+    """The command line."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
     p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
     p.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
-    options = p.parse_args(arguments)
+    return p
+
+
+def run(options):
+    """Measure and print, with --record also keep the results."""
     if options.child:
         task, first, second, folder = options.child
-        return child(task, int(first), int(second), folder)
+        child(task, int(first), int(second), folder)
+        return
+    results = {**table.origin(), "growth": [], "memory": []}
+    with tempfile.TemporaryDirectory() as folder:
+        inputs.make(("pictures",), Path(folder), None)
+        for words, task, letter, sizes, other in GROWTH:
+            pairs = [(other, size) if letter == "D" else (size, other) for size in sizes]
+            runs = [measure(task, *pair, folder) for pair in pairs]
+            row = {"work": words, "letter": letter, "sizes": sizes, "seconds": [run["seconds"] for run in runs]}
+            row.update(bytes=[run["bytes"] for run in runs], exponent=exponent(sizes, row["seconds"]))
+            results["growth"].append(row)
+            print(words, row["exponent"], file=sys.stderr, flush=True)
+        for batch, how, parts in MEMORY:
+            mirror = {"MXNET_BACKWARD_DO_MIRROR": "1"} if how == "mirrored" else {}
+            step = measure("memory", batch, parts, folder, **mirror)
+            results["memory"].append({"batch": batch, "how": how, **step})
+            print(batch, how, step, file=sys.stderr, flush=True)
+    print(f"{table.growth(results)}\n\n{table.memory(results)}")
+    if options.record:
+        table.record("growth", results)
 
-    def command():
-        results = {**table.origin(), "growth": [], "memory": []}
-        with tempfile.TemporaryDirectory() as folder:
-            inputs.make(("pictures",), Path(folder), None)
-            for words, task, letter, sizes, other in GROWTH:
-                pairs = [(other, size) if letter == "D" else (size, other) for size in sizes]
-                runs = [measure(task, *pair, folder) for pair in pairs]
-                row = {"work": words, "letter": letter, "sizes": sizes, "seconds": [run["seconds"] for run in runs]}
-                row.update(bytes=[run["bytes"] for run in runs], exponent=exponent(sizes, row["seconds"]))
-                results["growth"].append(row)
-                print(words, row["exponent"], file=sys.stderr, flush=True)
-            for batch, how, parts in MEMORY:
-                mirror = {"MXNET_BACKWARD_DO_MIRROR": "1"} if how == "mirrored" else {}
-                step = measure("memory", batch, parts, folder, **mirror)
-                results["memory"].append({"batch": batch, "how": how, **step})
-                print(batch, how, step, file=sys.stderr, flush=True)
-        print(f"{table.growth(results)}\n\n{table.memory(results)}")
-        if options.record:
-            table.record("growth", results)
 
-    return process.exit_status(command) or 0
+main = process.main_of(parser, run)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Prints ratios of rates that are measured in turns on the same pictures; the rate
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import numpy as np
 from gluon_cgd import datasets
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.cache import cached as prepared
-from gluon_cgd.machine import facts
+from gluon_cgd.machine import facts, process
 from gluon_cgd.sampler import ClassBalancedSampler
 
 ROUNDS = 5
@@ -81,14 +82,18 @@ def batches(records, side, size, pictures):
     return rate(cached, 50 * BATCH), rate(decoded, BATCH), rate(copied, 50 * BATCH)
 
 
-def main(arguments=None):
-    """Measure and print."""
+def parser():
+    """The command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("dataset")
     p.add_argument("data", nargs="?")
     p.add_argument("--pictures", type=int, default=2000, help="how many to use (default 2000)")
     p.add_argument("--input-size", type=int, default=224)
-    options = p.parse_args(arguments)
+    return p
+
+
+def run(options):
+    """Measure and print."""
     records = datasets.load(options.dataset, options.data, allow_partial=True).train[: options.pictures]
     size, side = options.input_size, options.input_size * 9 // 8
     for record in records:  # reads them into the system's cache, so that the disk is not measured
@@ -111,5 +116,7 @@ def main(arguments=None):
     print(f"a bare copy of as many bytes: {copied:,.0f} img/s; ratio {limit:.1f}")
 
 
+main = process.main_of(parser, run)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -52,26 +52,29 @@ def measured(run, data, folder):
     return {"name": name_of(experiment), "dataset": Path(experiment.dataset).name, "recall": percent}
 
 
-def main(arguments=None):
-    """Measure and print, with --record also keep the results; returns the exit status."""
+def parser():
+    """The command line."""
     p = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
     p.add_argument("runs", nargs="+", metavar="RUN")
     p.add_argument("--data", metavar="DIR", help="the folder of the dataset, unless it is glyphs or a folder itself")
     p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
-    options = p.parse_args(arguments)
+    return p
 
-    def command():
-        models = []
-        with tempfile.TemporaryDirectory() as folder:
-            for run in options.runs:
-                models.append(measured(run, options.data, Path(folder)))
-                print(run, {name: recall["R@1"] for name, recall in models[-1]["recall"].items()}, file=sys.stderr)
-        results = {**table.origin(), "models": models}
-        print(table.precision(results))
-        if options.record:
-            table.record("precision", results)
 
-    return process.exit_status(command) or 0
+def run(options):
+    """Measure and print, with --record also keep the results."""
+    models = []
+    with tempfile.TemporaryDirectory() as folder:
+        for run in options.runs:
+            models.append(measured(run, options.data, Path(folder)))
+            print(run, {name: recall["R@1"] for name, recall in models[-1]["recall"].items()}, file=sys.stderr)
+    results = {**table.origin(), "models": models}
+    print(table.precision(results))
+    if options.record:
+        table.record("precision", results)
+
+
+main = process.main_of(parser, run)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,14 @@ vectors that it looks at.
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from importlib.util import find_spec
 
 import numpy as np
 
+from gluon_cgd.machine import process
 from gluon_cgd.retrieval import approximate, collection, exact
 
 ROUNDS = 5
@@ -90,8 +92,8 @@ def compare(snapshot, queries, k, kinds, uri):
         engine.close()
 
 
-def main(arguments=None):
-    """Measure and print."""
+def parser():
+    """The command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--pictures", type=int, default=100_000)
     p.add_argument("--dim", type=int, default=1536)
@@ -103,7 +105,11 @@ def main(arguments=None):
     p.add_argument("--vectors", nargs="*", choices=("random", "clustered"), default=("random", "clustered"))
     p.add_argument("--kinds", nargs="*", choices=tuple(approximate.FAISS), default=("flat", "ivf", "hnsw", "ivfpq"))
     p.add_argument("--milvus", action="store_true", help="compare Milvus Lite too")
-    options = p.parse_args(arguments)
+    return p
+
+
+def run(options):
+    """Measure and print."""
     for kind in options.vectors:
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
@@ -118,5 +124,7 @@ def main(arguments=None):
             compare(snapshot, queries, options.k, options.kinds, uri)
 
 
+main = process.main_of(parser, run)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

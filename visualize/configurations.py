@@ -84,7 +84,7 @@ def parser():
 
 
 def run(options):
-    """Draw the report; returns the exit status."""
+    """Draw the report."""
     try:
         out = Path(options.out or Path(options.report).with_suffix(".png"))
         figures.check("--out", out)
@@ -92,10 +92,6 @@ def run(options):
     except (OSError, ValueError) as error:
         raise ValueError(f"{options.report!r} cannot be drawn: {error}") from error
     print(out)
-    return 0
 
 
-def main(arguments=None):
-    """Run the command line; returns the exit status."""
-    options = parser().parse_args(arguments)
-    return process.exit_status(lambda: run(options))
+main = process.main_of(parser, run)

@@ -25,13 +25,10 @@ def dots(panels, median=False):
                 axes.plot([middle, middle], [place - 0.02, place + 0.36], color="black", linewidth=1.5)
         axes.set_yticks(range(len(rows)), [row for row, _, _ in rows], fontsize=9)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.tick_params("x", labelsize=9)
-        axes.grid(axis="x", color="0.9")
+        plain(axes, grid="x")
         for place in range(1, len(rows)):
             axes.axhline(place - 0.5, color="0.9", linewidth=0.8, zorder=0)
-        axes.set_axisbelow(True)
         axes.set_title(title, fontsize=10, loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel("Recall@1 (%)", fontsize=9)
     dash = "their median" if median else "their mean"
     legend = [("o", OURS, "a run of ours"), ("|", "black", dash), ("D", PUBLISHED, "published (bar: ± std)")]

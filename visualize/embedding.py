@@ -71,7 +71,7 @@ def draw(places, pictures, labels, title, file):
 
 
 def run(options):
-    """Embed some classes of the test part, flatten their embeddings and draw; returns the exit status."""
+    """Embed some classes of the test part, flatten their embeddings and draw."""
     from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import embed
 
@@ -86,10 +86,6 @@ def run(options):
     title = f"{name}: {len(rows)} test pictures of {len(chosen)} classes"
     draw(places, pictures, labels[rows], f"{title}, {options.method}", options.out)
     print(f"{title}\nWritten: {options.out}")
-    return 0
 
 
-def main(arguments=None):
-    """Run the command line; returns the exit status."""
-    options = parser().parse_args(arguments)
-    return process.exit_status(lambda: run(options))
+main = process.main_of(parser, run)

@@ -63,7 +63,7 @@ def draw(lines, title, file):
 
 
 def run(options):
-    """Embed the test part, rank it and draw; returns the exit status."""
+    """Embed the test part, rank it and draw."""
     from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import embedded
 
@@ -82,10 +82,6 @@ def run(options):
     right = np.mean([same for _, results in lines for _, same in results])
     print(f"{title}; {100 * right:.0f} % of the {options.k} results shown are of the query's class")
     print(f"Written: {options.out}")
-    return 0
 
 
-def main(arguments=None):
-    """Run the command line; returns the exit status."""
-    options = parser().parse_args(arguments)
-    return process.exit_status(lambda: run(options))
+main = process.main_of(parser, run)

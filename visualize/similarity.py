@@ -122,7 +122,7 @@ def draw(photos, cosine, rows, rectangle, show_sum, model, file):
 
 
 def run(options):
-    """Explain the pair, draw it, and write the numbers; returns the exit status."""
+    """Explain the pair, draw it, and write the numbers."""
     out = Path(options.out)
     figures.check("--out", out)
     photos, similarity, rows, rectangle, names, model = explain(options)
@@ -138,10 +138,6 @@ def run(options):
     for name, branch in branches.items():
         print(f"  {name}: {branch['share']:+.4f}")
     print(f"Written: {out}, {out.with_suffix('.json').name}")
-    return 0
 
 
-def main(arguments=None):
-    """Run the command line; returns the exit status."""
-    options = parser().parse_args(arguments)
-    return process.exit_status(lambda: run(options))
+main = process.main_of(parser, run)

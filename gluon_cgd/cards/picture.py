@@ -44,7 +44,7 @@ def figure(losses, history, pairs, class_name):
 
 def draw_losses(axes, losses):
     """One line for each loss; a point is the mean since the point before."""
-    plain(axes, "", "loss")
+    plain(axes, y="loss")
     for number, name in enumerate(dict.fromkeys(name for terms in losses.values() for name in terms)):
         points = [(at, terms[name]) for at, terms in losses.items() if name in terms]
         style = dict(color=LINES[number], marker="o" * (len(points) == 1) or None, linewidth=1.5, label=name)
@@ -91,7 +91,7 @@ def heat_map(axes, names, shares):
 
 def bars(axes, confused, class_name):
     """One bar for each of the most confused pairs of classes."""
-    plain(axes, "of the class's pictures (%)", "")
+    plain(axes, "of the class's pictures (%)")
     shares = [100 * times / size for _, _, times, size in confused]
     drawn = axes.barh(range(len(confused)), shares, color=LINES[0], height=0.7)
     axes.bar_label(drawn, [f"{times} of {size}" for _, _, times, size in confused], fontsize=7, padding=2)

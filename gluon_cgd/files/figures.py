@@ -46,12 +46,12 @@ def empty(width, height):
     return figure
 
 
-def plain(axes, x, y):
-    """Label the axes of a line plot `x` and `y`, and remove what it does not need."""
+def plain(axes, x="", y="", grid="both"):
+    """Label the axes of a plot `x` and `y`, draw the `grid` ("x", "y" or "both"), and remove what it does not need."""
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=9)
-    axes.grid(color="0.9")
+    axes.grid(axis=grid, color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 

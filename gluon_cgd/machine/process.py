@@ -78,6 +78,16 @@ def run(main, command):
     return 130
 
 
+def main_of(parser, run):
+    """The function main(arguments=None) of a script, which calls `run` with the options and returns the exit status."""
+
+    def main(arguments=None):
+        options = parser().parse_args(arguments)
+        return exit_status(lambda: run(options)) or 0
+
+    return main
+
+
 def run_module(name, file):
     """As `run`, of the program `file`, which is the module `name` of this project; it is imported here."""
     return run(lambda: importlib.import_module(name).main(), [os.path.abspath(file)])
