@@ -1,4 +1,4 @@
-"""`python -m reproduce`: list the paper's tables, train what they need, print them with ours beside.
+"""`python -m reproduce`: list the paper's tables, train what they need, and print the published numbers beside ours.
 
 Exit status: 0 complete and within tolerance (mini: complete), 1 complete but a cell differs (or --report on an
 incomplete table), 2 could not run, with one sentence why.
@@ -29,218 +29,217 @@ log = logging.getLogger("reproduce")
 def parser():
     """The command line."""
     p = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__.splitlines()[0])
-    every = "table1 ... table7, figure3, figure4, efficiency, report; none: list all"
-    p.add_argument("tables", nargs="*", metavar="table", help=every)
-    p.add_argument("--mini", action="store_true", help="on the embedded benchmark: minutes on two cores, no downloads")
-    p.add_argument("--seeds", type=int, help="runs of each row (default: as many as the paper, 5 or 10; with --mini 1)")
-    p.add_argument("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches")
-    p.add_argument(
-        "--ctx",
-        help="where to train: cpu, gpu0, ..., or several for each run, gpu0,gpu1 (default: gpu0 where there is one)",
-    )
-    p.add_argument("--data", default=facts.PROJECT / "data", metavar="DIR", help="holds a folder for each dataset")
-    p.add_argument("--dataset", metavar="DIR", help="of report: your pictures, a folder a class, or a .csv file")
-    p.add_argument("--runs", default=facts.PROJECT / "runs", metavar="DIR", help="where runs and reports are kept")
-    p.add_argument("--weights", metavar="FILE", help="the backbone's ImageNet parameters, if not the published ones")
-    help_text = "learn from each batch in N parts, where it does not fit into memory whole (default 1)"
-    p.add_argument("--parts", type=int, default=1, metavar="N", help=help_text)
-    p.add_argument(
-        "--compare", choices=("last", "best"), default="last", help="last evaluation, or best on the test set"
-    )
-    p.add_argument(
-        "--query", type=int, metavar="N", help="of figure4: a test picture (default: chosen as in the paper)"
-    )
-    p.add_argument(
-        "--backend",
-        choices=backends.BACKENDS,
-        help="here: one run after the other; local: one on each device at once; slurm: a job each "
-        "(default: local for --mini on a CPU, else here)",
-    )
-    p.add_argument(
-        "--slurm",
-        nargs="*",
-        default=(),
-        metavar="KEY=VALUE",
-        help="of --backend slurm: partition=gpu gpus_per_job=1 ...",
-    )
-    p.add_argument(
-        "--plan", action="store_true", help="no training: the distinct runs, done and missing, and their cost"
-    )
-    p.add_argument("--measure", action="store_true", help="with --plan: time steps on this machine first")
-    p.add_argument("--record", action="store_true", help="copy finished runs from --runs into reproduce/results")
-    p.add_argument("--html", action="store_true", help="write one page of all tables with the runs behind each cell")
-    p.add_argument("--report", action="store_true", help="no training: print what the runs folder holds")
-    p.add_argument("--json", action="store_true", help="print the tables as JSON, without training")
-    p.add_argument("--write", action="store_true", help="make the generated parts of the documents anew")
+    add, flag = p.add_argument, functools.partial(p.add_argument, action="store_true")
+    every = "table1 ... table7, figure3, figure4, efficiency or report; without one, all tables are listed"
+    add("tables", nargs="*", metavar="table", help=every)
+    flag("--mini", help="use the embedded benchmark and small networks: minutes on two cores, no downloads")
+    add("--seeds", type=int, help="number of runs of each row (default: as many as in the paper, 5 or 10; --mini: 1)")
+    add("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches this pattern")
+    ctx = "device to train on: cpu, gpu0, ...; gpu0,gpu1 share each run (default: gpu0 if there is one, else cpu)"
+    add("--ctx", help=ctx)
+    add("--data", default=facts.PROJECT / "data", metavar="DIR", help="folder that holds a folder for each dataset")
+    add("--dataset", metavar="DIR", help="for report: your pictures, a folder with a folder per class, or a .csv file")
+    add("--runs", default=facts.PROJECT / "runs", metavar="DIR", help="folder of the runs and reports")
+    add("--weights", metavar="FILE", help="file of the backbone's ImageNet parameters (default: the published ones)")
+    parts = "compute each batch in N parts, when it does not fit into memory as a whole (default: 1)"
+    add("--parts", type=int, default=1, metavar="N", help=parts)
+    compare = "the evaluation of each run that counts: the last one, or the best one on the test set (default: last)"
+    add("--compare", choices=("last", "best"), default="last", help=compare)
+    add("--query", type=int, metavar="N", help="for figure4: a test picture's number (default: chosen as in the paper)")
+    backend = "here: one run after another; local: one process for each device; slurm: one job for each run "
+    add("--backend", choices=backends.BACKENDS, help=backend + "(default: local for --mini on a CPU, else here)")
+    slurm = "options of the jobs of --backend slurm: partition=gpu gpus_per_job=1 ..."
+    add("--slurm", nargs="*", default=(), metavar="KEY=VALUE", help=slurm)
+    flag("--plan", help="do not train; print which runs are done, which are missing, and what the missing ones cost")
+    flag("--measure", help="with --plan: first measure how long a training step takes on this machine")
+    flag("--record", help="copy the finished runs from --runs into reproduce/results")
+    flag("--html", help="write one page with all tables and the runs behind each number")
+    flag("--report", help="do not train; print what the runs folder holds")
+    flag("--json", help="do not train; print the tables as JSON")
+    flag("--write", help="regenerate the generated parts of the documents")
     return p
 
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    given = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     for package in ("reproduce", "gluon_cgd"):
         logging.getLogger(package).setLevel(logging.INFO)
-    return process.exit_status(lambda: run(given))
+    return process.exit_status(lambda: run(options))
 
 
-def run(given):
-    """Do what the command line asks for: list, train, print; returns the exit status."""
-    if given.seeds is not None and not 1 <= given.seeds <= 1000:
-        raise ValueError(f"--seeds {given.seeds} must be from 1 to 1000")
-    if given.write and given.tables:
-        raise ValueError("--write makes the documents anew and takes no table: leave the table out")
-    if given.write:
-        print(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
+def run(options):
+    """Do what the command line says: list, train, print; returns the exit status."""
+    check(options)
+    if options.write:
+        print(f"changed: {', '.join(generated.write()) or 'nothing'}")
         return 0
-    if "efficiency" in given.tables and (len(given.tables) > 1 or given.json or given.report or given.rows != "*"):
-        raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
-    if given.dataset and "report" not in given.tables:
-        raise ValueError("--dataset is for report: the paper's tables have datasets of their own")
-    if "report" in given.tables and (len(given.tables) > 1 or given.html or given.record):
-        raise ValueError("report is printed on its own: leave out other tables, --html and --record")
-    tables = [known(name, given) for name in given.tables if name != "efficiency"]
-    if given.measure and not given.plan:
-        raise ValueError("--measure is for --plan: name both")
-    if given.slurm and given.backend != "slurm":
-        raise ValueError(f"--slurm {' '.join(given.slurm)} is for --backend slurm: name both")
-    if given.plan:
-        return show_plan(tables or EVERYTHING, given)
-    if given.record:
-        print(f"recorded: {', '.join(record.record(given.runs, tables or EVERYTHING)) or 'nothing new'}")
+    tables = [find_table(name, options) for name in options.tables if name != "efficiency"]
+    if options.plan:
+        return show_plan(tables or EVERYTHING, options)
+    if options.record:
+        print(f"recorded: {', '.join(record.record(options.runs, tables or EVERYTHING)) or 'nothing new'}")
         return 0
-    if given.html:
-        return write_page(tables or EVERYTHING, given)
-    if "efficiency" in given.tables:
-        formats.reports(given.runs)  # a place that cannot be written is known before, not after
-        ctx = devices.context(given.ctx)
+    if options.html:
+        return write_page(tables or EVERYTHING, options)
+    if "efficiency" in options.tables:
+        formats.reports(options.runs)  # refuses a folder that cannot be written before anything is measured
+        ctx = devices.context(options.ctx)
         device = "cpu" if ctx.device_type == "cpu" else f"gpu{ctx.device_id}"
-        print(efficiency.report(given.mini, device, given.runs))
+        print(efficiency.report(options.mini, device, options.runs))
         return 0
-    if not tables and not given.json:
+    if not tables and not options.json:
         print(formats.listing())
         return 0
     if FIGURE4 in tables:
-        if len(tables) > 1 or given.json or given.rows != "*" or given.seeds not in (None, 1):
-            raise ValueError(
-                "figure4 is drawn on its own, of one run each: leave out other tables, --rows, --json, --seeds"
-            )
-        return draw_figure4(given)
-    if "report" in given.tables:
-        return student.command(tables[0], given, seeds_of(tables[0], given), train)
-    trains = not given.report and not given.json
+        return draw_figure4(options)
     for table in tables:
-        selection.rows_of(table, given.rows, given.mini)
-    if trains:
-        train(tables, given)
-    statuses, told = [], []
-    for table in tables or TABLES.values():
-        seeds = seeds_of(table, given)
-        rows = comparison.entries(table, stored(given.runs, seeds), given.mini, given.compare)
-        told += rows
-        statuses.append(comparison.status(rows, seeds, given.mini, given.rows))
-        if not given.json:
-            print("\n" + formats.as_text(table, rows, given.mini, given.compare) + "\n")
-        if trains:
-            stem = formats.write(table, rows, given.mini, given.compare, given.runs)
-            print(f"Written: {stem}.md, .json, .png")
-    if given.json:
-        print(json.dumps([row.as_dict() for row in told], indent=1, ensure_ascii=False))
-        return 0
-    return max(statuses)
+        selection.rows_of(table, options.rows, options.mini)
+    return print_tables(tables or list(TABLES.values()), options)
 
 
-def write_page(tables, given):
-    """Write the page of `tables` with their runs, and say where; returns the exit status."""
-    file = formats.reports(given.runs) / f"reproduction{'-mini' * given.mini}.html"
-    said = {}
-    for table in tables:
-        rows = comparison.entries(table, stored(given.runs, seeds_of(table, given)), given.mini, given.compare)
-        said.update(
-            {(table.name, row.row, c): verdict.sentence(one) for row in rows for c, one in row.verdicts.items()}
-        )
-    every = functools.partial(store.every, given.runs)
-    html.write(file, tables, every, given.mini, given.compare, said, given.seeds)
-    print(f"Written: {file}")
-    return 0
+def check(options):
+    """Raise ValueError for options that do not go together."""
+    names, slurm = options.tables, " ".join(options.slurm)
+    several, selects = len(names) > 1, options.json or options.rows != "*"
+    if options.seeds is not None and not 1 <= options.seeds <= 1000:
+        raise ValueError(f"--seeds {options.seeds} must be from 1 to 1000")
+    if options.write and names:
+        raise ValueError("--write regenerates the documents and takes no table: leave the table out")
+    if "efficiency" in names and (several or options.report or selects):
+        raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
+    if options.dataset and "report" not in names:
+        raise ValueError("--dataset is for report: the paper's tables have datasets of their own")
+    if "report" in names and (several or options.html or options.record):
+        raise ValueError("report is printed on its own: leave out other tables, --html and --record")
+    draws = "figure4" in names and not (options.plan or options.record or options.html)
+    if draws and (several or selects or options.seeds not in (None, 1)):
+        remedy = "leave out other tables, --rows, --json and --seeds"
+        raise ValueError(f"figure4 is drawn on its own, from one run of each row: {remedy}")
+    if options.measure and not options.plan:
+        raise ValueError("--measure is for --plan: name both")
+    if options.slurm and options.backend != "slurm":
+        raise ValueError(f"--slurm {slurm} is for --backend slurm: name both")
 
 
-def seeds_of(table, given):
-    """Runs of each row of `table` that the command line asks for."""
-    return given.seeds or (1 if given.mini else table.seeds)
-
-
-def stored(runs, seeds):
-    """A function that gives the results of an experiment's first `seeds` runs in the store `runs`."""
-    return lambda experiment: store.results(runs, experiment, seeds)
-
-
-def show_plan(tables, given):
-    """Print the distinct runs behind `tables`, and what those that are missing take; returns the exit status."""
-    if given.measure:
-        missing = {run.experiment for run in plan.wanted(tables, given.seeds, given.mini, given.runs)}
-        ctx = devices.context(given.ctx)
-        costs.measure(missing, f"{ctx.device_type}{ctx.device_id}", given.runs)
-    print(plan.as_text(tables, given.seeds, given.mini, given.runs))
-    return 0
-
-
-def draw_figure4(given):
-    """Train what Figure 4 needs, unless --report, draw it, and print what it shows; returns the exit status."""
-    from reproduce import figure4
-    from visualize.figure4 import draw_grid, draw_spreads
-
-    if not given.report:
-        train([FIGURE4], given, seeds=1)
-    experiments = {row.name: selection.experiment_of(row, given.mini) for row in FIGURE4.rows}
-    folders = {name: store.folder(given.runs, experiment, 0) for name, experiment in experiments.items()}
-    split = store.load_data(experiments["SM"], given.data)
-    lines, found, sentences = figure4.make(folders, split, devices.contexts(given.ctx)[0], given.query)
-    stem = formats.reports(given.runs) / f"figure4{'-mini' * given.mini}"
-    draw_grid(lines, f"{stem}.png")
-    draw_spreads(found, f"{stem}-spread.png")
-    mini = "\nMINI: on the embedded benchmark (glyphs), with small networks from random parameters." * given.mini
-    print("\n".join([f"Figure 4. {FIGURE4.title}.{mini}", "", *sentences]))
-    print(f"\nWritten: {stem}.png, {stem.name}-spread.png")
-    return 0
-
-
-def known(name, given):
+def find_table(name, options):
     """The table or figure `name`, or the report's tables. Raises ValueError for one that is not there."""
     if name == "report":
-        base, lines = student.base_experiment(given.dataset, given.mini)
+        base, lines = student.base_experiment(options.dataset, options.mini)
         for line in lines:
             log.info("%s", line)
-        return student.table(base, given.mini)
+        return student.table(base, options.mini)
     everything = {**TABLES, FIGURE3.name: FIGURE3, FIGURE4.name: FIGURE4}
     if name not in everything:
         raise ValueError(f"{name} is unknown: choose from {', '.join((*everything, 'efficiency', 'report'))}")
     return everything[name]
 
 
-def train(tables, given, seeds=None):
-    """Say what there is to do, then do it: every run that rows of `tables` like --rows need and that is not there."""
-    own = [row for table in tables for row in selection.rows_of(table, given.rows, given.mini) if row.experiment]
-    if not own:
-        names = ", ".join(table.name for table in tables)
-        raise ValueError(f"the rows of {names} like {given.rows!r} are other people's work: they are only printed")
-    runs = plan.wanted(tables, seeds or given.seeds, given.mini, given.runs, given.rows, given.weights)
-    todo = [run for run in runs if not run.done]
+def print_tables(tables, options):
+    """Train what is missing unless --report or --json, and print the tables; returns the exit status."""
+    form, results = (student, student.results) if "report" in options.tables else (formats, store.results)
+    trains, small, which = not options.report and not options.json, options.mini, options.compare
+    if trains:
+        train(tables, options)
+    if trains and form is student:
+        rows = selection.rows_of(tables[0], options.rows, small)
+        experiments = dict.fromkeys(selection.experiment_of(row, small) for row in rows if row.experiment)
+        seeds = seeds_of(tables[0], options)
+        student.measure(experiments, seeds, options.runs, options.data, options.ctx, which)
+    statuses, everything = [], []
+    for table in tables:
+        rows = entries_of(table, options, results)
+        everything += rows
+        statuses.append(comparison.status(rows, seeds_of(table, options), small, options.rows))
+        if not options.json:
+            print("\n" + form.as_text(table, rows, small, which) + "\n")
+        if trains:
+            print(f"Written: {form.write(table, rows, small, which, options.runs)}")
+    if options.json:
+        print(json.dumps([row.as_dict() for row in everything], indent=1, ensure_ascii=False))
+        return 0
+    return max(statuses)
+
+
+def seeds_of(table, options):
+    """The number of runs of each row of `table`."""
+    return options.seeds or (1 if options.mini else table.seeds)
+
+
+def entries_of(table, options, results=store.results):
+    """The entries of `table` from the runs that are stored."""
+    seeds = seeds_of(table, options)
+    return comparison.entries(table, lambda one: results(options.runs, one, seeds), options.mini, options.compare)
+
+
+def write_page(tables, options):
+    """Write the page of `tables` with their runs, and say where; returns the exit status."""
+    file = formats.reports(options.runs) / f"reproduction{'-mini' * options.mini}.html"
+    sentences = {
+        (table.name, row.row, column): verdict.sentence(found)
+        for table in tables
+        for row in entries_of(table, options)
+        for column, found in row.verdicts.items()
+    }
+    every = functools.partial(store.every, options.runs)
+    html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds)
+    print(f"Written: {file}")
+    return 0
+
+
+def show_plan(tables, options):
+    """Print the distinct runs behind `tables`, and what the missing ones cost; returns the exit status."""
+    if options.measure:
+        missing = {run.experiment for run in plan.wanted(tables, options.seeds, options.mini, options.runs)}
+        ctx = devices.context(options.ctx)
+        costs.measure(missing, f"{ctx.device_type}{ctx.device_id}", options.runs)
+    print(plan.as_text(tables, options.seeds, options.mini, options.runs))
+    return 0
+
+
+def draw_figure4(options):
+    """Train what Figure 4 needs, unless --report, draw it, and print what it shows; returns the exit status."""
+    from reproduce import figure4
+
+    if not options.report:
+        train([FIGURE4], options, seeds=1)
+    experiments = {row.name: selection.experiment_of(row, options.mini) for row in FIGURE4.rows}
+    folders = {name: store.folder(options.runs, experiment, 0) for name, experiment in experiments.items()}
+    split = store.load_data(experiments["SM"], options.data)
+    stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}"
+    sentences = figure4.draw(folders, split, devices.contexts(options.ctx)[0], options.query, stem)
+    mini = "\nMINI: on the embedded benchmark (glyphs), with small networks from random parameters." * options.mini
+    print("\n".join([f"Figure 4. {FIGURE4.title}.{mini}", "", *sentences]))
+    print(f"\nWritten: {stem}.png, {stem.name}-spread.png")
+    return 0
+
+
+def train(tables, options, seeds=None):
+    """Say what there is to do, then train every run that rows of `tables` like --rows need and that is not there."""
+    rows = [row for table in tables for row in selection.rows_of(table, options.rows, options.mini) if row.experiment]
     names = ", ".join(table.name for table in tables)
-    log.info("%s%s: %d runs, %d already there", names, " --mini" * given.mini, len(runs), len(runs) - len(todo))
+    if not rows and "report" in options.tables:
+        remedy = f"leave out --mini, or take {student.BASELINE}"
+        raise ValueError(f"the rows like {options.rows!r} have no mini form: {remedy}")
+    if not rows:
+        raise ValueError(f"the rows of {names} like {options.rows!r} are other people's work: they are only printed")
+    runs = plan.wanted(tables, seeds or options.seeds, options.mini, options.runs, options.rows, options.weights)
+    todo = [run for run in runs if not run.done]
+    log.info("%s%s: %d runs, %d already there", names, " --mini" * options.mini, len(runs), len(runs) - len(todo))
     if not todo:
         return
-    devices.contexts(given.ctx)
-    missing = store.missing_parts({run.experiment for run in todo}, given.data, given.weights)
+    devices.contexts(options.ctx)  # refuses a device that is not there
+    missing = store.missing_parts({run.experiment for run in todo}, options.data, options.weights)
     if missing:
         sentences = "".join(f"\n  - {sentence}" for sentence in missing)
         raise ValueError(f"{names} cannot be trained here (--mini needs neither data nor weights):{sentences}")
-    for sentence in () if given.mini else costs.costs(todo, given.runs):
+    for sentence in () if options.mini else costs.costs(todo, options.runs):
         log.info("%s", sentence)
-    minutes = summary.recorded_minutes(todo, facts.cores()) if given.mini else None
+    minutes = summary.recorded_minutes(todo, facts.cores()) if options.mini else None
     if minutes is not None:
-        log.info("about %.0f minutes on %d cores, by what the recorded runs took", np.ceil(minutes), facts.cores())
+        log.info("about %.0f minutes on %d cores, as the recorded runs took", np.ceil(minutes), facts.cores())
     named = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
-    where = dict(data=given.data, ctx=given.ctx, weights=given.weights, parts=given.parts)
+    where = dict(data=options.data, ctx=options.ctx, weights=options.weights, parts=options.parts)
     with logging_redirect_tqdm():  # log lines go above the bars
-        backends.train(named, given.backend, given.mini, given.runs, slurm=given.slurm, **where)
+        backends.train(named, options.backend, options.mini, options.runs, slurm=options.slurm, **where)

@@ -9,7 +9,7 @@ from gluon_cgd.datasets.cache import cached
 from gluon_cgd.evaluate import embedded, features_of
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.similarity import arguments, decompose, spread, weights_of
-from visualize.figure4 import Panel
+from visualize.figure4 import Panel, draw_grid, draw_spreads
 
 CONFIGURATIONS = ("SM", "S", "M")
 PAIRS = 1000
@@ -119,6 +119,14 @@ def claim(found):
     return lines
 
 
+def draw(folders, split, ctx, query, stem):
+    """Draw Figure 4 into `stem`.png and `stem`-spread.png; returns what it shows. Arguments as in `make`."""
+    lines, measured, sentences = make(folders, split, ctx, query)
+    draw_grid(lines, f"{stem}.png")
+    draw_spreads(measured, f"{stem}-spread.png")
+    return sentences
+
+
 def make(folders, split, ctx, query=None):
     """(grid, spreads, sentences) for the runs in `folders`, {configuration: folder}, on the test part of `split`."""
     experiment = load_trained(folders["SM"], "last", ctx)[1]
@@ -129,7 +137,7 @@ def make(folders, split, ctx, query=None):
         query = choose_query(seen, labels)
     elif not 0 <= query < len(labels):
         raise ValueError(f"--query {query} must be from 0 to {len(labels) - 1}, a test picture's number")
-    found = spreads(seen, pictures, ctx)
+    measured = spreads(seen, pictures, ctx)
     lines = grid(seen, pictures, labels, ctx, query)
-    told = [f"{panel.title}{'' if panel.same else ' (another class)'}" for line in lines for panel in line]
-    return lines, found, [f"query {query} of {len(labels):,}", *told, *claim(found)]
+    titles = [f"{panel.title}{'' if panel.same else ' (another class)'}" for line in lines for panel in line]
+    return lines, measured, [f"query {query} of {len(labels):,}", *titles, *claim(measured)]

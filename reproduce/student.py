@@ -15,9 +15,9 @@ from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.records import counted
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import grid
-from gluon_cgd.files.whole import write_json, write_text
-from reproduce import selection, store
-from reproduce.report import comparison, formats
+from gluon_cgd.files.whole import write_json
+from reproduce import store
+from reproduce.report import formats
 from reproduce.tables import Cell, Row, Table, mini, number
 
 log = logging.getLogger("reproduce")
@@ -105,33 +105,6 @@ def table(base, small):
     return Table("report", "a student report's tables, on pictures of one's own", tuple(rows), seeds=1, judged=False)
 
 
-def command(whole, given, seeds, train):
-    """Train, print and write the report that the command line `given` asks for; returns the exit status.
-
-    whole: of `table`.  seeds: of each row.  train: trains what is missing of tables.
-    """
-    own = [row for row in selection.rows_of(whole, given.rows, given.mini) if row.experiment]
-    trains = not given.report and not given.json
-    if trains and not own:
-        raise ValueError(f"the rows like {given.rows!r} have no mini form: leave out --mini, or take {BASELINE}")
-    if trains:
-        train([whole], given)
-        experiments = dict.fromkeys(selection.experiment_of(row, given.mini) for row in own)
-        measure(experiments, seeds, given.runs, given.data, given.ctx, given.compare)
-    rows = comparison.entries(whole, lambda one: results(given.runs, one, seeds), given.mini, given.compare)
-    if given.json:
-        print(json.dumps([row.as_dict() for row in rows], indent=1, ensure_ascii=False))
-        return 0
-    head = header(given.mini, given.compare)
-    print("\n" + as_text(head, rows, given.mini) + "\n")
-    if trains:
-        stem = formats.reports(given.runs) / ("report" + "-mini" * given.mini + "-best" * (given.compare == "best"))
-        write_text(f"{stem}.md", as_markdown(head, rows, given.mini))
-        write_json(f"{stem}.json", [row.as_dict() for row in rows])
-        print(f"Written: {stem}.md, .json")
-    return comparison.status(rows, seeds, given.mini, given.rows)
-
-
 def measure(experiments, seeds, runs, data, ctx, which):
     """Leave beside each finished run of `experiments` how many of its training pictures it classifies right.
 
@@ -204,17 +177,18 @@ def grids(rows, small):
         yield title, lines
 
 
-def as_text(head, rows, small):
-    """The tables for a terminal."""
-    text = list(head)
+def as_text(table, rows, small, which):
+    """The tables for a terminal. Arguments as in `formats.as_text`."""
+    text = header(small, which)
     for title, lines in grids(rows, small):
         text += ["", title, *grid.as_text(lines)]
     return "\n".join(text)
 
 
-def as_markdown(head, rows, small):
-    """The same as a document."""
-    text = ["# A student report's tables", "", *head]
+def write(table, rows, small, which, runs):
+    """Leave the report under `runs`/reports as .md and .json; returns the names of the files."""
+    text = ["# A student report's tables", "", *header(small, which)]
     for title, lines in grids(rows, small):
         text += ["", f"## {title}", "", grid.as_markdown(lines)]
-    return "\n".join(text) + "\n"
+    stem = formats.write_files(table, rows, small, which, runs, "\n".join(text) + "\n")
+    return f"{stem}.md, .json"

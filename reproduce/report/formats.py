@@ -88,12 +88,6 @@ def as_text(table, rows, small, which):
     return "\n".join(text)
 
 
-def as_markdown(table, rows, small, which):
-    """The same for a document of its own."""
-    title, note = header(table, small, which)
-    return "\n".join([f"# {title}", "", note, "", body(table, rows, small)]) + "\n"
-
-
 def body(table, rows, small):
     """The numbers of a table in Markdown, and below them what is said of them."""
     if table.name == "figure3":
@@ -106,12 +100,19 @@ def body(table, rows, small):
 
 
 def write(table, rows, small, which, runs):
-    """Leave the report under `runs`/reports as .md, .json and .png; returns the files without their ending."""
-    name = table.name + ("-mini" if small else "") + ("-best" if which == "best" else "")
-    stem = reports(runs) / name
-    write_text(f"{stem}.md", as_markdown(table, rows, small, which))
-    write_json(f"{stem}.json", [row.as_dict() for row in rows])
+    """Leave the report under `runs`/reports as .md, .json and .png; returns the names of the files."""
+    title, note = header(table, small, which)
+    text = "\n".join([f"# {title}", "", note, "", body(table, rows, small)]) + "\n"
+    stem = write_files(table, rows, small, which, runs, text)
     plot(table, rows, small, f"{stem}.png")
+    return f"{stem}.md, .json, .png"
+
+
+def write_files(table, rows, small, which, runs, text):
+    """Leave the Markdown `text` and the JSON of `rows` under `runs`/reports; returns the files without their ending."""
+    stem = reports(runs) / (table.name + "-mini" * small + "-best" * (which == "best"))
+    write_text(f"{stem}.md", text)
+    write_json(f"{stem}.json", [row.as_dict() for row in rows])
     return stem
 
 
