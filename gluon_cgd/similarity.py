@@ -1,29 +1,29 @@
-"""The cosine of two pictures, split exactly over the positions of their feature maps (section 4.4.2, Figure 4)."""
+"""Spatial similarity: the cosine of two pictures, split exactly over the positions of their feature maps.
 
-from typing import List, NamedTuple, Tuple
+Section 4.4.2 and Figure 4, which extend the tool of Stylianou et al. to several descriptors with FC layers. NumPy only.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 
 class Similarity(NamedTuple):
-    """What makes two pictures alike, and where. The sum of `map1` and that of `map2` are both `cosine`.
+    """Where two pictures are alike. `map1` and `map2` each sum to `cosine`."""
 
-    map1 (h1, w1) and map2 (h2, w2): what each position of the first and of the second picture adds to the cosine.
-    branches: (map1, map2) of each descriptor; they add up to the two maps.
-    """
-
-    map1: np.ndarray
-    map2: np.ndarray
-    branches: List[Tuple[np.ndarray, np.ndarray]]
+    map1: np.ndarray  # (h1, w1): what each position of the first picture adds to the cosine
+    map2: np.ndarray  # (h2, w2): the same of the second picture
+    branches: List[Tuple[np.ndarray, np.ndarray]]  # (map1, map2) of each descriptor, which add up to the two maps
     cosine: float
 
 
-def contributions(features, descriptor, p=3, minimum=1e-6):
-    """What each position adds to the descriptor: features (C, h, w) -> (C, h, w), whose sum over positions it is.
+def contributions(features: np.ndarray, descriptor: str, p: float = 3, minimum: float = 1e-6) -> np.ndarray:
+    """What each position adds to the descriptor f: features (C, h, w) -> (C, h, w), whose sum over positions is f.
 
-    Every descriptor is homogeneous of degree 1, so a position's part is its feature times the derivative: SPoC shares
-    the mean, GeM shares by the powers, and MAC gives all to the position of the maximum (equal ones share it).
+    Every descriptor (equation 1) is homogeneous of degree 1, so a position's part is its feature times the derivative
+    of f: SPoC shares the mean equally, GeM by the powers, and MAC gives all to the maximum (equal maxima share it).
     descriptor: S (SPoC), M (MAC) or G (GeM, with exponent `p`, features clamped at `minimum`). Computed in float64.
+    Raises ValueError for another descriptor.
     """
     features = np.asarray(features, np.float64)
     if descriptor == "S":
@@ -34,104 +34,114 @@ def contributions(features, descriptor, p=3, minimum=1e-6):
         return largest * where / where.sum(axis=(1, 2), keepdims=True)
     if descriptor == "G":
         clamped = np.maximum(features, minimum)
-        # As in `descriptors.GeM`: the paper's cube as products, many times faster
+        # As in `descriptors.GeM`: products for the paper's p, many times faster
         powers = clamped * clamped * clamped if p == 3 else clamped**p
         return powers.mean(axis=(1, 2), keepdims=True) ** (1 / p) * powers / powers.sum(axis=(1, 2), keepdims=True)
     raise ValueError(f"descriptor {descriptor!r} is unknown: its contributions are known for S, M and G")
 
 
-class Parts(NamedTuple):
-    """A picture's embedding (D,) of unit length, and what makes it up.
+class Branch(NamedTuple):
+    """One descriptor of one picture, as far as its embedding is concerned."""
 
-    For each branch: share (C, h, w), what its positions add to the descriptor; matrix (k, C), the FC layer; scale, what
-    its output is multiplied by in all; and place, where in the embedding it goes.
+    share: np.ndarray  # (C, h, w): what each position adds to the descriptor
+    matrix: np.ndarray  # (k, C): the FC layer
+    scale: float  # what the FC layer's output is multiplied by in all
+    place: slice  # where in the embedding the result goes
+
+
+def split_picture(
+    features: np.ndarray, matrices: Sequence[np.ndarray], descriptors: str, p: float, combine: str, minimum: float
+) -> Tuple[np.ndarray, List[Branch]]:
+    """(embedding (D,) of unit length, its branches) of a picture with `features` (C, h, w).
+
+    matrices: of the FC layers, n x (k, C) in float64.
     """
-
-    embedding: np.ndarray
-    shares: List[np.ndarray]
-    matrices: List[np.ndarray]
-    scales: List[float]
-    places: List[slice]
-
-
-def parts(features, matrices, descriptors, p, combine, minimum) -> Parts:
-    """The Parts of the picture with `features` (C, h, w); matrices: of the FC layers, n x (k, C) in float64."""
     shares = [contributions(features, letter, p, minimum) for letter in descriptors]
     outputs = [matrix @ share.sum(axis=(1, 2)) for matrix, share in zip(matrices, shares)]  # n x (k,)
     width = len(outputs[0]) if combine == "concat" else 0
     places = [slice(i * width, (i + 1) * width) if width else slice(None) for i in range(len(outputs))]
     # Equation 2: each branch has unit length
     scales = [1 / length(output) if combine in ("concat", "sum") else 1.0 for output in outputs]
-    embedding = assembled([scale * output for scale, output in zip(scales, outputs)], combine)
+    embedding = joined([scale * output for scale, output in zip(scales, outputs)], combine)
     whole = length(embedding)
-    return Parts(embedding / whole, shares, matrices, [scale / whole for scale in scales], places)
+    branches = [Branch(*values) for values in zip(shares, matrices, [scale / whole for scale in scales], places)]
+    return embedding / whole, branches
 
 
-def assembled(outputs, combine):
-    """The branches' vectors side by side (equation 3), or added."""
+def joined(outputs: Sequence[np.ndarray], combine: str) -> np.ndarray:
+    """The branches' vectors side by side (equation 3), or added (Table 4)."""
     return np.concatenate(outputs) if combine == "concat" else np.sum(outputs, axis=0)
 
 
-def maps(picture, vector):
-    """[(h, w) of each branch]: what each position of `picture`, Parts, adds to the product with `vector` (D,)."""
-    found = []
-    for share, matrix, scale, place in zip(picture.shares, picture.matrices, picture.scales, picture.places):
-        wanted = scale * (vector[place] @ matrix)  # (C,)
-        found.append((wanted @ share.reshape(len(share), -1)).reshape(share.shape[1:]))
-    return found
+def maps(branches: Sequence[Branch], vector: np.ndarray) -> List[np.ndarray]:
+    """What each position adds to the product of the picture's embedding with `vector` (D,): (h, w) for each branch."""
+    of_branches = []
+    for share, matrix, scale, place in branches:
+        weights = scale * (vector[place] @ matrix)  # (C,)
+        of_branches.append((weights @ share.reshape(len(share), -1)).reshape(share.shape[1:]))
+    return of_branches
 
 
-def length(vector):
-    """Euclidean length, and as in the network not below 1e-6."""
+def length(vector: np.ndarray) -> float:
+    """Euclidean length, at least 1e-6 as in `model.unit_length`."""
     return max(float(np.sqrt(vector @ vector)), 1e-6)
 
 
 def decompose(
-    features1, features2, projections=None, descriptors="SM", p=3, combine="concat", minimum=1e-6
+    features1: np.ndarray,
+    features2: np.ndarray,
+    projections: Optional[Sequence[np.ndarray]] = None,
+    descriptors: str = "SM",
+    p: float = 3,
+    combine: str = "concat",
+    minimum: float = 1e-6,
 ) -> Similarity:
-    """Split the cosine of two pictures' embeddings over the positions of each, in all and for each branch.
+    """The Similarity of two pictures: the cosine of their embeddings, split over the positions of each.
 
-    features1 (C, h1, w1), features2 (C, h2, w2): the last feature maps.  projections: the FC layers, n x (k, C); None
-    for descriptors without one. With combine="concat" branches of k = D / n are concatenated (equation 3), with "sum"
-    branches of k = D are added (Table 4), and with "raw" the layer of architecture B is given as its n blocks (D, C).
+    features1 (C, h1, w1), features2 (C, h2, w2): the last feature maps.
+    projections: weights of the FC layers, n x (k, C); None for descriptors without FC layers.
+    combine: "concat" for branches of k = D / n (equation 3); "sum" for branches of k = D that are added (Table 4);
+        "raw" for architecture B, whose one layer is given as its n blocks (D, C).
     Raises ValueError for shapes that do not match and for an unknown descriptor or combination.
     """
-    features1, features2 = check(features1, features2, projections, descriptors, combine)
-    matrices = float64(projections, len(features1), len(descriptors))
-    first, second = (parts(x, matrices, descriptors, p, combine, minimum) for x in (features1, features2))
-    branches = list(zip(maps(first, second.embedding), maps(second, first.embedding)))
-    map1, map2 = (sum(both) for both in zip(*branches))
-    return Similarity(map1, map2, branches, float(first.embedding @ second.embedding))
+    features1, features2, matrices = check(features1, features2, projections, descriptors, combine)
+    how = (matrices, descriptors, p, combine, minimum)
+    (embedding1, branches1), (embedding2, branches2) = (split_picture(x, *how) for x in (features1, features2))
+    branches = list(zip(maps(branches1, embedding2), maps(branches2, embedding1)))
+    map1, map2 = (sum(of_picture, np.zeros(())) for of_picture in zip(*branches))
+    return Similarity(map1, map2, branches, float(embedding1 @ embedding2))
 
 
-def float64(projections, channels, count):
-    """The FC layers' weights in float64; without a layer a descriptor goes through as it is."""
-    if projections is None:
-        return [np.eye(channels)] * count
-    return [np.asarray(matrix, np.float64) for matrix in projections]
+def answer(
+    features1: np.ndarray,
+    features2: np.ndarray,
+    region: np.ndarray,
+    projections: Optional[Sequence[np.ndarray]] = None,
+    descriptors: str = "SM",
+    p: float = 3,
+    combine: str = "concat",
+    minimum: float = 1e-6,
+) -> np.ndarray:
+    """(h2, w2): where the second picture is like the `region` of the first one, a mask (h1, w1).
 
-
-def answer(features1, features2, region, projections=None, descriptors="SM", p=3, combine="concat", minimum=1e-6):
-    """(h2, w2): what of the second picture answers the `region` of the first, a mask (h1, w1).
-
-    Its sum is what that region adds to the cosine; over all regions of a partition the maps add up to `map2`.
-    Arguments else and errors as of `decompose`, and ValueError for a region of another shape.
+    Its sum is what that region adds to the cosine; over the regions of a partition the maps add up to `map2`.
+    Other arguments and errors: as of `decompose`, and ValueError for a region of another shape.
     """
-    features1, features2 = check(features1, features2, projections, descriptors, combine)
+    features1, features2, matrices = check(features1, features2, projections, descriptors, combine)
     region = np.asarray(region, np.float64)
     if region.shape != features1.shape[1:]:
         raise ValueError(f"region has shape {region.shape}, and the first map {features1.shape[1:]}: they must agree")
-    matrices = float64(projections, len(features1), len(descriptors))
-    first, second = (parts(x, matrices, descriptors, p, combine, minimum) for x in (features1, features2))
-    of_region = [
-        scale * (matrix @ np.einsum("chw,hw->c", share, region))
-        for share, matrix, scale in zip(first.shares, first.matrices, first.scales)
-    ]
-    return sum(maps(second, assembled(of_region, combine)))  # what the region adds to the embedding, (D,)
+    how = (matrices, descriptors, p, combine, minimum)
+    (_, branches1), (_, branches2) = (split_picture(x, *how) for x in (features1, features2))
+    # What the region adds to the first embedding
+    outputs = [scale * (matrix @ np.einsum("chw,hw->c", share, region)) for share, matrix, scale, _ in branches1]
+    return sum(maps(branches2, joined(outputs, combine)), np.zeros(()))
 
 
-def check(features1, features2, projections, descriptors, combine):
-    """Both features as arrays. Raises ValueError for what `decompose` cannot take."""
+def check(
+    features1: Any, features2: Any, projections: Optional[Sequence], descriptors: str, combine: str
+) -> Tuple[np.ndarray, np.ndarray, List[np.ndarray]]:
+    """Both features and the FC layers' matrices as arrays. Raises ValueError for what `decompose` cannot take."""
     features1, features2 = np.asarray(features1), np.asarray(features2)
     if features1.ndim != 3 or features2.ndim != 3 or len(features1) != len(features2):
         raise ValueError(
@@ -139,25 +149,26 @@ def check(features1, features2, projections, descriptors, combine):
         )
     if combine not in ("concat", "sum", "raw"):
         raise ValueError(f"combine {combine!r} is unknown: choose concat, sum or raw")
-    if projections is not None:
-        shapes = sorted({np.shape(matrix) for matrix in projections})
-        if len(projections) != len(descriptors) or len(shapes) != 1 or shapes[0][1:] != features1.shape[:1]:
-            raise ValueError(
-                f"projections of shapes {shapes} do not fit {len(descriptors)} descriptors of {len(features1)} "
-                "channels: one matrix (k, C) a descriptor is needed"
-            )
-    return features1, features2
+    if projections is None:  # a descriptor without FC layer goes through as it is
+        return features1, features2, [np.eye(len(features1))] * len(descriptors)
+    shapes = sorted({np.shape(matrix) for matrix in projections})
+    if len(projections) != len(descriptors) or len(shapes) != 1 or shapes[0][1:] != features1.shape[:1]:
+        raise ValueError(
+            f"projections of shapes {shapes} do not fit {len(descriptors)} descriptors of {len(features1)} "
+            "channels: one matrix (k, C) a descriptor is needed"
+        )
+    return features1, features2, [np.asarray(matrix, np.float64) for matrix in projections]
 
 
-def weights_of(net):
-    """The weights of a network's FC layers: n x (k, C), of architecture B one (D, n C)."""
+def weights_of(net: Any) -> List[np.ndarray]:
+    """The weights of a network's FC layers: n x (k, C); of architecture B one (D, n C)."""
     return [layer.weight.list_data()[0].asnumpy() for layer in net.reductions]
 
 
-def arguments(weights, experiment):
-    """What `decompose` and `answer` take beside features: of FC layers' weights, as of `weights_of`, and an Experiment.
+def arguments(weights: Sequence[np.ndarray], experiment: Any) -> Dict[str, Any]:
+    """The arguments of `decompose` and `answer` after the features, for a network of `experiment`, an Experiment.
 
-    In float64, to which `decompose` would convert them for every pair.
+    weights: as `weights_of` returns them; converted to float64 here, once for all pairs.
     """
     matrices, combine = [np.asarray(weight, np.float64) for weight in weights], experiment.combine
     if experiment.architecture == "B":
@@ -166,11 +177,11 @@ def arguments(weights, experiment):
     return dict(how, projections=matrices, combine=combine)
 
 
-def spread(heat):
-    """How far a map (h, w) is spread: (entropy in [0, 1], share of the positions that make 90 % of it).
+def spread(heat: np.ndarray) -> Tuple[float, float]:
+    """How far a map (h, w) is spread (section 4.4.2): (entropy in [0, 1], share of positions that make 90 % of it).
 
-    Entropy is that of the positive parts as a distribution, divided by its largest possible value: 0 for one position,
-    1 for all alike. Both are of the positive parts; a map without any is spread over nothing: (0, 0).
+    The entropy is that of the positive values as a distribution, divided by its largest possible value: 0 if one
+    position has all, 1 if all are equal. Both numbers count positive values only; a map without any gives (0, 0).
     """
     positive = np.maximum(np.asarray(heat, np.float64), 0).ravel()
     total = positive.sum()
@@ -182,4 +193,4 @@ def spread(heat):
     return float(entropy), float((np.cumsum(part) < 0.9 - 1e-12).sum() + 1) / len(part)
 
 
-NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # of the descriptors whose contributions are known
+NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # of the descriptors that `contributions` knows
