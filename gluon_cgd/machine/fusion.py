@@ -5,7 +5,7 @@ every library. Here only the graph that Gluon compiles is changed; the network s
 """
 
 import collections
-from typing import Any
+from typing import Any, Dict
 
 import mxnet as mx
 
@@ -38,7 +38,7 @@ def fused(symbol: Any) -> Any:
     uses = collections.Counter(entry[:2] for entry in entries)
     grouped = {place for place, node in enumerate(nodes) if _is_grouped(node)}
     feeding_grouped = {nodes[place].inputs[0][:2] for place in grouped}
-    replaced = {}  # output of a ReLU -> output of the batch norm that now includes it; both (node, output)
+    replaced: Dict[tuple, tuple] = {}  # output of a ReLU -> that of the batch norm that includes it; (node, output)
 
     def rewired(entries):
         return [symbols.Entry(*replaced.get(entry[:2], entry[:2]), entry.version) for entry in entries]

@@ -1,13 +1,15 @@
-"""A run's folder: one process at a time writes to it, and its log tells what happened there."""
+"""A run's train.log: written during the run, and read again for the curves of its losses."""
 
 import contextlib
 import logging
 import re
+from pathlib import Path
+from typing import Dict, Iterator
 
 
 @contextlib.contextmanager
-def logged_to(file):
-    """Append what this package logs to `file`, whatever the caller shows."""
+def logged_to(file: Path) -> Iterator[None]:
+    """Append what this package logs to `file`, whatever is shown on the terminal."""
     package, handler = logging.getLogger("gluon_cgd"), logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     package.addHandler(handler)
@@ -21,21 +23,22 @@ def logged_to(file):
         handler.close()
 
 
-def losses(file):
-    """What a train.log says of the losses: {iteration: {"ranking": mean since the last such line, ...}}, in order.
+def losses(file: Path) -> Dict[int, Dict[str, float]]:
+    """The losses in a train.log: {iteration: {"ranking": mean since the line before, ...}}, in order; {} for no file.
 
-    {} where there is none. Of what was trained twice, after a kill or in a folder of an older run, the last counts.
+    Iterations that were trained twice, after a kill or by an older run in the same folder, count as the last time.
     """
-    found, resumed = {}, False
+    means: Dict[int, Dict[str, float]] = {}
+    resumed = False
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         resumes = re.search(r" resumed at iteration (\d+) of ", line)
         step = re.search(r" Epoch\[\d+\] Batch \[(\d+)\]\t.*?((?:\t\w+=-?\d+\.\d+)+)\tlr=", line)
         if resumes:
-            found = {at: terms for at, terms in found.items() if at <= int(resumes[1])}
+            means = {at: terms for at, terms in means.items() if at <= int(resumes[1])}
             resumed = True
         elif re.search(r" \d+ iterations of \d+ pictures on ", line):
-            found, resumed = found if resumed else {}, False
+            means, resumed = means if resumed else {}, False
         elif step:
             terms = (term.split("=") for term in step[2].split())
-            found[int(step[1])] = {name: float(value) for name, value in terms}
-    return found
+            means[int(step[1])] = {name: float(value) for name, value in terms}
+    return means

@@ -1,13 +1,15 @@
-"""A run's result.json: read, checked, and compared with the run that is asked for."""
+"""A run's result.json: read, checked, and compared with the run that is wanted."""
 
 import json
 from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
 
+from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.experiment import REMOVED, Experiment
 
 
-def finished(folder, run):
-    """The result in `folder`, or None when there is none. Raises ValueError if it is broken or of another run."""
+def finished(folder: PathLike, run: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """The result in `folder`, or None if there is none. Raises ValueError if it is broken, or not of `run`."""
     file = Path(folder) / "result.json"
     if not file.is_file():
         return None
@@ -16,49 +18,42 @@ def finished(folder, run):
     return result
 
 
-def read_result(file):
-    """A result.json as a dict. Raises ValueError for one that is cut off or something else."""
+def read_result(file: PathLike) -> Dict[str, Any]:
+    """The dict in a result.json. Raises ValueError, naming the file and what is wrong, for anything else."""
     try:
         result = json.loads(Path(file).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} cannot be read: delete it to train again") from error
-    needed = {"experiment", "seed", "untrained", "last", "best", "classes"}
-    if not isinstance(result, dict) or not needed <= set(result) or not isinstance(result["experiment"], dict):
-        raise ValueError(f"{file} is not the result of a run: delete it to train again")
-    for which in ("untrained", "last", "best"):
-        values = result[which].values() if isinstance(result[which], dict) else [None]
-        if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values):
-            raise ValueError(
-                f"{file} has a recall under {which!r} that is not between 0 and 1: delete it to train again"
-            )
-    if not _has_good_branches(result.get("branches", {})) or not isinstance(result.get("files", {}), dict):
-        raise ValueError(f"{file} is not the result of a run: delete it to train again")
-    if not isinstance(result["classes"], int) or result["classes"] < 1:
-        raise ValueError(f"{file} has {result['classes']!r} classes: delete it to train again")
+    try:
+        wrong = next(_mistakes(result), None)
+    except (KeyError, TypeError, AttributeError):  # what should be a dict is something else
+        wrong = "is not the result of a run"
+    if wrong:
+        raise ValueError(f"{file} {wrong}: delete it to train again")
     return result
 
 
-def _has_good_branches(branches):
-    """Whether `branches` is {"last": {"SPoC": {"R@1": fraction, ...}, ...}, ...}."""
-    try:
-        values = [value for names in branches.values() for recall in names.values() for value in recall.values()]
-        return all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values)
-    except AttributeError:
-        return False
+def _mistakes(result):
+    """Yield what is wrong with `result`. Raises KeyError, TypeError or AttributeError where a part is not there."""
+    if not (isinstance(result["experiment"], dict) and isinstance(result.get("files", {}), dict) and "seed" in result):
+        yield "is not the result of a run"
+    if not isinstance(result["classes"], int) or result["classes"] < 1:
+        yield f"has {result['classes']!r} classes"
+    recalls = [(which, result[which]) for which in ("untrained", "last", "best")]
+    recalls += [(which, recall) for which, names in result.get("branches", {}).items() for recall in names.values()]
+    for which, recall in recalls:
+        if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in recall.values()):
+            yield f"has a recall under {which!r} that is not between 0 and 1"
 
 
-def same_run(file, stored, asked):
-    """Raise ValueError, naming the difference, unless `stored` (read from `file`) is of the run that is `asked` for."""
+def same_run(file: PathLike, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the difference, unless `stored` (read from `file`) is of the run that is `wanted`."""
+    # A field that is newer than the stored run had its default there
     defaults = {**REMOVED, **Experiment().to_dict()}
-    flat = [
-        # A field that is newer than the stored run had its default there
-        {**defaults, **run["experiment"], **{k: v for k, v in run.items() if k != "experiment"}}
-        for run in (stored, asked)
-    ]
-    for name in (*defaults, *asked):
-        found, wanted = flat[0].get(name), flat[1].get(name)
-        if found != wanted:
+    there, here = ({**defaults, **run["experiment"], **run} for run in (stored, wanted))
+    for name in (*defaults, *(name for name in wanted if name != "experiment")):
+        if there.get(name) != here.get(name):
             raise ValueError(
-                f"{file} is of another run ({name} {found!r} there, {wanted!r} asked for): "
+                f"{file} is of another run ({name} {there.get(name)!r} there, {here.get(name)!r} asked for): "
                 "choose another folder, or delete it"
             )
