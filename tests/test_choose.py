@@ -37,8 +37,8 @@ def test_a_single_descriptor_wins_where_no_pair_is_above_it(recorded, small_expe
     found = choose.choose(small_experiment, None, tmp_path)
     assert found["best"] == "G"
     text = "\n".join(train.reasoning(found))
-    assert "Neither is above G alone, against the rule of section 3.4: take --descriptors G." in text
-    assert "At 8 dimensions section 3.4 advises few descriptors" in text
+    assert "Neither is better than G alone, unlike in section 3.4: take --descriptors G." in text
+    assert "Section 3.4 advises few descriptors at 8 dimensions" in text
 
 
 def test_a_dim_that_pairs_cannot_share_is_refused_before_anything_is_trained(recorded, small_experiment, tmp_path):

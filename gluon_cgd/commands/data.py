@@ -1,4 +1,4 @@
-"""`python -m gluon_cgd data`: get, check and prepare a dataset."""
+"""`python -m gluon_cgd data`: download, check and prepare a dataset."""
 
 import sys
 
@@ -13,42 +13,51 @@ from gluon_cgd.fetch import sources
 
 def add_command(p):
     """The flags of `data`."""
-    p.add_argument("dataset", help=f"{', '.join(datasets.NAMES)}, a folder with a folder a class, or a .csv file")
-    p.add_argument("--root", type=name, metavar="DIR", help="the folder that holds it, or is to hold it")
-    p.add_argument("--download", action="store_true", help="get it first, where that is possible (cub200, sop)")
+    p.description = (
+        "Prints where a dataset comes from. With --root it checks that the files in DIR are complete, and prints the "
+        "numbers of pictures and classes."
+    )
+    p.add_argument("dataset", help=f"{', '.join(datasets.NAMES)}, a folder with one folder per class, or a .csv file")
+    p.add_argument("--root", type=name, metavar="DIR", help="the folder that holds the dataset, or will hold it")
+    p.add_argument("--download", action="store_true", help="download it into --root first (cub200 and sop only)")
     p.add_argument("--verify", action="store_true", help="decode every picture and check every box")
-    p.add_argument("--prepare", action="store_true", help="decode, crop and resize every picture for later runs")
+    help_text = "decode, crop and resize all pictures now, so that later runs need not"
+    p.add_argument("--prepare", action="store_true", help=help_text)
     add_allow_partial(p)
-    p.add_argument("--input-size", type=int, default=224, metavar="X", help="that --prepare is for (224)")
+    help_text = "the side of the network's input that --prepare is for (default 224)"
+    p.add_argument("--input-size", type=int, default=224, metavar="X", help=help_text)
     p.set_defaults(run=data)
 
 
 def data(options):
-    """Say where a dataset comes from, get it, compare it with the official counts, decode it, prepare it."""
-    name, progress = options.dataset, sys.stderr.isatty()
-    given = dict(dataset=name, input_size=options.input_size)
-    experiment = Experiment(**given)
-    source = sources.SOURCES.get(name.replace("sop_mini", "sop"))
+    """Print where a dataset comes from, or download, check, verify and prepare it."""
+    dataset, progress = options.dataset, sys.stderr.isatty()
+    fields = dict(dataset=dataset, input_size=options.input_size)
+    experiment = Experiment(**fields)
+    source = sources.SOURCES.get(dataset.replace("sop_mini", "sop"))
     if source and not options.root:
-        print(f"{name}: {source.words}. Then: python -m gluon_cgd data {name} --root DIR --verify --prepare")
+        print(f"{dataset}: {source.words}. Then: python -m gluon_cgd data {dataset} --root DIR --verify --prepare")
         return
     if options.download:
         if not source:
-            raise ValueError(f"{name} is nothing to download: --download is for {', '.join(sources.SOURCES)}")
-        sources.obtain(name.replace("sop_mini", "sop"), options.root, progress)
-    _, split, choices = settings.fitted(given, options.root, options.allow_partial)
-    drawn = [one for one in choices if one.field in ("split", "held_out")]
-    print("\n".join([f"{name}: {counted(split)}", *settings.lines(drawn)]))
-    parts = parts_of(split)
+            raise ValueError(f"{dataset} is nothing to download: --download is for {', '.join(sources.SOURCES)}")
+        sources.obtain(dataset.replace("sop_mini", "sop"), options.root, progress)
+    _, split, choices = settings.fitted(fields, options.root, options.allow_partial)
+    drawn = [choice for choice in choices if choice.field in ("split", "held_out")]
+    print("\n".join([f"{dataset}: {counted(split)}", *settings.lines(drawn)]))
     if options.verify:
-        wrong = [sentence for _, part in parts for sentence in unreadable(part, progress)]
-        if wrong:
-            shown = "".join(f"\n  - {sentence}" for sentence in wrong[:10])
-            raise ValueError(
-                f"{len(wrong):,} pictures of {name} cannot be used{', the first ten' * (len(wrong) > 10)}:{shown}"
-            )
-        print("every picture can be read, and every box is in its picture")
+        verify(dataset, split, progress)
     if options.prepare:
-        for part_name, part in parts:
+        for part_name, part in parts_of(split):
             side = experiment.resize if part is split.train else experiment.input_size
             print(f"{part_name} pictures at {side} x {side}: {cached(part, side, progress=progress).filename}")
+
+
+def verify(dataset, split, progress):
+    """Decode every picture of `split`. Raises ValueError that names up to ten of those that cannot be used."""
+    problems = [sentence for _, part in parts_of(split) for sentence in unreadable(part, progress)]
+    if problems:
+        first = "".join(f"\n  - {sentence}" for sentence in problems[:10])
+        limit = ", the first ten" * (len(problems) > 10)
+        raise ValueError(f"{len(problems):,} pictures of {dataset} cannot be used{limit}:{first}")
+    print("every picture can be read, and every box is in its picture")

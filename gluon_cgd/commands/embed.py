@@ -1,4 +1,4 @@
-"""`python -m gluon_cgd embed`: the embeddings of a folder's pictures, as a file of NumPy."""
+"""`python -m gluon_cgd embed`: write the embeddings of the pictures in a folder to a NumPy file."""
 
 import sys
 from pathlib import Path
@@ -11,19 +11,23 @@ from gluon_cgd.retrieval.embed import embed_files, save
 
 def add_command(p):
     """The flags of `embed`."""
+    p.description = (
+        "Embeds the pictures in --images and its subfolders. Writes the embeddings, float32 (N, D) of unit length, to "
+        "--out, and the path of each row to a .txt file of the same name. Prints their number."
+    )
     add_model(p)
     add_ctx(p)
-    p.add_argument("--images", required=True, metavar="DIR", help="the folder, searched through to its depth")
-    p.add_argument("--out", required=True, metavar="FILE", help="vectors.npy say; the paths go into vectors.txt")
-    p.add_argument("--skip-bad", action="store_true", help="leave out pictures that cannot be read, and say which")
+    p.add_argument("--images", required=True, metavar="DIR", help="the folder of pictures")
+    p.add_argument("--out", required=True, metavar="FILE", help="the file to write, for example vectors.npy")
+    p.add_argument("--skip-bad", action="store_true", help="skip unreadable pictures and name them (default: stop)")
     p.set_defaults(run=command)
 
 
 def command(options):
-    """Write what the command line asks for, and print how much it is."""
+    """Embed a folder's pictures, write the embeddings and print their number."""
     out = Path(options.out)
     if out.suffix != ".npy":
-        raise ValueError(f"--out {options.out!r} must end in .npy, by which NumPy knows such files")
+        raise ValueError(f"--out {options.out!r} must end in .npy, the suffix of NumPy's files")
     paths = pictures_in(options.images)
     model = open_model(**model_of(options))
     vectors, paths = embed_files(model.embed, paths, model.input_size, options.skip_bad, sys.stderr.isatty())

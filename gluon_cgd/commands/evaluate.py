@@ -1,4 +1,4 @@
-"""`python -m gluon_cgd evaluate` and `publish`: the recall of a trained model, and the model as a file to hand on."""
+"""`python -m gluon_cgd evaluate` and `publish`: a trained model's recall, and the model as one file to give away."""
 
 import json
 import sys
@@ -16,6 +16,7 @@ from gluon_cgd.runs.results import read_result
 
 def add_evaluate(p):
     """The flags of `evaluate`."""
+    p.description = "Prints the Recall@K of a trained model on the test pictures of a dataset, in %."
     add_model(p, symbol=True)
     add_data(p)
     add_ctx(p)
@@ -26,13 +27,17 @@ def add_evaluate(p):
 
 def add_publish(p):
     """The flags of `publish`."""
+    p.description = (
+        "Writes the model of a run as one file, NAME-HASH.params, with a .json that describes it, and prints the path. "
+        "The other commands, also other people's, take that file as --checkpoint."
+    )
     add_model(p, exported=False, checkpoint="a run's folder (train --out)")
-    p.add_argument("--out", required=True, type=name, metavar="DIR", help="receives NAME-HASH.params and its .json")
+    p.add_argument("--out", required=True, type=name, metavar="DIR", help="the folder that receives the two files")
     p.set_defaults(run=publish)
 
 
 def evaluate(options):
-    """Print the recall of a trained model on a dataset's test set."""
+    """Print the recall of a trained model on a dataset's test pictures."""
     model = open_model(**model_of(options), dataset=options.dataset)
     dataset = options.dataset or model.experiment.dataset
     split = datasets.split_of(replace(model.experiment, dataset=dataset), options.data, options.allow_partial)
@@ -51,11 +56,11 @@ def evaluate(options):
 
 
 def publish(options):
-    """Write a run's model with its description, and print the file's path."""
+    """Write a run's model with its description and print the path."""
     from gluon_cgd.models import zoo  # it needs MXNet
 
     if options.checkpoint.endswith(".params"):
-        raise ValueError(f"{options.checkpoint} is published already: hand it on with the .json beside it")
+        raise ValueError(f"{options.checkpoint} is published already: give it away with the .json beside it")
     net, experiment = load_trained(options.checkpoint, options.which)
     result = read_result(Path(options.checkpoint) / "result.json")
     which = options.which or "last"

@@ -7,42 +7,46 @@ from pathlib import Path
 from gluon_cgd.commands.options import add_model
 from gluon_cgd.export import export, int8
 from gluon_cgd.models.opened import load_trained
+from gluon_cgd.runs.results import read_result
 
 
 def add_command(p):
     """The flags of `export`."""
+    p.description = (
+        "Writes a trained model as one ONNX file, which --model of the other commands takes and which needs no MXNet. "
+        "Prints the largest difference of its embeddings to MXNet's; a file that differs by more than rounding is not "
+        "kept."
+    )
     add_model(p, exported=False)
-    p.add_argument("--onnx", required=True, metavar="FILE", help="the file to write, model.onnx say")
-    p.add_argument("--features", action="store_true", help="have it give what heatmaps take: the last feature maps")
-    help_text = "compute convolutions in 8-bit integers, faster and not quite the same, for pictures like those in DIR"
+    p.add_argument("--onnx", required=True, metavar="FILE", help="the file to write, for example model.onnx")
+    help_text = "include what heatmaps need: the last feature maps and the FC layers' weights"
+    p.add_argument("--features", action="store_true", help=help_text)
+    help_text = "compute convolutions in 8-bit integers, calibrated on the pictures in DIR: faster, slightly less exact"
     p.add_argument("--int8", metavar="DIR", help=help_text)
     p.set_defaults(run=command)
 
 
 def command(options):
-    """Export what the command line names, and print how far it is from MXNet."""
+    """Export a model and print how far its embeddings are from MXNet's."""
     if not options.onnx.endswith(".onnx"):
-        raise ValueError(f"--onnx {options.onnx!r} must end in .onnx, by which programs know such files")
+        raise ValueError(f"--onnx {options.onnx!r} must end in .onnx, the suffix of such files")
     paths = [] if options.int8 is None else int8.calibration(options.int8)
     net, experiment = load_trained(options.checkpoint, options.which)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx" if paths else options.onnx
         about = history(options.checkpoint, options.which or "last")
         difference = export(net, experiment, whole, options.features, **about)
-        told = f"the largest difference to MXNet is {difference:.1e}"
+        words = f"the largest difference to MXNet is {difference:.1e}"
         if paths:
             cosine = int8.quantise(whole, options.onnx, int8.read(paths, experiment.input_size))
-            told += f", and in 8 bits the mean cosine to that {cosine:.5f}, on {len(paths)} pictures"
-    print(f"{options.onnx}: {Path(options.onnx).stat().st_size / 1e6:.1f} MB; {told}")
+            words += f", and in 8 bits the mean cosine to that {cosine:.5f}, on {len(paths)} pictures"
+    print(f"{options.onnx}: {Path(options.onnx).stat().st_size / 1e6:.1f} MB; {words}")
 
 
 def history(checkpoint, which):
-    """What is known of a trained model beside its parameters: {"which", "recall", "seed", "trained_at_commit"}."""
-    from gluon_cgd.runs.results import read_result
-
-    if str(checkpoint).endswith(".params"):
+    """What the run, or the published file, says of its model: {"which", "recall", "seed"} and a run's commit."""
+    if checkpoint.endswith(".params"):
         beside = json.loads(Path(checkpoint).with_suffix(".json").read_text(encoding="utf-8"))
         return {key: beside.get(key) for key in ("which", "recall", "seed")}
     result = read_result(Path(checkpoint) / "result.json")
-    known = {"which": which, "recall": result[which], "seed": result["seed"]}
-    return dict(known, trained_at_commit=result.get("commit"))
+    return dict(which=which, recall=result[which], seed=result["seed"], trained_at_commit=result.get("commit"))

@@ -1,4 +1,4 @@
-"""`python -m gluon_cgd train` and `choose`: train one experiment, or find out which descriptors to combine."""
+"""`python -m gluon_cgd train` and `choose`: train one model, or find out which descriptors to combine."""
 
 import argparse
 import sys
@@ -21,59 +21,64 @@ from gluon_cgd.train import fit
 
 def add_train(p):
     """The flags of `train`."""
-    p.description = "Every default is the paper's, where it has one; on your own pictures, what fits them, with why."
-    p.add_argument(
-        "--out", required=True, type=name, metavar="DIR", help="the run's folder: log, checkpoint, parameters, result"
+    p.description = (
+        "Trains one model and prints its Recall@K before training, at the end and at its best. Writes log, checkpoint, "
+        "parameters, result and card into --out; an interrupted run goes on from its checkpoint. Defaults are the "
+        "paper's. On a folder of your own pictures, settings that fit them are chosen, and printed with the reason."
     )
-    p.add_argument("--seed", type=int, default=0, help="of initialisation, batches and augmentation (default 0)")
+    p.add_argument("--out", required=True, type=name, metavar="DIR", help="the run's folder")
+    help_text = "the seed of initialisation, batches and augmentation (default 0)"
+    p.add_argument("--seed", type=int, default=0, help=help_text)
     add_training(p)
     p.set_defaults(run=train)
 
 
 def add_choose(p):
     """The flags of `choose`."""
-    p.description = "Trains S, M and G, then the two best combined in both orders (section 3.4); says what to take."
-    p.add_argument("--out", required=True, type=name, metavar="DIR", help="holds a run a configuration and seed")
-    p.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each configuration (default 1)")
+    p.description = (
+        "Trains a model with each of the descriptors S, M and G, then the two best combined in both orders, and prints "
+        "which --descriptors to take and why (section 3.4)."
+    )
+    p.add_argument("--out", required=True, type=name, metavar="DIR", help="the folder that receives the runs")
+    p.add_argument("--seeds", type=int, default=1, metavar="N", help="the runs of each configuration (default 1)")
     add_training(p, left_out=("descriptors",))
     p.set_defaults(run=choose)
 
 
 def add_training(p, left_out=()):
-    """What both take: where to train, and a flag for every field of Experiment but those `left_out`."""
+    """The flags of both: where to train, and one for each field of Experiment except those `left_out`."""
     add_data(p)
     add_ctx(p)
-    help_text = "the backbone's ImageNet parameters, if not the published"
+    help_text = "a file of the backbone's ImageNet parameters (default: the published one)"
     p.add_argument("--weights", type=name, metavar="FILE", help=help_text)
-    p.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help="iterations (default 100)")
-    help_text = "learn from each batch in N parts, where it does not fit into memory whole (default 1)"
+    help_text = "write a checkpoint every N iterations (default 100)"
+    p.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help=help_text)
+    help_text = "compute each batch in N parts, if it does not fit into memory at once (default 1)"
     p.add_argument("--parts", type=int, default=1, metavar="N", help=help_text)
-    add_experiment(p.add_argument_group("the experiment (each switch has its --no-)"), left_out)
-
-
-def add_experiment(group, left_out):
-    """Flags that mirror Experiment's fields, but for those `left_out`; what is not given is not in the options."""
+    group = p.add_argument_group("what is trained (defaults in brackets; each switch has its --no-)")
     for field in fields(Experiment):
-        if field.name in left_out:
-            continue
-        flag, default, meaning = "--" + field.name.replace("_", "-"), field.default, field.metadata["meaning"]
-        if isinstance(default, bool) or default is None:
-            switch = dict(dest=field.name, default=argparse.SUPPRESS)
-            group.add_argument(flag, action="store_true", help=f"{meaning} ({default})", **switch)
-            group.add_argument(f"--no-{flag[2:]}", action="store_false", **dict(switch, help=argparse.SUPPRESS))
-        elif isinstance(default, tuple):
-            shown = " ".join(f"{value:.3g}" for value in default)
-            value = dict(type=float, nargs="*", metavar="F", default=argparse.SUPPRESS)
-            group.add_argument(flag, help=f"{meaning} ({shown})", **value)
-        else:
-            shown = f"{default:.6g}" if isinstance(default, float) else default
-            value = dict(type=type(default), metavar="X", default=argparse.SUPPRESS)
-            group.add_argument(flag, help=f"{meaning} ({shown})", **value)
+        if field.name not in left_out:
+            add_field(group, field)
+
+
+def add_field(group, field):
+    """Add the flag of a `field` of Experiment. A flag that is not used leaves no value in the options."""
+    flag, default = field.name.replace("_", "-"), field.default
+    values = default if isinstance(default, tuple) else (default,)
+    shown = " ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values)
+    kind = dict(dest=field.name, default=argparse.SUPPRESS, help=f"{field.metadata['meaning']} ({shown})")
+    if isinstance(default, bool) or default is None:
+        group.add_argument(f"--{flag}", action="store_true", **kind)
+        group.add_argument(f"--no-{flag}", action="store_false", **dict(kind, help=argparse.SUPPRESS))
+    elif isinstance(default, tuple):
+        group.add_argument(f"--{flag}", type=float, nargs="*", metavar="F", **kind)
+    else:
+        group.add_argument(f"--{flag}", type=type(default), metavar="X", **kind)
 
 
 def train(options):
     """Train, print the untrained, the last and the best recall, and write the model's card."""
-    experiment, split, where = asked(options)
+    experiment, split, where = arguments_of(options)
     result = fit(experiment, split, options.out, seed=options.seed, **where)
     for which in ("untrained", "last", "best"):
         print(f"{which:9}  {percent(result[which])}")
@@ -84,15 +89,15 @@ def train(options):
 
 
 def choose(options):
-    """Train single descriptors and combinations of the two best, and print which to take and why."""
+    """Train single descriptors, then the two best combined, and print which to take and why."""
     if options.seeds < 1:
         raise ValueError(f"--seeds {options.seeds} must be at least 1")
-    experiment, split, where = asked(options)
+    experiment, split, where = arguments_of(options)
     print("\n".join(reasoning(rule.choose(experiment, split, options.out, options.seeds, **where))))
 
 
-def asked(options):
-    """(experiment, split, the other arguments of `train.fit`) that the command line asks for."""
+def arguments_of(options):
+    """(experiment, split, {other arguments of `train.fit`}) that `options` name; prints what was chosen."""
     given = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
     if options.weights and not Experiment(**given).pretrained:
         raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
@@ -105,25 +110,26 @@ def asked(options):
 
 
 def reasoning(choice):
-    """What `choose` found and concluded, in lines for a person."""
+    """The lines that tell what `choose` measured and which descriptors to take."""
 
-    def told(recalls):
+    def percent_of(recalls):
         spread = f" ± {100 * np.std(recalls, ddof=1):.2f} ({len(recalls)} runs)" if len(recalls) > 1 else ""
         return f"{100 * np.mean(recalls):.2f}{spread}"
 
     singles, pairs, best = choice["singles"], choice["pairs"], choice["best"]
     pair = next(iter(pairs))
     lines = ["Recall@1 in % of the single descriptors:"]
-    lines += [f"  {letter}  {DESCRIPTORS[letter].__name__:5}{told(recalls)}" for letter, recalls in singles.items()]
-    lines.append(f"The two best are {pair[0]} and {pair[1]}; combined, the first letter feeding the classifier:")
-    lines += [f"  {name} {told(recalls)}" for name, recalls in pairs.items()]
+    lines += [
+        f"  {letter}  {DESCRIPTORS[letter].__name__:5}{percent_of(recalls)}" for letter, recalls in singles.items()
+    ]
+    lines.append(f"The two best are {pair[0]} and {pair[1]}. Combined (the first letter feeds the classifier):")
+    lines += [f"  {name} {percent_of(recalls)}" for name, recalls in pairs.items()]
     if best in pairs:
         lines.append(f"Take --descriptors {best}.")
     else:
-        lines.append(f"Neither is above {best} alone, against the rule of section 3.4: take --descriptors {best}.")
-    if choice["experiment"]["dim"] <= rule.SMALL_DIM:
-        lines.append(
-            f"At {choice['experiment']['dim']} dimensions section 3.4 advises few descriptors; look at S, M, G."
-        )
-    lines.append("(Chosen on the test part, as the paper does: expect a little less on pictures that nobody has seen.)")
+        lines.append(f"Neither is better than {best} alone, unlike in section 3.4: take --descriptors {best}.")
+    dim = choice["experiment"]["dim"]
+    if dim <= rule.SMALL_DIM:
+        lines.append(f"Section 3.4 advises few descriptors at {dim} dimensions: compare with S, M and G alone.")
+    lines.append("(Chosen on the test pictures, as in the paper: expect a little less on other pictures.)")
     return lines
