@@ -1,1 +1,1 @@
-"""Pictures of what was measured, and of what a model sees."""
+"""Scripts that draw what was measured and what a model sees."""

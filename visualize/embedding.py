@@ -23,8 +23,8 @@ def parser():
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--method", choices=("pca", "tsne"), default="pca", help="tsne needs scikit-learn (default pca)")
-    p.add_argument("--classes", type=int, default=12, metavar="N", help="how many, drawn by --seed (default 12)")
-    p.add_argument("--seed", type=int, default=0, help="draws the classes, and starts t-SNE (default 0)")
+    p.add_argument("--classes", type=int, default=12, metavar="N", help="number of random classes (default 12)")
+    p.add_argument("--seed", type=int, default=0, help="draws the classes and starts t-SNE (default 0)")
     model.add_flags(p, "embedding.png")
     return p
 

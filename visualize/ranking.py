@@ -24,9 +24,9 @@ RIGHT, WRONG = "#1a9850", "#d73027"
 def parser():
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--queries", type=int, default=6, metavar="N", help="how many, drawn by --seed (default 6)")
+    p.add_argument("--queries", type=int, default=6, metavar="N", help="number of random queries (default 6)")
     p.add_argument("--seed", type=int, default=0, help="draws the queries (default 0)")
-    p.add_argument("-k", type=int, default=8, help="results of each query (default 8)")
+    p.add_argument("-k", type=int, default=8, help="number of results for each query (default 8)")
     model.add_flags(p, "ranking.png")
     return p
 

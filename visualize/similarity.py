@@ -27,14 +27,16 @@ def parser():
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("query", help="a picture")
-    p.add_argument("result", help="another one")
+    p.add_argument("result", help="another picture")
     add_best_model(p, exported=True)
-    p.add_argument("--out", default="similarity.png", help="the picture, .png, .pdf or .svg; a .json is put beside it")
-    p.add_argument("--per-branch", action="store_true", help="a row for each descriptor too")
-    p.add_argument("--show-sum", action="store_true", help="write under each map what it adds up to")
+    p.add_argument(
+        "--out", default="similarity.png", help="the figure, .png, .pdf or .svg; its numbers go into a .json"
+    )
+    p.add_argument("--per-branch", action="store_true", help="draw a row for each descriptor too")
+    p.add_argument("--show-sum", action="store_true", help="write the sum of each heatmap under it")
     place = p.add_mutually_exclusive_group()
-    place.add_argument("--point", metavar="X,Y", help="in pixels of the query: what in the result answers this place")
-    place.add_argument("--box", metavar="X1,Y1,X2,Y2", help="likewise, this part of the query")
+    place.add_argument("--point", metavar="X,Y", help="show what in the result answers this pixel of the query")
+    place.add_argument("--box", metavar="X1,Y1,X2,Y2", help="show what in the result answers these pixels of the query")
     add_ctx(p, several=False)
     return p
 
@@ -92,26 +94,25 @@ def explain(options):
     if options.per_branch and mask is None and len(names) > 1:
         for name, (map1, map2) in zip(names, similarity.branches):
             rows.append((f"{name}: {map1.sum():+.4f} of {similarity.cosine:.4f}", map1, map2))
-    source_of_model = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
-    return photos, similarity, rows, rectangle, names, source_of_model
+    caption = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
+    return photos, similarity, rows, rectangle, names, caption
 
 
-def draw(photos, cosine, rows, rectangle, show_sum, model, file):
+def draw(photos, cosine, rows, rectangle, show_sum, caption, file):
     """Draw `photos` under the heatmaps of each of `rows` into `file`; each row has its own colour scale.
 
-    rows: [(title, map1, map2)].  rectangle: what to mark in the query, or None.  model: its name, for the title.
+    rows: [(title, map1, map2)].  rectangle: what to mark in the query, or None.  caption: what the model is.
     """
     from matplotlib.patches import Rectangle
 
     tallest = max(photo.shape[0] / photo.shape[1] for photo in photos)
     figure = figures.empty(8.6, 0.8 + (0.75 + 3.65 * min(tallest, 2)) * len(rows))
     figure.suptitle(f"cosine {cosine:.4f}\n", fontsize=13)
-    figure.text(0.5, 1 - 0.36 / figure.get_figheight(), model, ha="center", va="top", fontsize=7, color="0.35")
+    figure.text(0.5, 1 - 0.36 / figure.get_figheight(), caption, ha="center", va="top", fontsize=7, color="0.35")
     for pair, (title, *maps) in zip(figure.subplots(len(rows), 2, squeeze=False), rows):
         heatmap = figures.heatmaps(pair, photos, maps)
         for axes, heat, name in zip(pair, maps, ("query", "result")):
-            axes.set_xticks([])
-            axes.set_yticks([])
+            figures.frame(axes)
             axes.set_xlabel(name + f"\nsum {heat.sum():.4f}" * show_sum, fontsize=9)
         if rectangle:
             x1, y1, x2, y2 = rectangle
@@ -125,16 +126,16 @@ def run(options):
     """Explain the pair, draw it, and write the numbers."""
     out = Path(options.out)
     figures.check("--out", out)
-    photos, similarity, rows, rectangle, names, model = explain(options)
-    draw(photos, similarity.cosine, rows, rectangle, options.show_sum, model, out)
+    photos, similarity, rows, rectangle, names, caption = explain(options)
+    draw(photos, similarity.cosine, rows, rectangle, options.show_sum, caption, out)
     branches = {
         name: {"share": float(map1.sum()), "map1": map1.tolist(), "map2": map2.tolist()}
         for name, (map1, map2) in zip(names, similarity.branches)
     }
     drawn = [{"title": title, "map1": map1.tolist(), "map2": map2.tolist()} for title, map1, map2 in rows]
-    values = dict(query=str(options.query), result=str(options.result), model=model, cosine=similarity.cosine)
+    values = dict(query=str(options.query), result=str(options.result), model=caption, cosine=similarity.cosine)
     write_json(out.with_suffix(".json"), {**values, "branches": branches, "drawn": drawn})
-    print(f"cosine {similarity.cosine:.4f} by {model}")
+    print(f"cosine {similarity.cosine:.4f} by {caption}")
     for name, branch in branches.items():
         print(f"  {name}: {branch['share']:+.4f}")
     print(f"Written: {out}, {out.with_suffix('.json').name}")

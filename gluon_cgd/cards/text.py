@@ -8,11 +8,10 @@ from gluon_cgd.cards import confusion
 from gluon_cgd.datasets import folders
 from gluon_cgd.datasets.records import counted
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.files.grid import as_markdown, escaped
+from gluon_cgd.files.grid import escaped
 from gluon_cgd.files.whole import write_text
 
 WORST = 10  # classes in the card's table
-STAGES = ("untrained", "last", "best")
 HASHES = {  # title on the card: key of the result
     "commit": "commit",
     "data (hash)": "data",
@@ -62,10 +61,9 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
     from gluon_cgd.models.zoo import name_of
 
     classes = confusion.worst_first(pairs)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(escaped=escaped, shown=shown, table=as_markdown)
+    blocks = dict(trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, **blocks)
+    environment.filters.update(escaped=escaped, percent=percent, shown=shown)
     return (
         environment.get_template("card.md.jinja").render(
             name=name_of(experiment),
@@ -76,7 +74,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
             division=division(experiment),
             result={**dict.fromkeys(("machine", "versions", *HASHES.values())), **result},
             hashes=HASHES,
-            recalls=recalls(result),
+            branches=result.get("branches", {}).get("last", {}),
             which=which,
             classes=len(classes),
             pictures=sum(row.pictures for row in classes),
@@ -104,17 +102,9 @@ def division(experiment):
     return f"{what} for testing, drawn with seed {experiment.split_seed}"
 
 
-def recalls(result):
-    """The rows of the table of recalls: of the whole model, and of each branch if there are several."""
-    columns = list(result["last"])
-    rows = [("", *columns)]
-    for stage in STAGES:
-        step = f" (step {result['best_iteration']})" if stage == "best" and "best_iteration" in result else ""
-        rows.append((f"{stage}{step}", *(f"{100 * result[stage][k]:.1f}" for k in columns)))
-    branches = result.get("branches", {}).get("last", {})
-    for name, recall in branches.items() if len(branches) > 1 else ():
-        rows.append((f"last, {name} alone", *(f"{100 * recall[k]:.1f}" if k in recall else "-" for k in columns)))
-    return rows
+def percent(recall, columns):
+    """The `columns` of `recall` in %, as text; "-" for a column that it does not have."""
+    return [f"{100 * recall[k]:.1f}" if k in recall else "-" for k in columns]
 
 
 def shown(value):

@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, as tables of text, as figures."""
+"""Files on disk: complete writing, checksums and locks; tables as text; figures."""

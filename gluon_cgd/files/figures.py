@@ -56,7 +56,7 @@ def plain(axes, x="", y="", grid="both"):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def frame(axes, colour, width):
+def frame(axes, colour="black", width=0.8):
     """Remove the ticks of `axes`, which show a picture, and give them a frame of this colour and line width."""
     axes.set_xticks([])
     axes.set_yticks([])

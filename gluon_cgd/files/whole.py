@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written completely or not at all, their checksums, and locks on folders."""
 
 import contextlib
 import hashlib
@@ -10,7 +10,7 @@ import portalocker
 
 @contextlib.contextmanager
 def replacing(file):
-    """`with replacing(file) as temporary`: what was written to `temporary` becomes `file` if nothing was raised."""
+    """A context that gives a temporary path; the file written there becomes `file` unless something is raised."""
     temporary = f"{file}.part"
     try:
         yield temporary
@@ -21,7 +21,7 @@ def replacing(file):
 
 
 def write_text(file, text):
-    """Write `text` to `file`, and on to the disk."""
+    """Write `text` to `file`, and wait until it is on the disk."""
     with replacing(file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
         handle.write(text)
         handle.flush()
@@ -34,7 +34,7 @@ def write_json(file, values):
 
 
 def digest(file, kind="sha256"):
-    """The checksum of a file in hexadecimal digits; kind: md5, sha1 or sha256."""
+    """The checksum of `file` in hexadecimal digits. kind: md5, sha1 or sha256."""
     checksum = hashlib.new(kind)
     with open(file, "rb") as handle:
         for block in iter(lambda: handle.read(1 << 20), b""):
@@ -44,7 +44,7 @@ def digest(file, kind="sha256"):
 
 @contextlib.contextmanager
 def locked(folder, doing="training in"):
-    """Hold the run in `folder` for this process. Raises ValueError while another one is `doing` something there."""
+    """Lock the run in `folder` for this process. Raises ValueError if another process is `doing` something there."""
     flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
     try:
         lock = portalocker.Lock(str(folder / "lock"), flags=flags, timeout=0)
