@@ -24,21 +24,23 @@ def row(**wanted):
 
 def test_the_ratio_is_to_the_fastest_other_of_the_same_round():
     turns = {"ours a": [turn(1), turn(2)], "peers b": [turn(2), turn(2)], "peers c": [turn(4), turn(1)]}
-    found = result(row(at_least=1.5), turns)
-    assert found["ratios"] == [2, 0.5]
-    assert found["ours"] == 7.5
-    assert found["other"] == 6.25  # of c, the faster by its median
+    values = result(row(at_least=1.5), turns)
+    assert values["ratios"] == [2, 0.5]
+    assert values["ours"] == 7.5
+    assert values["other"] == 6.25  # of c, the faster by its median
 
 
 def test_a_table_says_whether_what_we_want_is_reached():
-    told = {**ORIGIN, "network": "a network"}
+    results = {**ORIGIN, "network": "a network"}
     rows = [
         {"work": "a", "against": "b", "unit": "img/s", "ours": 1234, "other": 0.5, "ratios": [1, 2, 3], "more": 0.25}
     ]
     rows[0].update(at_least=2.5, at_most_more=None)
     rows.append({**rows[0], "unit": "GFLOP/s", "ours": 5e9, "at_least": None, "at_most_more": 0.3})
-    text = table.comparisons({**told, "rows": rows})
-    assert table.comparisons({**told, "commit": None, "rows": rows}).startswith("a machine, at no commit; a network:")
+    text = table.comparisons({**results, "rows": rows})
+    assert table.comparisons({**results, "commit": None, "rows": rows}).startswith(
+        "a machine, at no commit; a network:"
+    )
     assert "a machine, at 01234567; a network:" in text
     assert "| a | 1,234 img/s | b | 0.5 img/s | 2.00 (1.00-3.00) | 2.50: no |" in text
     assert "| a | 5 GFLOP/s | b | 5e-10 GFLOP/s | +0.25 s | at most +0.3 s: yes |" in text
@@ -63,10 +65,10 @@ def started(tmp_path):
 @pytest.mark.parametrize("together", [True, False])
 def test_two_processes_take_turns(started, together):
     one = comparisons.Row("ours", "theirs", "script sums", ("script sums",), "sums/s", 0.5)
-    found = measured(comparisons.Group("group", (), (one,), together=together), started, rounds=3)[0]
-    assert found["ratios"] == [1, 1, 1]  # of one task with itself
-    assert found["same_numbers"]
-    assert found["memory"][0] > 1e6
+    values = measured(comparisons.Group("group", (), (one,), together=together), started, rounds=3)[0]
+    assert values["ratios"] == [1, 1, 1]  # of one task with itself
+    assert values["same_numbers"]
+    assert values["memory"][0] > 1e6
 
 
 def test_sides_that_come_to_other_numbers_do_not_do_the_same_work():
@@ -101,9 +103,9 @@ def test_pictures_are_drawn_once_and_have_the_detail_of_photographs(tmp_path, mo
 
 def test_growth_is_the_slope_of_the_logarithms():
     assert growth.exponent((1, 2, 4, 8), (3, 12, 48, 192)) == pytest.approx(2)
-    found = growth.measure("recall", 400, 16, ".")
-    assert found["seconds"] > 0
-    assert found["bytes"] >= 0
+    values = growth.measure("recall", 400, 16, ".")
+    assert values["seconds"] > 0
+    assert values["bytes"] >= 0
 
 
 def test_what_is_recorded_is_what_the_page_shows(tmp_path, monkeypatch):
@@ -128,12 +130,12 @@ def test_precision_is_the_change_of_recall_against_mxnet(monkeypatch, tmp_path):
 
 def test_a_trained_run_is_measured_in_float32_and_in_8_bits(exported, tmp_path, monkeypatch, small_split):
     pytest.importorskip("sympy")
-    monkeypatch.setattr(datasets, "load", lambda *asked: small_split)
+    monkeypatch.setattr(datasets, "load", lambda *arguments: small_split)
     monkeypatch.setenv("GLUON_CGD_CACHE", str(tmp_path))
-    found = precision.measured(exported / "run", None, tmp_path)
+    values = precision.measured(exported / "run", None, tmp_path)
     names = ["MXNet", *(f"{name}, {words}" for words in ("float32", "8 bits") for name in ("onnxruntime", "openvino"))]
-    assert list(found["recall"]) == names
-    assert found["recall"]["onnxruntime, float32"] == found["recall"]["MXNet"]
+    assert list(values["recall"]) == names
+    assert values["recall"]["onnxruntime, float32"] == values["recall"]["MXNet"]
 
 
 def test_groups_that_are_measured_later_join_those_of_one_machine_and_commit():
@@ -149,16 +151,16 @@ def test_every_machine_keeps_a_table_of_its_own_and_the_newest_comes_first(tmp_p
     row = {"work": "w", "against": "a", "unit": "s", "ours": 1, "other": 1, "ratios": [1], "more": 0}
     row.update(at_least=None, at_most_more=None)
     monkeypatch.setattr(table, "origin", lambda: dict(ORIGIN))
-    monkeypatch.setattr(benchmarks.__main__, "measured", lambda *asked: [row])
-    monkeypatch.setattr(inputs, "make", lambda *asked: None)
+    monkeypatch.setattr(benchmarks.__main__, "measured", lambda *arguments: [row])
+    monkeypatch.setattr(inputs, "make", lambda *arguments: None)
     for only in ("import", "train 32"):
         assert main(["--peers", "python", "--only", only, "--folder", str(tmp_path), "--record"]) == 0
         assert capsys.readouterr().out.startswith("a machine, at 01234567; ")
-    found = table.recorded("speed")
-    assert list(found) == ["a machine", "another"]
-    assert [one["group"] for one in found["a machine"]["rows"]] == ["train 32", "import"]
+    values = table.recorded("speed")
+    assert list(values) == ["a machine", "another"]
+    assert [one["group"] for one in values["a machine"]["rows"]] == ["train 32", "import"]
     assert [line for line in table.speed().splitlines() if ", at " in line] == [
-        f"a machine, at 01234567; {found['a machine']['network']}:",
+        f"a machine, at 01234567; {values['a machine']['network']}:",
         "another, at 98765432; a network:",
     ]
 
@@ -167,7 +169,7 @@ def test_each_side_has_the_threads_that_it_takes_by_default_and_the_machines_ker
     seen = []
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(benchmarks.__main__, "Process", lambda *asked: seen.append(asked[-1]))
+    monkeypatch.setattr(benchmarks.__main__, "Process", lambda *arguments: seen.append(arguments[-1]))
     monkeypatch.setattr(benchmarks.__main__, "measured", lambda group, start, rounds: start("peers import") or [])
     assert main(["--peers", "python", "--only", "import", "--folder", str(tmp_path)]) == 0
     assert "OMP_NUM_THREADS" not in seen[0]

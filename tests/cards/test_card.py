@@ -40,9 +40,8 @@ def test_training_leaves_a_card_that_says_what_the_result_says(run):
     assert text.startswith("# cgd_sg_cifar_resnet10_8 on my photos\n")
     assert "18 training pictures of 3 classes and 6 test pictures of 3 classes" in text
     assert "| split | 20 % of the pictures of each class for testing, drawn with seed 0 |" in text
-    found = rows(text, "|  | R@1 | R@2 | R@4 | R@8 |")
-    told = {line[0]: line[1:] for line in found}
-    assert set(told) == {
+    recalls = {line[0]: line[1:] for line in rows(text, "|  | R@1 | R@2 | R@4 | R@8 |")}
+    assert set(recalls) == {
         "untrained",
         "last",
         f"best (step {result['best_iteration']})",
@@ -50,9 +49,9 @@ def test_training_leaves_a_card_that_says_what_the_result_says(run):
         "last, GeM alone",
     }
     for stage in ("untrained", "last"):
-        assert told[stage] == [f"{100 * value:.1f}" for value in result[stage].values()]
+        assert recalls[stage] == [f"{100 * value:.1f}" for value in result[stage].values()]
     gem = result["branches"]["last"]["GeM"]
-    assert told["last, GeM alone"] == [f"{100 * value:.1f}" for value in gem.values()]
+    assert recalls["last, GeM alone"] == [f"{100 * value:.1f}" for value in gem.values()]
     changes = {line[0].strip("`"): line[1:] for line in rows(text, "| choice | here | default |")}
     experiment = Experiment.from_dict(result["experiment"])
     assert set(changes) == set(experiment.changes()) - {"dataset"}

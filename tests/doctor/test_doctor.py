@@ -39,7 +39,7 @@ def bare(tmp_path):
     return tmp_path / "bare" / "bin" / "python"
 
 
-def told(python, project, *options, **variables):
+def run_doctor(python, project, *options, **variables):
     """(exit status, stdout, stderr) of `python -m gluon_cgd doctor`."""
     command = [str(python), "-m", "gluon_cgd", "doctor", *options]
     environment = dict(ORDINARY, GLUON_CGD_CACHE=str(project / "cache"), **variables)
@@ -58,7 +58,7 @@ def stand_in(folder, python):
 
 
 def test_a_python_without_packages_gets_its_report(bare, project):
-    status, out, _ = told(bare, project)
+    status, out, _ = run_doctor(bare, project)
     assert status == 2
     lines = {line[7:].split("  ")[0]: line for line in out.splitlines()}
     for name in ("environment", "NumPy", "MXNet", "GluonCV", "OpenCV", "packages"):
@@ -74,7 +74,7 @@ def test_a_python_without_packages_gets_its_report(bare, project):
 
 
 def test_where_the_environment_cannot_be_made_the_report_says_why(bare, project):
-    status, out, _ = told(bare, project, "--json", PYTHON="/nonexistent/python")
+    status, out, _ = run_doctor(bare, project, "--json", PYTHON="/nonexistent/python")
     assert status == 2
     report = json.loads(out)
     assert report["ready"] is False
@@ -91,7 +91,7 @@ def test_another_numpy_gets_its_report(bare, project):
         (packages / name / "__init__.py").write_text(f"__version__ = '{version}'")
         (packages / f"{name}-{version}.dist-info").mkdir()
         (packages / f"{name}-{version}.dist-info/METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
-    status, out, _ = told(bare, project, VIRTUAL_ENV=str(bare.parents[1]))
+    status, out, _ = run_doctor(bare, project, VIRTUAL_ENV=str(bare.parents[1]))
     assert status == 2
     environment, _, numpy, mxnet, *_ = out.splitlines()
     assert "NumPy 2.1.3 is installed" in environment
@@ -103,7 +103,7 @@ def test_another_numpy_gets_its_report(bare, project):
 
 def test_a_bare_python_goes_on_in_the_projects_environment_where_that_is(bare, project):
     stand_in(project / ".venv", sys.executable)
-    status, out, err = told(bare, project)
+    status, out, err = run_doctor(bare, project)
     assert err.startswith(f"gluon_cgd: {bare} has no NumPy; going on with {project / '.venv/bin/python'}")
     assert status == 0, out
     first = f"ok     environment            {sys.executable}, used in place of {bare}, which cannot train"
@@ -113,7 +113,7 @@ def test_a_bare_python_goes_on_in_the_projects_environment_where_that_is(bare, p
 
 @pytest.fixture
 def well(monkeypatch):
-    """Every package is found to work, without trying them."""
+    """The probe says that every package works, without trying it."""
     names = ("gluon_cgd", *interpreter.PACKAGES)
     monkeypatch.setattr(interpreter, "probe", lambda: {name: interpreter.Tried("1.0") for name in (*names, "gpus")})
     monkeypatch.delenv(process.ENTERED, raising=False)
@@ -223,9 +223,9 @@ def test_the_environment_is_told_in_every_state(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "VENV", tmp_path / "venv")
 
     def line(problem="it has no NumPy: do something", **typed):
-        (found,) = doctor.environment(problem, typed)
-        assert found.state == ("wrong" if problem else "ok")
-        return found
+        (result,) = doctor.environment(problem, typed)
+        assert result.state == ("wrong" if problem else "ok")
+        return result
 
     assert line("").says == sys.executable
     assert line("", GLUON_CGD_ENTERED="1").says == sys.executable

@@ -22,8 +22,8 @@ def test_the_report_has_a_line_each_with_the_remedy_behind_it():
 
 
 def test_programs_get_the_same():
-    told = findings.as_dict([wrong("NumPy", "2.1.3", "install 1.23.5")])
-    assert told == {
+    report = findings.as_dict([wrong("NumPy", "2.1.3", "install 1.23.5")])
+    assert report == {
         "ready": False,
         "lines": [{"name": "NumPy", "state": "wrong", "says": "2.1.3", "remedy": "install 1.23.5"}],
     }

@@ -32,7 +32,7 @@ def four_cores(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "state", "says", "remedy"),
+    ("value", "state", "says", "remedy"),
     [
         (None, "ok", "4 threads (OMP_NUM_THREADS is not set) on 4 cores", ""),
         ("4", "ok", "4 threads (OMP_NUM_THREADS=4) on 4 cores", ""),
@@ -41,8 +41,8 @@ def four_cores(monkeypatch, tmp_path):
         ("all", "note", "OMP_NUM_THREADS is 'all', but must be a whole number", "unset OMP_NUM_THREADS"),
     ],
 )
-def test_the_threads_are_compared_with_the_cores(four_cores, asked, state, says, remedy):
-    threads, waiting = hardware.threads({"OMP_NUM_THREADS": asked} if asked else {})
+def test_the_threads_are_compared_with_the_cores(four_cores, value, state, says, remedy):
+    threads, waiting = hardware.threads({"OMP_NUM_THREADS": value} if value else {})
     assert threads.state == state
     assert threads.says.startswith(says)
     assert threads.remedy == remedy

@@ -131,8 +131,8 @@ def test_the_other_packages_are_one_line_or_those_that_are_not_installed(no_modu
 
 
 def test_every_package_that_the_environment_is_checked_for_is_tried():
-    named = re.search(r'for m in "(.*)"\.split', (ROOT / "env.sh").read_text()).group(1).split()
-    assert set(named) <= {name.split(".")[0] for name in interpreter.PACKAGES}
+    modules = re.search(r'for m in "(.*)"\.split', (ROOT / "env.sh").read_text()).group(1).split()
+    assert set(modules) <= {name.split(".")[0] for name in interpreter.PACKAGES}
     pins = (ROOT / "constraints.txt").read_text() + (ROOT / "requirements-cpu.txt").read_text()
     for package in interpreter.PACKAGES.values():
         assert f"\n{package}==" in pins
@@ -144,12 +144,12 @@ def test_packages_are_tried_in_another_process_that_may_end(tmp_path, monkeypatc
     (tmp_path / "ends.py").write_text("import os; os._exit(9)")
     (tmp_path / "hangs.py").write_text("import time; time.sleep(60)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = interpreter.probe(["good", "raises", "absent", "ends", "good"])
-    assert found["good"] == Tried("1.2")
-    assert found["raises"].error == "OSError: libx.so: cannot be opened"
-    assert found["absent"].error == "ModuleNotFoundError: No module named 'absent'"
-    assert found["ends"].error == "its import ends Python with status 9"
-    assert found["gpus"].error == "not tried after ends"
+    results = interpreter.probe(["good", "raises", "absent", "ends", "good"])
+    assert results["good"] == Tried("1.2")
+    assert results["raises"].error == "OSError: libx.so: cannot be opened"
+    assert results["absent"].error == "ModuleNotFoundError: No module named 'absent'"
+    assert results["ends"].error == "its import ends Python with status 9"
+    assert results["gpus"].error == "not tried after ends"
     monkeypatch.setattr(interpreter, "LIMIT", 2)
     assert interpreter.probe(["good", "hangs"])["hangs"].error == "its import takes longer than 2 seconds"
 

@@ -26,11 +26,11 @@ def test_what_a_library_needs_is_found_where_the_file_says(tmp_path):
     )
     b = shared_objects.write(tmp_path / "b" / "lib" / "libb.so.1")
     d = shared_objects.write(tmp_path / "a" / "libd.so")
-    found = libraries.linked(file)
-    assert set(found) == {"libb.so.1", "libd.so", "libc.so.6"}
-    assert os.path.samefile(found["libb.so.1"], b)
-    assert os.path.samefile(found["libd.so"], d)
-    assert os.path.isfile(found["libc.so.6"])
+    paths = libraries.linked(file)
+    assert set(paths) == {"libb.so.1", "libd.so", "libc.so.6"}
+    assert os.path.samefile(paths["libb.so.1"], b)
+    assert os.path.samefile(paths["libd.so"], d)
+    assert os.path.isfile(paths["libc.so.6"])
     assert libraries.linked(shared_objects.write(tmp_path / "alone.so")) == {}
 
 
@@ -46,9 +46,9 @@ def test_of_real_libraries_all_that_readelf_prints_is_looked_for():
     for file in files:
         printed = subprocess.run(["readelf", "-d", str(file)], capture_output=True, text=True, check=True).stdout
         needed = {name for name in re.findall(r"\(NEEDED\).*\[(.*)\]", printed) if not name.startswith("ld-linux")}
-        found = libraries.linked(file)
-        assert needed <= set(found)
-        assert all(map(os.path.isfile, found.values()))
+        paths = libraries.linked(file)
+        assert needed <= set(paths)
+        assert all(map(os.path.isfile, paths.values()))
 
 
 def test_what_is_no_whole_shared_object_is_refused(tmp_path):
@@ -158,10 +158,10 @@ def test_the_cuda_build_needs_nothing_but_its_packages_and_the_driver(monkeypatc
             monkeypatch.undo()
         assert not_missed == ["libcublasLt.so.11"]  # which libcublas finds by itself
         if shutil.which("gcc") and shutil.which("nm"):
-            asked = "import gluon_cgd, mxnet; print(mxnet.__version__, mxnet.context.num_gpus())"
+            code = "import gluon_cgd, mxnet; print(mxnet.__version__, mxnet.context.num_gpus())"
             driver = stand_in_driver(site / "mxnet/libmxnet.so", Path(folder) / "driver")
             environment = dict(os.environ, LD_LIBRARY_PATH=str(driver), PYTHONPATH=str(ROOT))
-            command = [str(python), "-c", asked]
+            command = [str(python), "-c", code]
             done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
             assert done.stdout.split() == ["1.9.1", "0"], done.stderr
 

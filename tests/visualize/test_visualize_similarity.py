@@ -63,12 +63,12 @@ def test_a_pair_is_drawn_with_its_numbers_beside(runs, pair, tmp_path, capsys, s
 
 def test_an_exported_model_draws_the_same_without_mxnet(exported, pair, tmp_path, without_mxnet):
     script, out, file = ROOT / "visualize" / "similarity.py", tmp_path / "seen.png", exported / "model.onnx"
-    named = [*pair, "--model", file, "--out", out, "--per-branch"]
-    done = without_mxnet(script, *named, drawing=True)
+    arguments = [*pair, "--model", file, "--out", out, "--per-branch"]
+    done = without_mxnet(script, *arguments, drawing=True)
     assert done.returncode == 0, done.stderr
     drawn = json.loads(out.with_suffix(".json").read_text())["drawn"]
-    named[2:4] = "--checkpoint", exported / "run"
-    assert similarity.main(list(map(str, named))) == 0
+    arguments[2:4] = "--checkpoint", exported / "run"
+    assert similarity.main(list(map(str, arguments))) == 0
     for seen, other in zip(drawn, json.loads(out.with_suffix(".json").read_text())["drawn"]):
         np.testing.assert_allclose(seen["map1"], other["map1"], atol=1e-4)
         np.testing.assert_allclose(seen["map2"], other["map2"], atol=1e-4)
@@ -83,12 +83,12 @@ def test_the_last_parameters_are_drawn_or_those_that_are_asked_for(runs, pair, t
     (run / "result.json").write_text(json.dumps({**values, "files": {}}))  # their hashes
     parameters = mx.nd.load(str(run / "best.params"))
     mx.nd.save(str(run / "best.params"), {name: value * 2 + 0.1 for name, value in parameters.items()})
-    found = {}
+    cosines = {}
     for which in (None, "last", "best"):
-        asked = ["--which", which] if which else []
-        assert similarity.main([*pair, "--checkpoint", str(run), "--out", str(tmp_path / "seen.png"), *asked]) == 0
-        found[which] = json.loads((tmp_path / "seen.json").read_text())["cosine"]
-    assert found[None] == found["last"] != found["best"]
+        flags = ["--which", which] if which else []
+        assert similarity.main([*pair, "--checkpoint", str(run), "--out", str(tmp_path / "seen.png"), *flags]) == 0
+        cosines[which] = json.loads((tmp_path / "seen.json").read_text())["cosine"]
+    assert cosines[None] == cosines["last"] != cosines["best"]
 
 
 @pytest.mark.parametrize("place", [["--point", "70,10"], ["--box", "0,0,90,60"]])
@@ -98,12 +98,12 @@ def test_a_part_of_the_query_is_asked_about(runs, pair, tmp_path, place):
     values = json.loads(out.with_suffix(".json").read_text())
     (row,) = values["drawn"]
     assert np.sum(row["map2"]) == pytest.approx(np.sum(row["map1"]), abs=1e-9)
-    asked = np.array(row["map1"])
+    map1 = np.array(row["map1"])
     if place[0] == "--box":  # all of it
-        assert asked.sum() == pytest.approx(values["cosine"], abs=1e-9)
+        assert map1.sum() == pytest.approx(values["cosine"], abs=1e-9)
     else:
-        place = (10 * asked.shape[0] // 60, 70 * asked.shape[1] // 90)
-        assert np.abs(asked).sum() == abs(asked[place])
+        place = (10 * map1.shape[0] // 60, 70 * map1.shape[1] // 90)
+        assert np.abs(map1).sum() == abs(map1[place])
 
 
 @pytest.mark.parametrize(("size", "mode"), [((1, 1), "RGB"), ((3000, 20), "L"), ((33, 400), "RGBA"), ((40, 40), "P")])
