@@ -19,6 +19,7 @@ from gluon_cgd.datasets.records import PathLike, Split
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.evaluate import embedded
 from gluon_cgd.experiment import REVISION, Experiment
+from gluon_cgd.fetch.weights import sha256_of
 from gluon_cgd.files.whole import digest, forget, locked, write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices, facts
@@ -70,14 +71,14 @@ def fit(
         if weights:
             if not Path(weights).is_file():
                 raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
-            run["weights"] = digest(weights)
+            run["weights"] = sha256_of(weights)
         done = results.finished(out, run)
         if done:
             forget(out / "checkpoint.npz")
             return done
         if experiment.pretrained and not weights:
             weights = backbones.imagenet_file(experiment.backbone, progress=progress)
-        run["weights"] = digest(weights) if weights else None
+        run["weights"] = sha256_of(weights) if weights else None
         return Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress, parts).go(checkpoint_every)
 
 

@@ -1,8 +1,9 @@
-"""Where the benchmarks come from, and downloads that survive broken connections, and archives that cannot do harm."""
+"""Downloads that continue after broken connections, and archives that are unpacked only if they are harmless."""
 
 import logging
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
 import time
@@ -19,18 +20,16 @@ log = logging.getLogger(__name__)
 TRIES = 5
 TIMEOUT = 30  # seconds without a byte
 BLOCK = 1 << 16  # bytes that a broken connection can cost
-LARGEST = 20  # times its own size that an archive of pictures may unpack to: JPEGs hardly compress
-
-
+LARGEST = 20  # an archive of pictures may unpack to that many times its size: JPEGs hardly compress
 CHECKSUMS = {32: "md5", 40: "sha1", 64: "sha256"}  # by their number of digits
 
 
 def fetch(url, file, checksum, progress=False):
-    """Download `url` to `file`, going on where a broken connection or an earlier call stopped.
+    """Download `url` to `file`; continues where a broken connection or an earlier call stopped.
 
-    checksum: the file's md5, SHA-1 or SHA-256 in hexadecimal digits, or None where nobody states one.
-    A file that is there with the right one is left alone. Raises ValueError when what came is something else, which
-    then is not kept, and OSError when the server does not answer or breaks off again and again.
+    checksum: the file's md5, SHA-1 or SHA-256 in hexadecimal digits, or None if it is not known.
+    A file that is there with this checksum is left alone. Raises ValueError, and deletes what was received, if it has
+    another checksum; OSError if the server does not answer or breaks off TRIES times.
     """
     file, partial = Path(file), Path(f"{file}.part")
     kind = checksum and CHECKSUMS[len(checksum)]
@@ -45,23 +44,23 @@ def fetch(url, file, checksum, progress=False):
             break
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
             if not left:
-                have = partial.stat().st_size if partial.exists() else 0
+                size = partial.stat().st_size if partial.exists() else 0
                 raise OSError(
-                    f"{url} broke off {TRIES} times, {have:,} bytes are kept ({type(error).__name__}): start again to "
+                    f"{url} broke off {TRIES} times, {size:,} bytes are kept ({type(error).__name__}): start again to "
                     f"go on, or put the file there by hand as {file}"
                 ) from error
             time.sleep(min(2 ** (TRIES - left), 30) / 10)
-    found = checksum and digest(partial, kind)
-    if found != checksum:
+    received = checksum and digest(partial, kind)
+    if received != checksum:
         partial.unlink()
         raise ValueError(
-            f"{url} sent another file ({kind} {found}, not {checksum}): get it by hand and put it there as {file}"
+            f"{url} sent another file ({kind} {received}, not {checksum}): get it by hand and put it there as {file}"
         )
     os.replace(partial, file)
 
 
 def stated_sha256(url):
-    """The SHA-256 that a hub of models states for the file at `url` (X-Linked-Etag), or None where it states none."""
+    """The SHA-256 that a hub of models states for the file at `url` (X-Linked-Etag), or None."""
     try:
         answer = requests.head(url, timeout=TIMEOUT)
     except requests.RequestException as error:
@@ -71,7 +70,7 @@ def stated_sha256(url):
 
 
 def _receive(url, partial, progress):
-    """Append to `partial` what of `url` it still lacks."""
+    """Append to `partial` the part of `url` that it lacks."""
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
@@ -84,9 +83,7 @@ def _receive(url, partial, progress):
         have = have if goes_on else 0
         if length > shutil.disk_usage(partial.parent).free:
             raise OSError(f"{partial.parent} has no room for the {length / 1e9:.1f} GB of {url}: free some")
-        bar = tqdm(
-            total=length + have, initial=have, unit="B", unit_scale=True, desc=partial.stem, disable=not progress
-        )
+        bar = tqdm(total=length + have, initial=have, unit="B", unit_scale=True, disable=not progress)
         with open(partial, "ab" if goes_on else "wb") as out, bar:
             for block in answer.iter_content(BLOCK):
                 out.write(block)
@@ -96,10 +93,10 @@ def _receive(url, partial, progress):
 
 
 def unpack(archive, folder):
-    """Unpack a .zip, .tar or .tgz into `folder`, first beside it and moved in when whole.
+    """Unpack a .zip, .tar or .tgz into `folder`: all of it or nothing.
 
-    Raises ValueError for a broken archive and for one with a link, a device, a path that leads out of the folder, or
-    more bytes than pictures can have: nothing of it is kept.
+    Raises ValueError for a broken archive, and for one with a link, a device, a path that leads out of the folder, or
+    more bytes than an archive of pictures has.
     """
     archive, folder = Path(archive), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,8 +104,11 @@ def unpack(archive, folder):
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                members = [(m, m.filename, m.file_size, m.is_dir(), (m.external_attr >> 16) & 0o170000 in (0, 0o100000))
-                           for m in opened.infolist()]  # fmt: skip
+                plain = (0, stat.S_IFREG)  # some programs write no kind
+                members = [
+                    (m, m.filename, m.file_size, m.is_dir(), stat.S_IFMT(m.external_attr >> 16) in plain)
+                    for m in opened.infolist()
+                ]
                 _extract(members, opened.open, temporary, archive)
         else:
             with tarfile.open(archive) as opened:
@@ -143,18 +143,8 @@ def _extract(members, opened, folder, archive):
         target = folder.joinpath(*path.parts)
         target.parent.mkdir(parents=True, exist_ok=True)
         with opened(member) as source, open(target, "wb") as out:
-            shutil.copyfileobj(_Limited(source, size, name, archive), out, 1 << 20)
-
-
-class _Limited:
-    """A file that may be read to its declared size and no further."""
-
-    def __init__(self, source, size, name, archive):
-        self.source, self.left, self.name, self.archive = source, size, name, archive
-
-    def read(self, length):
-        block = self.source.read(length)
-        self.left -= len(block)
-        if self.left < 0:
-            raise ValueError(f"{self.archive} holds more of {self.name!r} than it declares: do not use it")
-        return block
+            for block in iter(lambda source=source: source.read(1 << 20), b""):
+                size -= len(block)
+                if size < 0:
+                    raise ValueError(f"{archive} holds more of {name!r} than it declares: do not use it")
+                out.write(block)

@@ -1,4 +1,4 @@
-"""Where the benchmarks are to be had."""
+"""Where the benchmarks come from."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,35 +7,31 @@ from gluon_cgd.fetch.download import fetch, log, unpack
 
 
 class Source(NamedTuple):
-    """Where a dataset is to be had: a `url` where it can be downloaded, and in words what to do where it cannot."""
+    """Where a dataset comes from: in `words`, and by `url` and `md5` if it can be downloaded."""
 
-    url: str
-    md5: str
     words: str
+    url: str = ""
+    md5: str = ""
 
 
 SOURCES = {
     "cub200": Source(
+        "CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158, unpacked into the folder",
         "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
         "97eceeb196236b17998738112f37df78",
-        "CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158, unpacked into the folder",
     ),
     "sop": Source(
+        "Stanford_Online_Products.zip from ftp://cs.stanford.edu/cs/cvgl/, unpacked into the folder",
         "http://ftp.cs.stanford.edu/cs/cvgl/Stanford_Online_Products.zip",
         "7f73d41a2f44250d4779881525aea32e",
-        "Stanford_Online_Products.zip from ftp://cs.stanford.edu/cs/cvgl/, unpacked into the folder",
     ),
     "cars196": Source(
-        "",
-        "",
         "its authors' links are dead. Either car_ims.tgz (md5 d5c8f0aa497503f355e17dc7886c3f14) unpacked, with "
         "cars_annos.mat (md5 b407c6086d669747186bd1d764ff9dbc) beside it; or cars_train/, cars_test/ (Kaggle has "
         "copies of the 'Stanford Cars Dataset'), with cars_train_annos.mat and cars_test_annos_withlabels.mat (md5 "
         "b0a2b23655a3edd16d84508592a98d10) in devkit/",
     ),
     "inshop": Source(
-        "",
-        "",
         "sign the agreement of DeepFashion's In-shop Clothes Retrieval Benchmark at "
         "https://mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html, then put its Eval/ and Img/ (img.zip "
         "unpacked) into the folder",

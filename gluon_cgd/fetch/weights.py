@@ -1,10 +1,11 @@
-"""Where ImageNet parameters come from: a file, the cache, and the places on the network that still have them."""
+"""ImageNet parameters: from a file, from the cache, or from the places on the network that still have them."""
 
 import logging
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple, Optional
 
 import mxnet as mx
 import numpy as np
@@ -23,12 +24,11 @@ TIMM = {"resnet50_v1b": "resnet50.gluon_in1k"}  # the same parameters, under tim
 
 
 class Source(NamedTuple):
-    """One place on the network: `url` of what is sent, and `get(root, progress)`, the path of `name` made from it."""
+    """A place on the network: the file's `name` here, its `sha1` (None if only the hub knows a hash), and the `url`."""
 
-    publisher: str
-    url: str
     name: str
-    get: Callable
+    sha1: Optional[str]
+    url: str
 
 
 def cache_folder():
@@ -37,40 +37,38 @@ def cache_folder():
 
 
 def published(library, model):
-    """(file name, SHA-1, url of its zip) of `model` as `library` ("gluoncv" or "gluoncv2") published it."""
+    """The Source of `model` that `library` ("gluoncv" or "gluoncv2") published; a zip holds the file."""
     if library == "gluoncv":
         from gluoncv.model_zoo.model_store import _model_sha1
 
         repository = os.environ.get("MXNET_GLUON_REPO") or GLUONCV
         stem = f"{model}-{_model_sha1[model][:8]}"
-        return f"{stem}.params", _model_sha1[model], f"{repository.rstrip('/')}/gluon/models/{stem}.zip"
+        return Source(f"{stem}.params", _model_sha1[model], f"{repository.rstrip('/')}/gluon/models/{stem}.zip")
     from gluoncv2.models.model_store import _model_sha1
 
     error, sha1, release = _model_sha1[model]
     name = f"{model}-{error}-{sha1[:8]}.params"
-    return name, sha1, f"{GLUONCV2}/releases/download/{release}/{name}.zip"
+    return Source(name, sha1, f"{GLUONCV2}/releases/download/{release}/{name}.zip")
 
 
 def sources(library, model):
-    """The places that `resolve` asks, in order."""
-    name, sha1, url = published(library, model)
-    found = [Source(library, url, name, lambda *rest: _unzipped(url, name, sha1, *rest))]
+    """The Sources of `model` that `resolve` tries, in order."""
+    places = [published(library, model)]
     if library == "gluoncv" and model in TIMM:
         endpoint = (os.environ.get("HF_ENDPOINT") or HUGGING_FACE).rstrip("/")
-        file, url_of_it = f"{TIMM[model]}.safetensors", f"{endpoint}/timm/{TIMM[model]}/resolve/main/model.safetensors"
-        found.append(Source("timm", url_of_it, file, lambda *rest: _from_hub(url_of_it, file, *rest)))
-    return found
+        url = f"{endpoint}/timm/{TIMM[model]}/resolve/main/model.safetensors"
+        places.append(Source(f"{TIMM[model]}.safetensors", None, url))
+    return places
 
 
 def kept(library, model, root=None):
-    """Path of the whole file of `model`'s ImageNet parameters in `root` (by default `cache_folder()`), or None.
+    """Path of the file of `model`'s ImageNet parameters in `root` (by default `cache_folder()`), or None.
 
-    timm's, whose hash only the hub knows, is taken as it is.
+    A file with another hash than the published one is not taken. timm's file, without a known hash, is taken as it is.
     """
-    sha1 = published(library, model)[1]
     for place in sources(library, model):
         file = Path(root or cache_folder()).expanduser() / place.name
-        if file.is_file() and (place.publisher == "timm" or digest(file, "sha1") == sha1):
+        if file.is_file() and (place.sha1 is None or digest(file, "sha1") == place.sha1):
             return file
     return None
 
@@ -78,75 +76,87 @@ def kept(library, model, root=None):
 def resolve(library, model, root=None, progress=False):
     """Path of the file of `model`'s ImageNet parameters, fetched into `root` (by default `cache_folder()`) if need be.
 
-    library: "gluoncv" or "gluoncv2", whose published file it is. Two processes fetch it once.
-    Raises ValueError, listing every source with what is wrong there, and the file to fetch by hand.
+    library: who published it, "gluoncv" or "gluoncv2". Two processes fetch it once.
+    Raises ValueError that lists every source with what is wrong there, and the file to fetch by hand.
     """
     root = Path(root or cache_folder()).expanduser()
     places = sources(library, model)
-    found = kept(library, model, root)
-    if found:  # nothing to write, so the folder may be one that cannot be written
-        return found
+    file = kept(library, model, root)
+    if file:  # before the lock: a folder with the file need not be writable
+        return file
     files = [root / place.name for place in places]
     problems = [f"{file} is {'not the file that was published' if file.exists() else 'not there'}" for file in files]
     try:
         root.mkdir(parents=True, exist_ok=True)
         with portalocker.Lock(root / f"{model}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
-            found = kept(library, model, root)
-            if found:
-                return found
+            file = kept(library, model, root)
+            if file:
+                return file
             for place in places:
                 log.info("fetching %s", place.url)
                 try:
-                    return place.get(root, progress)
+                    return (_fetch_zip if place.sha1 else _fetch_from_hub)(place, root, progress)
                 except (OSError, ValueError) as error:  # an error of requests is an OSError
-                    problems.append(str(error).rpartition(": ")[0])  # what to do follows once, for all of them
+                    problems.append(str(error).rpartition(": ")[0])  # the remedy follows once, for all of them
     except OSError as error:
         problems.append(f"{root} cannot be written ({error.strerror or type(error).__name__})")
-    listed = "".join(f"\n  - {problem}" for problem in problems)
-    raise ValueError(f"{model}'s ImageNet parameters cannot be had:{listed}\nGet {by_hand(library, model, root)}")
+    lines = "".join(f"\n  - {problem}" for problem in problems)
+    raise ValueError(f"{model}'s ImageNet parameters cannot be had:{lines}\nGet {by_hand(library, model, root)}")
 
 
 def by_hand(library, model, root):
     """What to fetch and where to put it, in words: URL as NAME by hand into `root`, ..."""
     places = sources(library, model)
-    wanted = " or ".join(f"{place.url} {'(unpacked) ' * place.url.endswith('.zip')}as {place.name}" for place in places)
-    return f"{wanted} by hand into {root}, or name such a file with --weights"
+    names = " or ".join(f"{place.url} {'(unpacked) ' * bool(place.sha1)}as {place.name}" for place in places)
+    return f"{names} by hand into {root}, or name such a file with --weights"
 
 
-def _unzipped(url, name, sha1, root, progress):
-    """Fetch the zip at `url` and put its member `name` into `root`."""
-    archive = root / f"{name}.zip"
-    download.fetch(url, archive, None, progress)
+def _fetch_zip(place, root, progress):
+    """Fetch the zip of `place` and put the file that it holds into `root`."""
+    archive = root / f"{place.name}.zip"
+    download.fetch(place.url, archive, None, progress)
     try:
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=root) as folder:
             download.unpack(archive, folder)
-            file = Path(folder) / name
+            file = Path(folder) / place.name
             if not file.is_file():
-                raise ValueError(f"{url} holds no {name}")
-            found = digest(file, "sha1")
-            if found != sha1:
-                raise ValueError(f"{url} sent another file (sha1 {found}, not {sha1})")
-            os.replace(file, root / name)
+                raise ValueError(f"{place.url} holds no {place.name}")
+            sha1 = digest(file, "sha1")
+            if sha1 != place.sha1:
+                raise ValueError(f"{place.url} sent another file (sha1 {sha1}, not {place.sha1})")
+            os.replace(file, root / place.name)
     finally:
         archive.unlink()
-    return root / name
+    return root / place.name
 
 
-def _from_hub(url, name, root, progress):
-    """Fetch the safetensors file at `url` into `root`, compared with the SHA-256 that the hub says it has."""
-    download.fetch(url, root / name, download.stated_sha256(url), progress)
+def _fetch_from_hub(place, root, progress):
+    """Fetch the safetensors file of `place` into `root`, compared with the SHA-256 that the hub states."""
+    file = root / place.name
+    download.fetch(place.url, file, download.stated_sha256(place.url), progress)
     try:
-        from_timm(root / name)
+        from_timm(file)
     except ValueError:
-        (root / name).unlink()
+        file.unlink()
         raise
-    return root / name
+    return file
+
+
+def sha256_of(file):
+    """The SHA-256 of a file of parameters, computed once in a process while the file stays as it is."""
+    facts = os.stat(file)
+    return _sha256(os.path.abspath(file), facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=None)
+def _sha256(file, size, mtime_ns):
+    return digest(file)
 
 
 def load_weights(net, file, name):
     """Set every parameter of the network `net` from `file`, a .params of MXNet or a .safetensors of timm's ResNet-50.
 
-    Raises ValueError when one is missing, is left over, does not fit or is not a number: no network is half random.
+    Raises ValueError if one is missing, is left over, has another shape or is not finite: no network stays half random.
     """
     file = Path(file)
     if not file.is_file():
@@ -160,23 +170,23 @@ def load_weights(net, file, name):
         try:
             net.load_parameters(source)
         except (AssertionError, ValueError) as error:  # a parameter is missing, is left over or has another shape
-            told = str(error).replace(source, file.name)[:200]
-            raise ValueError(f"{file} does not hold the parameters of {name}: {told}; check --weights") from error
+            reason = str(error).replace(source, file.name)[:200]
+            raise ValueError(f"{file} does not hold the parameters of {name}: {reason}; check --weights") from error
         except (OSError, RuntimeError, AttributeError) as error:  # MXNet's own is a RuntimeError; arrays without names
             raise ValueError(f"{file} is not a whole parameter file of {name}: download it again") from error
     parameters = net._collect_params_with_prefix()
     for key, parameter in parameters.items():
         if not np.isfinite(parameter.data().asnumpy()).all():
             raise ValueError(f"{file} does not hold the parameters of {name}: {key} is NaN or infinite")
-    told = (name, file, digest(file), len(parameters))
-    log.info("%s starts from %s (sha256 %s): all of its %d parameters are set", *told)
+    message = "%s starts from %s (sha256 %s): all of its %d parameters are set"
+    log.info(message, name, file, sha256_of(file), len(parameters))
 
 
 def from_timm(file):
-    """timm's ResNet-50 as GluonCV names it: {"layer1.0.bn1.gamma": float32 array, ...} of a .safetensors file.
+    """timm's ResNet-50 under GluonCV's names: {"layer1.0.bn1.gamma": float32 array, ...} of a .safetensors file.
 
-    A convolution or FC layer keeps its names; a batch norm's weight and bias are Gluon's gamma and beta, and its count
-    of batches has no place there. Raises ValueError for a broken file.
+    Convolutions and FC layers keep their names; a batch norm's weight and bias become Gluon's gamma and beta, and its
+    count of batches is left out. Raises ValueError for a broken file.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

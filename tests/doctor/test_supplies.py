@@ -86,7 +86,8 @@ def test_weights_with_the_published_hash_are_right(monkeypatch):
     folder.mkdir(parents=True)
     (folder / "it.params").write_bytes(b"whole")
     sha1 = download.digest(folder / "it.params", "sha1")
-    monkeypatch.setattr(weights, "published", lambda library, model: ("it.params", sha1, "http://127.0.0.1:9/it.zip"))
+    source = weights.Source("it.params", sha1, "http://127.0.0.1:9/it.zip")
+    monkeypatch.setattr(weights, "published", lambda library, model: source)
     assert {line.state for line in supplies.imagenet()} == {"ok"}
 
 

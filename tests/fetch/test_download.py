@@ -218,7 +218,7 @@ def test_what_is_there_is_not_overwritten_by_an_archive(tmp_path):
 def test_a_dataset_is_downloaded_unpacked_and_prepared(server, tmp_path, monkeypatch, capsys):
     miniatures.cub200(tmp_path / "birds")
     server.body = archived(tmp_path / "birds", tmp_path / "birds.tgz").read_bytes()
-    source = sources.Source(server.url, hashlib.md5(server.body).hexdigest(), "")
+    source = sources.Source("", server.url, hashlib.md5(server.body).hexdigest())
     monkeypatch.setitem(sources.SOURCES, "cub200", source)
     command = [
         "data",
