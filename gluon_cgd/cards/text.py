@@ -61,33 +61,30 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
     from gluon_cgd.models.zoo import name_of
 
     classes = confusion.worst_first(pairs)
-    blocks = dict(trim_blocks=True, lstrip_blocks=True)
+    blocks = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, **blocks)
     environment.filters.update(escaped=escaped, percent=percent, shown=shown)
-    return (
-        environment.get_template("card.md.jinja").render(
-            name=name_of(experiment),
-            dataset=Path(experiment.dataset).name,
-            experiment=experiment,
-            descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
-            counts=counted(split),
-            division=division(experiment),
-            result={**dict.fromkeys(("machine", "versions", *HASHES.values())), **result},
-            hashes=HASHES,
-            branches=result.get("branches", {}).get("last", {}),
-            which=which,
-            classes=len(classes),
-            pictures=sum(row.pictures for row in classes),
-            right=sum(row.right for row in classes),
-            worst=[row for row in classes if row.right < row.pictures][:WORST],
-            class_name=class_name,
-            changes={name: value for name, value in experiment.changes().items() if name != "dataset"},
-            paper=Experiment(),
-            checkpoint=shlex.quote(str(folder)),
-            flags="".join(f" {shlex.quote(flag)}" for flag in flags),
-            photos=shlex.quote(experiment.dataset) if Path(experiment.dataset).is_dir() else "photos",
-        )
-        + "\n"
+    return environment.get_template("card.md.jinja").render(
+        name=name_of(experiment),
+        dataset=Path(experiment.dataset).name,
+        experiment=experiment,
+        descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
+        counts=counted(split),
+        division=division(experiment),
+        result={**dict.fromkeys(("machine", "versions", *HASHES.values())), **result},
+        hashes=HASHES,
+        branches=result.get("branches", {}).get("last", {}),
+        which=which,
+        classes=len(classes),
+        pictures=sum(row.pictures for row in classes),
+        right=sum(row.right for row in classes),
+        worst=[row for row in classes if row.right < row.pictures][:WORST],
+        class_name=class_name,
+        changes={name: value for name, value in experiment.changes().items() if name != "dataset"},
+        paper=Experiment(),
+        checkpoint=shlex.quote(str(folder)),
+        flags="".join(f" {shlex.quote(flag)}" for flag in flags),
+        photos=shlex.quote(experiment.dataset) if Path(experiment.dataset).is_dir() else "photos",
     )
 
 
