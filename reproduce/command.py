@@ -73,7 +73,7 @@ def run(options):
     """Do what the command line says: list, train, print; returns the exit status."""
     check(options)
     if options.write:
-        print(f"changed: {', '.join(generated.write()) or 'nothing'}")
+        print(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
         return 0
     tables = [find_table(name, options) for name in options.tables if name != "efficiency"]
     if options.plan:

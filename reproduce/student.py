@@ -1,7 +1,7 @@
-"""A student report that put CGD to 22 classes of dishes: its Tables 1 to 3, on pictures of the reader's own.
+"""Tables 1 to 3 of a student report, which used CGD for 22 classes of dishes, on pictures of the reader's own.
 
-Its about 1,500 photos are not to be had, so its numbers stand beside ours and are no measure for them. Every recall of
-it is a multiple of 1/176: it held out eight pictures of each class, as ours are split where there are few classes.
+Its photos, about 1,500, are not available, so its numbers stand beside ours but cannot be compared with them. All its
+recalls are multiples of 1/176: it tested on eight pictures of each class. Our split does likewise for few classes.
 """
 
 import json
@@ -71,26 +71,27 @@ BASELINE = "Wide-ResNet50"
 
 
 def base_experiment(dataset, small):
-    """(Experiment, lines) that all rows start from: with `small` the paper's, else what fits the pictures `dataset`.
+    """(Experiment, lines): the experiment that all rows start from, and what was chosen for the pictures `dataset`.
 
-    Raises ValueError for a dataset that is not people's own, and where one is lacking or one too many.
+    small: on the embedded benchmark, with the paper's experiment. Raises ValueError for a dataset that is not the
+    user's own, where it is missing, and where `small` needs none.
     """
     if small:
         if dataset:
-            raise ValueError("--mini runs on the embedded benchmark: leave --dataset out, or --mini")
+            raise ValueError("--mini runs on the embedded benchmark: leave out --dataset or --mini")
         return Experiment(), []
     if not dataset or not datasets.is_own(dataset):
         what = f"--dataset {dataset} is not there" if dataset else "report needs --dataset"
-        raise ValueError(f"{what}: name a folder with a folder a class, or a .csv file; or say --mini")
-    given = {"dataset": os.path.abspath(dataset)}  # the same runs, wherever the command is typed
-    base, split, choices = settings.fitted(given)
+        raise ValueError(f"{what}: name a folder with one folder for each class, or a .csv file; or use --mini")
+    # The whole path, so that the command finds its runs again from any folder
+    base, split, choices = settings.fitted({"dataset": os.path.abspath(dataset)})
     return base, [f"{dataset}: {counted(split)}", *settings.lines(choices)]
 
 
 def table(base, small):
-    """The rows of all three tables as one Table; equal ones of two tables are one experiment, trained once.
+    """The rows of all three tables as one Table. Equal rows of two tables are one experiment, trained once.
 
-    With `small` the other backbones of Table 3 are only printed: the mini form of each is the same small network.
+    With `small` the other backbones of Table 3 are only printed: their mini form would be the same small network.
     """
     rows = []
     for _, _, columns, numbers in TABLES:
@@ -101,14 +102,15 @@ def table(base, small):
             published = {column: Cell(float(n), None, None, "single") for column, n in zip(columns, text.split())}
             own = not small or backbone == BACKBONES[BASELINE]
             rows.append(Row(name, experiment if own else None, published, mini(experiment) if small and own else None))
-    # Of how many runs its numbers are, it does not say
+    # It does not say from how many runs its numbers are
     return Table("report", "a student report's tables, on pictures of one's own", tuple(rows), seeds=1, judged=False)
 
 
 def measure(experiments, seeds, runs, data, ctx, which):
-    """Leave beside each finished run of `experiments` how many of its training pictures it classifies right.
+    """Write beside each finished run of `experiments` which share of its training pictures it classifies correctly.
 
-    By its `which` parameters, on the pictures as a test takes them: resized, not cropped or flipped. Done once.
+    It uses the `which` parameters ("last" or "best") and pictures that are only resized, as in a test. Runs that have
+    the accuracy are skipped.
     """
     from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import accuracy
@@ -125,38 +127,40 @@ def measure(experiments, seeds, runs, data, ctx, which):
             net, _ = load_trained(folder, which, contexts)
             train = store.load_data(experiment, data).train
             log.info("accuracy on %d training pictures: %s", len(train), folder)
-            found = accuracy(net, cached(train, experiment.input_size), [record.label for record in train], contexts)
-            of = {"parameters_sha256": result.get("parameters_sha256")}
-            write_json(folder / ACCURACY, {**of, "accuracy": {**known, which: found}})
+            share = accuracy(net, cached(train, experiment.input_size), [record.label for record in train], contexts)
+            run = {"parameters_sha256": result.get("parameters_sha256")}
+            write_json(folder / ACCURACY, {**run, "accuracy": {**known, which: share}})
 
 
 def accuracies(folder, result):
-    """{"last": fraction, ...} that `measure` left for the run of `result`; {} where nothing is, or another run's."""
+    """{"last": fraction, ...} that `measure` wrote for the run of `result`; {} without a file of this run."""
     try:
-        found = json.loads((Path(folder) / ACCURACY).read_text(encoding="utf-8"))
-        values = {which: float(value) for which, value in found["accuracy"].items()}
-        return values if found["parameters_sha256"] == result.get("parameters_sha256") else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it is made anew
+        stored = json.loads((Path(folder) / ACCURACY).read_text(encoding="utf-8"))
+        values = {which: float(value) for which, value in stored["accuracy"].items()}
+        return values if stored["parameters_sha256"] == result.get("parameters_sha256") else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it will be measured again
         return {}
 
 
 def results(runs, experiment, seeds):
-    """As `runs.results`, with the accuracies that `measure` left under "train_accuracy"."""
-    found = store.results(runs, experiment, seeds)
-    return [{**one, "train_accuracy": accuracies(store.folder(runs, experiment, one["seed"]), one)} for one in found]
+    """As `store.results`, with the accuracies that `measure` wrote under "train_accuracy"."""
+    return [
+        {**result, "train_accuracy": accuracies(store.folder(runs, experiment, result["seed"]), result)}
+        for result in store.results(runs, experiment, seeds)
+    ]
 
 
 def header(small, which):
     """What the tables are, in lines."""
     lines = [
         "A student report's tables (22 classes of Vietnamese dishes, about 1,500 photos), in %.",
-        "'report' is what it printed, of pictures that are not these: its numbers are no measure for ours.",
-        f"'{'mini' if small else 'ours'}' is the {which} evaluation of each run, 'untrained' that of its first moment.",
+        "'report' is what the report printed for its own pictures: do not judge our numbers by it.",
+        f"'{'mini' if small else 'ours'}' is the {which} evaluation of each run, 'untrained' the one before training.",
     ]
     if small:
         lines += [
-            "MINI: on the embedded benchmark (glyphs), an eighth of the dimensions, and a small network from random",
-            f"parameters. It stands for {BASELINE}; the other backbones of Table 3 have no mini form.",
+            "MINI: on the embedded benchmark (glyphs), with an eighth of the dimensions. A small network that starts",
+            f"from random parameters stands for {BASELINE}; the other backbones of Table 3 have no mini form.",
         ]
     return lines
 

@@ -71,7 +71,7 @@ def facts(experiments, which):
     done = sum(min(len(runs.results), runs.wanted) for runs in experiments)
     more = f", and {len(results) - done:,} more" if len(results) > done else ""
     hours = sum(result.get("seconds", 0) for result in results) / 3600
-    chosen = "its highest Recall@1 on the test set" if which == "best" else "never chosen by its recall"
+    chosen = "its highest Recall@1 on the test set" if which == "best" else "whatever its recall"
     texts = {
         "Runs": f"{done:,} of {wanted:,} done{more}; {hours:.1f} hours of training",
         "What counts": f"the {which} evaluation of each run, {chosen}",

@@ -1,4 +1,4 @@
-"""A table, published beside ours: as text, Markdown, JSON and a plot. Nothing here trains."""
+"""Writes a table, published beside ours, as text, Markdown, JSON and a plot. Nothing here trains."""
 
 from pathlib import Path
 
@@ -11,42 +11,42 @@ from reproduce.verdicts import figure3, orderings, verdict
 
 
 def difference(published, our):
-    """+0.4 for ours less published, in points; - where one is missing."""
+    """ "+0.4": ours minus published, in points; "-" where one is missing."""
     return "-" if our is None or published is None else f"{our.mean - published.mean:+.1f}"
 
 
 def header(table, small, which):
-    """The title of a table, and what its numbers may be compared with."""
+    """(title, note) of a table: what its numbers are, and what they can be compared with."""
     title = f"{table.name[:-1].capitalize()} {table.name[-1]}. {table.title}. Recall@K in %."
     note = (
-        f"'ours' is the {which} evaluation of each run. 'reproduced': shown to be within {TOLERANCE} points of what "
-        "was published;\n'higher', 'lower': shown to differ; 'undecided': the runs show neither."
+        f"'ours' is the {which} evaluation of each run. The verdict is 'reproduced' if ours is shown to be within\n"
+        f"{TOLERANCE:g} point of the published number, 'higher' or 'lower' if it is shown to differ, else 'undecided'."
     )
     if small:
         networks = "the paper's networks" if table.name == "table7" else "a small network"
         note = (
-            f"'mini' is the {which} evaluation of each run, 'untrained' that of its first moment.\n"
+            f"'mini' is the {which} evaluation of each run, 'untrained' the evaluation before training.\n"
             "MINI: 'mini' is another dataset than the paper's: the embedded benchmark (glyphs, 100 unseen letters),\n"
-            f"with {networks} from random parameters. Its numbers are not comparable with the published ones,\n"
-            "only their orderings are."
+            f"with {networks} from random parameters. Do not compare its numbers with the published ones;\n"
+            "compare only which row is better."
         )
         if table.name == "table7":
             note += (
-                "\nIt shows that the paper's networks run. Networks this deep fall to chance in so few steps from "
-                "random parameters;\nthe small network of Tables 1 to 6 does learn."
+                "\nThis form of Table 7 checks only that the paper's networks run: so deep, they fall to chance\n"
+                "in so few steps from random parameters. The small network of Tables 1 to 6 does learn."
             )
     return title, note
 
 
 def grids(table, rows, small):
-    """The table as lists of cells, its head first; one such table a benchmark."""
+    """The table as lists of cells, its head first; one such table for each benchmark."""
     for columns, shown in parts(rows, small):
         body = [line for row in shown for line in row_lines(row, columns, small)]
         yield [[table.name.capitalize(), "", *columns], *body]
 
 
 def row_lines(row, columns, small):
-    """The lines of one row: published and, unless it is other people's work, ours and what puts it into proportion."""
+    """The lines of one row: published, and for rows of the paper's own method also ours and what to compare it with."""
     yield [row.row, "published", *(number(row.published.get(c)) for c in columns)]
     if row.experiment and small:
         yield ["", "mini", *(number(row.ours.get(c)) for c in columns)]
@@ -58,7 +58,7 @@ def row_lines(row, columns, small):
 
 
 def unreproduced(rows):
-    """A sentence on each cell with a verdict other than reproduced, and one on how many are."""
+    """A sentence on how many numbers are reproduced, and one on each that is not."""
     verdicts = [
         (f"{row.row} {column}", found)
         for row in rows
@@ -73,7 +73,7 @@ def unreproduced(rows):
 
 
 def as_text(table, rows, small, which):
-    """The whole report for a terminal."""
+    """The report of a table for a terminal."""
     text = [*header(table, small, which)]
     if table.name == "figure3":
         return "\n".join([*text, figure3.as_text(rows)])
@@ -89,7 +89,7 @@ def as_text(table, rows, small, which):
 
 
 def body(table, rows, small):
-    """The numbers of a table in Markdown, and below them what is said of them."""
+    """The numbers of a table in Markdown, and below them the verdicts and orderings."""
     if table.name == "figure3":
         return "\n".join(["```", figure3.as_text(rows).strip(), "```"])
     text = []
@@ -100,7 +100,7 @@ def body(table, rows, small):
 
 
 def write(table, rows, small, which, runs):
-    """Leave the report under `runs`/reports as .md, .json and .png; returns the names of the files."""
+    """Write the report under `runs`/reports as .md, .json and .png; returns the names of the files."""
     title, note = header(table, small, which)
     text = "\n".join([f"# {title}", "", note, "", body(table, rows, small)]) + "\n"
     stem = write_files(table, rows, small, which, runs, text)
@@ -109,7 +109,7 @@ def write(table, rows, small, which, runs):
 
 
 def write_files(table, rows, small, which, runs, text):
-    """Leave the Markdown `text` and the JSON of `rows` under `runs`/reports; returns the files without their ending."""
+    """Write the Markdown `text` and the JSON of `rows` under `runs`/reports; returns the files without their ending."""
     stem = reports(runs) / (table.name + "-mini" * small + "-best" * (which == "best"))
     write_text(f"{stem}.md", text)
     write_json(f"{stem}.json", [row.as_dict() for row in rows])
@@ -117,24 +117,24 @@ def write_files(table, rows, small, which, runs, text):
 
 
 def listing():
-    """Every table and its rows as differences from the paper's defaults."""
-    text = ["Defaults: the fields of gluon_cgd.experiment.Experiment. Each row: what differs from them."]
+    """All tables, and of each row how its experiment differs from the paper's defaults."""
+    text = ["Each row shows how its experiment differs from the defaults of gluon_cgd.experiment.Experiment."]
     for table in (*TABLES.values(), FIGURE3):
         text += ["", f"{table.name}: {table.title}"]
         for row in table.rows:
-            told = "published only"
+            shown = "published only"
             if row.experiment:
                 changes = {"dataset": row.experiment.dataset, **row.experiment.changes()}
-                told = ", ".join(f"{name}={value!r}" for name, value in changes.items())
-            text.append(f"  {row.name:24} {told}")
+                shown = ", ".join(f"{name}={value!r}" for name, value in changes.items())
+            text.append(f"  {row.name:24} {shown}")
     return "\n".join(text)
 
 
 def reports(runs):
-    """The folder of the reports, made if need be. Raises ValueError where it cannot be."""
-    folder_of_them = Path(runs) / "reports"
+    """The folder of the reports; it is made if needed. Raises ValueError where that is not possible."""
+    folder = Path(runs) / "reports"
     try:
-        folder_of_them.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"--runs {runs} cannot hold reports ({error.strerror}): name a folder to write to") from error
-    return folder_of_them
+    return folder

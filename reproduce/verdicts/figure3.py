@@ -41,4 +41,4 @@ def as_text(entries):
         for name, values in results.items():
             text.append(f"  {name:4} {np.median(values):5.1f} ({min(values):.1f} to {max(values):.1f}, {len(values)})")
         text += [f"  - {claim}" for claim in claims(results)]
-    return "\n".join(text or ["no run is there yet"])
+    return "\n".join(text or ["there are no runs yet"])

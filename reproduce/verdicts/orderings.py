@@ -1,4 +1,4 @@
-"""What the paper claims of its rows, better above worse, and whether it holds in our numbers."""
+"""The orderings that the paper claims (one row better than others), and whether they hold in our numbers."""
 
 from typing import List, NamedTuple, Optional
 
@@ -19,20 +19,20 @@ class Claim(NamedTuple):
     found: verdict.Ordering
 
     def outcome(self):
-        """In words: "holds (p = 0.002; runs: 3, 3)"."""
+        """Whether it holds, in words: "holds (p = 0.002; runs: 3, 3)"."""
         if self.found.outcome == "not run":
             return "not run"
         runs = f"runs: {', '.join(str(cell.runs) for cell in self.sides)}"
         if self.found.p_holds is not None:
             runs = f"p = {min(self.found.p_holds, self.found.p_opposite):.2g}; {runs}"
-        said = self.found.outcome.replace("does not hold", "DOES NOT HOLD")
+        outcome = self.found.outcome.replace("does not hold", "DOES NOT HOLD")
         if self.found.outcome == "undecided":
-            means = "holds" if self.found.difference > 0 else "does not hold"
-            said = f"{verdict.sentence(self.found)}, {means} by the means alone"
-        return f"{said} ({runs})"
+            means = "agree with" if self.found.difference > 0 else "contradict"
+            outcome = f"{verdict.sentence(self.found)}; the means {means} the paper"
+        return f"{outcome} ({runs})"
 
     def sentence(self):
-        """The whole of it in one line."""
+        """The claim, our numbers and the outcome in one line."""
         if self.found.outcome == "not run":
             return f"{self.name}: not run"
         high, *lows = map(number, self.sides)
@@ -45,22 +45,22 @@ def claims(table, rows):
     first = dict(reversed(entries))
     published = {(row.name, column): cell for row in table.rows for column, cell in row.published.items()}
 
-    def known(place):
-        """((row, column), name); on the embedded benchmark the benchmarks of Table 7 are one."""
+    def find_place(place):
+        """((row, column), name) of a side; on the embedded benchmark the benchmarks of Table 7 are one."""
         row, column = (place, None) if isinstance(place, str) else place
         if (row, column) in entries:
             return (row, column), f"{row} {column}"
         return (row, first.get(row)), row
 
-    found, paired = {}, set()
+    sides, paired = {}, set()
     for ordering in table.orderings:
-        places, names = zip(*map(known, ordering))
+        places, names = zip(*map(find_place, ordering))
         cells = [entries[place].ours.get(place[1]) if place in entries else None for place in places]
-        asked = [(place, "R@1") if isinstance(place, str) else place for place in ordering]
+        printed = [(place, "R@1") if isinstance(place, str) else place for place in ordering]
         name = f"{names[0]} > {', '.join(names[1:])}"
-        found.setdefault(name, (cells, [published.get(place) for place in asked]))
+        sides.setdefault(name, (cells, [published.get(place) for place in printed]))
         if len({row for row, _ in places}) == 1:  # columns of one row, of the same runs
             paired.add(name)
-    values = {name: [cell.values if cell else [] for cell in cells] for name, (cells, _) in found.items()}
-    said = verdict.orders({name: (better, worse) for name, (better, *worse) in values.items()}, paired=paired)
-    return [Claim(name, *found[name], said[name]) for name in found]
+    values = {name: [cell.values if cell else [] for cell in cells] for name, (cells, _) in sides.items()}
+    outcomes = verdict.orders({name: (better, worse) for name, (better, *worse) in values.items()}, paired=paired)
+    return [Claim(name, *sides[name], outcomes[name]) for name in sides]

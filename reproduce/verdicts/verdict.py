@@ -83,9 +83,8 @@ def judge(cells, margin=1.0, level=0.05):
     waiting = sum(row is not None and row[2] == 1 for row in rows.values())  # for a second run
     levels = [next_level(one, level, waiting) for one in p]
     tested = int(np.isfinite(p[0]).sum())
-    tests = (
-        f"of a difference and of one below {margin:g} points, Holm's correction over {tested} cell{'s' * (tested > 1)}"
-    )
+    correction = f"Holm's correction over {tested} cell{'s' * (tested > 1)}"
+    tests = f"for a difference and for less than {margin:g} points, {correction}"
     found = {}
     for place, row, *ps in zip(rows, rows.values(), *(one.tolist() for one in p)):
         cell = cells[place][1]
@@ -202,11 +201,11 @@ def orders(claims, level=0.05, paired=()):
 def comparison(cell, runs):
     """What is compared with what."""
     if cell.statistic == "mean":
-        return f"mean of {runs} against the published mean and std of {cell.runs}"
+        return f"mean of {runs} runs against the published mean and std of {cell.runs} runs"
     if cell.statistic == "median":
-        return f"median of {runs} against the published median of {cell.runs}, whose spread is taken to be ours"
+        return f"median of {runs} runs against the published median of {cell.runs}, assuming that they spread alike"
     picked = "if it was picked as the best of several, 'lower' may be due to that alone"
-    return f"mean of {runs} against one published number, taken as one more run ({picked})"
+    return f"mean of {runs} runs against one published number, taken as one more run ({picked})"
 
 
 def spreadless(runs):
@@ -218,7 +217,7 @@ def chances(more):
     """What would decide, as the end of a sentence."""
     if more is None:
         return f"not even {LIMIT} more seeds would decide with a chance of {100 * CHANCE:g} %"
-    return f"{seeds(more)}, if drawn like these, would decide with a chance of {100 * CHANCE:g} %"
+    return f"{seeds(more)} like these would decide with a chance of {100 * CHANCE:g} %"
 
 
 def seeds(more):

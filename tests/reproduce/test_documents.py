@@ -2,6 +2,7 @@ import pytest
 
 from benchmarks import table
 from gluon_cgd.machine.facts import PROJECT
+from reproduce.command import main
 from reproduce.documents import generated
 
 DOCUMENTS = [(name, generated.PARTS, "python -m reproduce --write") for name in generated.DOCUMENTS]
@@ -13,6 +14,12 @@ def test_the_generated_parts_are_what_would_be_generated_now(name, parts, remedy
     text = (PROJECT / name).read_text(encoding="utf-8")
     assert any(f"<!-- {part} -->" in text for part in parts)
     assert generated.regenerated(text, parts) == text, remedy
+
+
+def test_the_command_leaves_documents_that_are_up_to_date_as_they_are(monkeypatch, capsys):
+    monkeypatch.setattr(generated, "PARTS", {name: generated.PARTS[name] for name in ("ledger", "status")})
+    assert main(["--write"]) == 0
+    assert capsys.readouterr().out == "changed: nothing\n"
 
 
 def test_every_part_is_in_exactly_one_document():
