@@ -1,10 +1,7 @@
 """`python -m gluon_cgd train`, `choose`, `evaluate`, ... Exit status: 0 done, 2 refused, with a sentence on stderr."""
 
-import argparse
 import sys
 from importlib import import_module
-
-from gluon_cgd.machine import process
 
 COMMANDS = {  # name: (its module in commands, what adds it to the command line, what it does)
     "doctor": ("doctor", "add_command", "what of this machine is ready, and what to do about it"),
@@ -22,7 +19,9 @@ COMMANDS = {  # name: (its module in commands, what adds it to the command line,
 
 
 def parser(names=COMMANDS):
-    """The command line with the commands `names`; only their modules are imported."""
+    """The parser of the command line; only the modules of the commands `names` are imported, and have their flags."""
+    import argparse
+
     p = argparse.ArgumentParser(prog="python -m gluon_cgd", description=__doc__.splitlines()[0])
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
@@ -34,7 +33,9 @@ def parser(names=COMMANDS):
 
 
 def main(arguments=None):
-    """Run the command line, by default the one that was typed; returns the exit status."""
+    """Run a command line, by default that of this process; returns the exit status."""
+    from gluon_cgd.machine import process
+
     arguments = sys.argv[1:] if arguments is None else list(arguments)
 
     def command():
@@ -46,7 +47,12 @@ def main(arguments=None):
 
 
 def program():
-    """`python -m gluon_cgd`, and `gluon-cgd` where the package is installed."""
+    """`python -m gluon_cgd`, and `gluon-cgd` where the package is installed; returns the exit status."""
+    try:
+        from gluon_cgd.machine import process  # here and not at the top: from now on Ctrl-C is one line
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return process.run(main, ["-m", "gluon_cgd"])
 
 

@@ -1,4 +1,4 @@
-"""Facts about this computer and this copy of the project: cores, processor, commit, the cache folder."""
+"""Facts about this computer and this copy of the project: its folder, commit and packages; cores and processor."""
 
 import contextlib
 import os
@@ -23,17 +23,17 @@ def setup():
 
 
 def cores():
-    """Number of cores this process may use (the affinity mask where there is one)."""
+    """Number of cores that this process may use (by its affinity mask, where the system has one)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def cache_folder():
-    """Where rendered glyphs and resized pictures are kept: $GLUON_CGD_CACHE, or ~/.cache/gluon_cgd."""
+    """The folder of rendered glyphs and resized pictures: $GLUON_CGD_CACHE, or ~/.cache/gluon_cgd."""
     return Path(os.environ.get("GLUON_CGD_CACHE") or Path.home() / ".cache" / "gluon_cgd")
 
 
 def machine(device):
-    """The name of what computes: for "cpu" the processor and the cores that one may use, for "gpu0", ... the GPU."""
+    """The name of the processor and the number of usable cores for "cpu"; the name of the GPU for "gpu0", ..."""
     import platform
     import subprocess
 
@@ -49,7 +49,7 @@ def machine(device):
 
 
 def commit():
-    """The commit of this project that is running, with + where files differ from it; None outside of a repository."""
+    """The commit of this project, followed by + if files differ from it; None outside of its repository."""
     import subprocess
 
     answers = []

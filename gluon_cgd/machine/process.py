@@ -1,37 +1,40 @@
-"""A command as a process: its exit status, its log on the terminal, and the environment that it runs in."""
+"""A command as a process: its exit status, Ctrl-C, its log on the terminal, and the environment that it runs in."""
 
 import contextlib
-import importlib
-import logging
 import os
-import shutil
 import signal
 import sys
 
-from gluon_cgd.machine.facts import SETUP, setup
 from gluon_cgd.machine.prepare import WrongEnvironment, installed
 
 # module -> package: all that an exported model needs
 LIGHT = dict(numpy="numpy", cv2="opencv-python-headless", PIL="pillow", tqdm="tqdm", portalocker="portalocker")
 NEEDED = (*LIGHT, "mxnet", "gluoncv", "gluoncv2", "safetensors", "scipy", "matplotlib", "jinja2")  # of requirements.txt
 INTERRUPTED = "interrupted: the same command goes on from the last checkpoint"
-ENTERED = "GLUON_CGD_ENTERED"  # set where a command goes on in another environment
+interrupts: "list[int]" = []  # signals of Ctrl-C since `run` began: NumPy's import turns the first into an ImportError
+ENTERED = "GLUON_CGD_ENTERED"  # environment variable of a command that was started again in another environment
 
 
 def sentence(error):
-    """What to tell a person of an exception: its message; of MXNet's, which quote their C++ source, the last line."""
+    """The message of an exception in one sentence; MXNet's messages quote C++ source and have it in their last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines and lines[0].startswith("Traceback") else str(error) or type(error).__name__
 
 
-def exit_status(command):
-    """Call `command` and return its exit status: 2, with a sentence on stderr, for what a person can mend.
+def refused(message):
+    """Print why a command ends, and return its exit status: after Ctrl-C that is the reason, whatever came of it."""
+    print(INTERRUPTED if interrupts else message, file=sys.stderr)
+    return 130 if interrupts else 2
 
-    Raises WrongEnvironment for a package that is not installed here and is in the project's own environment.
+
+def exit_status(command):
+    """The exit status of `command()`: 2, with a sentence on stderr, for an error that the user can mend.
+
+    Raises WrongEnvironment if a package is missing that the project's own environment has.
     """
     try:
         return command()
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except WrongEnvironment:
@@ -39,25 +42,25 @@ def exit_status(command):
     except ModuleNotFoundError as error:
         name = (error.name or "").split(".")[0]
         if name not in NEEDED:
-            print(sentence(error), file=sys.stderr)
-            return 2
+            return refused(sentence(error))
+        from gluon_cgd.machine.facts import setup
+
         light = f", or for an exported model: python -m pip install {' '.join(LIGHT.values())}" * (name in LIGHT)
         raise WrongEnvironment(f"{sys.executable} has no {name}: {setup()} first{light}") from error
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:  # MXNet's own is a RuntimeError
-        print(sentence(error), file=sys.stderr)
-        return 2
+        return refused(sentence(error))
     except KeyboardInterrupt:
         print(INTERRUPTED, file=sys.stderr)
         return 130
 
 
 def run(main, command):
-    """The exit status of `main()`, a program of the project that was typed as `python COMMAND ARGUMENTS`.
+    """The exit status of `main()`, a program that was started as `python COMMAND ARGUMENTS`.
 
-    Where this environment lacks what it needs, the program starts again in the project's own. Ctrl-C is one line and
-    status 130 at any time, also where a library's import turns it into another exception.
+    If this environment lacks a package, the program starts again in the project's own environment. Ctrl-C gives one
+    line and status 130 at any time, even if the import of a library turns it into another exception.
     """
-    interrupts = []
+    interrupts.clear()
 
     def interrupt(number, frame):
         interrupts.append(number)
@@ -74,8 +77,7 @@ def run(main, command):
             raise
     finally:
         signal.signal(signal.SIGINT, before)
-    print(INTERRUPTED, file=sys.stderr)
-    return 130
+    return refused(INTERRUPTED)
 
 
 def main_of(parser, run):
@@ -89,18 +91,23 @@ def main_of(parser, run):
 
 
 def run_module(name, file):
-    """As `run`, of the program `file`, which is the module `name` of this project; it is imported here."""
+    """As `run`, for the script `file`, which is the module `name` of this project. The module is imported here."""
+    import importlib
+
     return run(lambda: importlib.import_module(name).main(), [os.path.abspath(file)])
 
 
 def go_on_in_project(error, command):
-    """Start `python COMMAND` and the arguments again in the project's own environment, set up if need be.
+    """Replace this process by `python COMMAND ARGUMENTS` in the project's own environment, made now if necessary.
 
-    error: what is wrong with this one. Returns 2, having said so, where there is no other.
+    error: what is wrong with this environment. If there is no other, prints it and returns 2.
     """
+    import shutil
+
+    from gluon_cgd.machine.facts import SETUP
+
     if not SETUP.is_file() or not shutil.which("bash") or os.environ.get(ENTERED):
-        print(error, file=sys.stderr)
-        return 2
+        return refused(error)
     os.environ[ENTERED] = "1"
     print(f"gluon_cgd: {str(error).split(':')[0]}; going on in the project's own environment", file=sys.stderr)
     script = 'where=$1; shift; . "$where" && exec python "$@"'
@@ -110,10 +117,12 @@ def go_on_in_project(error, command):
 
 @contextlib.contextmanager
 def shown(name):
-    """Show on stderr what the package `name` logs, above the progress bars where there are any."""
+    """Show on stderr what the package `name` logs, above the progress bars if there are any."""
+    import logging
+
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger(name).setLevel(logging.INFO)
-    if not installed("tqdm"):  # the doctor works without
+    if not installed("tqdm"):  # the doctor works without it
         yield
         return
     from tqdm.contrib.logging import logging_redirect_tqdm

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import shutil
 import signal
@@ -200,3 +201,24 @@ def test_an_interrupt_while_libraries_are_imported_is_one_line(after):
     assert error.count("\n") == 1
     # To a shell the first two are one; 2: it was faster, and refuses the GPU
     assert start.returncode in ((130, -signal.SIGINT) if "interrupted" in error else (2,))
+
+
+def test_an_interrupt_that_a_library_turns_into_another_error_is_one_line_too(capsys):
+    """NumPy's import makes an ImportError of twenty lines of it."""
+
+    def command():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise ImportError("IMPORTANT: PLEASE READ THIS")
+
+    assert process.run(lambda: process.exit_status(command), []) == 130
+    assert capsys.readouterr().err == process.INTERRUPTED + "\n"
+    assert process.run(lambda: process.exit_status(lambda: 0), []) == 0
+
+
+def test_modules_of_the_hall_do_not_read_the_command_line():
+    hall = [f"gluon_cgd.{file.stem}" for file in (facts.PACKAGES / "gluon_cgd").glob("[a-z]*.py")]
+    code = f"import sys; sys.argv = None; import importlib; [importlib.import_module(name) for name in {hall}]"
+    run = subprocess.run([sys.executable, "-c", code], cwd=facts.PROJECT, capture_output=True, text=True, check=False)
+    assert len(hall) > 10
+    assert run.returncode == 0, run.stderr
