@@ -18,8 +18,8 @@ LARGEST = 1e-4  # difference to MXNet of a number of the embedding, whose length
 def export(net, experiment, file, features=False, **about):
     """Write `net`, a network of `experiment` on the CPU, to `file`; return its largest difference to MXNet.
 
-    features: have the file give what heatmaps take too.  about: what else its metadata are to tell, ready for JSON.
-    Raises ValueError, and leaves no file, when a number of an embedding is more than LARGEST from MXNet's.
+    features: include what heatmaps need.  about: more entries of the file's metadata, ready for JSON.
+    Raises ValueError, and leaves no file, if a number of an embedding differs from MXNet's by more than LARGEST.
     """
     graph.check_onnx()
     import onnx
@@ -28,8 +28,9 @@ def export(net, experiment, file, features=False, **about):
     from gluon_cgd.runs.checkpoint import parameters_hash
 
     model = graph.model_of(net, experiment, features)
-    shapes = {one.name: [size.dim_value for size in one.type.tensor_type.shape.dim] for one in model.graph.output}
-    told = dict(
+    outputs = model.graph.output
+    shapes = {output.name: [size.dim_value for size in output.type.tensor_type.shape.dim] for output in outputs}
+    metadata = dict(
         name=name_of(experiment),
         input_size=experiment.input_size,
         dim=experiment.dim,
@@ -43,11 +44,11 @@ def export(net, experiment, file, features=False, **about):
     )
     model.producer_name = "gluon_cgd"
     model.doc_string = (
-        f"{told['name']}, a model of gluon_cgd (arXiv 1903.10663). Input: pictures, uint8 RGB of shape "
+        f"{metadata['name']}, a model of gluon_cgd (arXiv 1903.10663). Input: pictures, uint8 RGB of shape "
         f"(N, {experiment.input_size}, {experiment.input_size}, 3), resized without keeping the aspect. "
         f"Output: embedding, float32 (N, {experiment.dim}), of unit length, so that a dot product is a cosine."
     )
-    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in told.items()}
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()}
     onnx.helper.set_model_props(model, {"format": onnx_model.FORMAT, **texts})
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary:
@@ -57,25 +58,27 @@ def export(net, experiment, file, features=False, **about):
 
 
 def compared(file, net, experiment, features):
-    """The largest difference of the model in `file` to `net`, on random squares of colour, one picture and three.
+    """The largest difference of the model in `file` to `net` on random coloured squares, one picture and three.
 
-    Differences of the feature maps and of the FC layers' weights count as parts of their largest value. Raises
-    ValueError for one above LARGEST.
+    Differences of the feature maps and of the FC layers' weights are relative to their largest value. Raises ValueError
+    for a difference above LARGEST.
     """
     import mxnet as mx
 
     side, rng = experiment.input_size, np.random.default_rng(0)
-    squares = rng.integers(0, 256, (4, 8, 8, 3), np.uint8)  # noise is grey to a network that has seen photographs
+    squares = rng.integers(
+        0, 256, (4, 8, 8, 3), np.uint8
+    )  # plain noise looks grey to a network that was trained on photographs
     pictures = squares.repeat(side // 8, axis=1).repeat(side // 8, axis=2)
     exported, cpu = onnx_model.load_exported(file), mx.cpu()
     pairs = [(exported.embed(part), embed(net, part, cpu, len(part))) for part in (pictures[:1], pictures[1:])]
     if features:
-        given = [(exported.features(pictures), features_of(net, pictures, cpu))]
-        given += zip(exported.projections(), weights_of(net))
-        for found, expected in given:
+        more = [(exported.features(pictures), features_of(net, pictures, cpu))]
+        more += zip(exported.projections(), weights_of(net))
+        for values, expected in more:
             scale = max(float(np.abs(expected).max()), 1e-30)
-            pairs.append((found / scale, expected / scale))
-    differences = [float(np.abs(found - expected).max()) for found, expected in pairs]
+            pairs.append((values / scale, expected / scale))
+    differences = [float(np.abs(values - expected).max()) for values, expected in pairs]
     if not all(difference <= LARGEST for difference in differences):  # NaN is not
         raise ValueError(
             f"the exported model differs from MXNet's by {max(differences):.1e}, where at most {LARGEST:.0e} is "

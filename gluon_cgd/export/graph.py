@@ -1,7 +1,7 @@
 """A trained network as an ONNX graph: decoded pictures in, the embedding out.
 
-MXNet's exporter writes the backbone. What stands before and behind it is written here, node by node, as it does not
-know how to export all of a CGD's head.
+MXNet's exporter writes the backbone. The nodes before and after it are written here, because MXNet cannot export all of
+a CGD's head.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ class Graph:
 
 
 def check_onnx():
-    """Raise ImportError naming the fix unless there is an onnx package that MXNet's exporter can use."""
+    """Raise ImportError, naming the remedy, unless there is an onnx package that MXNet's exporter can use."""
     install = facts.install("requirements-extra.txt")
     if find_spec("onnx") is None:
         raise ImportError(f"export needs the packages onnx and onnxruntime: {install}")
@@ -51,13 +51,13 @@ def check_onnx():
 def model_of(net, experiment, features=False):
     """The ONNX model of `net`, a network of `experiment` on any device; see `onnx_model.Exported` for what it computes.
 
-    features: give what heatmaps take too, the last feature maps and the weights of the FC layers.
+    features: include what heatmaps need, the last feature maps and the FC layers' weights.
     Raises ValueError for a descriptor that has no entry in POOLINGS.
     """
     import mxnet as mx
     from onnx import TensorProto, helper
 
-    mx.nd.waitall()  # on a CPU a convolution under way reorders its weight in place: a copy can be half in either order
+    mx.nd.waitall()  # on a CPU a running convolution reorders its weight in place: a copy could mix both orders
     side, dim = experiment.input_size, experiment.dim
     graph = Graph()
     normalised(graph, "pictures", "normalised")
@@ -113,19 +113,19 @@ def backbone(graph, block, side):
 
 
 def _with_plain_reshapes(symbol, side):
-    """`symbol` with each reshape told what sizes to make: the exporter does not know ShuffleNet's codes for them."""
+    """`symbol` with the sizes written into each reshape: the exporter does not know ShuffleNet's codes for them."""
     shapes, graph = symbols.shapes(symbol, normalised=(2, 3, side, side)), symbols.read(symbol)
     for node in graph.nodes:
         if node.op == "Reshape":
             batch, *sizes = shapes[f"{node.name}_output"]
             assert batch == 2, "a reshape that mixes pictures"
-            node.attributes = {"shape": str((0, *sizes))}  # 0: as many as there are
+            node.attributes = {"shape": str((0, *sizes))}  # 0: the size of the batch
     return symbols.write(graph)
 
 
 @contextlib.contextmanager
 def _opset():
-    """Have the onnx package say that OPSET is its newest: MXNet's exporter writes for what it says, and can no more."""
+    """Let the onnx package report OPSET as its newest: MXNet's exporter asks it, and cannot write newer operators."""
     from onnx import checker, defs
 
     newest, checked = defs.onnx_opset_version, checker.DEFAULT_CONTEXT.opset_imports
@@ -137,10 +137,10 @@ def _opset():
 
 
 def head(graph, net, experiment):
-    """Add what makes "embedding" (N, D) of "features": equations 1 to 3, or those of architecture B or of a sum."""
+    """Add the nodes "features" -> "embedding" (N, D): equations 1 to 3, or those of architecture B or of a sum."""
     unknown = [letter for letter in experiment.descriptors if letter not in POOLINGS]
     if unknown:
-        raise ValueError(f"descriptor {unknown[0]!r} cannot be exported: add it to onnx_graph.POOLINGS")
+        raise ValueError(f"descriptor {unknown[0]!r} cannot be exported: add it to export.graph.POOLINGS")
     pooled = [POOLINGS[letter](graph, "features", letter, experiment) for letter in experiment.descriptors]
     weights = weights_of(net)
     if experiment.architecture == "B":
@@ -161,7 +161,7 @@ def reduction(graph, vectors, weight, name):
 
 
 def projections(graph, net, experiment):
-    """Add "projections", the weights of the FC layers one below the other; returns its shape."""
+    """Add "projections", the FC layers' weights one below the other; returns its shape."""
     names = ["combined"] if experiment.architecture == "B" else experiment.descriptors
     graph.add("Concat", [f"{name}_fc_weight" for name in names], "projections", axis=0)
     shapes = [layer.weight.shape for layer in net.reductions]
@@ -190,14 +190,11 @@ def mac(graph, features, name, experiment):
 def gem(graph, features, name, experiment):
     """`descriptors.GeM`."""
     minimum = graph.constant(f"{name}_minimum", np.float32(experiment.gem_minimum))
-    p, root = (graph.constant(f"{name}_{word}", np.float32(x)) for word, x in _powers(experiment.gem_p))
+    p = graph.constant(f"{name}_p", np.float32(experiment.gem_p))
+    root = graph.constant(f"{name}_root", np.float32(1 / experiment.gem_p))
     powers = graph.add("Pow", [graph.add("Max", [features, minimum], f"{name}_clamped"), p], f"{name}_powers")
     mean = graph.add("ReduceMean", [powers], f"{name}_mean", axes=(2, 3), keepdims=0)
     return graph.add("Pow", [mean, root], f"{name}_descriptor")
 
 
-def _powers(p):
-    return ("p", p), ("root", 1 / p)
-
-
-POOLINGS = {"S": spoc, "M": mac, "G": gem}  # a descriptor's nodes: features (N, C, h, w) -> (N, C)
+POOLINGS = {"S": spoc, "M": mac, "G": gem}  # each adds the nodes (N, C, h, w) -> (N, C) of a descriptor

@@ -1,4 +1,4 @@
-"""An exported model whose convolutions compute in 8-bit integers: faster on a CPU, and not quite the same."""
+"""An exported model whose convolutions compute in 8-bit integers: faster on a CPU, and slightly less exact."""
 
 import contextlib
 import io
@@ -16,13 +16,13 @@ from gluon_cgd.models import onnx_model
 
 PICTURES = 128  # to calibrate with
 BATCH = 8
-LEAST = 0.9  # mean cosine to the float32 model's embeddings; below, it is another model
+LEAST = 0.9  # mean cosine to the float32 model's embeddings; a model below that is not kept
 
 
 def calibration(folder):
-    """The paths of up to PICTURES pictures in `folder`, spread over it.
+    """The paths of up to PICTURES pictures in `folder`, spread evenly over all of them.
 
-    Raises ValueError for a folder without pictures, and ImportError as `quantise` does: before anything is exported.
+    Raises ValueError for a folder without pictures, and ImportError as `quantise` does, before anything is exported.
     """
     _needed()
     paths = pictures_in(folder, "--int8")
@@ -35,13 +35,13 @@ def read(paths, side):
 
 
 def quantise(file, out, pictures):
-    """Write the exported model `file` with 8-bit convolutions to `out`; return the mean cosine to its own embeddings.
+    """Write the exported model `file` with 8-bit convolutions to `out`; return the mean cosine of the two embeddings.
 
-    pictures: uint8 (N, side, side, 3), of the kind that it is to be used on. They decide the range of each activation,
-    less the one in 100,000 of its values that are largest; weights have a scale a channel, and 7 bits, so that no sum
-    of two products overflows on processors without VNNI. The first convolution and what follows the last stay float32.
-    Raises ImportError where onnxruntime's quantisation or what it imports is not installed, and ValueError, leaving no
-    file, for a mean cosine below LEAST.
+    pictures: uint8 (N, side, side, 3), like those that it will be used on. They decide the range of each activation,
+    without the largest 0.001 % of its values. Weights have 7 bits and a scale for each channel, so that no sum of two
+    products overflows on processors without VNNI. The first convolution, and all after the last, stay in float32.
+    Raises ImportError if onnxruntime's quantisation, or what it needs, is not installed, and ValueError, leaving no
+    file, if the mean cosine is below LEAST.
     """
     onnx, quantisation, preprocess = _needed()
     model = onnx_model.load_exported(file)
@@ -50,7 +50,7 @@ def quantise(file, out, pictures):
         folded, small = str(Path(folder) / "folded.onnx"), str(Path(folder) / "int8.onnx")
         preprocess(str(file), folded, skip_symbolic_shape=True)  # batch norms become part of the convolutions
         first = _named(onnx, folded)
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it is about
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
             quantisation.quantize_static(
                 folded,
                 small,
@@ -65,23 +65,23 @@ def quantise(file, out, pictures):
                 reduce_range=True,
             )
         quantised = onnx.load(small)
-    # Parameters of their own: an index of the float32 model's embeddings is not to be searched with these
+    # A hash of its own: an index of the float32 model must not be searched with this one
     own = json.dumps(f"{json.loads(properties['parameters_sha256'])} in 8 bits")
     onnx.helper.set_model_props(quantised, {**properties, "parameters_sha256": own, "int8": "true"})
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as temporary:
         Path(temporary).write_bytes(quantised.SerializeToString(deterministic=True))
-        found = cosine(model, onnx_model.load_exported(temporary), pictures)
-        if not found >= LEAST:  # NaN is not
+        mean = cosine(model, onnx_model.load_exported(temporary), pictures)
+        if not mean >= LEAST:  # also true for NaN
             raise ValueError(
-                f"in 8 bits the mean cosine to the model is {found:.3f}, where {LEAST} is the least: nothing is "
+                f"in 8 bits the mean cosine to the model is {mean:.3f}, where {LEAST} is the least: nothing is "
                 "written, leave --int8 out"
             )
-        return found
+        return mean
 
 
 def _named(onnx, file):
-    """Give every node of the graph in `file` a name, by which it can be left out; returns that of the first Conv."""
+    """Give every node of the graph in `file` a name; returns the name of the first Conv, which stays in float32."""
     model = onnx.load(file)
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"node{number}"
@@ -95,13 +95,13 @@ def cosine(model, other, pictures):
 
 
 class _Batches:
-    """Pictures as onnxruntime's calibration asks for them."""
+    """Pictures in the form in which onnxruntime's calibration reads them."""
 
     def __init__(self, pictures):
         self._batches = iter([pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)])
 
     def get_next(self):
-        """The next batch, None at the end."""
+        """The next batch, or None at the end."""
         batch = next(self._batches, None)
         return None if batch is None else {"pictures": np.ascontiguousarray(batch)}
 

@@ -12,40 +12,35 @@ FIRST = b"\x08"  # of an ONNX file: the tag of its version
 
 
 class Exported:
-    """A model that `export` wrote, ready for pictures.
+    """A model that `export` wrote, ready for pictures: uint8 (N, input_size, input_size, 3), RGB.
 
-    input_size: side of the pictures that it takes.  dim: D, length of the embedding.
-    experiment: what it was trained by, a dict with the fields of Experiment.
-    about: all that the file says of itself, a dict: name, which, recall, commit, ...
+    dim: D, the length of the embedding.  experiment: how it was trained, a dict with the fields of Experiment.
+    about: all metadata of the file, a dict: name, which, recall, commit, ...
     """
 
     def __init__(self, compute, about):
-        self._compute, self._projections, self.about = compute, None, about
+        self._compute, self.about = compute, about
         self.experiment, self.input_size, self.dim = (about[key] for key in ("experiment", "input_size", "dim"))
 
     def embed(self, pictures, batch_size=32):
-        """The embeddings of `pictures`, uint8 (N, H, W, 3) in RGB, H = W = input_size: float32 (N, D), of unit length.
+        """The embeddings of `pictures`: float32 (N, D), of unit length.
 
         Raises ValueError for pictures of another shape or type.
         """
         return self._batches(pictures, batch_size, "embedding", (self.dim,))
 
     def features(self, pictures, batch_size=32):
-        """The last feature maps of `pictures`: float32 (N, C, h, w). As `embed`; for an `export --features`."""
+        """The last feature maps of `pictures`: float32 (N, C, h, w). Raises ValueError without `export --features`."""
         if not self.about["features"]:
             raise ValueError("the model was exported without its feature maps: export it again with --features")
         return self._batches(pictures, batch_size, "features", tuple(self.about["features"]))
 
     def projections(self):
-        """The FC layers' weights: float32, n x (k, C), of architecture B one (D, n C). For an `export --features`."""
-        if self._projections is None:
-            if not self.about.get("projections"):
-                raise ValueError("the model was exported without what heatmaps take: export it again with --features")
-            side = self.input_size
-            below = self._compute(np.zeros((1, side, side, 3), np.uint8), "projections")
-            count = 1 if self.experiment["architecture"] == "B" else len(self.experiment["descriptors"])
-            self._projections = np.split(below, count)
-        return self._projections
+        """The FC layers' weights, float32: n x (k, C), of architecture B one (D, n C). Raises as `features` does."""
+        if not self.about.get("projections"):
+            raise ValueError("the model was exported without what heatmaps need: export it again with --features")
+        below = self._compute(np.zeros((1, self.input_size, self.input_size, 3), np.uint8), "projections")
+        return np.split(below, 1 if self.experiment["architecture"] == "B" else len(self.experiment["descriptors"]))
 
     def _batches(self, pictures, batch_size, output, shape):
         side = self.input_size
@@ -54,18 +49,18 @@ class Exported:
                 f"pictures are {pictures.dtype} of shape {pictures.shape}: this model takes uint8 of shape "
                 f"(N, {side}, {side}, 3), RGB from 0 to 255, resized without keeping the aspect"
             )
-        found = np.empty((len(pictures), *shape), np.float32)
+        values = np.empty((len(pictures), *shape), np.float32)
         for start in range(0, len(pictures), batch_size):
             batch = np.ascontiguousarray(pictures[start : start + batch_size])
-            found[start : start + batch_size] = self._compute(batch, output)
-        return found
+            values[start : start + batch_size] = self._compute(batch, output)
+        return values
 
 
 def load_exported(file, runtime="onnxruntime"):
-    """The Exported model in `file`, computed in float32 by `runtime`, "onnxruntime" or "openvino", on the CPU.
+    """The Exported model in `file`, computed in float32 on the CPU by `runtime`, "onnxruntime" or "openvino".
 
     Raises FileNotFoundError for no file, ValueError for one that `export` did not write or that is cut off, and
-    ImportError where the runtime is not installed.
+    ImportError if the runtime is not installed.
     """
     file = str(file)
     if runtime not in RUNTIMES:
@@ -75,18 +70,18 @@ def load_exported(file, runtime="onnxruntime"):
         raise FileNotFoundError(f"{file} {fault}: an exported model is a file that `python -m gluon_cgd export` writes")
     try:
         with open(file, "rb") as handle:
-            if handle.read(1) != FIRST:  # before a runtime tries what else it might be, which some tell at length
+            if handle.read(1) != FIRST:  # a runtime would try other formats, some with long messages
                 raise ValueError("another kind of file")
         compute, metadata = RUNTIMES[runtime](file)
     except ImportError as error:
         raise ImportError(f"{runtime} cannot be imported ({error}): python -m pip install {runtime}") from error
-    except Exception as error:  # the runtimes have a kind of their own for every way in which a file can be broken
+    except Exception as error:  # each runtime raises kinds of its own for a broken file
         raise ValueError(f"{file} is not a whole ONNX file that {runtime} can run: export it again") from error
-    return Exported(compute, told(file, metadata))
+    return Exported(compute, parse_metadata(file, metadata))
 
 
-def told(file, metadata):
-    """What the metadata of `file`, a dict of strings, say. Raises ValueError for another program's."""
+def parse_metadata(file, metadata):
+    """The `metadata` of `file`, a dict of JSON texts, as values. Raises ValueError for another program's file."""
     try:
         if metadata["format"] != FORMAT:
             raise ValueError(f"format {metadata['format']!r}")
@@ -116,7 +111,7 @@ def _onnxruntime(file):
 
 
 def _openvino(file):
-    """The same by OpenVINO, which on some processors would compute in bfloat16 if it were not told."""
+    """The same by OpenVINO, in float32: on some processors its default is bfloat16."""
     import openvino
 
     core = openvino.Core()

@@ -1,4 +1,4 @@
-"""Models in the format that the paper's authors released theirs in (naver/cgd): a symbol and its parameters."""
+"""Models in the format of the paper's authors (naver/cgd): a symbol and its parameters."""
 
 import glob
 import re
@@ -11,18 +11,20 @@ from mxnet.gluon import SymbolBlock
 def load_symbol(prefix, epoch=None, ctx=None):
     """The model of `prefix`-symbol.json and `prefix`-0000.params: a function of pictures (B, 3, H, W) -> [embedding].
 
-    The symbol's input is `data` and its first output the embedding (B, D); other outputs are left out.
-    epoch: the number in the parameters' name; None where there is only one such file.
-    Raises FileNotFoundError for a missing file, and ValueError for files that are something else.
+    The symbol's input is `data`, its first output the embedding (B, D); other outputs are left out.
+    epoch: the number in the name of the parameters' file; None if there is only one such file.
+    Raises FileNotFoundError for a missing file and ValueError for files of something else.
     """
     graph, parameters = f"{prefix}-symbol.json", _parameters_file(prefix, epoch)
     if not Path(graph).is_file():
-        raise FileNotFoundError(f"{graph} does not exist: --symbol takes what stands before -symbol.json")
+        raise FileNotFoundError(f"{graph} does not exist: --symbol takes the part of the name before -symbol.json")
     try:
         embedding = mx.sym.load(graph)[0]
         values = mx.nd.load(parameters)
-        values = {name.partition(":")[2]: value for name, value in values.items()}  # of "arg:fc_weight", "aux:..."
-    except Exception as error:  # a broken file can have MXNet raise anything
+        values = {
+            name.partition(":")[2]: value for name, value in values.items()
+        }  # names are "arg:fc_weight", "aux:..."
+    except Exception as error:  # MXNet raises many kinds for a broken file
         raise ValueError(f"{graph} or {parameters} is not a whole file of MXNet: get both again") from error
     needed = {*embedding.list_arguments(), *embedding.list_auxiliary_states()}
     if "data" not in needed:
@@ -44,10 +46,8 @@ def _parameters_file(prefix, epoch):
         if not Path(file).is_file():
             raise FileNotFoundError(f"{file} does not exist: check --symbol and --epoch")
         return file
-    found = [name for name in glob.glob(f"{glob.escape(prefix)}-*.params") if re.search(r"-\d{4,}\.params$", name)]
-    if len(found) != 1:
-        raise FileNotFoundError(
-            f"{len(found)} files are named {prefix}-NNNN.params, where one is needed: "
-            + ("name its number with --epoch" if found else "--symbol takes what stands before -0000.params")
-        )
-    return found[0]
+    files = [name for name in glob.glob(f"{glob.escape(prefix)}-*.params") if re.search(r"-\d{4,}\.params$", name)]
+    if len(files) != 1:
+        remedy = "name its number with --epoch" if files else "--symbol takes the part of the name before -0000.params"
+        raise FileNotFoundError(f"{len(files)} files are named {prefix}-NNNN.params, where one is needed: {remedy}")
+    return files[0]

@@ -1,4 +1,4 @@
-"""GluonCV's way to a model, `get_model(name)`; and trained models as a file that one can hand to somebody else."""
+"""`get_model(name)` in GluonCV's convention, and trained models as files for other people."""
 
 import json
 import re
@@ -28,22 +28,23 @@ def get_model_list():
 
 
 def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=None, root=None, **choices):
-    """The CGD called `name`, "cgd_sg_resnet50_1536" say, initialised on device `ctx`; see `model.CGD` for its outputs.
+    """The CGD called `name`, for example "cgd_sg_resnet50_1536", initialised on device `ctx`; see `model.CGD`.
 
-    classes: of the auxiliary classifier, 98 or what the file has.  pretrained: the file of a trained model, as `save`
-        wrote it; nobody has published one.  pretrained_base: start the backbone from ImageNet parameters.
-    root: where those are kept, by default ~/.mxnet/models.  choices: other fields of Experiment, keep_stride say.
+    classes: of the auxiliary classifier; by default 98, or those of the file.
+    pretrained: the file of a trained model that `save` wrote; nobody has published one yet.
+    pretrained_base: start the backbone from ImageNet parameters.  root: their folder, by default ~/.mxnet/models.
+    choices: other fields of Experiment, for example keep_stride.
     Draws from MXNet's generator: seed it before. Raises ValueError for an unknown name, and as `backbones.build` does.
     """
     parts = re.fullmatch(r"cgd_([a-z]+)_(.+)_([0-9]+)", str(name).lower())
     if not parts or parts[2] not in backbones.BACKBONES or parts[1].upper() not in CONFIGURATIONS:
         raise ValueError(
-            f"model {name!r} is unknown: names are cgd_CONFIGURATION_BACKBONE_DIM, cgd_sg_resnet50_1536 say, with one "
+            f"model {name!r} is unknown: names are cgd_CONFIGURATION_BACKBONE_DIM, like cgd_sg_resnet50_1536, with one "
             f"of {', '.join(CONFIGURATIONS).lower()} and one of {', '.join(backbones.BACKBONES)}"
         )
     unknown = sorted(set(choices) - {f.name for f in fields(Experiment)} | set(choices) & {"descriptors", "dim"})
     if unknown:
-        raise ValueError(f"{unknown[0]} is not a choice that get_model takes: see the fields of Experiment")
+        raise ValueError(f"{unknown[0]} is not an argument of get_model: take another field of Experiment")
     if classes is not None and (not isinstance(classes, int) or classes < 1):
         raise ValueError(f"classes {classes!r} must be a whole number of at least 1")
     chosen = dict(descriptors=parts[1].upper(), backbone=parts[2], dim=int(parts[3]), pretrained=bool(pretrained_base))
@@ -54,11 +55,11 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
         net, stored = load_published(pretrained, ctx)
         if name_of(stored) != name_of(experiment):
             raise ValueError(f"{pretrained} holds a {name_of(stored)} and not a {name_of(experiment)}")
-        held = net.classifier[-1].weight.shape[0]
+        stored_classes = net.classifier[-1].weight.shape[0]
         differ = [field for field, value in choices.items() if getattr(stored, field) != value]
-        if differ or classes not in (None, held):
-            found = f"{differ[0]} {getattr(stored, differ[0])!r}" if differ else f"{held} classes"
-            raise ValueError(f"{pretrained} holds a model with {found}: leave that argument out to have it as it is")
+        if differ or classes not in (None, stored_classes):
+            what = f"{differ[0]} {getattr(stored, differ[0])!r}" if differ else f"{stored_classes} classes"
+            raise ValueError(f"{pretrained} holds a model with {what}: leave that argument out to have it as it is")
         return net
     weights = backbones.imagenet_file(experiment.backbone, root) if pretrained_base else None
     net = model.from_experiment(experiment, classes or 98, weights)
@@ -67,7 +68,7 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
 
 
 def name_of(experiment):
-    """ "cgd_sg_resnet50_1536" for an experiment with these fields; A, B and a sum say so before the backbone's name."""
+    """The name of an experiment's model, "cgd_sg_resnet50_1536"; architecture A or B and a sum follow "cgd"."""
     kind = "" if experiment.architecture == "CGD" else f"-{experiment.architecture.lower()}"
     kind += "-sum" if experiment.combine == "sum" else ""
     return f"cgd{kind}_{experiment.descriptors.lower()}_{experiment.backbone}_{experiment.dim}"
@@ -76,7 +77,7 @@ def name_of(experiment):
 def save(net, experiment, folder, **about):
     """Write NAME-HASH.params and a .json beside it into `folder`; returns the path of the former.
 
-    The hash is the beginning of the file's SHA-1, as in GluonCV's names. about: what else the .json is to tell.
+    HASH is the beginning of the file's SHA-1, as in GluonCV's names.  about: more entries of the .json.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,7 @@ def save(net, experiment, folder, **about):
 
 
 def load_published(file, ctx=None):
-    """(net, experiment) of a file that `save` wrote. Raises ValueError or FileNotFoundError when it is not one."""
+    """(net, experiment) of a file that `save` wrote. Raises ValueError or FileNotFoundError for another file."""
     file = Path(file)
     beside = file.with_suffix(".json")
     for needed in (file, beside):
@@ -113,15 +114,15 @@ def load_published(file, ctx=None):
 
 
 def trained(experiment, classes, parameters, ctx=None):
-    """The CGD of `experiment` with the values in the file `parameters`, on `ctx`, to be used and not trained further.
+    """The CGD of `experiment` with the values in the file `parameters`, on `ctx`; for use, not for training.
 
-    On a CPU its layers are fused: faster, and equal up to rounding.
+    On a CPU its layers are fused, which is faster and changes only the rounding.
     Raises ValueError for parameters of another network.
     """
     net = model.from_experiment(replace(experiment, pretrained=False), classes)
     try:
-        net.load_parameters(str(parameters), ctx=mx.cpu())  # where the net was made: Gluon refuses another device
-    except Exception as error:  # a broken file can have MXNet raise anything
+        net.load_parameters(str(parameters), ctx=mx.cpu())  # the net was made there: Gluon refuses another device
+    except Exception as error:  # MXNet raises many kinds for a broken file
         raise ValueError(f"{parameters} cannot be read as a {name_of(experiment)}: get it again") from error
     devices = listed(ctx or mx.cpu())
     net.collect_params().reset_ctx(devices)

@@ -167,7 +167,7 @@ def test_no_weight_is_read_while_mxnet_may_be_reordering_it(monkeypatch):
 
 def test_a_descriptor_without_nodes_is_refused(monkeypatch):
     monkeypatch.delitem(graph.POOLINGS, "G")
-    with pytest.raises(ValueError, match="descriptor 'G' cannot be exported: add it to onnx_graph.POOLINGS"):
+    with pytest.raises(ValueError, match="descriptor 'G' cannot be exported: add it to export.graph.POOLINGS"):
         graph.model_of(*network())
 
 

@@ -105,7 +105,7 @@ def test_a_file_without_feature_maps_says_so(exported, tmp_path):
     onnx.save(model, str(tmp_path / "other.onnx"))
     with pytest.raises(ValueError, match="export it again with --features"):
         onnx_model.load_exported(tmp_path / "other.onnx").features(pictures())
-    with pytest.raises(ValueError, match="without what heatmaps take: export it again with --features"):
+    with pytest.raises(ValueError, match="without what heatmaps need: export it again with --features"):
         onnx_model.load_exported(tmp_path / "other.onnx").projections()
 
 

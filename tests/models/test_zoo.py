@@ -108,8 +108,8 @@ def test_a_changed_or_lonely_file_is_refused(small, tmp_path):
         (dict(classes=5), "holds a model with 7 classes"),
         (dict(keep_stride=True), "holds a model with keep_stride None"),
         (dict(classes=0), "classes 0 must be a whole number of at least 1"),
-        (dict(foo=3), "foo is not a choice that get_model takes"),
-        (dict(dim=3), "dim is not a choice"),
+        (dict(foo=3), "foo is not an argument of get_model"),
+        (dict(dim=3), "dim is not an argument of get_model"),
     ],
 )
 def test_a_file_that_is_not_what_was_asked_for_is_refused(small, tmp_path, arguments, message):
