@@ -20,7 +20,7 @@ from reproduce.page import html
 from reproduce.report import comparison, formats
 from reproduce.tables import FIGURE3, FIGURE4, TABLES
 from reproduce.training import backends, costs, plan
-from reproduce.verdicts import verdict
+from reproduce.verdicts.verdict import sentence
 
 EVERYTHING = (*TABLES.values(), FIGURE3)
 log = logging.getLogger("reproduce")
@@ -177,10 +177,10 @@ def write_page(tables, options):
     """Write the page of `tables` with their runs, and say where; returns the exit status."""
     file = formats.reports(options.runs) / f"reproduction{'-mini' * options.mini}.html"
     sentences = {
-        (table.name, row.row, column): verdict.sentence(found)
+        (table.name, row.row, column): sentence(verdict)
         for table in tables
         for row in entries_of(table, options)
-        for column, found in row.verdicts.items()
+        for column, verdict in row.verdicts.items()
     }
     every = functools.partial(store.every, options.runs)
     html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds)
@@ -232,14 +232,14 @@ def train(tables, options, seeds=None):
     devices.contexts(options.ctx)  # refuses a device that is not there
     missing = store.missing_parts({run.experiment for run in todo}, options.data, options.weights)
     if missing:
-        sentences = "".join(f"\n  - {sentence}" for sentence in missing)
+        sentences = "".join(f"\n  - {lack}" for lack in missing)
         raise ValueError(f"{names} cannot be trained here (--mini needs neither data nor weights):{sentences}")
-    for sentence in () if options.mini else costs.costs(todo, options.runs):
-        log.info("%s", sentence)
+    for line in () if options.mini else costs.costs(todo, options.runs):
+        log.info("%s", line)
     minutes = summary.recorded_minutes(todo, facts.cores()) if options.mini else None
     if minutes is not None:
         log.info("about %.0f minutes on %d cores, as the recorded runs took", np.ceil(minutes), facts.cores())
-    named = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
+    waiting = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
     where = dict(data=options.data, ctx=options.ctx, weights=options.weights, parts=options.parts)
     with logging_redirect_tqdm():  # log lines go above the bars
-        backends.train(named, options.backend, options.mini, options.runs, slurm=options.slurm, **where)
+        backends.train(waiting, options.backend, options.mini, options.runs, slurm=options.slurm, **where)

@@ -31,24 +31,24 @@ WHAT = {
 def measure(small, device, configurations=CONFIGURATIONS):
     """[{"configuration", "cgd", "members"}, ...], each model {"model", "parameters", "step", ...} as in WHAT, SI units.
 
-    Every model trains and embeds in a process of its own, with random parameters and pictures, which costs the same.
-    device: "cpu", "gpu0", ...; memory is the process's highest on a CPU, and what MXNet took on a GPU.
+    Every model trains and embeds in a process of its own, with random parameters and pictures; real ones cost the same.
+    device: "cpu", "gpu0", ...  Memory is the highest of the process on a CPU, and what MXNet took on a GPU.
     """
     experiment = Experiment(pretrained=False)
     experiment = mini(experiment) if small else experiment
     # 128 pictures of 224 x 224 do not fit every machine's memory
     batch_size = experiment.batch_size if small or device != "cpu" else 32
-    found = []
+    measured = []
     for letters in configurations:
         alone = [replace(experiment, descriptors=letter, dim=experiment.dim // len(letters)) for letter in letters]
         together = replace(experiment, descriptors=letters)
         cgd, *members = (one_model(each, batch_size, device) for each in (together, *alone))
-        found.append({"configuration": letters, "batch_size": batch_size, "cgd": cgd, "members": members})
-    return found
+        measured.append({"configuration": letters, "batch_size": batch_size, "cgd": cgd, "members": members})
+    return measured
 
 
 def one_model(experiment, batch_size, device):
-    """The costs of one model, from two processes: one trains, one embeds."""
+    """The costs of one model, measured in two processes: one trains, one embeds. Raises ValueError when one fails."""
     costs = {"model": f"{experiment.descriptors} {experiment.dim}"}
     for task in ("train", "embed"):
         try:
@@ -63,7 +63,7 @@ def one_model(experiment, batch_size, device):
 
 
 def costs_of(task, experiment, batch_size, device, rounds=8):
-    """What it costs to "train" on random pictures or to "embed" them: the median of `rounds` batches, and memory."""
+    """The costs of a `task`, "train" or "embed", on random pictures: the median of `rounds` batches, and memory."""
     ctx = devices.context(device)
     before = memory_of(ctx)
     call, learned = prepared(task, experiment, batch_size, ctx)
@@ -80,7 +80,7 @@ def costs_of(task, experiment, batch_size, device, rounds=8):
 
 
 def prepared(task, experiment, batch_size, ctx, parts=1):
-    """(a function that does one batch of `task` on random pictures, the number of parameters that training changes)."""
+    """(a function that does `task` with a batch of random pictures, how many parameters training changes)."""
     import mxnet as mx
 
     from gluon_cgd import model
@@ -106,40 +106,40 @@ def prepared(task, experiment, batch_size, ctx, parts=1):
 
 
 def memory_of(ctx):
-    """Bytes: the most that this process ever had on a CPU, what is taken of a GPU now (MXNet gives nothing back)."""
+    """Bytes: on a CPU the most that this process ever had, on a GPU what is in use (MXNet gives nothing back)."""
     import mxnet as mx
 
     if ctx.device_type == "gpu":
         free, total = mx.context.gpu_memory_info(ctx.device_id)
         return total - free
-    status = Path("/proc/self/status").read_text()  # getrusage would count the process that started this one
+    status = Path("/proc/self/status").read_text()  # getrusage would also count the process that started this one
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
-def rows(found):
-    """(head, *lines) of the table: each CGD, the ensemble of its members together, and how many times it costs that."""
+def rows(measured):
+    """The table's lines, head first: for each CGD its costs, those of its ensemble together, and their ratio."""
     head = ["", *(f"{name} ({unit})" for name, _, unit in WHAT.values())]
     lines = [head]
-    for one in found:
-        ensemble = {key: sum(member[key] for member in one["members"]) for key in WHAT}
-        names = " + ".join(member["model"] for member in one["members"])
-        for name, costs in ((f"CGD {one['cgd']['model']}", one["cgd"]), (f"ensemble of {names}", ensemble)):
+    for compared in measured:
+        ensemble = {key: sum(member[key] for member in compared["members"]) for key in WHAT}
+        names = " + ".join(member["model"] for member in compared["members"])
+        for name, costs in ((f"CGD {compared['cgd']['model']}", compared["cgd"]), (f"ensemble of {names}", ensemble)):
             lines.append([name, *(f"{costs[key] * scale:.3g}" for key, (_, scale, _) in WHAT.items())])
-        lines.append(["ensemble / CGD", *(f"{ensemble[key] / one['cgd'][key]:.2f}" for key in WHAT)])
+        lines.append(["ensemble / CGD", *(f"{ensemble[key] / compared['cgd'][key]:.2f}" for key in WHAT)])
     return lines
 
 
 def report(small, device, runs):
     """Measure, write `runs`/reports/efficiency.md and .json, and return the text."""
-    found = measure(small, device)
-    lines = rows(found)
+    measured = measure(small, device)
+    lines = rows(measured)
     title = f"Section 3.5: one CGD against the ensemble of its single descriptors, on {device}, batches of "
-    title += f"{found[0]['batch_size']}; an ensemble's models run one after the other (times add up) or at once "
+    title += f"{measured[0]['batch_size']}; an ensemble's models run one after the other (times add up) or at once "
     title += "(memory adds up)."
     if small:
-        title += "\nMINI: a small network and small pictures, where what every process needs weighs most."
+        title += "\nMINI: a small network and small pictures; most of the cost is what every process needs."
     text = [title, "", *grid.as_text(lines)]
     stem = formats.reports(runs) / ("efficiency-mini" if small else "efficiency")
     write_text(f"{stem}.md", "\n".join(["# Efficiency", "", title, "", grid.as_markdown(lines)]) + "\n")
-    write_json(f"{stem}.json", found)
+    write_json(f"{stem}.json", measured)
     return "\n".join(text) + f"\n\nWritten: {stem}.md, .json"

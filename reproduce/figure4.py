@@ -25,19 +25,19 @@ class Seen(NamedTuple):
 
 def see(folders, query, ctx, split):
     """{configuration: Seen} of the runs in `folders`, on the test pictures `query`, uint8 (N, size, size, 3)."""
-    found = {}
+    seen = {}
     for name, folder in folders.items():
         net, experiment = load_trained(folder, "last", ctx)
         how = arguments(weights_of(net), experiment)
-        found[name] = Seen(net, how, embedded(net, split, query, None, ctx).query)
-    return found
+        seen[name] = Seen(net, how, embedded(net, split, query, None, ctx).query)
+    return seen
 
 
 def likeness(embedding, queries):
     """Cosines of the rows `queries` with all rows of `embedding` (N, D), of unit length; with themselves -inf."""
-    found = embedding[queries] @ embedding.T
-    found[np.arange(len(queries)), queries] = -np.inf
-    return found
+    cosines = embedding[queries] @ embedding.T
+    cosines[np.arange(len(queries)), queries] = -np.inf
+    return cosines
 
 
 def nearest(embedding, queries):
@@ -46,15 +46,15 @@ def nearest(embedding, queries):
 
 
 def ranks(embedding, queries, items):
-    """The rank (1 is the nearest) that each of `items` has among all others for each of `queries`, rows all."""
-    found = likeness(embedding, queries)
-    return (found > found[np.arange(len(queries)), items, None]).sum(axis=1) + 1
+    """The rank of each of `items` in the results of its query; 1 is the nearest. All are rows of `embedding`."""
+    cosines = likeness(embedding, queries)
+    return (cosines > cosines[np.arange(len(queries)), items, None]).sum(axis=1) + 1
 
 
 def choose_query(seen, labels, block=256):
-    """The query whose first result under SM is right and stands farthest down under both S and M, as in the paper.
+    """The query whose first result under SM is correct and has the lowest rank under both S and M, as in the paper.
 
-    Raises ValueError when SM finds nothing right.
+    Raises ValueError when no first result under SM is correct.
     """
     lowest = np.zeros(len(labels), int)  # of each query, the better of its two ranks; 0 where SM is wrong
     for start in range(0, len(labels), block):
@@ -68,23 +68,23 @@ def choose_query(seen, labels, block=256):
 
 
 def explained(seen, pictures, ctx, query, result):
-    """(Similarity, photos) of a pair of rows of `pictures` under one configuration."""
+    """The Similarity of a pair of rows of `pictures` under one configuration."""
     features = features_of(seen.net, pictures[[query, result]], ctx)
     return decompose(*features, **seen.how)
 
 
 def grid(seen, pictures, labels, ctx, query):
-    """Figure 4's panels: for each configuration's first result (rows), how each configuration explains it (columns)."""
+    """Figure 4's panels: each configuration's first result (rows), explained by each configuration (columns)."""
     lines = []
     for chooser in CONFIGURATIONS:
         (result,) = nearest(seen[chooser].embedding, [query])
         line = []
         for explainer in CONFIGURATIONS:
-            found = explained(seen[explainer], pictures, ctx, query, result)
+            similarity = explained(seen[explainer], pictures, ctx, query, result)
             (rank,) = ranks(seen[explainer].embedding, [query], [result])
             same = bool(labels[result] == labels[query])
-            title = f"{chooser}_R1 seen by {explainer}: rank {rank}, cosine {found.cosine:.3f}"
-            line.append(Panel(title, pictures[query], pictures[result], found.map1, found.map2, same))
+            title = f"{chooser}_R1 seen by {explainer}: rank {rank}, cosine {similarity.cosine:.3f}"
+            line.append(Panel(title, pictures[query], pictures[result], similarity.map1, similarity.map2, same))
         lines.append(line)
     return lines
 
@@ -92,29 +92,29 @@ def grid(seen, pictures, labels, ctx, query):
 def spreads(seen, pictures, ctx, pairs=PAIRS, seed=0):
     """{"SPoC": (pairs, 2), "MAC": (pairs, 2)}: entropy and share of each branch's map under SM, for the same pairs.
 
-    A pair is a query and its first result; queries are drawn by `seed`.
+    A pair is a query and its first result. `seed` draws the queries.
     """
-    one = seen["SM"]
-    found = {"SPoC": [], "MAC": []}
+    combined = seen["SM"]
+    values_of = {"SPoC": [], "MAC": []}
     queries = np.random.default_rng(seed).permutation(len(pictures))[:pairs]
-    for query, result in zip(queries, nearest(one.embedding, queries)):
-        branches = explained(one, pictures, ctx, query, result).branches
-        for name, (map1, _) in zip(found, branches):
-            found[name].append(spread(map1))
-    return {name: np.array(values) for name, values in found.items()}
+    for query, result in zip(queries, nearest(combined.embedding, queries)):
+        branches = explained(combined, pictures, ctx, query, result).branches
+        for name, (map1, _) in zip(values_of, branches):
+            values_of[name].append(spread(map1))
+    return {name: np.array(values) for name, values in values_of.items()}
 
 
-def claim(found):
-    """Sentences: is SPoC's similarity spread wider than MAC's (section 4.4.2)? Wilcoxon's signed-rank test on pairs."""
+def claim(measured):
+    """Sentences: is SPoC's similarity spread wider than MAC's (section 4.4.2)? A Wilcoxon signed-rank test on pairs."""
     lines = []
     for i, what in enumerate(("entropy", "share of positions that make 90 %")):
-        wide, narrow = found["SPoC"][:, i], found["MAC"][:, i]
+        wide, narrow = measured["SPoC"][:, i], measured["MAC"][:, i]
         same = not np.any(wide != narrow)
         p = 1.0 if same else float(stats.wilcoxon(wide, narrow, alternative="greater", method="approx").pvalue)
         verdict = "holds" if p < 0.01 else "DOES NOT HOLD"
-        told = f"median {np.median(wide):.3f} for SPoC, {np.median(narrow):.3f} for MAC"
+        medians = f"median {np.median(wide):.3f} for SPoC, {np.median(narrow):.3f} for MAC"
         lines.append(
-            f"{what}: {told}; 'SPoC sees large regions, MAC focused ones' {verdict} (p = {p:.2g}, n = {len(wide)})"
+            f"{what}: {medians}; 'SPoC sees large regions, MAC focused ones' {verdict} (p = {p:.2g}, n = {len(wide)})"
         )
     return lines
 

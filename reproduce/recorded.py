@@ -1,4 +1,4 @@
-"""Recorded runs: committed files, one an experiment, that the documents are generated from."""
+"""Recorded runs: committed files, one for each experiment, that the documents are generated from."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from gluon_cgd.experiment import Experiment
 
 FOLDER = Path(__file__).resolve().parent / "results"
-DECIMALS = 6  # of a recall; a test set of 60,502 pictures needs five
+DECIMALS = 6  # of a recall; 60,502 test pictures need five
 
 
 def read(experiment, folder=FOLDER):
-    """The recorded results of `experiment`'s runs, by seed, as `runs.results` gives them; [] for none.
+    """The recorded results of `experiment`'s runs, by seed, as `store.results` returns them; [] if there are none.
 
     Raises ValueError for a file that is broken or of another experiment.
     """
@@ -19,7 +19,7 @@ def read(experiment, folder=FOLDER):
         return []
     try:
         recorded = json.loads(file.read_text(encoding="utf-8"))
-        found = [{"experiment": experiment.to_dict(), **run} for run in recorded["runs"]]
+        runs = [{"experiment": experiment.to_dict(), **run} for run in recorded["runs"]]
         good = Experiment.from_dict(recorded["experiment"]) == experiment
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -27,22 +27,22 @@ def read(experiment, folder=FOLDER):
         ) from error
     if not good:
         raise ValueError(f"{file} is of another experiment than its name says: take it from the repository again")
-    return found
+    return runs
 
 
 def seconds(experiment):
-    """How long a run of `experiment` took as recorded, on average; None where none was."""
+    """How many seconds the recorded runs of `experiment` took, on average; None if there are none."""
     runs = read(experiment)
     return sum(run["seconds"] for run in runs) / len(runs) if runs else None
 
 
 def file_of(experiment, folder):
-    """Where `experiment` is recorded."""
+    """The file that `experiment` is recorded in."""
     return Path(folder) / f"{experiment.key()}.json"
 
 
 def alone(run):
-    """The result `run` without its experiment, which stands above all of its runs."""
+    """The result `run` without its experiment, which the file has once for all runs."""
     return rounded({name: value for name, value in run.items() if name != "experiment"})
 
 

@@ -1,4 +1,4 @@
-"""The store of runs: one folder an experiment and seed, done once, whichever tables ask for it."""
+"""The store of runs: one folder for each experiment and seed. Tables that need the same run share it."""
 
 from pathlib import Path
 
@@ -8,50 +8,52 @@ from gluon_cgd.files.whole import digest
 
 
 def folder(runs, experiment, seed):
-    """Where `runs` keeps the run of `experiment` with `seed`; code that trains otherwise keeps its own elsewhere."""
+    """The folder in `runs` of the run of `experiment` with `seed`; each REVISION of the training code has its own."""
     return Path(runs) / experiment.key() / f"r{REVISION}-seed{seed}"
 
 
 def result(runs, experiment, seed, weights=None):
-    """The result of a finished run, a dict (see `train.fit`), or None. Raises ValueError if it is another run's.
+    """The result of a finished run, a dict (see `train.fit`), or None. Raises ValueError if it belongs to another run.
 
-    weights: the file of ImageNet parameters that it must have started from, if that matters.
+    weights: the file of ImageNet parameters that the run must have started from, or None for any.
     """
     from gluon_cgd.runs.results import finished
 
-    asked = {"experiment": experiment.to_dict(), "seed": seed}
+    run = {"experiment": experiment.to_dict(), "seed": seed}
     if weights and not Path(weights).is_file():
         raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
     if weights:
-        asked["weights"] = digest(weights)
-    return finished(folder(runs, experiment, seed), asked)
+        run["weights"] = digest(weights)
+    return finished(folder(runs, experiment, seed), run)
 
 
 def results(runs, experiment, seeds):
-    """The results of the seeds 0 to `seeds` - 1 that are done. Raises ValueError when they cannot be averaged."""
-    found = [done for done in (result(runs, experiment, seed) for seed in range(seeds)) if done is not None]
+    """The results of the finished runs with seeds 0 to `seeds` - 1. Raises ValueError when they cannot be averaged."""
+    finished_runs = [done for done in (result(runs, experiment, seed) for seed in range(seeds)) if done is not None]
     for part, remedy in (("data", "copies of the data"), ("weights", "ImageNet parameters")):
-        if len({done.get(part) for done in found}) > 1:
+        if len({done.get(part) for done in finished_runs}) > 1:
             raise ValueError(
                 f"the runs in {folder(runs, experiment, 0).parent} are of different {remedy}: keep those of one"
             )
-    if len({done.get("parts", 1) for done in found}) > 1:
+    if len({done.get("parts", 1) for done in finished_runs}) > 1:
         raise ValueError(
             f"the runs in {folder(runs, experiment, 0).parent} learned from batches in different numbers of parts, "
-            "which batch norm saw one by one: keep those of one"
+            "which changes what batch norm computes: keep those of one number"
         )
-    return found
+    return finished_runs
 
 
 def every(runs, experiment):
-    """The results of all finished runs of `experiment`, by seed. Raises ValueError for a folder of another run."""
+    """The results of all finished runs of `experiment`, by seed. Raises ValueError for a folder with another's run."""
     folders = folder(runs, experiment, 0).parent.glob(f"r{REVISION}-seed*")
-    seeds = sorted(int(number) for number in (one.name.rpartition("seed")[2] for one in folders) if number.isdecimal())
+    seeds = sorted(
+        int(number) for number in (place.name.rpartition("seed")[2] for place in folders) if number.isdecimal()
+    )
     return [done for done in (result(runs, experiment, seed) for seed in seeds) if done is not None]
 
 
 def missing_parts(experiments, data, weights):
-    """What this machine lacks to train `experiments`: a list of sentences, all of them at once; [] for nothing."""
+    """What this machine lacks to train `experiments`: a list with all sentences, [] when nothing is missing."""
     from gluon_cgd import backbones
 
     sentences, needing = [], {data_of(e): e for e in experiments}
@@ -79,12 +81,12 @@ def data_of(experiment):
 
 
 def load_data(experiment, data):
-    """The Split of an experiment, whose dataset is kept in the folder `data`; glyphs lives in the cache."""
+    """The Split of an experiment. data: the folder of the datasets; glyphs is in the cache instead."""
     return datasets.split_of(experiment, None if experiment.dataset == "glyphs" else data)
 
 
 def train(runs, experiment, seed, data, ctx, weights, progress, parts=1):
-    """Train one run into the store, or go on with it; returns its result. parts: as of `train.fit`."""
+    """Train one run into the store, or continue it; returns its result. parts: as in `train.fit`."""
     from gluon_cgd.train import fit
 
     split, where = load_data(experiment, data), folder(runs, experiment, seed)

@@ -68,7 +68,7 @@ def title(table):
 
 def outcomes_of(table):
     """How many of the orderings hold in the mini form: "1 holds, 3 undecided"."""
-    counts = Counter(claim.found.outcome for claim in ordering_claims(table))
+    counts = Counter(claim.ordering.outcome for claim in ordering_claims(table))
     plurals = {"holds": "hold", "does not hold": "do not hold"}
     return ", ".join(f"{count} {plurals.get(name, name) if count > 1 else name}" for name, count in counts.items())
 
@@ -79,7 +79,7 @@ def claims():
     for table in EVERYTHING:
         for claim in ordering_claims(table):
             printed = " / ".join(f"{cell.mean:.1f}" if cell else "-" for cell in claim.published)
-            ours = "" if claim.found.outcome == "not run" else " / ".join(map(number, claim.sides))
+            ours = "" if claim.ordering.outcome == "not run" else " / ".join(map(number, claim.sides))
             lines.append((title(table), claim.name, printed, ours, claim.outcome()))
     return as_markdown(lines)
 
@@ -92,7 +92,7 @@ def tested():
 
 def counted():
     """A sentence: how many of the paper's orderings the mini form shows."""
-    counts = Counter(claim.found.outcome for _, claim in tested())
+    counts = Counter(claim.ordering.outcome for _, claim in tested())
     outcomes = ", ".join(f"{counts[name]} {words}" for name, words in PLURALS.items() if counts[name])
     return f"Of {sum(counts.values())} orderings of Tables 1 to 6: {outcomes}."
 
@@ -100,7 +100,7 @@ def counted():
 def digest():
     """That sentence, and each ordering that is decided."""
     decided = ("holds", "does not hold")
-    lines = [f"- {name}: {claim.sentence()}" for name, claim in tested() if claim.found.outcome in decided]
+    lines = [f"- {name}: {claim.sentence()}" for name, claim in tested() if claim.ordering.outcome in decided]
     return "\n".join([counted(), "", *lines, figure3()])
 
 

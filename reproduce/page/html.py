@@ -48,7 +48,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None):
         for entry in section.own():
             names.setdefault(entry.experiment, []).append(f"{section.title} {entry.row}")
             wanted[entry.experiment] = max(wanted.get(entry.experiment, 0), section.seeds)
-    experiments = [Runs(one, names[one], stored(one), wanted[one], which) for one in names]
+    experiments = [Runs(key, names[key], stored(key), wanted[key], which) for key in names]
     return ENVIRONMENT.get_template("reproduction.html").render(
         experiments=experiments,
         facts=facts(experiments, which),

@@ -37,7 +37,7 @@ class Section:
         """Runs done, cells within the tolerance and orderings that hold: ["5 of 10", "3 of 8", "1 of 1"]."""
         done = {entry.experiment: min(entry.runs(), self.seeds) for entry in self.own()}
         near = [not differs(e, column) for e in self.entries for column in e.ours if column in e.published]
-        outcomes = [claim.found.outcome for claim in orderings.claims(self.table, self.entries)]
+        outcomes = [claim.ordering.outcome for claim in orderings.claims(self.table, self.entries)]
         ran = [outcome for outcome in outcomes if outcome != "not run"]
         within = [] if self.small else [f"{sum(near)} of {len(near)}"]
         return [f"{sum(done.values())} of {len(done) * self.seeds}", *within, f"{ran.count('holds')} of {len(ran)}"]

@@ -54,9 +54,9 @@ def inline(draw, name, title):
     return HEAD.format(*box, name=name, title=title, **pixels) + Markup(drawing.strip())
 
 
-def tidy(found):
+def tidy(match):
     """A tag with two decimals, the page's font and its colours, and without an id that nothing refers to."""
-    tag = re.sub(r"\s+", " ", found[0]).replace("xlink:href", "href")
+    tag = re.sub(r"\s+", " ", match[0]).replace("xlink:href", "href")
     tag = re.sub('^<g id="[^"]*"', "<g", re.sub(r' transform="rotate\(-0 [^"]*"', "", tag))
     tag = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), tag)
     tag = re.sub(r'font: (?:\w+ )*?([\d.]+)px [^;"]*', r"font-size: \1px", tag)

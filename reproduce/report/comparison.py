@@ -8,7 +8,7 @@ import numpy as np
 from gluon_cgd.experiment import Experiment
 from reproduce.selection import columns_of, experiment_of, rows_in
 from reproduce.tables import BENCHMARKS, Cell
-from reproduce.verdicts import verdict
+from reproduce.verdicts.verdict import Verdict, judge, sentence
 
 TOLERANCE = 1.0  # points that our mean may be away from the published one before a cell counts as differing
 
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     untrained: Dict[str, Cell]
     columns: Tuple[str, ...]
     compared: str  # "last" or "best": the evaluation of each run that counts
-    verdicts: Dict[str, verdict.Verdict]
+    verdicts: Dict[str, Verdict]
 
     def own_columns(self):
         """The columns that its experiment can fill: on the embedded benchmark not those of Table 7's datasets."""
@@ -43,7 +43,7 @@ class Entry(NamedTuple):
             for part in ("published", "ours", "untrained")
         }
         verdicts = {
-            column: {**found._asdict(), "sentence": verdict.sentence(found)} for column, found in self.verdicts.items()
+            column: {**verdict._asdict(), "sentence": sentence(verdict)} for column, verdict in self.verdicts.items()
         }
         changed = {"experiment": self.experiment and self.experiment.to_dict(), "verdicts": verdicts, **parts}
         return {**self._asdict(), **changed, "ours": parts["ours"] or None, "untrained": parts["untrained"] or None}
@@ -105,9 +105,9 @@ def entries(table, results_of, small, which):
         measured, untrained = (ours(results, when, columns, median) for when in (which, "untrained"))
         names = table.name, row.name, experiment
         rows.append(Entry(*names, published, measured, untrained, tuple(columns), which, {}))
-    for (name, column), found in (verdicts(table, rows) if table.judged and not small else {}).items():
+    for (name, column), verdict in (verdicts(table, rows) if table.judged and not small else {}).items():
         entry = next(entry for entry in rows if entry.row == name and column in entry.columns)
-        entry.verdicts[column] = found
+        entry.verdicts[column] = verdict
     return rows
 
 
@@ -123,7 +123,7 @@ def parts(rows, small):
 
 
 def verdicts(table, rows):
-    """{(row, column): verdict.Verdict} of every published number of the rows with an experiment; Table 7 by benchmark.
+    """{(row, column): Verdict} of every published number of the rows with an experiment; Table 7 by benchmark.
 
     rows: `entries` of the table in the paper's form.
     """
@@ -132,7 +132,7 @@ def verdicts(table, rows):
         for column, published in row.published.items() if row.experiment else ():
             values = row.ours[column].values if column in row.ours else []
             families.setdefault(benchmark_of(column), {})[row.row, column] = (values, published)
-    return {place: found for cells in families.values() for place, found in verdict.judge(cells, TOLERANCE).items()}
+    return {place: verdict for cells in families.values() for place, verdict in judge(cells, TOLERANCE).items()}
 
 
 def status(rows, seeds, small, pattern="*"):

@@ -7,7 +7,8 @@ from gluon_cgd.files.whole import write_json, write_text
 from reproduce.report.comparison import TOLERANCE, parts
 from reproduce.report.plot import plot
 from reproduce.tables import FIGURE3, TABLES, number
-from reproduce.verdicts import figure3, orderings, verdict
+from reproduce.verdicts import figure3, orderings
+from reproduce.verdicts.verdict import sentence
 
 
 def difference(published, our):
@@ -60,13 +61,13 @@ def row_lines(row, columns, small):
 def unreproduced(rows):
     """A sentence on how many numbers are reproduced, and one on each that is not."""
     verdicts = [
-        (f"{row.row} {column}", found)
+        (f"{row.row} {column}", verdict)
         for row in rows
-        for column, found in row.verdicts.items()
-        if found.outcome != "not run"
+        for column, verdict in row.verdicts.items()
+        if verdict.outcome != "not run"
     ]
     lines = [
-        f"{place}: {verdict.sentence(found)}; {found.how}" for place, found in verdicts if found.outcome != "reproduced"
+        f"{place}: {sentence(verdict)}; {verdict.how}" for place, verdict in verdicts if verdict.outcome != "reproduced"
     ]
     count = f"{len(verdicts) - len(lines)} of {len(verdicts)} published numbers are reproduced."
     return [count, *lines] if verdicts else []

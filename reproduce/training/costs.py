@@ -1,4 +1,4 @@
-"""What training and embedding a picture costs on a machine, measured, and what runs will therefore take."""
+"""How long a machine takes to train on and to embed a picture, measured, and how long runs will therefore take."""
 
 import json
 from dataclasses import replace
@@ -10,23 +10,23 @@ from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts
-from reproduce import efficiency, store
+from reproduce import efficiency, recorded, store
 from reproduce.report import formats
 from reproduce.training import complexity
 
-MEASURED = Path(__file__).resolve().parent / "results" / "steps.json"  # that others have handed in
+MEASURED = recorded.FOLDER / "steps.json"  # measured on other machines
 
 
 def network(experiment):
-    """The name of what decides a step's cost: "resnet50 at 224", "resnet50 at 224, stride kept"."""
+    """The name of all that decides what a step costs: "resnet50 at 224", "resnet50 at 224, stride kept"."""
     kept = "" if experiment.keep_stride is None else f", stride {'kept' if experiment.keep_stride else 'removed'}"
     return f"{experiment.backbone} at {experiment.input_size}{kept}"
 
 
 def measure(experiments, device, runs):
-    """Measure every network of `experiments` on `device` ("cpu", "gpu0") and keep it with the reports in `runs`.
+    """Measure every network of `experiments` on `device` ("cpu", "gpu0") and store the times with the reports.
 
-    Returns {network: {"train": seconds a picture, "embed": seconds a picture}}. Networks that are known are skipped.
+    Returns {network: {"train": seconds per picture, "embed": seconds per picture}}. Measured networks are skipped.
     """
     file = formats.reports(runs) / "steps.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
@@ -42,17 +42,17 @@ def measure(experiments, device, runs):
 
 
 def known(runs):
-    """{machine: {network: {"train", "embed"}}} as measured, by others and here."""
-    found = {}
+    """{machine: {network: {"train", "embed"}}} as measured on other machines and here."""
+    machines = {}
     for file in (MEASURED, Path(runs) / "reports" / "steps.json"):
         for machine, measured in (json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}).items():
-            found.setdefault(machine, {}).update(measured)
-    return found
+            machines.setdefault(machine, {}).update(measured)
+    return machines
 
 
 @lru_cache(maxsize=None)
 def pictures(dataset, *rule):
-    """(training, test) pictures of a dataset by its official counts; of people's own, split by `rule`, as they are."""
+    """(training, test) pictures of a dataset: the official numbers, or of a user's own pictures, split by `rule`."""
     if datasets.is_own(dataset):
         split = datasets.load(dataset, None, False, *rule)
         return len(split.train), sum(len(part) for part in split[1:] if part)
@@ -66,7 +66,7 @@ def pictures(dataset, *rule):
 
 
 def seconds(run, costs):
-    """What is left of a `plan.Wanted` takes where a picture costs {"train", "embed"} seconds."""
+    """Seconds that the rest of a `plan.Wanted` takes. costs: {"train", "embed"}, seconds per picture."""
     train, test = pictures(*store.data_of(run.experiment))
     left = 1 - run.iteration / run.experiment.iterations(train)
     steps = run.experiment.iterations(train) * run.experiment.batch_size * costs["train"]
@@ -74,14 +74,14 @@ def seconds(run, costs):
 
 
 def total(runs, measured):
-    """Seconds that are left of `runs`, one after the other, where networks cost `measured`; None where one lacks."""
+    """Seconds that the rest of `runs` takes, one after the other; None if a network is not in `measured`."""
     if {network(run.experiment) for run in runs} - set(measured):
         return None
     return sum(seconds(run, measured[network(run.experiment)]) for run in runs)
 
 
 def costs(missing, runs):
-    """Sentences: how long the runs `missing`, [plan.Wanted, ...], take on each machine that was measured; the disk."""
+    """Sentences: the time and disk that the runs `missing`, [plan.Wanted, ...], take on each measured machine."""
     if not missing:
         return ["nothing is missing"]
     lines = []
@@ -93,20 +93,20 @@ def costs(missing, runs):
         elif len(lacking) < len({network(run.experiment) for run in missing}):
             lines.append(f"time on {machine}: not known, {', '.join(lacking)} not measured")
     lines = lines or ["time: not measured for these networks"]
-    lines.append("(--measure, with --ctx, measures this machine's steps: some minutes)")
+    lines.append("(--plan --measure, with --ctx, measures this machine in some minutes)")
     return [*lines, disk(missing)]
 
 
 def disk(missing):
-    """A sentence: what the cache of pictures and the parameters that `missing` runs leave take."""
+    """A sentence: the disk that the cached pictures and the parameters of `missing` runs take."""
     sides = {(store.data_of(run.experiment), run.experiment.resize, run.experiment.input_size) for run in missing}
-    # A training or test set that two configurations share is cached once
+    # A training or test set that two experiments share is cached once
     cached = {(data, 0, large) for data, large, _ in sides} | {(data, 1, small) for data, _, small in sides}
     cache = sum(3 * side**2 * pictures(*data)[part] for data, part, side in cached)
     files = [2 * 4 * parameters(run.experiment) for run in missing]  # last and best, float32
     return (
         f"disk: {cache / 1e9:.1f} GB of pictures in {facts.cache_folder()}, {sum(files) / 1e9:.1f} GB of parameters "
-        f"(up to {max(files) / 1e9:.2f} GB a run), and three times a run's while it is going on"
+        f"(up to {max(files) / 1e9:.2f} GB a run, three times as much while it trains)"
     )
 
 
@@ -115,10 +115,10 @@ def parameters(experiment):
     classes = datasets.OFFICIAL.get(experiment.dataset.replace("sop_mini", "sop"), ((0, 100),))[0][1]
     of_the_network = ("backbone", "descriptors", "dim", "architecture", "combine")
     own = {name: getattr(experiment, name) for name in of_the_network}
-    return counted(Experiment(**own, pretrained=False), classes)
+    return count_parameters(Experiment(**own, pretrained=False), classes)
 
 
 @lru_cache(maxsize=None)
-def counted(experiment, classes):
-    """As `parameters`; remembered, for tables differ in much that no parameter comes from."""
+def count_parameters(experiment, classes):
+    """As `parameters`, computed once for all experiments with equal networks."""
     return complexity.counts(model.layers_of(experiment, classes))[0]

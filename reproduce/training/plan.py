@@ -9,7 +9,7 @@ from reproduce.training import costs
 
 
 class Wanted(NamedTuple):
-    """A run that tables ask for. names: "table5 SM", ..., of all rows that share it; iteration: 0 unless half done."""
+    """A run that tables need. names: of all rows that share it, "table5 SM", ...; iteration: 0 unless half done."""
 
     experiment: Experiment
     seed: int
@@ -22,31 +22,31 @@ def wanted(tables, seeds, small, runs, pattern="*", weights=None):
     """The distinct runs behind the rows like `pattern` of `tables`, [Wanted, ...], equal experiments once.
 
     seeds: runs of each row, None for as many as each table has (with `small`, one).
-    Raises ValueError when no row matches, and for stored runs that are others than these.
+    Raises ValueError when no row matches, and when a folder holds another run.
     """
     names = {}
     for table in tables:
         for row in selection.rows_of(table, pattern, small):
             for seed in range((seeds or (1 if small else table.seeds)) if row.experiment else 0):
                 names.setdefault((selection.experiment_of(row, small), seed), []).append(f"{table.name} {row.name}")
-    found = []
+    distinct = []
     for (experiment, seed), rows in names.items():
         done = store.result(runs, experiment, seed, weights) is not None
         half = 0 if done else checkpoint.iteration(store.folder(runs, experiment, seed) / "checkpoint.npz")
-        found.append(Wanted(experiment, seed, tuple(dict.fromkeys(rows)), done, half))
-    return found
+        distinct.append(Wanted(experiment, seed, tuple(dict.fromkeys(rows)), done, half))
+    return distinct
 
 
 def as_text(tables, seeds, small, runs):
-    """The plan as a person reads it: runs by table, then the hours and the disk that the missing ones take."""
+    """The plan as text: the runs of each table, then the hours and the disk that the missing ones take."""
     every = wanted(tables, seeds, small, runs)
     lines = [("", "runs", "of them its own", "done", "half done", "missing")]
     counted = set()
     for table in tables:
-        one = [run for run in every if any(name.split(" ")[0] == table.name for name in run.names)]
-        own = [run for run in one if (run.experiment, run.seed) not in counted]
+        needed = [run for run in every if any(name.split(" ")[0] == table.name for name in run.names)]
+        own = [run for run in needed if (run.experiment, run.seed) not in counted]
         counted |= {(run.experiment, run.seed) for run in own}
-        lines.append((table.name, *map(str, (len(one), len(own), *states(one)))))
+        lines.append((table.name, *map(str, (len(needed), len(own), *states(needed)))))
     lines.append(("together", str(len(every)), str(len(every)), *map(str, states(every))))
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = ["  ".join([c[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(c[1:], widths[1:]))]) for c in lines]

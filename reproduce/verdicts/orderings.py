@@ -10,30 +10,30 @@ class Claim(NamedTuple):
     """One ordering of a table, the better side first.
 
     name: "Both > Rank".  sides: our cell of each side, None where it has not run.  published: the published cells (a
-    row of Table 7 has one mini form for all benchmarks; then those of its first benchmark).  found: what our runs say.
+    row of Table 7 has one mini form for all benchmarks: those of its first benchmark).  ordering: what our runs say.
     """
 
     name: str
     sides: List[Optional[Cell]]
     published: List[Optional[Cell]]
-    found: verdict.Ordering
+    ordering: verdict.Ordering
 
     def outcome(self):
         """Whether it holds, in words: "holds (p = 0.002; runs: 3, 3)"."""
-        if self.found.outcome == "not run":
+        if self.ordering.outcome == "not run":
             return "not run"
         runs = f"runs: {', '.join(str(cell.runs) for cell in self.sides)}"
-        if self.found.p_holds is not None:
-            runs = f"p = {min(self.found.p_holds, self.found.p_opposite):.2g}; {runs}"
-        outcome = self.found.outcome.replace("does not hold", "DOES NOT HOLD")
-        if self.found.outcome == "undecided":
-            means = "agree with" if self.found.difference > 0 else "contradict"
-            outcome = f"{verdict.sentence(self.found)}; the means {means} the paper"
+        if self.ordering.p_holds is not None:
+            runs = f"p = {min(self.ordering.p_holds, self.ordering.p_opposite):.2g}; {runs}"
+        outcome = self.ordering.outcome.replace("does not hold", "DOES NOT HOLD")
+        if self.ordering.outcome == "undecided":
+            means = "agree with" if self.ordering.difference > 0 else "contradict"
+            outcome = f"{verdict.sentence(self.ordering)}; the means {means} the paper"
         return f"{outcome} ({runs})"
 
     def sentence(self):
         """The claim, our numbers and the outcome in one line."""
-        if self.found.outcome == "not run":
+        if self.ordering.outcome == "not run":
             return f"{self.name}: not run"
         high, *lows = map(number, self.sides)
         return f"{self.name}: {high} against {', '.join(lows)}, {self.outcome()}"

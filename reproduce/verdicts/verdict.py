@@ -85,18 +85,18 @@ def judge(cells, margin=1.0, level=0.05):
     tested = int(np.isfinite(p[0]).sum())
     correction = f"Holm's correction over {tested} cell{'s' * (tested > 1)}"
     tests = f"for a difference and for less than {margin:g} points, {correction}"
-    found = {}
+    verdicts = {}
     for place, row, *ps in zip(rows, rows.values(), *(one.tolist() for one in p)):
         cell = cells[place][1]
         if row is None:
-            found[place] = Verdict("not run", "no run yet", level)
+            verdicts[place] = Verdict("not run", "no run yet", level)
             continue
         difference, std, runs, error, freedom = row
         how = comparison(cell, runs)
         if math.isnan(error):
             more = more_seeds(difference, std, runs, cell, margin, *levels) if runs == 1 else None
             how += f"; {spreadless(runs)}" + (f"; {chances(more)}" if more else "")
-            found[place] = Verdict("undecided", how, level, difference, more=more)
+            verdicts[place] = Verdict("undecided", how, level, difference, more=more)
             continue
         how += f"; {'Welch' if cell.statistic == 'mean' else 't'} tests {tests}"
         reach = ROUNDING + float(stats.t.isf(level / 2, freedom)) * error
@@ -104,8 +104,8 @@ def judge(cells, margin=1.0, level=0.05):
         if min(ps) > level:
             outcome, more = "undecided", more_seeds(difference, std, runs, cell, margin, *levels)
             how += f"; {chances(more)}"
-        found[place] = Verdict(outcome, how, level, difference, (difference - reach, difference + reach), *ps, more)
-    return found
+        verdicts[place] = Verdict(outcome, how, level, difference, (difference - reach, difference + reach), *ps, more)
+    return verdicts
 
 
 def compared(place, values, cell):
@@ -175,16 +175,18 @@ def orders(claims, level=0.05, paired=()):
     p = [holm(one) for one in np.array(raw, float).reshape(-1, 2).T]
     levels = [next_level(one, level) for one in p]
     tested = int(np.isfinite(p[0]).sum())
-    found = {}
+    orderings = {}
     for claim, side, *ps in zip(sides, sides.values(), *(one.tolist() for one in p)):
         if side is None:
-            found[claim] = Ordering("not run", "a configuration has no run yet")
+            orderings[claim] = Ordering("not run", "a configuration has no run yet")
             continue
         counts = ", ".join(str(runs) for _, _, runs in side)
         difference = side[0][0] - max(mean for mean, _, _ in side[1:])
         how = f"means of {counts} runs"
         if math.isnan(ps[0]):
-            found[claim] = Ordering("undecided", f"{how}; {spreadless(min(side, key=lambda s: s[2])[2])}", difference)
+            orderings[claim] = Ordering(
+                "undecided", f"{how}; {spreadless(min(side, key=lambda s: s[2])[2])}", difference
+            )
             continue
         outcome, more = "holds" if ps[0] <= level else "does not hold", None
         kind = "t tests of the same runs' differences" if claim in paired else "Welch tests"
@@ -194,8 +196,8 @@ def orders(claims, level=0.05, paired=()):
             if claim not in paired:
                 more = more_of_each(side[0], side[1:], *levels)
                 how += f"; {chances(more)}"
-        found[claim] = Ordering(outcome, how, difference, *ps, more)
-    return found
+        orderings[claim] = Ordering(outcome, how, difference, *ps, more)
+    return orderings
 
 
 def comparison(cell, runs):
@@ -225,25 +227,25 @@ def seeds(more):
     return f"{more} more seed{'s' * (more > 1)}"
 
 
-def sentence(found):
+def sentence(verdict):
     """A Verdict or an Ordering in a few words: "lower by 1.3 (95 % CI -1.8 to -0.8)", "undecided (3 more seeds)"."""
-    if found.outcome == "undecided" and found.more:
-        return f"undecided ({seeds(found.more)})"
-    if found.outcome in ("higher", "lower"):
-        low, high = found.interval
-        sure = f"{100 * (1 - found.level):g} % CI {low:+.1f} to {high:+.1f}"
-        return f"{found.outcome} by {abs(found.difference):.1f} ({sure})"
-    if found.outcome == "reproduced" and found.p_different <= found.level:
-        return f"reproduced, though {'higher' if found.difference > 0 else 'lower'} by {abs(found.difference):.1f}"
-    return found.outcome
+    if verdict.outcome == "undecided" and verdict.more:
+        return f"undecided ({seeds(verdict.more)})"
+    if verdict.outcome in ("higher", "lower"):
+        low, high = verdict.interval
+        sure = f"{100 * (1 - verdict.level):g} % CI {low:+.1f} to {high:+.1f}"
+        return f"{verdict.outcome} by {abs(verdict.difference):.1f} ({sure})"
+    if verdict.outcome == "reproduced" and verdict.p_different <= verdict.level:
+        return f"reproduced, though {'higher' if verdict.difference > 0 else 'lower'} by {abs(verdict.difference):.1f}"
+    return verdict.outcome
 
 
-def footnote(found):
-    """The same, with the p and how it was found."""
+def footnote(verdict):
+    """The same, with the p and how it was verdict."""
     names = {"p_different": "difference", "p_equivalent": "equivalence", "p_holds": "better", "p_opposite": "worse"}
     p = [
-        f"{name} p = {getattr(found, field):.2g}"
+        f"{name} p = {getattr(verdict, field):.2g}"
         for field, name in names.items()
-        if getattr(found, field, None) is not None
+        if getattr(verdict, field, None) is not None
     ]
-    return "; ".join([sentence(found), *p, found.how])
+    return "; ".join([sentence(verdict), *p, verdict.how])

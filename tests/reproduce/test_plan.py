@@ -64,7 +64,9 @@ def test_hours_follow_from_measured_steps(tmp_path, monkeypatch):
     told = steps.costs([run] * 10, tmp_path)
     assert told[0] == f"time on a machine: {10 * seconds / 3600:,.1f} hours, one run after the other"
     assert "disk: 2.8 GB of pictures" in told[-1]  # 8,054 of 252 x 252 and 8,131 of 224 x 224
-    assert "2.1 GB of parameters (up to 0.21 GB a run)" in told[-1]  # 26,858,658 of four bytes, twice
+    assert (
+        "2.1 GB of parameters (up to 0.21 GB a run, three times as much while it trains)" in told[-1]
+    )  # 26,858,658 of four bytes, twice
     other = run._replace(experiment=replace(row.experiment, backbone="bn_inception"))
     assert "not known, bn_inception at 224 not measured" in steps.costs([run, other], tmp_path)[0]
     assert steps.costs([], tmp_path) == ["nothing is missing"]
