@@ -41,11 +41,11 @@ class Block(NamedTuple):
 def blocks(page):
     """[Block, ...] of the file `page`."""
     text = page.read_text(encoding="utf-8")
-    found = []
+    fenced = []
     for match in re.finditer(r"^```(\w*)([^\n]*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         needs = tuple(re.findall(r"\w+", match[2].replace("needs:", "")))
-        found.append(Block(match[1], needs, match[3], text[: match.start()].count("\n") + 1))
-    return found
+        fenced.append(Block(match[1], needs, match[3], text[: match.start()].count("\n") + 1))
+    return fenced
 
 
 def commands(text):
