@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+from typing import List
 
 from gluon_cgd.machine.prepare import WrongEnvironment, installed
 
@@ -11,7 +12,7 @@ from gluon_cgd.machine.prepare import WrongEnvironment, installed
 LIGHT = dict(numpy="numpy", cv2="opencv-python-headless", PIL="pillow", tqdm="tqdm", portalocker="portalocker")
 NEEDED = (*LIGHT, "mxnet", "gluoncv", "gluoncv2", "safetensors", "scipy", "matplotlib", "jinja2")  # of requirements.txt
 INTERRUPTED = "interrupted: the same command goes on from the last checkpoint"
-interrupts: "list[int]" = []  # signals of Ctrl-C since `run` began: NumPy's import turns the first into an ImportError
+interrupts: List[int] = []  # signals of Ctrl-C since `run` began: NumPy's import turns the first into an ImportError
 ENTERED = "GLUON_CGD_ENTERED"  # environment variable of a command that was started again in another environment
 
 
