@@ -1,11 +1,12 @@
-"""Feature extractors: the libraries' networks without their classifier, and without the stride that section 3.1 removes."""
+"""Backbones: the libraries' networks without their classifier and without the down-sampling that section 3.1 removes."""
 
 import importlib
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
 from mxnet.gluon import nn
 
+from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.fetch import weights as parameters
 
 
@@ -15,39 +16,34 @@ class Backbone(nn.HybridSequential):
     Inputs: pictures (B, 3, H, W), normalised.  Outputs: features (B, channels, h, w).
     """
 
-    def __init__(self, layers, channels):
+    def __init__(self, layers: Sequence[nn.HybridSequential], channels: int):
         super().__init__(prefix="backbone_")
         self.channels = channels
         self.add(*layers)
 
-    def map_shape(self, input_size):
-        """(channels, height, width) of the map of a picture of `input_size`, inferred without computing it."""
+    def map_shape(self, input_size: int) -> Tuple[int, int, int]:
+        """(channels, height, width) of the last feature map for pictures of `input_size`, without computing it."""
         return self(mx.sym.var("data")).infer_shape(data=(1, 3, input_size, input_size))[1][0][1:]
 
 
 class Recipe(NamedTuple):
     """How a backbone is made, and where its parameters come from.
 
-    make: a function of the input size; it returns the library's whole network (the one whose parameter files exist),
-        the layers up to the last feature map, and those layers that halve the map between the last two stages.
-    channels: of the last feature map.
-    keeps_stride: whether that down-sampling stays by default, as the paper has it (Table 7).
-    publisher, model: where its ImageNet parameters were published, and under which name.
-    top1: accuracy on ImageNet in %, as the library states it.
-    fuses: whether MXNet 1.9.1 can fuse its layers for a CPU; of squeeze-and-excitation it takes the wrong ones.
+    make: a function of the input size. It returns the library's whole network (for which parameter files exist), the
+        layers up to the last feature map, and the layers that halve the map between stages 3 and 4.
     """
 
-    make: Callable
-    channels: int
-    keeps_stride: bool
-    publisher: str = ""
-    model: str = ""
-    top1: Optional[float] = None
-    fuses: bool = True
+    make: Callable[[int], Tuple[Any, Sequence, Sequence]]
+    channels: int  # of the last feature map
+    keeps_stride: bool  # whether that down-sampling stays by default, as in Table 7
+    publisher: str = ""  # of its ImageNet parameters
+    model: str = ""  # their name there
+    top1: Optional[float] = None  # accuracy on ImageNet in %, as the library states it
+    fuses: bool = True  # whether MXNet 1.9.1 fuses its layers rightly on a CPU: not those of squeeze-and-excitation
 
 
 def _resnet_b(model):
-    """GluonCV's ResNets with the stride in the 3x3 convolution (v1b), and with a pooling in the shortcut (v1d)."""
+    """GluonCV's ResNets v1b (stride in the 3x3 convolution) and v1d (pooling in the shortcut)."""
 
     def make(_):
         from gluoncv import model_zoo
@@ -60,7 +56,7 @@ def _resnet_b(model):
 
 
 def _resnet(model, strided):
-    """GluonCV's ResNet v1 and ResNeXt; `strided`: the layer of a block's body that has the stride."""
+    """GluonCV's ResNet v1 and ResNeXt; `strided`: number of the layer with the stride in a block's body."""
 
     def make(_):
         from gluoncv import model_zoo
@@ -73,7 +69,7 @@ def _resnet(model, strided):
 
 
 def _gluoncv2(module, model, strided):
-    """gluoncv2's networks; `strided`: a function of the features that returns what halves the map at last."""
+    """gluoncv2's networks; `strided`: a function of the features that returns the layers which halve the map last."""
 
     def make(_):
         net = getattr(importlib.import_module(f"gluoncv2.models.{module}"), model)()
@@ -85,7 +81,7 @@ def _gluoncv2(module, model, strided):
 def _efficientnet_b5b(input_size):
     from gluoncv2.models.efficientnet import efficientnet_b5b
 
-    net = efficientnet_b5b()  # made for pictures of 456 x 456, by which its units pad
+    net = efficientnet_b5b()  # its units pad for pictures of 456 x 456: tell them the real size
     side, stem = input_size, net.features[0]
     for unit in [stem, *(unit for stage in list(net.features)[1:6] for unit in stage)]:
         unit.in_size = (side, side)
@@ -110,12 +106,8 @@ def _cifar_resnet10(_):
     return net, list(net.features)[:-1], [first.body[0], first.downsample[0]]
 
 
-def _se(features):
-    return [features[4][0].body.conv1.conv, features[4][0].identity_conv.conv]
-
-
-def _wide(features):
-    return [features[4][0].body.conv2.conv, features[4][0].identity_conv.conv]
+def _bottleneck(name):
+    return lambda features: [getattr(features[4][0].body, name).conv, features[4][0].identity_conv.conv]
 
 
 def _inception(features):
@@ -128,26 +120,34 @@ def _shuffle(features):
 
 
 def _remove_stride(layer):
-    """Let `layer`, of this instance alone, leave the map as large as it is; no weight changes its shape."""
+    """Set the stride of `layer`, in this network only, to 1; no weight changes its shape."""
     if hasattr(layer, "_kwargs"):
         layer._kwargs["stride"] = (1, 1)
-        if isinstance(layer, nn.AvgPool2D):  # of a shortcut: a mean over one position
+        if isinstance(layer, nn.AvgPool2D):  # in a shortcut: the mean over one position
             layer._kwargs["kernel"] = (1, 1)
-        elif isinstance(layer, nn.MaxPool2D):  # of BN-Inception, 3 x 3 without a border
+        elif isinstance(layer, nn.MaxPool2D):  # in BN-Inception: 3 x 3 without a border
             layer._kwargs["pad"] = (1, 1)
     else:
-        layer.strides = 1  # EfficientNet's unit, which pads by hand
+        layer.strides = 1  # EfficientNet's unit, which pads by itself
 
 
-def build(name, pretrained=False, keep_stride=None, weights=None, root=None, input_size=224):
-    """The feature extractor `name`, a HybridBlock with `.channels`: pictures (B, 3, H, W) -> features (B, C, h, w).
+def build(
+    name: str,
+    pretrained: bool = False,
+    keep_stride: Optional[bool] = None,
+    weights: Optional[PathLike] = None,
+    root: Optional[PathLike] = None,
+    input_size: int = 224,
+) -> Backbone:
+    """The backbone `name`, a HybridBlock with `.channels`: pictures (B, 3, H, W) -> features (B, C, h, w).
 
-    pretrained: load ImageNet parameters, from the file `weights` or else from where `imagenet_file` finds them;
-        otherwise the parameters are left to be initialised.
-    keep_stride: True keeps the down-sampling between the last two stages, False removes it (14 x 14 at 224 for
-        ResNet-50); None does as the paper does with this network, and with those that it does not have as with ResNet.
-    input_size: side of the pictures to come. Only EfficientNet's paddings depend on it.
-    Raises ValueError for an unknown name, a stride that is not there, or parameters that cannot be had or do not fit.
+    pretrained: load ImageNet parameters, from the file `weights` or else the one of `imagenet_file`; if False, the
+        parameters have no values yet.
+    keep_stride: True keeps the down-sampling between stages 3 and 4; False removes it, which gives 14 x 14 at 224 for
+        ResNet-50 (section 3.1); None does as BACKBONES says, which follows Table 7.
+    root: as of `imagenet_file`.  input_size: side of the pictures; only EfficientNet's padding depends on it.
+    Raises ValueError for an unknown name, for keep_stride=False where there is no such down-sampling, and for
+    parameters that cannot be found or do not fit.
     """
     recipe = _recipe(name)
     net, layers, strided = recipe.make(input_size)
@@ -161,10 +161,11 @@ def build(name, pretrained=False, keep_stride=None, weights=None, root=None, inp
     return Backbone(layers, recipe.channels)
 
 
-def imagenet_file(name, root=None, progress=False):
-    """Path of the file with backbone `name`'s ImageNet parameters, fetched into `root` (~/.mxnet/models) if need be.
+def imagenet_file(name: str, root: Optional[PathLike] = None, progress: bool = False) -> PathLike:
+    """Path of the file with the ImageNet parameters of backbone `name`, downloaded into `root` if it is not there.
 
-    Raises ValueError for a backbone without any, and when no source has them.
+    root: by default ~/.mxnet/models. Raises ValueError for a backbone without such parameters, and if no source has
+    them.
     """
     recipe = _recipe(name)
     if not recipe.model:
@@ -182,20 +183,20 @@ def _recipe(name):
 
 # fmt: off
 BACKBONES = {
-    # Of the paper: ResNet-50 and SE-ResNet-50 lose the down-sampling, the other two keep it (Table 7)
+    # The paper's: ResNet-50 and SE-ResNet-50 lose the down-sampling, the other two keep it (section 3.1, Table 7)
     "resnet50": Recipe(_resnet_b("resnet50_v1b"), 2048, False, "gluoncv", "resnet50_v1b", 77.67),
-    "se_resnet50": Recipe(_gluoncv2("seresnet", "seresnet50", _se), 2048, False, "gluoncv2", "seresnet50", 78.93, fuses=False),
+    "se_resnet50": Recipe(_gluoncv2("seresnet", "seresnet50", _bottleneck("conv1")), 2048, False, "gluoncv2", "seresnet50", 78.93, fuses=False),
     "bn_inception": Recipe(_gluoncv2("bninception", "bninception", _inception), 1024, True, "gluoncv2", "bninception", 74.88),
     "shufflenet_v2": Recipe(_gluoncv2("shufflenetv2", "shufflenetv2_w1", _shuffle), 1024, True, "gluoncv2", "shufflenetv2_w1", 69.06),
     # Other readings of them
     "resnet50_v1": Recipe(_resnet("resnet50_v1", 0), 2048, False, "gluoncv", "resnet50_v1", 77.36),
     "resnet50_v1d": Recipe(_resnet_b("resnet50_v1d"), 2048, False, "gluoncv", "resnet50_v1d", 79.15),
     "shufflenet_v2_x2": Recipe(_gluoncv2("shufflenetv2", "shufflenetv2_w2", _shuffle), 2153, True, "gluoncv2", "shufflenetv2_w2", 74.20),
-    # Others have put under CGD's head
+    # Networks that others have used with CGD
     "resnet101": Recipe(_resnet_b("resnet101_v1b"), 2048, False, "gluoncv", "resnet101_v1b", 79.20),
     "resnext50": Recipe(_resnet("resnext50_32x4d", 3), 2048, False, "gluoncv", "resnext50_32x4d", 79.32),
     "resnext101": Recipe(_resnet("resnext101_32x4d", 3), 2048, False, "gluoncv", "resnext101_32x4d", 80.37),
-    "wide_resnet50": Recipe(_gluoncv2("wrn", "wrn50_2", _wide), 2048, False, "gluoncv2", "wrn50_2", 77.98),
+    "wide_resnet50": Recipe(_gluoncv2("wrn", "wrn50_2", _bottleneck("conv2")), 2048, False, "gluoncv2", "wrn50_2", 77.98),
     "efficientnet_b5": Recipe(_efficientnet_b5b, 2048, False, "gluoncv2", "efficientnet_b5b", 83.61),
     # Small ones
     "squeezenet1.1": Recipe(_squeezenet, 512, True, "gluoncv", "squeezenet1.1", 54.96),
