@@ -64,18 +64,13 @@ def recall_at(
     return {k: float((ranks < k).mean()) for k in ks}
 
 
-def nearest(
-    query: np.ndarray,
-    query_labels: Sequence,
-    gallery: Optional[np.ndarray] = None,
-    gallery_labels: Optional[Sequence] = None,
-) -> np.ndarray:
-    """The row of the item nearest to each query, (N,); -1 where there is none. Arguments as of `recall_at`.
+def nearest(embeddings: Embeddings) -> np.ndarray:
+    """The row of the item nearest to each query, (N,); -1 where there is none. Raises ValueError as `recall_at` does.
 
     Of two equally near items it is the one of another class. So the share of queries whose nearest item is of their
     class is exactly Recall@1.
     """
-    search = _Search(query, query_labels, gallery, gallery_labels)
+    search = _Search(*embeddings)
     scores, own = search.nearest_own()
     return np.where(search.ranks(scores) == 0, own, search.nearest_other())
 

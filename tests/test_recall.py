@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gluon_cgd import recall
-from gluon_cgd.recall import nearest, recall_at
+from gluon_cgd.recall import Embeddings, nearest, recall_at
 
 
 def unit(rng, n, d):
@@ -46,18 +46,18 @@ def test_the_nearest_item_is_the_one_of_the_smallest_distance(tile, monkeypatch)
     query, gallery = unit(rng, 30, 5), unit(rng, 50, 5)
     query_labels, gallery_labels = rng.integers(0, 8, 30), rng.integers(0, 8, 50)
     distances = np.linalg.norm(query[:, None] - gallery, axis=2)
-    found = nearest(query, query_labels, gallery, gallery_labels)
+    found = nearest(Embeddings(query, query_labels, gallery, gallery_labels))
     assert found.tolist() == distances.argmin(axis=1).tolist()
     itself = np.linalg.norm(query[:, None] - query, axis=2) + 9 * np.eye(30)
-    assert nearest(query, query_labels).tolist() == itself.argmin(axis=1).tolist()
+    assert nearest(Embeddings(query, query_labels)).tolist() == itself.argmin(axis=1).tolist()
 
 
 def test_of_two_as_near_the_one_of_another_class_is_the_nearest():
     same = np.ones((4, 3), np.float32)
     labels = np.array([0, 0, 1, 1])
-    found = nearest(same, labels)
+    found = nearest(Embeddings(same, labels))
     assert not (labels[found] == labels).any()
-    assert nearest(same[:1], labels[:1]).tolist() == [-1]
+    assert nearest(Embeddings(same[:1], labels[:1])).tolist() == [-1]
 
 
 def test_recall_of_a_gallery_excludes_nothing():
@@ -90,7 +90,7 @@ def test_what_float32_cannot_tell_apart_is_decided_in_float64(tile, monkeypatch)
     labels = rng.integers(0, 12, 200)
     found = recall_at((1, 2, 4), embeddings, labels)
     assert found == {k: recall_loop(k, embeddings, labels) for k in (1, 2, 4)}
-    rows = nearest(embeddings, labels)
+    rows = nearest(Embeddings(embeddings, labels))
     assert np.mean(labels[rows] == labels) == found[1]
 
 

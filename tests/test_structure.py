@@ -61,6 +61,26 @@ def test_every_module_and_public_function_has_a_docstring():
                 assert ast.get_docstring(node), f"{file.stem}.{node.name}"
 
 
+def public_functions(body):
+    """The functions and methods in `body`, and in its classes, that others call by name."""
+    for node in body:
+        if getattr(node, "name", "_").startswith("_") or node.name == "hybrid_forward":  # MXNet calls that
+            continue
+        if isinstance(node, ast.FunctionDef):
+            yield node
+        elif isinstance(node, ast.ClassDef):
+            yield from public_functions(node.body)
+
+
+def test_public_functions_of_the_paper_and_of_what_it_imports_carry_type_hints():
+    rooms = [ROOT / "gluon_cgd" / room for room in ("datasets", "machine", "runs")]
+    files = [*(ROOT / "gluon_cgd").glob("[a-z]*.py"), *(file for room in rooms for file in room.rglob("*.py"))]
+    for file in files:
+        for node in public_functions(ast.parse(file.read_text(encoding="utf-8")).body):
+            hinted = [argument.annotation for argument in node.args.args if argument.arg not in ("self", "cls")]
+            assert None not in (*hinted, node.returns), f"{file.name}: {node.name}"
+
+
 def test_the_hall_is_the_paper():
     hall = {file.stem for file in (ROOT / "gluon_cgd").glob("[a-z]*.py")}
     paper = "experiment descriptors backbones model losses sampler learner train evaluate recall similarity choose"

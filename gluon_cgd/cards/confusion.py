@@ -27,14 +27,14 @@ class Confused(NamedTuple):
         return self.right / self.pictures
 
 
-def pairs(query, query_labels, gallery=None, gallery_labels=None):
-    """Counter {(class of a query, class of its nearest other picture): times}. Arguments: see `recall.recall_at`.
+def pairs(embeddings):
+    """Counter {(class of a query, class of its nearest other picture): times} of `recall.Embeddings`.
 
     The share of pairs with equal classes is Recall@1. A query without any other picture is not counted.
     """
-    rows = nearest(query, query_labels, gallery, gallery_labels)
-    labels = np.asarray(query_labels if gallery is None else gallery_labels)
-    return Counter((int(label), int(labels[row])) for label, row in zip(query_labels, rows) if row >= 0)
+    rows, own = nearest(embeddings), embeddings.query_labels
+    labels = np.asarray(own if embeddings.gallery is None else embeddings.gallery_labels)
+    return Counter((int(label), int(labels[row])) for label, row in zip(own, rows) if row >= 0)
 
 
 def by_class(pairs):

@@ -41,7 +41,7 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
             "restore the pictures, or train again"
         )
     query, gallery = (records and cached(records, experiment.input_size) for records in split[1:])
-    pairs = confusion.pairs(*embedded(net, split, query, gallery, ctx))
+    pairs = confusion.pairs(embedded(net, split, query, gallery, ctx))
     names = datasets.class_names(experiment.dataset)
     class_name = (lambda label: names[label]) if names else str
     text = markdown(folder, result, experiment, split, pairs, class_name, which, flags)

@@ -5,34 +5,35 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Optional
 
 PACKAGES = Path(__file__).resolve().parents[2]  # the folder that holds this package: the project, or site-packages
 SETUP = PACKAGES / "env.sh"  # makes the project's own environment; there is none where the package is installed
 PROJECT = PACKAGES if SETUP.is_file() else Path()  # data/ and runs/ are here by default; Path(): the present folder
 
 
-def install(file):
+def install(file: str) -> str:
     """The command that installs the requirements file `file` of this project; the wheel has a copy of it."""
     folder = PACKAGES if SETUP.is_file() else PACKAGES / "gluon_cgd" / "requirements"
     return f"{sys.executable} -m pip install --no-deps -r {folder / file}"
 
 
-def setup():
+def setup() -> str:
     """The command that provides every package that training needs, in backquotes."""
     return f"`source {SETUP}`" if SETUP.is_file() else f"`{install('requirements-cpu.txt')}`"
 
 
-def cores():
+def cores() -> int:
     """Number of cores that this process may use (by its affinity mask, where the system has one)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """The folder of rendered glyphs and resized pictures: $GLUON_CGD_CACHE, or ~/.cache/gluon_cgd."""
     return Path(os.environ.get("GLUON_CGD_CACHE") or Path.home() / ".cache" / "gluon_cgd")
 
 
-def machine(device):
+def machine(device: str) -> str:
     """The name of the processor and the number of usable cores for "cpu"; the name of the GPU for "gpu0", ..."""
     import platform
     import subprocess
@@ -48,7 +49,7 @@ def machine(device):
     return f"{names[0] if names else platform.machine()}, {cores()} cores"
 
 
-def commit():
+def commit() -> Optional[str]:
     """The commit of this project, followed by + if files differ from it; None outside of its repository."""
     import subprocess
 

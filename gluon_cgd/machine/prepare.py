@@ -31,12 +31,12 @@ class WrongEnvironment(ImportError):
     """This Python lacks a package, or has a wrong one; the project's own environment has the right ones."""
 
 
-def numpy_needed():
+def numpy_needed() -> str:
     """The NumPy series that MXNet 1.9.1 works with in this Python: "1.23" or "1.26"."""
     return "1.26" if sys.version_info >= (3, 12) else "1.23"
 
 
-def check_numpy(version):
+def check_numpy(version: str) -> None:
     """Raise WrongEnvironment, naming the remedy, unless NumPy `version` is of the series that MXNet needs."""
     from gluon_cgd.machine import facts
 
@@ -50,14 +50,14 @@ def check_numpy(version):
         )
 
 
-def restore_numpy_names(numpy):
+def restore_numpy_names(numpy: object) -> None:
     """Give NumPy back the aliases (np.bool, np.int, ...) that MXNet reads when it is imported."""
     for name, builtin in REMOVED_FROM_NUMPY.items():
         if name not in numpy.__dict__:
             setattr(numpy, name, builtin)
 
 
-def load_cuda_libraries(site=None):
+def load_cuda_libraries(site: object = None) -> list:
     """Load the CUDA 11 libraries from their packages and return their names; [] if MXNet's build is not for CUDA.
 
     site: the folder that holds the `nvidia` packages; by default the one that holds NumPy.
@@ -70,11 +70,11 @@ def load_cuda_libraries(site=None):
 
     from gluon_cgd.machine import facts
 
-    site = Path(site or Path(numpy.__file__).parents[1])
-    if not (site / "nvidia").is_dir() or not any(site.glob("mxnet_cu*.dist-info")):
+    packages = Path(str(site or Path(numpy.__file__).parents[1]))
+    if not (packages / "nvidia").is_dir() or not any(packages.glob("mxnet_cu*.dist-info")):
         return []
     loaded = []
-    for library in (DRIVER, *(str(site / "nvidia" / name) for name in CUDA_LIBRARIES)):
+    for library in (DRIVER, *(str(packages / "nvidia" / name) for name in CUDA_LIBRARIES)):
         try:
             ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
         except OSError as error:
@@ -87,7 +87,7 @@ def load_cuda_libraries(site=None):
     return loaded
 
 
-def check_mxnet():
+def check_mxnet() -> None:
     """Raise WrongEnvironment, naming the remedy, if MXNet or GluonCV is not installed."""
     from gluon_cgd.machine import facts
 
@@ -96,12 +96,12 @@ def check_mxnet():
             raise WrongEnvironment(f"{sys.executable} has no {name}: {facts.setup()} first")
 
 
-def installed(name):
+def installed(name: str) -> bool:
     """Whether the package `name` can be imported; this imports nothing and does not ask Gate."""
     return sys.modules[name] is not None if name in sys.modules else PathFinder.find_spec(name) is not None
 
 
-def make_ready():
+def make_ready() -> None:
     """Make `import mxnet` work; does nothing if MXNet is not installed. Raises WrongEnvironment, naming the remedy."""
     try:
         import numpy
@@ -119,19 +119,19 @@ class Gate:
     """An import hook that calls `make_ready` when something imports MXNet. It finds no module itself."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
         if name == "mxnet":
             make_ready()
 
 
-def choose(name, value):
+def choose(name: str, value: str) -> None:
     """Set the environment variable `name` unless it is set already; CHOSEN remembers it."""
     if name not in os.environ:
         os.environ[name] = value
         CHOSEN.add(name)
 
 
-def prepare():
+def prepare() -> None:
     """Set the variables that MXNet reads when it is imported, and install the Gate. Raises nothing."""
     # All cores, as facts.cores counts them: by default MXNet uses half of them and is half as fast
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

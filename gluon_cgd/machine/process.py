@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from typing import List
+from typing import Any, Callable, Iterator, List
 
 from gluon_cgd.machine.prepare import WrongEnvironment, installed
 
@@ -16,19 +16,19 @@ interrupts: List[int] = []  # signals of Ctrl-C since `run` began: NumPy's impor
 ENTERED = "GLUON_CGD_ENTERED"  # environment variable of a command that was started again in another environment
 
 
-def sentence(error):
+def sentence(error: BaseException) -> str:
     """The message of an exception in one sentence; MXNet's messages quote C++ source and have it in their last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines and lines[0].startswith("Traceback") else str(error) or type(error).__name__
 
 
-def refused(message):
+def refused(message: object) -> int:
     """Print why a command ends, and return its exit status: after Ctrl-C that is the reason, whatever came of it."""
     print(INTERRUPTED if interrupts else message, file=sys.stderr)
     return 130 if interrupts else 2
 
 
-def exit_status(command):
+def exit_status(command: Callable[[], Any]) -> Any:
     """The exit status of `command()`: 2, with a sentence on stderr, for an error that the user can mend.
 
     Raises WrongEnvironment if a package is missing that the project's own environment has.
@@ -55,7 +55,7 @@ def exit_status(command):
         return 130
 
 
-def run(main, command):
+def run(main: Callable[[], Any], command: List[str]) -> Any:
     """The exit status of `main()`, a program that was started as `python COMMAND ARGUMENTS`.
 
     If this environment lacks a package, the program starts again in the project's own environment. Ctrl-C gives one
@@ -81,7 +81,7 @@ def run(main, command):
     return refused(INTERRUPTED)
 
 
-def main_of(parser, run):
+def main_of(parser: Callable[[], Any], run: Callable[[Any], Any]) -> Callable[..., Any]:
     """The function main(arguments=None) of a script, which calls `run` with the options and returns the exit status."""
 
     def main(arguments=None):
@@ -91,14 +91,14 @@ def main_of(parser, run):
     return main
 
 
-def run_module(name, file):
+def run_module(name: str, file: str) -> Any:
     """As `run`, for the script `file`, which is the module `name` of this project. The module is imported here."""
     import importlib
 
     return run(lambda: importlib.import_module(name).main(), [os.path.abspath(file)])
 
 
-def go_on_in_project(error, command):
+def go_on_in_project(error: Exception, command: List[str]) -> int:
     """Replace this process by `python COMMAND ARGUMENTS` in the project's own environment, made now if necessary.
 
     error: what is wrong with this environment. If there is no other, prints it and returns 2.
@@ -117,7 +117,7 @@ def go_on_in_project(error, command):
 
 
 @contextlib.contextmanager
-def shown(name):
+def shown(name: str) -> Iterator[None]:
     """Show on stderr what the package `name` logs, above the progress bars if there are any."""
     import logging
 
