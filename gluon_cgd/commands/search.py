@@ -136,7 +136,7 @@ def search(options):
     remembered = snapshot.manifest["model"]
     side = Experiment.from_dict(remembered["experiment"]).input_size
     box = options.box and parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
-    queries = [query_picture(path, box, side) for path in options.query]
+    queries = [images.load_picture(path, side, box) for path in options.query]
     model = open_model(options.index, remembered, **model_of(options))
     if options.heatmaps:
         model.projections()  # a model without them is refused before the results are printed
@@ -158,14 +158,6 @@ def search(options):
         title = f"{len(hits)} of {len(snapshot):,} pictures, by {model.about['name']}"
         draw(queries, list(drawn(model, queries, hits, options.heatmaps)), title, options.figure)
         print(f"Written: {options.figure}", file=sys.stderr)
-
-
-def query_picture(path, box, side):
-    """The picture in the file `path`, or its `box`: uint8 (side, side, 3). Raises ValueError if it cannot be read."""
-    try:
-        return images.load_picture(path, side, box)
-    except OSError as error:
-        raise ValueError(f"the query {path} cannot be read ({error.strerror}): name a picture") from error
 
 
 def drawn(model, queries, hits, heatmaps):

@@ -49,36 +49,24 @@ def load_split(source: PathLike, split: str = "classes", held_out: float = 0.5, 
     """
     found, parted, others = listed(source)
     if others:
-        log.warning(
-            "%s: %s files are no pictures of a class and are left out, the first is %s",
-            source,
-            f"{len(others):,}",
-            others[0],
-        )
+        message = "%s: %s files are no pictures of a class and are left out, the first is %s"
+        log.warning(message, source, f"{len(others):,}", others[0])
     return given(found, source) if parted else divide(found, split, held_out, seed, source)
 
 
 def _in_folder(root):
     tops = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
     parted = "train" in tops and tops <= set(PARTS)
-    found, others = [], []
+    pictures, others = [], []
     for part in sorted(tops) if parted else (None,):
-        pictures, no_pictures = _pictures(root / part if part else root)
-        found += [(label, path, None, part) for label, path in pictures]
-        others += no_pictures
-    return Listing(found, parted, others)
-
-
-def _pictures(root):
-    """[(class name, path), ...] in order of the names, and the paths of files that are no pictures of a class."""
-    found, others = [], []
-    for path, is_picture in walk(root, hidden=True):
-        top, *below = Path(path).relative_to(root).parts
-        if is_picture and below:
-            found.append((top, path))
-        else:
-            others.append(path)
-    return found, others
+        folder = root / part if part else root
+        for path, is_picture in walk(folder, hidden=True):
+            top, *below = Path(path).relative_to(folder).parts
+            if is_picture and below:
+                pictures.append((top, path, None, part))
+            else:
+                others.append(path)
+    return Listing(pictures, parted, others)
 
 
 def walk(
@@ -105,31 +93,27 @@ def check_pictures(folder: PathLike, flag: str = "--images") -> None:
 
 
 def _in_csv(file):
-    rows = []
+    pictures = []
     try:
         with open(file, newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle, strict=True)
             columns = reader.fieldnames or []
             corners = [c for c in ("x1", "y1", "x2", "y2") if c in columns]
             known = {"path", "label", "x1", "y1", "x2", "y2", "split"}
-            if (
-                not {"path", "label"} <= set(columns) <= known
-                or len(corners) not in (0, 4)
-                or len(set(columns)) < len(columns)
-            ):
+            complete = {"path", "label"} <= set(columns) <= known and len(corners) in (0, 4)
+            if not complete or len(set(columns)) < len(columns):
                 raise ValueError(
                     f"{file} starts with {','.join(columns)!r}: its header must be path,label[,x1,y1,x2,y2][,split]"
                 )
             for row in reader:
-                rows.append(_row(file, reader.line_num, row, corners))
+                pictures.append(_row(file, reader.line_num, row, corners))
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not a CSV file in UTF-8 ({error}): save it as one") from error
-    found = [(row["label"], path, box, row.get("split")) for row, path, box in rows]
-    return Listing(found, "split" in columns, [])
+    return Listing(pictures, "split" in columns, [])
 
 
 def _row(file, line, row, corners):
-    """(row, path, box) of one line of a CSV file."""
+    """(class name, path, box, part) of one line of a CSV file."""
     if None in row or None in row.values():
         raise ValueError(f"{file} line {line} has not as many fields as the header: mend the line")
     if not row["path"] or not row["label"]:
@@ -143,7 +127,7 @@ def _row(file, line, row, corners):
         except (ValueError, OverflowError) as error:
             raise ValueError(f"{file} line {line} has a box that is not four numbers: mend the line") from error
     path = row["path"] if os.path.isabs(row["path"]) else join(file.parent, row["path"], f"{file} line {line}")
-    return row, path, box
+    return row["label"], path, box, row.get("split")
 
 
 def given(found: Sequence[tuple], source: PathLike) -> Split:
@@ -172,25 +156,21 @@ def divide(found: Sequence[tuple], split: str, held_out: float, seed: int, sourc
     if len(names) < needed:
         raise ValueError(f"{source} has {len(names)} classes with pictures: a split by {split} needs {needed} at least")
     rng = np.random.default_rng(seed)
+
+    def draw(members):
+        count = min(max(2, round(held_out * len(members))), len(members) - 2)
+        return rng.permutation(members)[:count].tolist()
+
     if split == "classes":
-        tested = min(max(2, round(held_out * len(names))), len(names) - 2)
-        held = set(rng.permutation(len(names))[:tested].tolist())
-        return Split([r for r in records if r.label not in held], [r for r in records if r.label in held])
-    held, small = set(), []
-    for label, name in enumerate(names):
-        members = [i for i, record in enumerate(records) if record.label == label]
-        if len(members) < 4:
-            small.append(name)
-        else:
-            tested = min(max(2, round(held_out * len(members))), len(members) - 2)
-            held.update(rng.permutation(members)[:tested].tolist())
-    if small:
-        log.warning(
-            "%s: %d classes have fewer than 4 pictures and are only trained on, the first is %s",
-            source,
-            len(small),
-            small[0],
-        )
+        classes = set(draw(range(len(names))))
+        held = {i for i, record in enumerate(records) if record.label in classes}
+    else:
+        members = [[i for i, record in enumerate(records) if record.label == label] for label in range(len(names))]
+        small = [name for name, own in zip(names, members) if len(own) < 4]
+        if small:
+            message = "%s: %d classes have fewer than 4 pictures and are only trained on, the first is %s"
+            log.warning(message, source, len(small), small[0])
+        held = {i for own in members if len(own) >= 4 for i in draw(own)}
     if not held:
         raise ValueError(f"{source} has no class of 4 pictures or more: nothing can be held out")
     return Split([r for i, r in enumerate(records) if i not in held], [r for i, r in enumerate(records) if i in held])

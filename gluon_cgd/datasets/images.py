@@ -19,12 +19,16 @@ cv2.setNumThreads(1)  # the pictures are what is spread over the cores
 
 
 def decode(path: PathLike) -> np.ndarray:
-    """The picture in file `path` as a person sees it: uint8 (H, W, 3), RGB.
+    """The picture in the file `path` as a person sees it: uint8 (H, W, 3), RGB.
 
-    Turned upright (EXIF), 16 bits scaled to 8, transparency over white. Raises ValueError or OSError naming the file.
+    Turned upright (EXIF), 16 bits scaled to 8, transparency over white. Raises ValueError or OSError with a
+    sentence that names the file.
     """
-    with open(path, "rb", buffering=0) as file:
-        data = file.read()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read ({error.strerror}): check its name and permissions") from error
     if not data:
         raise ValueError(f"{path} is empty: get the picture again")
     if data.startswith(JPEG):

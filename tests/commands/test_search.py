@@ -271,8 +271,8 @@ def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, c
     picture_folder.mkdir()
     for arguments, message in (
         ([tmp_path, query], "is not an index: python -m gluon_cgd index"),
-        ([idx, "nowhere.jpg"], "the query nowhere.jpg cannot be read (No such file or directory): name a picture"),
-        ([idx, folder], "cannot be read (Is a directory): name a picture"),
+        ([idx, "nowhere.jpg"], "nowhere.jpg cannot be read (No such file or directory): check its name"),
+        ([idx, folder], "cannot be read (Is a directory): check its name"),
         ([idx, query, "--figure", tmp_path / "no/out.png"], "no, make it first"),
         ([idx, query, "--figure", picture_folder], "out.png is a folder: name a file in it"),
         ([idx, query, "--runtime", "openvino"], "--runtime is for an exported model: leave it out"),
