@@ -1,5 +1,5 @@
-# Sourced by every script (. env.sh): puts a Python with MXNet first on the PATH. The first start makes .venv from the pinned
-# requirements; later ones cost nothing. An active environment that has what is needed is used as it is.
+# Every script sources this (. env.sh). It puts a Python with MXNet first on the PATH. The first start makes .venv from the
+# pinned requirements; later starts do nothing. An active environment that has every module is used as it is.
 # PYTHON=/path/to/python chooses the interpreter, GLUON_CGD_BUILD=cpu or cuda the build of MXNet.
 
 cgd_root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,7 +13,7 @@ cgd_complete() {
 sys.exit(any(find_spec(m) is None for m in "mxnet gluoncv gluoncv2 safetensors numpy scipy cv2 PIL tqdm portalocker matplotlib jinja2".split()))' 2>/dev/null
 }
 
-# Prints the interpreter to use: the best version present, 3.11 first; 3.12 works with a newer NumPy and comes last.
+# Prints the interpreter to use, by version: 3.11, 3.10, 3.9, 3.8, and last 3.12, which needs a newer NumPy.
 cgd_interpreter() {
     local wanted candidate version found="" without_venv=""
     local -a candidates
@@ -33,14 +33,14 @@ cgd_interpreter() {
         done
     done
     if [ -n "$without_venv" ]; then
-        cgd_say "Python $without_venv is here without its venv module: install it (Debian and Ubuntu: apt-get install python$without_venv-venv) and start again."
+        cgd_say "Python $without_venv is installed without its venv module: install that (Debian and Ubuntu: apt-get install python$without_venv-venv) and start again."
     else
         cgd_say "MXNet 1.9.1 runs on Python 3.8 to 3.12, and this machine has${found:- none}: install 3.11 (uv python install 3.11, conda create -n cgd python=3.11, or pyenv install 3.11) and start again, with PYTHON=/path/to/python if it is not on the PATH."
     fi
     return 2
 }
 
-# Prints "cuda" where an NVIDIA driver offers only GPUs that the CUDA build has code for, else "cpu".
+# Prints "cuda" if there are NVIDIA GPUs and the CUDA build has code for all of them, else "cpu".
 cgd_build() {
     local capabilities capability
     capabilities=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null) || capabilities=""
@@ -48,7 +48,7 @@ cgd_build() {
     for capability in $capabilities; do
         case $capability in
             5.*|6.*|7.*|8.*) ;;
-            *) cgd_say "this GPU (compute capability $capability) is not one that MXNet 1.9.1 has code for (5.0 to 8.9): taking the CPU build."
+            *) cgd_say "MXNet 1.9.1 has code for GPUs of compute capability 5.0 to 8.9, and this one has $capability: installing the CPU build."
                echo cpu; return ;;
         esac
     done
@@ -58,7 +58,7 @@ cgd_build() {
 cgd_setup() {
     local interpreter build requirements stamp
     build=${GLUON_CGD_BUILD:-}
-    # The stamp is the sum of what was installed; without a named build either one will do.
+    # The stamp says what was installed; unless GLUON_CGD_BUILD is set, either build will do.
     stamp=$(cat "$cgd_root"/constraints.txt "$cgd_root"/requirements*.txt | cksum)
     if [ -x "$cgd_venv/bin/python" ]; then
         case $(cat "$cgd_venv/installed" 2>/dev/null) in "$stamp ${build:-}"*) return 0 ;; esac
@@ -74,7 +74,7 @@ cgd_setup() {
     rm -rf "$cgd_venv"
     if ! { "$interpreter" -m venv "$cgd_venv" &&
            "$cgd_venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -r "$cgd_root/$requirements"; } >&2; then
-        cgd_say "the installation failed (see above): mend it and start again; it needs a package index and 0.7 GB of disk (CUDA: 4.2 GB, and 2.1 GB more while it downloads)."
+        cgd_say "the installation failed (see above): it needs a package index and 0.7 GB of disk (CUDA: 4.2 GB, and 2.1 GB more during the download); mend that and start again."
         return 2
     fi
     if ! PYTHONPATH=$cgd_root "$cgd_venv/bin/python" -c 'import gluon_cgd, mxnet, gluoncv, cv2' >&2; then
@@ -89,8 +89,8 @@ cgd_enter() {
     if [ -n "$active" ] && [ "$active" != "$cgd_venv" ] && cgd_complete "$active/bin/python"; then
         PATH=$active/bin:$PATH
     else
-        if command -v flock >/dev/null; then  # two first starts at once: the second waits, and finds it done
-            ( flock -n 9 || { cgd_say "waiting for another start that sets up"; flock 9; }; cgd_setup ) 9>"$cgd_root/.venv.lock" || return 2
+        if command -v flock >/dev/null; then  # of two first starts at once, the second waits until .venv is made
+            ( flock -n 9 || { cgd_say "waiting for another start that is making $cgd_venv"; flock 9; }; cgd_setup ) 9>"$cgd_root/.venv.lock" || return 2
         else
             cgd_setup || return 2
         fi

@@ -47,6 +47,7 @@ class Learner:
         if parts > 1:
             for parameter in self.learned:
                 parameter.grad_req = "add"
+        # Adam (section 4.2); `train.Run.learning_rate` steps its rate down
         adam = {"learning_rate": experiment.learning_rate, "wd": experiment.weight_decay}
         self.trainer = gluon.Trainer(self.learned, "adam", adam, kvstore="device", update_on_kvstore=False)
 

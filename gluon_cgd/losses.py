@@ -55,7 +55,7 @@ class BatchHardTripletLoss(HybridBlock):
     def hybrid_forward(self, F, embedding, label):
         same, positive, has_pairs = masks(F, label)
         farthest, nearest = hardest(F, euclidean_distances(F, embedding), same, positive)
-        return F.relu(self.margin + farthest - nearest) * has_pairs
+        return F.relu(self.margin + farthest - nearest) * has_pairs  # (B,)
 
 
 class SoftMarginTripletLoss(HybridBlock):

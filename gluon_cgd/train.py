@@ -92,7 +92,7 @@ class Run:
         self.devices, self.progress, self.parts = devices.listed(ctx), progress, parts
         devices.check_batch(experiment.batch_size, len(self.devices))
         file = out / "checkpoint.npz"
-        stored = checkpoint.load(file) if file.is_file() else None
+        stored = checkpoint.load_checkpoint(file) if file.is_file() else None
         if stored:
             results.same_run(file, stored[1], run)
         # The classifier counts classes from 0 without gaps
@@ -141,7 +141,7 @@ class Run:
             due = self.iteration % checkpoint_every == 0 or self.iteration in evaluations
             if due and self.iteration < self.iterations:
                 meta = dict(self.run, iteration=self.iteration, history=self.history, seconds=self.seconds)
-                checkpoint.save(self.out / "checkpoint.npz", self.net, self.trainer, meta)
+                checkpoint.save_checkpoint(self.out / "checkpoint.npz", self.net, self.trainer, meta)
             if not pending:
                 mark = time.time()
         bar.close()
@@ -194,7 +194,7 @@ class Run:
         """Append the recall on the test set to the history; if it is the best so far, save best.params."""
         experiment = self.experiment
         ks = datasets.recall_ks(experiment.dataset)
-        mx.nd.waitall()  # see checkpoint.save and devices.average_statistics
+        mx.nd.waitall()  # see save_checkpoint and devices.average_statistics
         devices.average_statistics(self.net)
         for name, parameter in self.net.collect_params().items():
             self.check_finite(name, parameter.list_data()[0].asnumpy())  # NaN features can give a finite loss

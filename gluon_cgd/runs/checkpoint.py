@@ -15,7 +15,7 @@ from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine import devices
 
 
-def save(file: PathLike, net: gluon.Block, trainer: gluon.Trainer, meta: Mapping[str, Any]) -> None:
+def save_checkpoint(file: PathLike, net: gluon.Block, trainer: gluon.Trainer, meta: Mapping[str, Any]) -> None:
     """Write parameters, Adam's moments and `meta`, which JSON can hold, to `file`."""
     mx.nd.waitall()  # MXNet crashes if a weight is copied while its update is still pending
     arrays = {"meta": np.array(json.dumps(meta))}
@@ -36,8 +36,8 @@ def save(file: PathLike, net: gluon.Block, trainer: gluon.Trainer, meta: Mapping
         os.fsync(handle.fileno())
 
 
-def load(file: PathLike) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
-    """(arrays, meta) of a file that `save` wrote. Raises ValueError if it is broken; nothing in it is executed."""
+def load_checkpoint(file: PathLike) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
+    """(arrays, meta) that `save_checkpoint` wrote. Raises ValueError for a broken file; nothing in it is executed."""
     try:
         with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -46,7 +46,7 @@ def load(file: PathLike) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
         if not (isinstance(iteration, int) and iteration > 0 and history and isinstance(meta["experiment"], dict)):
             raise ValueError("not a checkpoint of training")
         return arrays, {**meta, "seconds": float(meta["seconds"]), "history": [{**entry} for entry in history]}
-    # AttributeError, TypeError: the file is whole, but not what `save` writes
+    # AttributeError, TypeError: the file is whole, but not what `save_checkpoint` writes
     except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"checkpoint {file} cannot be read ({type(error).__name__}): delete it to train from the start"
@@ -63,7 +63,7 @@ def iteration(file: PathLike) -> int:
 
 
 def restore(arrays: Mapping[str, np.ndarray], net: gluon.Block, trainer: gluon.Trainer, updates: int) -> None:
-    """Put the arrays that `load` returned into `net` and `trainer`, which then has made `updates` updates.
+    """Put the arrays that `load_checkpoint` returned into `net` and `trainer`, which then has made `updates` updates.
 
     They may come from another number of devices. Raises ValueError if they are not of this network.
     """

@@ -175,8 +175,8 @@ def test_running_statistics_of_a_checkpoint_are_each_devices_own_or_their_mean(s
     run = started(small_experiment, small_split, tmp_path / "two", CPUS[:2])
     stepped(run, times=2)
     meta = {"experiment": {}, "iteration": 2, "history": [{}], "seconds": 0}
-    checkpoint.save(tmp_path / "c.npz", run.net, run.trainer, meta)
-    arrays, _ = checkpoint.load(tmp_path / "c.npz")
+    checkpoint.save_checkpoint(tmp_path / "c.npz", run.net, run.trainer, meta)
+    arrays, _ = checkpoint.load_checkpoint(tmp_path / "c.npz")
     for count in (2, 1, 3):
         other = started(small_experiment, small_split, tmp_path / str(count), CPUS[:count])
         checkpoint.restore(arrays, other.net, other.trainer, 2)

@@ -46,7 +46,7 @@ class Light(train.Run):
         self.iteration, self.history, self.seconds = 0, [], 0.0
         file = out / "checkpoint.npz"
         if file.is_file():
-            arrays, meta = checkpoint.load(file)
+            arrays, meta = checkpoint.load_checkpoint(file)
             results.same_run(file, meta, run)
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]

@@ -32,9 +32,9 @@ def update(net, trainer, times):
 def test_a_restored_learner_goes_on_as_the_saved_one(tmp_path):
     net, trainer = learner(0)
     update(net, trainer, 2)
-    checkpoint.save(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
     other_net, other_trainer = learner(1)
-    arrays, meta = checkpoint.load(tmp_path / "c.npz")
+    arrays, meta = checkpoint.load_checkpoint(tmp_path / "c.npz")
     assert meta == META
     checkpoint.restore(arrays, other_net, other_trainer, 2)
     assert checkpoint.parameters_hash(other_net) == checkpoint.parameters_hash(net)
@@ -47,9 +47,9 @@ def test_a_restored_learner_goes_on_as_the_saved_one(tmp_path):
 def test_adams_moments_and_step_count_matter(tmp_path, lost):
     net, trainer = learner(0)
     update(net, trainer, 2)
-    checkpoint.save(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
     other_net, other_trainer = learner(1)
-    arrays, _ = checkpoint.load(tmp_path / "c.npz")
+    arrays, _ = checkpoint.load_checkpoint(tmp_path / "c.npz")
     changed = {name: array * 0 if name.startswith(lost) else array for name, array in arrays.items()}
     if lost != "count":
         without = {name: array for name, array in arrays.items() if not name.startswith(lost)}
@@ -96,8 +96,8 @@ def test_a_run_stored_before_a_field_was_removed_is_the_same_run_unless_it_used_
 def test_a_checkpoint_of_another_net_is_refused(tmp_path):
     net, trainer = learner(0)
     update(net, trainer, 1)
-    checkpoint.save(tmp_path / "c.npz", net, trainer, META)
-    arrays, _ = checkpoint.load(tmp_path / "c.npz")
+    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+    arrays, _ = checkpoint.load_checkpoint(tmp_path / "c.npz")
     name = next(name for name in arrays if name.startswith("parameter:"))
     for changed in ({**arrays, name: arrays[name][:1]}, {k: v for k, v in arrays.items() if k != name}):
         with pytest.raises(ValueError, match="does not fit the model"):
@@ -107,10 +107,10 @@ def test_a_checkpoint_of_another_net_is_refused(tmp_path):
 def test_moments_are_kept_by_structure_not_by_the_names_of_a_process(tmp_path):
     net, trainer = learner(0)
     update(net, trainer, 2)
-    checkpoint.save(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
     for _ in range(12):  # Gluon counts its blocks: dense9 and dense10 sort the other way round
         other_net, other_trainer = learner(1)
-    checkpoint.restore(checkpoint.load(tmp_path / "c.npz")[0], other_net, other_trainer, 2)
+    checkpoint.restore(checkpoint.load_checkpoint(tmp_path / "c.npz")[0], other_net, other_trainer, 2)
     for each in ((net, trainer), (other_net, other_trainer)):
         update(*each, 2)
     assert checkpoint.parameters_hash(other_net) == checkpoint.parameters_hash(net)
@@ -130,9 +130,9 @@ def test_moments_are_kept_by_structure_not_by_the_names_of_a_process(tmp_path):
 def test_a_checkpoint_with_nonsense_in_it_is_refused(tmp_path, change):
     net, trainer = learner(0)
     update(net, trainer, 1)
-    checkpoint.save(tmp_path / "c.npz", net, trainer, {**META, **change})
+    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, {**META, **change})
     with pytest.raises(ValueError, match="c.npz cannot be read"):
-        checkpoint.load(tmp_path / "c.npz")
+        checkpoint.load_checkpoint(tmp_path / "c.npz")
 
 
 def test_the_best_run_is_of_real_pictures_and_of_the_parameters_that_are_asked_for(tmp_path):
