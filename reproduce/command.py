@@ -18,11 +18,10 @@ from reproduce import efficiency, selection, store, student
 from reproduce.documents import generated, record, summary
 from reproduce.page import html
 from reproduce.report import comparison, formats
-from reproduce.tables import FIGURE3, FIGURE4, TABLES
+from reproduce.tables import EVERYTHING, FIGURE3, FIGURE4, TABLES
 from reproduce.training import backends, costs, plan
 from reproduce.verdicts.verdict import sentence
 
-EVERYTHING = (*TABLES.values(), FIGURE3)
 log = logging.getLogger("reproduce")
 
 

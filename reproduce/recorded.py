@@ -42,14 +42,6 @@ def file_of(experiment, folder):
 
 
 def alone(run):
-    """The result `run` without its experiment, which the file has once for all runs."""
-    return rounded({name: value for name, value in run.items() if name != "experiment"})
-
-
-def rounded(value):
-    """`value` with every fraction in it rounded to DECIMALS, for a file that people read."""
-    if isinstance(value, dict):
-        return {key: rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [rounded(inner) for inner in value]
-    return round(value, DECIMALS) if isinstance(value, float) else value
+    """The result `run` without its experiment, which the file has once, and with all fractions rounded to DECIMALS."""
+    values = {name: value for name, value in run.items() if name != "experiment"}
+    return json.loads(json.dumps(values), parse_float=lambda number: round(float(number), DECIMALS))

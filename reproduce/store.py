@@ -30,16 +30,14 @@ def result(runs, experiment, seed, weights=None):
 def results(runs, experiment, seeds):
     """The results of the finished runs with seeds 0 to `seeds` - 1. Raises ValueError when they cannot be averaged."""
     finished_runs = [done for done in (result(runs, experiment, seed) for seed in range(seeds)) if done is not None]
-    for part, remedy in (("data", "copies of the data"), ("weights", "ImageNet parameters")):
-        if len({done.get(part) for done in finished_runs}) > 1:
-            raise ValueError(
-                f"the runs in {folder(runs, experiment, 0).parent} are of different {remedy}: keep those of one"
-            )
-    if len({done.get("parts", 1) for done in finished_runs}) > 1:
-        raise ValueError(
-            f"the runs in {folder(runs, experiment, 0).parent} learned from batches in different numbers of parts, "
-            "which changes what batch norm computes: keep those of one number"
-        )
+    differences = {
+        ("data", None): "are of different copies of the data",
+        ("weights", None): "are of different ImageNet parameters",
+        ("parts", 1): "learned from batches in different numbers of parts, which changes batch norm",
+    }
+    for part, difference in differences.items():
+        if len({done.get(*part) for done in finished_runs}) > 1:
+            raise ValueError(f"the runs in {folder(runs, experiment, 0).parent} {difference}: keep those of one")
     return finished_runs
 
 

@@ -59,14 +59,7 @@ TABLES = (  # title, heads of the first columns, columns, {what stands in the fi
         },
     ),
 )
-BACKBONES = {
-    "ResNet50": "resnet50",
-    "ResNet101": "resnet101",
-    "ResNext50": "resnext50",
-    "ResNext101": "resnext101",
-    "Wide-ResNet50": "wide_resnet50",
-    "EfficientNet-B5": "efficientnet_b5",
-}
+BACKBONES = {name: name.lower().replace("-", "_") for name in TABLES[2][3]}
 BASELINE = "Wide-ResNet50"
 
 

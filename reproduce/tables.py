@@ -46,6 +46,11 @@ class Table:
     seeds: int = 5
     judged: bool = True
 
+    @property
+    def label(self):
+        """ "Table 1", "Figure 3"."""
+        return f"{self.name[:-1].capitalize()} {self.name[-1]}"
+
 
 def mean_and_std(text, runs=5):
     """ "86.7 0.3  92.1 0.3 ..." -> {"R@1": Cell, "R@2": ...}, mean and standard deviation over `runs` runs."""
@@ -294,6 +299,7 @@ FIGURE4 = Table(
 )
 
 TABLES = {table.name: table for table in (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLE7)}
+EVERYTHING = (*TABLES.values(), FIGURE3)  # what runs are recorded of
 
 
 def number(cell):

@@ -7,14 +7,13 @@ from collections import Counter
 from gluon_cgd.files.grid import as_markdown
 from reproduce import recorded
 from reproduce.report import comparison, formats
-from reproduce.tables import FIGURE3, TABLES, number
+from reproduce.tables import EVERYTHING, FIGURE3, number
 from reproduce.training import plan
 from reproduce.training.costs import known, total
 from reproduce.verdicts import orderings
 from reproduce.verdicts.figure3 import claims as figure3_claims
 from reproduce.verdicts.figure3 import panels
 
-EVERYTHING = (*TABLES.values(), FIGURE3)
 WHICH = "last"  # evaluation that counts
 OUTCOMES = ("reproduced", "higher", "lower", "undecided")
 PLURALS = {
@@ -57,13 +56,8 @@ def status():
         done = runs_in(real)
         runs = f"{done} of {len(wanted([table], False))}" if done else f"not run: `bash reproduce/{table.name}.sh`"
         held = "see there" if table is FIGURE3 else outcomes_of(table)
-        lines.append((f"[{title(table)}](#{table.name})", runs, numbers, runs_in(small) or "not run", held))
+        lines.append((f"[{table.label}](#{table.name})", runs, numbers, runs_in(small) or "not run", held))
     return as_markdown(lines)
-
-
-def title(table):
-    """Table 1, Figure 3."""
-    return f"{table.name[:-1].capitalize()} {table.name[-1]}"
 
 
 def outcomes_of(table):
@@ -80,14 +74,14 @@ def claims():
         for claim in ordering_claims(table):
             printed = " / ".join(f"{cell.mean:.1f}" if cell else "-" for cell in claim.published)
             ours = "" if claim.ordering.outcome == "not run" else " / ".join(map(number, claim.sides))
-            lines.append((title(table), claim.name, printed, ours, claim.outcome()))
+            lines.append((table.label, claim.name, printed, ours, claim.outcome()))
     return as_markdown(lines)
 
 
 def tested():
     """[(title, claim), ...] of Tables 1 to 6; Table 7's mini form decides nothing."""
     judged = [table for table in EVERYTHING if table.name != "table7"]
-    return [(title(table), claim) for table in judged for claim in ordering_claims(table)]
+    return [(table.label, claim) for table in judged for claim in ordering_claims(table)]
 
 
 def counted():
@@ -114,7 +108,7 @@ def tables():
     """Every table in its mini form, and in the paper's as far as it has run."""
     text = []
     for table in EVERYTHING:
-        text += [f'<a id="{table.name}"></a>', "", f"### {title(table)}. {table.title}", ""]
+        text += [f'<a id="{table.name}"></a>', "", f"### {table.label}. {table.title}", ""]
         for small, form in ((False, "As in the paper"), (True, "On the embedded benchmark")):
             rows = entries(table.name, small)
             if runs_in(rows):

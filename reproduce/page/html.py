@@ -46,7 +46,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None):
     names, wanted = {}, {}  # of each experiment: the rows that it is behind, and the runs that it should have
     for section in sections:
         for entry in section.own():
-            names.setdefault(entry.experiment, []).append(f"{section.title} {entry.row}")
+            names.setdefault(entry.experiment, []).append(f"{section.table.label} {entry.row}")
             wanted[entry.experiment] = max(wanted.get(entry.experiment, 0), section.seeds)
     experiments = [Runs(key, names[key], stored(key), wanted[key], which) for key in names]
     return ENVIRONMENT.get_template("reproduction.html").render(

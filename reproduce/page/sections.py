@@ -21,7 +21,6 @@ class Section:
             return [result for result in stored(experiment) if limit is None or result["seed"] < limit]
 
         self.entries = comparison.entries(table, counting, small, which)
-        self.title = f"{table.name[:-1].capitalize()} {table.name[-1]}"
         self.ours = "mini" if small else "ours"
         self.command = f"bash reproduce/{table.name}.sh" + " --mini" * small + (f" --seeds {seeds}" if seeds else "")
 
@@ -66,9 +65,9 @@ class Section:
     def drawn(self):
         """What the drawing shows."""
         if self.table.name == "figure3":
-            return f"{self.title}: Recall@1 of each run as box plots, a panel a benchmark"
+            return f"{self.table.label}: Recall@1 of each run as box plots, a panel a benchmark"
         beside = "" if self.small else " beside the published number"
-        return f"{self.title}: Recall@1 of each run, a dot a run{beside}"
+        return f"{self.table.label}: Recall@1 of each run, a dot a run{beside}"
 
     def drawing(self):
         """Every run as a dot, in box plots for Figure 3: an <svg>, or "" without runs."""

@@ -6,7 +6,7 @@ from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
 from reproduce.report.comparison import TOLERANCE, parts
 from reproduce.report.plot import plot
-from reproduce.tables import FIGURE3, TABLES, number
+from reproduce.tables import EVERYTHING, number
 from reproduce.verdicts import figure3, orderings
 from reproduce.verdicts.verdict import sentence
 
@@ -18,7 +18,7 @@ def difference(published, our):
 
 def header(table, small, which):
     """(title, note) of a table: what its numbers are, and what they can be compared with."""
-    title = f"{table.name[:-1].capitalize()} {table.name[-1]}. {table.title}. Recall@K in %."
+    title = f"{table.label}. {table.title}. Recall@K in %."
     note = (
         f"'ours' is the {which} evaluation of each run. The verdict is 'reproduced' if ours is shown to be within\n"
         f"{TOLERANCE:g} point of the published number, 'higher' or 'lower' if it is shown to differ, else 'undecided'."
@@ -120,7 +120,7 @@ def write_files(table, rows, small, which, runs, text):
 def listing():
     """All tables, and of each row how its experiment differs from the paper's defaults."""
     text = ["Each row shows how its experiment differs from the defaults of gluon_cgd.experiment.Experiment."]
-    for table in (*TABLES.values(), FIGURE3):
+    for table in EVERYTHING:
         text += ["", f"{table.name}: {table.title}"]
         for row in table.rows:
             shown = "published only"

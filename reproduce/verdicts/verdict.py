@@ -140,11 +140,6 @@ def checked_level(level):
         raise ValueError(f"level {level} must be between 0 and 1")
 
 
-def order(high, *low, level=0.05):
-    """The Ordering of one claim: the runs `high` are better than those of each list in `low`. See `orders`."""
-    return orders({"the claim": (high, low)}, level)["the claim"]
-
-
 def orders(claims, level=0.05, paired=()):
     """{claim: Ordering}. claims: {claim: (better, [worse, ...])}, each a list of values of ours in %.
 
@@ -238,14 +233,3 @@ def sentence(verdict):
     if verdict.outcome == "reproduced" and verdict.p_different <= verdict.level:
         return f"reproduced, though {'higher' if verdict.difference > 0 else 'lower'} by {abs(verdict.difference):.1f}"
     return verdict.outcome
-
-
-def footnote(verdict):
-    """The same, with the p and how it was verdict."""
-    names = {"p_different": "difference", "p_equivalent": "equivalence", "p_holds": "better", "p_opposite": "worse"}
-    p = [
-        f"{name} p = {getattr(verdict, field):.2g}"
-        for field, name in names.items()
-        if getattr(verdict, field, None) is not None
-    ]
-    return "; ".join([sentence(verdict), *p, verdict.how])

@@ -13,10 +13,9 @@ from reproduce import selection
 from reproduce.page import html, svg
 from reproduce.page.details import anchor
 from reproduce.report import comparison, formats
-from reproduce.tables import FIGURE3, TABLE1, TABLE5, TABLE7, TABLES, Row, Table
+from reproduce.tables import EVERYTHING, FIGURE3, TABLE1, TABLE5, TABLE7, Row, Table
 from visualize import curves
 
-EVERYTHING = (*TABLES.values(), FIGURE3)
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 

@@ -8,7 +8,8 @@ from scipy import stats
 
 from reproduce.tables import Cell
 from reproduce.verdicts import significance
-from reproduce.verdicts.verdict import judge, order, orders
+from reproduce.verdicts.verdict import judge, orders
+from tests.reproduce.test_verdict import order
 
 RUNS = {"mean": 5, "median": 10, "single": 1}
 

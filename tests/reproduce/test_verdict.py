@@ -8,12 +8,17 @@ from scipy import stats
 
 from reproduce.tables import TABLES, Cell
 from reproduce.verdicts import significance
-from reproduce.verdicts.verdict import Verdict, footnote, judge, order, orders, sentence
+from reproduce.verdicts.verdict import Verdict, judge, orders, sentence
 
 
 def only(values, cell, **options):
     """The verdict of a table of one cell."""
     return judge({"place": (values, cell)}, **options)["place"]
+
+
+def order(high, *low, level=0.05):
+    """The Ordering of one claim: the runs `high` are better than those of each list in `low`."""
+    return orders({"the claim": (high, low)}, level)["the claim"]
 
 
 @pytest.mark.parametrize("std", [0.0, 0.1, 0.4])
@@ -219,14 +224,16 @@ def test_a_verdict_is_a_few_words_in_a_table_and_a_sentence_below_it():
         "undecided (1 more seed)",
         "undecided",
     ]
-    said = footnote(only(91.1 + spread, cell))
-    assert said.startswith("lower by 2.0 (95 % CI -2.3 to -1.7); difference p = ")
+    lower = only(91.1 + spread, cell)
+    assert sentence(lower) == "lower by 2.0 (95 % CI -2.3 to -1.7)"
+    assert lower.p_different < 0.05
     compared = "mean of 5 runs against the published mean and std of 5 runs"
-    assert f"{compared}; Welch tests for a difference and for less than 1 point" in said
-    assert "chance of 80 %" in footnote(only(93.1 + 20 * spread[:3], cell))
-    ordering = footnote(order([94.5, 94.6, 94.3], [93.0, 93.1, 92.8]))
-    assert ordering.startswith("holds; better p = ")
-    assert ordering.endswith("means of 3, 3 runs; one-sided Welch tests, Holm's correction over 1 claim")
+    assert f"{compared}; Welch tests for a difference and for less than 1 point" in lower.how
+    assert "chance of 80 %" in only(93.1 + 20 * spread[:3], cell).how
+    ordering = order([94.5, 94.6, 94.3], [93.0, 93.1, 92.8])
+    assert sentence(ordering) == "holds"
+    assert ordering.p_holds < 0.05
+    assert ordering.how.endswith("means of 3, 3 runs; one-sided Welch tests, Holm's correction over 1 claim")
 
 
 @pytest.mark.parametrize("name", TABLES)
