@@ -50,4 +50,4 @@ def text(lines):
 
 def as_dict(lines):
     """The same for programs: {"ready": ..., "lines": [{"state", "name", "says", "remedy"}, ...]}."""
-    return {"ready": ready(lines), "lines": [dict(line._asdict()) for line in lines]}
+    return {"ready": ready(lines), "lines": [line._asdict() for line in lines]}

@@ -1,4 +1,4 @@
-"""The doctor's lines on this machine: cores, GPUs, memory, disk."""
+"""The doctor's lines on this machine: cores, GPUs, memory, disk, Slurm."""
 
 import ctypes
 import os
@@ -12,7 +12,6 @@ from gluon_cgd.doctor.findings import info, note, ok, wrong
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts, prepare
 
-MAJORS = range(5, 9)  # compute capabilities 5.0 to 8.9: the wheel has code for 5.0, 6.0, 7.0, 8.0 and 8.6, and no PTX
 OLDEST_DRIVER = "450.80.02"  # of those that run CUDA 11 (NVIDIA's table of minor version compatibility)
 # Bytes that training needs: FIXED and A_PICTURE for each picture of a batch. From the peak memory that
 # reproduce.efficiency measured on a CPU for ResNet-50 as in Table 1 at 224 x 224: 1.683 GB for 8 pictures, 2.628 for
@@ -22,6 +21,7 @@ LEAST = 4  # pictures in the smallest batch: two classes with two pictures each
 GLYPHS = 0.1e9  # bytes of disk that the embedded benchmark needs, with its pictures in the cache
 CGROUPS = Path("/sys/fs/cgroup")
 UNITS = {"AVX2": "avx2", "AVX-512": "avx512f", "VNNI": "avx512_vnni", "AMX": "amx_tile"}  # flags in /proc/cpuinfo
+SLURM = ("sbatch", "srun", "squeue", "scontrol")
 
 
 def _read(file):
@@ -133,9 +133,8 @@ def driver(build):
 
 
 def runs(gpu):
-    """Whether MXNet's CUDA build has code for `gpu`, one of `gpus()`: compute capability 5.0 to 8.9."""
-    major = gpu["compute_cap"].partition(".")[0]
-    return major.isdigit() and int(major) in MAJORS
+    """Whether MXNet's CUDA build has code for `gpu`, one of `gpus()`: for 5.0, 6.0, 7.0, 8.0 and 8.6, and no PTX."""
+    return [5] <= _numbers(gpu["compute_cap"]) < [9]
 
 
 def _gpu(gpu, build, usable, to_cpu):
@@ -234,3 +233,11 @@ def disk(official):
         remedy = f"free some space, or {other}"
         lines.append(note("disk", f"{says}; no room for {', '.join(large)}", remedy) if short else ok("disk", says))
     return lines
+
+
+def slurm():
+    """The line of the programs that --backend slurm calls."""
+    missing = [program for program in SLURM if not shutil.which(program)]
+    if missing:
+        return [info("Slurm", f"not installed ({', '.join(missing)}): runs train on this machine")]
+    return [info("Slurm", f"{shutil.which('sbatch')}: python -m reproduce --backend slurm trains with it")]

@@ -10,24 +10,22 @@ import sys
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from gluon_cgd.doctor.findings import note, ok, wrong
+from gluon_cgd.doctor.findings import info, note, ok, wrong
 from gluon_cgd.machine import facts, prepare
 
-PACKAGES = {  # name of the module: name under which it is installed
-    "numpy": "numpy",
-    "mxnet": "mxnet",
-    "gluoncv": "gluoncv",
-    "gluoncv2": "gluoncv2",
-    "cv2": "opencv-python-headless",
-    "PIL": "pillow",
-    "scipy.io": "scipy",
-    "matplotlib": "matplotlib",
-    "jinja2": "jinja2",
-    "safetensors": "safetensors",
-    "portalocker": "portalocker",
-    "tqdm": "tqdm",
-    "requests": "requests",
-    "graphviz": "graphviz",
+BACKBONES = ("gluoncv", "gluoncv2")  # the libraries that hold the networks
+OTHERS = ("PIL", "scipy.io", "matplotlib", "jinja2", "safetensors", "portalocker", "tqdm", "requests", "graphviz")
+RENAMED = {"cv2": "opencv-python-headless", "PIL": "pillow", "scipy.io": "scipy"}
+# {name of a module: name under which it is installed}
+PACKAGES = {name: RENAMED.get(name, name) for name in ("numpy", "mxnet", *BACKBONES, "cv2", *OTHERS)}
+EXTRAS = {  # module: (name under which it is installed, what it is for)
+    "sklearn": ("scikit-learn", "t-SNE"),
+    "submitit": ("submitit", "training on Slurm"),
+    "onnx": ("onnx", "exported models"),
+    "onnxruntime": ("onnxruntime", "exported models"),
+    "openvino": ("openvino", "exported models"),
+    "faiss": ("faiss-cpu", "search"),
+    "pymilvus": ("pymilvus", "search"),
 }
 MARK = "gluon_cgd probe "  # begins each line of the probe, because packages print when they are imported
 PROBE = """
@@ -148,10 +146,10 @@ def mxnet(tried, versions):
 
 def gluoncv(tried, versions):
     """The line of the two libraries that hold the backbones; both import MXNet."""
-    there = [f"{name} {versions[name]}" for name in ("gluoncv", "gluoncv2") if name in versions]
-    if len(there) == 2 and tried["mxnet"].error:
-        return [note("GluonCV", f"{', '.join(there)}; both need MXNet", "fix MXNet first")]
-    return _packages("GluonCV", ("gluoncv", "gluoncv2"), tried, versions)
+    if tried["mxnet"].error and all(name in versions for name in BACKBONES):
+        there = ", ".join(f"{name} {versions[name]}" for name in BACKBONES)
+        return [note("GluonCV", f"{there}; both need MXNet", "fix MXNet first")]
+    return _packages("GluonCV", BACKBONES, tried, versions)
 
 
 def opencv(tried, versions):
@@ -168,8 +166,7 @@ def opencv(tried, versions):
 
 def others(tried, versions):
     """The line of all other packages."""
-    apart = ("numpy", "mxnet", "gluoncv", "gluoncv2", "cv2")
-    return _packages("packages", [name for name in PACKAGES if name not in apart], tried, versions)
+    return _packages("packages", OTHERS, tried, versions)
 
 
 def _packages(title, names, tried, versions):
@@ -200,3 +197,12 @@ def seen_by_mxnet(tried, versions):
         says = f"MXNet's CUDA build finds no GPU{f' ({gpus.error})' if gpus.error else ''}: training uses the CPU"
         return [note("GPUs of MXNet", says, "see the lines of the driver and of the GPUs")]
     return [ok("GPUs of MXNet", f"{gpus.version}; --ctx gpu0 uses the first")]
+
+
+def extras(versions):
+    """The line of the optional packages. versions: as `distributions` returns them."""
+    present = [f"{name} {versions.get(name, '')}".strip() for module, (name, _) in EXTRAS.items() if find_spec(module)]
+    missing = [f"{name} ({purpose})" for module, (name, purpose) in EXTRAS.items() if not find_spec(module)]
+    says = [f"{', '.join(present)} installed"] * bool(present) + [f"{', '.join(missing)} missing"] * bool(missing)
+    remedy = f" ({facts.install('requirements-extra.txt')} installs those that commands use)"
+    return [info("extras", "; ".join(says) + remedy * bool(missing))]

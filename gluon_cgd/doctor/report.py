@@ -104,18 +104,17 @@ def ask_setup():
     try:
         functions = facts.SETUP.read_text().rpartition("\ncgd_enter")[0]  # all but the last line
         command = ["bash", "-c", functions + "\ncgd_interpreter"]
-        setup = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     except OSError:
         return ""
-    answer, refusal = (output.decode(errors="replace").strip() for output in setup.communicate())
-    return answer or refusal
+    return (done.stdout or done.stderr).strip()
 
 
 def examine(data, typed):
     """The other lines of the report. Arguments: see `lines` and `environment`."""
     if sys.version_info[:2] < interpreter.PYTHONS[0]:
         return interpreter.python()  # this Python cannot import the modules below
-    from gluon_cgd.doctor import hardware, supplies
+    from gluon_cgd.doctor import hardware
 
     check = findings.run_check
     versions, tried = interpreter.distributions(), interpreter.probe()
@@ -124,21 +123,24 @@ def examine(data, typed):
         lines += check(name, getattr(interpreter, name), tried, versions)
     lines = follow_numpy(lines)
     importable = findings.ready(lines)
+    if importable:
+        from gluon_cgd import datasets
+        from gluon_cgd.doctor import supplies
     lines += check("libraries", libraries.lines, interpreter.build(versions))
     lines += check("threads", hardware.threads, typed)
     lines += check("processor", hardware.vectors)
     lines += check("GPU driver", hardware.driver, interpreter.build(versions))
     lines += check("GPUs of MXNet", interpreter.seen_by_mxnet, tried, versions)
     lines += check("memory", hardware.memory)
-    lines += check("cache", lambda: hardware.disk(supplies.official() if importable else {}))
-    if importable:  # these checks import the packages
+    lines += check("cache", hardware.disk, datasets.OFFICIAL if importable else {})
+    if importable:
         lines += check("datasets", supplies.benchmarks, data or facts.PROJECT / "data", bool(data))
         lines += check("weights", supplies.imagenet)
         lines += check("fonts", supplies.fonts)
     else:
         says = "not checked, because packages are missing or broken"
         lines.append(note("datasets, weights, fonts", says, "fix what is WRONG above, and start the doctor again"))
-    return lines + check("extras", supplies.extras, versions) + check("Slurm", supplies.slurm)
+    return lines + check("extras", interpreter.extras, versions) + check("Slurm", hardware.slurm)
 
 
 def follow_numpy(lines):

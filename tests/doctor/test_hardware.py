@@ -1,4 +1,4 @@
-"""The lines of cores, GPUs, memory and disk, each as it should be and otherwise."""
+"""The lines of cores, GPUs, memory, disk and Slurm, each as it should be and otherwise."""
 
 import json
 import os
@@ -293,6 +293,14 @@ def test_a_cache_folder_that_cannot_be_used_is_wrong(tmp_path, monkeypatch):
             patch.setattr(module, name, refused)
             assert "cannot be used (Permission denied: " in only(hardware.disk({}), "wrong").says
     assert hardware.disk({})[0].state == "ok"
+
+
+def test_slurm_is_information(monkeypatch):
+    monkeypatch.setattr(hardware.shutil, "which", lambda program: f"/usr/bin/{program}")
+    assert hardware.slurm()[0].says.startswith("/usr/bin/sbatch: ")
+    monkeypatch.setattr(hardware.shutil, "which", lambda program: None)
+    says = "not installed (sbatch, srun, squeue, scontrol): runs train on this machine"
+    assert only(hardware.slurm(), "info").says == says
 
 
 @pytest.mark.slow

@@ -171,3 +171,11 @@ def test_what_mxnet_itself_sees_of_the_gpus_is_told_of_the_cuda_build():
     assert "finds no GPU: training" in only(interpreter.seen_by_mxnet(tried(), BOTH_BUILDS["cuda"]), "note").says
     failed = tried(gpus=Tried(error="CUDA: insufficient driver"))
     assert "(CUDA: insufficient driver)" in only(interpreter.seen_by_mxnet(failed, BOTH_BUILDS["cuda"]), "note").says
+
+
+def test_extras_are_information(monkeypatch):
+    monkeypatch.setattr(interpreter, "find_spec", lambda module: module == "onnx")
+    line = only(interpreter.extras({"onnx": "1.18.0"}), "info")
+    assert line.says.startswith("onnx 1.18.0 installed; scikit-learn (t-SNE), submitit (training on Slurm), ")
+    monkeypatch.setattr(interpreter, "find_spec", lambda module: True)
+    assert "missing" not in interpreter.extras({})[0].says

@@ -1,4 +1,4 @@
-"""The lines of datasets, weights, fonts, extras and Slurm: there, not there, and not whole."""
+"""The lines of datasets, weights and fonts: there, not there, and not whole."""
 
 import shutil
 
@@ -99,20 +99,3 @@ def test_every_typeface_of_the_embedded_benchmark_is_there(monkeypatch):
     assert line.state == "wrong"
     assert line.says.startswith("Nowhere-Bold missing from ")
     assert "--force-reinstall" in line.remedy
-
-
-def test_extras_and_slurm_are_information(monkeypatch):
-    monkeypatch.setattr(supplies, "find_spec", lambda module: module == "onnx")
-    (line,) = supplies.extras({"onnx": "1.18.0"})
-    assert line.state == "info"
-    assert line.says.startswith("onnx 1.18.0 installed; scikit-learn (t-SNE), submitit (training on Slurm), ")
-    monkeypatch.setattr(supplies, "find_spec", lambda module: True)
-    assert "missing" not in supplies.extras({})[0].says
-    monkeypatch.setattr(supplies.shutil, "which", lambda program: f"/usr/bin/{program}")
-    assert supplies.slurm()[0].says.startswith("/usr/bin/sbatch: ")
-    monkeypatch.setattr(supplies.shutil, "which", lambda program: None)
-    (line,) = supplies.slurm()
-    assert (line.state, line.says) == (
-        "info",
-        "not installed (sbatch, srun, squeue, scontrol): runs train on this machine",
-    )
