@@ -3,8 +3,7 @@
 import warnings
 
 from gluon_cgd.cards import confusion
-from gluon_cgd.files import figures
-from gluon_cgd.files.figures import DASHES, LINES, empty, plain
+from gluon_cgd.files.figures import DASHES, LINES, empty, plain, save
 
 LARGEST = 30  # classes in a heat map; with more, bars show the most confused pairs
 PAIRS = 15
@@ -19,27 +18,22 @@ def draw(losses, history, pairs, class_name, file):
     """
     import matplotlib
 
-    # A $ in a class's name does not begin a formula; a letter that the font lacks is drawn as a box
-    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        figures.save(figure(losses, history, pairs, class_name), file)
-
-
-def figure(losses, history, pairs, class_name):
-    """The Figure that `draw` saves."""
     labels = sorted({label for pair in pairs for label in pair})
     few = len(labels) <= LARGEST
     lines = len(labels) if few else PAIRS
-    drawing = empty(9.5 + 0.06 * lines, max(4.6, 1.8 + 0.17 * lines))
-    curves, right = drawing.subfigures(1, 2, width_ratios=(1, 1.3))
-    upper, lower = curves.subplots(2, 1, sharex=True)
-    draw_losses(upper, losses)
-    draw_recall(lower, history)
-    if few:
-        heat_map(right.subplots(), [cut(class_name(label)) for label in labels], confusion.matrix(pairs)[1])
-    else:
-        bars(right.subplots(), confusion.most_confused(pairs, PAIRS), class_name)
-    return drawing
+    # A $ in a class's name does not begin a formula; a letter that the font lacks is drawn as a box
+    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        figure = empty(9.5 + 0.06 * lines, max(4.6, 1.8 + 0.17 * lines))
+        curves, right = figure.subfigures(1, 2, width_ratios=(1, 1.3))
+        upper, lower = curves.subplots(2, 1, sharex=True)
+        draw_losses(upper, losses)
+        draw_recall(lower, history)
+        if few:
+            heat_map(right.subplots(), [cut(class_name(label)) for label in labels], confusion.matrix(pairs)[1])
+        else:
+            bars(right.subplots(), confusion.most_confused(pairs, PAIRS), class_name)
+        save(figure, file)
 
 
 def draw_losses(axes, losses):

@@ -11,14 +11,6 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.grid import escaped
 from gluon_cgd.files.whole import write_text
 
-WORST = 10  # classes in the card's table
-HASHES = {  # title on the card: key of the result
-    "commit": "commit",
-    "data (hash)": "data",
-    "ImageNet parameters (hash)": "weights",
-    "parameters (hash)": "parameters_sha256",
-}
-
 
 def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
     """Write card.md and card.png of the finished run in `folder`; return their paths.
@@ -60,25 +52,22 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
     from gluon_cgd.descriptors import DESCRIPTORS  # here: it imports MXNet, which other commands do not need
     from gluon_cgd.models.zoo import name_of
 
-    classes = confusion.worst_first(pairs)
+    own = datasets.is_own(experiment.dataset)
     blocks = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, **blocks)
-    environment.filters.update(escaped=escaped, percent=percent, shown=shown)
+    environment.filters.update(escaped=escaped, shown=shown)
     return environment.get_template("card.md.jinja").render(
         name=name_of(experiment),
         dataset=Path(experiment.dataset).name,
         experiment=experiment,
         descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
         counts=counted(split),
-        division=division(experiment),
-        result={**dict.fromkeys(("machine", "versions", *HASHES.values())), **result},
-        hashes=HASHES,
+        own=own,
+        parted=own and folders.listed(experiment.dataset).parted,
+        result=result,
         branches=result.get("branches", {}).get("last", {}),
         which=which,
-        classes=len(classes),
-        pictures=sum(row.pictures for row in classes),
-        right=sum(row.right for row in classes),
-        worst=[row for row in classes if row.right < row.pictures][:WORST],
+        classes=confusion.worst_first(pairs),
         class_name=class_name,
         changes={name: value for name, value in experiment.changes().items() if name != "dataset"},
         paper=Experiment(),
@@ -86,22 +75,6 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         flags="".join(f" {shlex.quote(flag)}" for flag in flags),
         photos=shlex.quote(experiment.dataset) if Path(experiment.dataset).is_dir() else "photos",
     )
-
-
-def division(experiment):
-    """How the dataset of `experiment` was split, in words."""
-    if not datasets.is_own(experiment.dataset):
-        return "that of the benchmark"
-    if folders.listed(experiment.dataset).parted:
-        return "that of the collection"
-    share = f"{100 * experiment.held_out:g} %"
-    what = f"{share} of the pictures of each class" if experiment.split == "images" else f"{share} of the classes"
-    return f"{what} for testing, drawn with seed {experiment.split_seed}"
-
-
-def percent(recall, columns):
-    """The `columns` of `recall` in %, as text; "-" for a column that it does not have."""
-    return [f"{100 * recall[k]:.1f}" if k in recall else "-" for k in columns]
 
 
 def shown(value):
