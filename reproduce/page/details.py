@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, Tuple
 
-from gluon_cgd.experiment import REVISION, Experiment
+from gluon_cgd.experiment import Experiment
 from reproduce.page import svg
 from reproduce.report.comparison import recall
 from visualize import curves
@@ -16,10 +16,6 @@ class Runs(NamedTuple):
     results: Tuple[dict, ...]  # as `train.fit` returns them
     wanted: int  # how many there should be
     which: str  # "last" or "best": of the recalls of single branches
-
-    def changes(self):
-        """What differs from the paper's defaults: ["descriptors='SM'", ...]."""
-        return [f"{name}={value!r}" for name, value in self.experiment.changes().items()]
 
     def ks(self):
         """The recalls that a run has: ["R@1", "R@2", ...]."""
@@ -37,10 +33,6 @@ class Runs(NamedTuple):
         minutes = f"{result['seconds'] / 60:.1f}" if "seconds" in result else "-"
         best, iterations, device = (result.get(key, "-") for key in ("best_iteration", "iterations", "device"))
         return [*("-" if value is None else f"{value:.2f}" for value in values), best, iterations, minutes, device]
-
-    def folder(self, result):
-        """Where the store keeps a run."""
-        return f"{self.experiment.key()}/r{result.get('revision', REVISION)}-seed{result['seed']}"
 
     def with_history(self):
         """The results that say how their recall rose."""

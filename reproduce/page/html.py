@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gluon_cgd.experiment import REVISION
 from gluon_cgd.files.whole import write_text
 from reproduce.page.details import Runs, anchor, counted, plain, runs_done
 from reproduce.page.sections import Section, differs
@@ -24,6 +25,7 @@ ENVIRONMENT.globals.update(
     difference=formats.difference,
     differs=differs,
     number=formats.number,
+    parts=comparison.parts,
     runs_done=runs_done,
 )
 
@@ -53,6 +55,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None):
         experiments=experiments,
         facts=facts(experiments, which),
         paper=PAPER,
+        revision=REVISION,
         sections=sections,
         small=small,
         tolerance=comparison.TOLERANCE,

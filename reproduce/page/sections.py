@@ -41,14 +41,6 @@ class Section:
         within = [] if self.small else [f"{sum(near)} of {len(near)}"]
         return [f"{sum(done.values())} of {len(done) * self.seeds}", *within, f"{ran.count('holds')} of {len(ran)}"]
 
-    def tables(self):
-        """(columns, rows) of each benchmark."""
-        return comparison.parts(self.entries, self.small)
-
-    def verdict(self, row, column):
-        """A short sentence on our number, or None."""
-        return self.verdicts.get((self.table.name, row.row, column))
-
     def claims(self):
         """Sentences: the paper's orderings of its rows, and whether they hold for ours."""
         return [claim.sentence() for claim in orderings.claims(self.table, self.entries)]
@@ -83,7 +75,7 @@ class Section:
     def panels(self):
         """What `curves.dots` draws: a panel a benchmark with the first column of each row, of Table 5 every column."""
         panels = {}
-        for columns, shown in self.tables():
+        for columns, shown in comparison.parts(self.entries, self.small):
             rows = []
             for row in shown:
                 for column in row.columns if self.table.name == "table5" else columns[:1]:

@@ -3,16 +3,12 @@
 import numpy as np
 
 from gluon_cgd.experiment import CONFIGURATIONS
+from visualize import configurations
 
 
 def panels(entries):
     """{benchmark: {configuration: [recall in % of each run]}} of the entries of Figure 3 that have run."""
-    results = {}
-    for entry in entries:
-        benchmark, _, configuration = entry.row.rpartition(" ")
-        if "R@1" in entry.ours:
-            results.setdefault(benchmark, {})[configuration] = entry.ours["R@1"].values
-    return results
+    return configurations.panels([entry.as_dict() for entry in entries])
 
 
 def claims(results):
