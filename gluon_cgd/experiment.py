@@ -14,32 +14,20 @@ LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 
 REVISION = 2  # of the training code: raised by every change that moves the numbers of an equal experiment and seed
 REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the one value that runs still stored have
 
-TYPES = {  # type of a field's default: what its values must be
-    float: "a finite number",
-    int: "a whole number",
-    bool: "True or False",
-    str: "a word",
-    tuple: "a list of finite numbers",
-    type(None): "True, False or None",
-}
-
 
 def is_number(value: Any) -> bool:
     """Whether `value` is a finite number, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def has_type_of(default: Any, value: Any) -> bool:
-    """Whether `value` fits a field with this `default`, by TYPES."""
-    if isinstance(default, float):
-        return is_number(value)
-    if isinstance(default, tuple):
-        return isinstance(value, (tuple, list)) and all(map(is_number, value))
-    if default is None:
-        return value is None or isinstance(value, bool)
-    if isinstance(default, int) and not isinstance(default, bool):
-        return isinstance(value, Integral) and not isinstance(value, bool)
-    return isinstance(value, type(default))
+TYPES: Dict[type, Tuple[str, Callable[[Any], bool]]] = {  # type of a field's default: what its values must be
+    float: ("a finite number", is_number),
+    int: ("a whole number", lambda value: isinstance(value, Integral) and not isinstance(value, bool)),
+    bool: ("True or False", lambda value: isinstance(value, bool)),
+    str: ("a word", lambda value: isinstance(value, str)),
+    tuple: ("a list of finite numbers", lambda v: isinstance(v, (tuple, list)) and all(map(is_number, v))),
+    type(None): ("True, False or None", lambda value: value is None or isinstance(value, bool)),
+}
 
 
 def choice(
@@ -137,8 +125,9 @@ class Experiment:
     def __post_init__(self) -> None:
         for f in fields(self):
             value, about = getattr(self, f.name), f.metadata
-            if not has_type_of(f.default, value):
-                refuse(f.name, value, f"must be {TYPES[type(f.default)]}", f"{f.default!r} is the default")
+            kind, has_type = TYPES[type(f.default)]
+            if not has_type(value):
+                refuse(f.name, value, f"must be {kind}", f"{f.default!r} is the default")
             # 1 and 1.0, a list and a tuple, a NumPy number and Python's are the same experiment
             if isinstance(f.default, (int, float)):
                 value = type(f.default)(value)

@@ -108,7 +108,7 @@ def numpy(tried, versions):
         return [wrong("NumPy", says, remedy)]
     if tried["numpy"].error:
         return _packages("NumPy", ("numpy",), tried, versions)
-    return [ok("NumPy", f"{version}; MXNet 1.9.1 needs {prepare.numpy_needed()}.x")]
+    return [ok("NumPy", f"{version}; MXNet 1.9.1 needs {prepare.numpy_needed()[:4]}.x")]
 
 
 def builds(versions):

@@ -32,8 +32,8 @@ class WrongEnvironment(ImportError):
 
 
 def numpy_needed() -> str:
-    """The NumPy series that MXNet 1.9.1 works with in this Python: "1.23" or "1.26"."""
-    return "1.26" if sys.version_info >= (3, 12) else "1.23"
+    """The NumPy that MXNet 1.9.1 works with in this Python; other versions of its series, such as 1.23.x, do too."""
+    return "1.26.4" if sys.version_info >= (3, 12) else "1.23.5"
 
 
 def check_numpy(version: str) -> None:
@@ -41,12 +41,11 @@ def check_numpy(version: str) -> None:
     from gluon_cgd.machine import facts
 
     needed = numpy_needed()
-    if ".".join(version.split(".")[:2]) != needed:
-        pin = {"1.23": "1.23.5", "1.26": "1.26.4"}[needed]
+    if version.split(".")[:2] != needed.split(".")[:2]:
         own = f", or use the project's own environment instead ({facts.setup()})" if facts.SETUP.is_file() else ""
         raise WrongEnvironment(
             f"NumPy {version} is installed, but MXNet 1.9.1 on Python {sys.version_info[0]}.{sys.version_info[1]} "
-            f"needs NumPy {needed}.x: run `{sys.executable} -m pip install --no-deps numpy=={pin}`{own}"
+            f"needs NumPy {needed[:4]}.x: run `{sys.executable} -m pip install --no-deps numpy=={needed}`{own}"
         )
 
 
