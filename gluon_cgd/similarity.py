@@ -8,6 +8,30 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 
+class Branch(NamedTuple):
+    """One descriptor of one picture, and its way into the embedding."""
+
+    share: np.ndarray  # (C, h, w): what each position adds to the descriptor
+    matrix: np.ndarray  # (k, C): the FC layer
+    scale: float  # what the FC layer's output is multiplied by in all
+    place: slice  # where in the embedding the result goes
+
+
+class Picture(NamedTuple):
+    """A picture's embedding (D,) of unit length, and the branches that it consists of."""
+
+    embedding: np.ndarray
+    branches: List[Branch]
+
+    def maps(self, vector: np.ndarray) -> List[np.ndarray]:
+        """What each position adds to the product of the embedding with `vector` (D,): (h, w) for each branch."""
+        of_branches = []
+        for share, matrix, scale, place in self.branches:
+            weights = scale * (vector[place] @ matrix)  # (C,)
+            of_branches.append((weights @ share.reshape(len(share), -1)).reshape(share.shape[1:]))
+        return of_branches
+
+
 class Similarity(NamedTuple):
     """Where two pictures are alike. `map1` and `map2` each sum to `cosine`."""
 
@@ -15,6 +39,22 @@ class Similarity(NamedTuple):
     map2: np.ndarray  # (h2, w2): the same of the second picture
     branches: List[Tuple[np.ndarray, np.ndarray]]  # (map1, map2) of each descriptor, which add up to the two maps
     cosine: float
+    pictures: Tuple[Picture, Picture]
+
+    def answer(self, region: np.ndarray) -> np.ndarray:
+        """(h2, w2): where the second picture is like the `region` of the first one, a mask (h1, w1).
+
+        Its sum is what that region adds to the cosine; over the regions of a partition the maps add up to `map2`.
+        Raises ValueError for a region of another shape.
+        """
+        region = np.asarray(region, np.float64)
+        if region.shape != self.map1.shape:
+            raise ValueError(f"region has shape {region.shape}, and the first map {self.map1.shape}: they must agree")
+        first, second = self.pictures
+        vector = np.zeros(len(first.embedding))  # what the region adds to the first embedding
+        for share, matrix, scale, place in first.branches:
+            vector[place] += scale * (matrix @ np.einsum("chw,hw->c", share, region))
+        return sum(second.maps(vector), np.zeros(()))
 
 
 def contributions(features: np.ndarray, descriptor: str, p: float = 3, minimum: float = 1e-6) -> np.ndarray:
@@ -40,46 +80,21 @@ def contributions(features: np.ndarray, descriptor: str, p: float = 3, minimum: 
     raise ValueError(f"descriptor {descriptor!r} is unknown: its contributions are known for S, M and G")
 
 
-class Branch(NamedTuple):
-    """One descriptor of one picture, as far as its embedding is concerned."""
-
-    share: np.ndarray  # (C, h, w): what each position adds to the descriptor
-    matrix: np.ndarray  # (k, C): the FC layer
-    scale: float  # what the FC layer's output is multiplied by in all
-    place: slice  # where in the embedding the result goes
-
-
 def split_picture(
     features: np.ndarray, matrices: Sequence[np.ndarray], descriptors: str, p: float, combine: str, minimum: float
-) -> Tuple[np.ndarray, List[Branch]]:
-    """(embedding (D,) of unit length, its branches) of a picture with `features` (C, h, w).
-
-    matrices: of the FC layers, n x (k, C) in float64.
-    """
+) -> Picture:
+    """The Picture with `features` (C, h, w). matrices: of the FC layers, n x (k, C) in float64; rest as `decompose`."""
     shares = [contributions(features, letter, p, minimum) for letter in descriptors]
     outputs = [matrix @ share.sum(axis=(1, 2)) for matrix, share in zip(matrices, shares)]  # n x (k,)
     width = len(outputs[0]) if combine == "concat" else 0
     places = [slice(i * width, (i + 1) * width) if width else slice(None) for i in range(len(outputs))]
     # Equation 2: each branch has unit length
     scales = [1 / length(output) if combine in ("concat", "sum") else 1.0 for output in outputs]
-    embedding = joined([scale * output for scale, output in zip(scales, outputs)], combine)
+    scaled = [scale * output for scale, output in zip(scales, outputs)]
+    embedding = np.concatenate(scaled) if combine == "concat" else np.sum(scaled, axis=0)  # equation 3, Table 4
     whole = length(embedding)
     branches = [Branch(*values) for values in zip(shares, matrices, [scale / whole for scale in scales], places)]
-    return embedding / whole, branches
-
-
-def joined(outputs: Sequence[np.ndarray], combine: str) -> np.ndarray:
-    """The branches' vectors side by side (equation 3), or added (Table 4)."""
-    return np.concatenate(outputs) if combine == "concat" else np.sum(outputs, axis=0)
-
-
-def maps(branches: Sequence[Branch], vector: np.ndarray) -> List[np.ndarray]:
-    """What each position adds to the product of the picture's embedding with `vector` (D,): (h, w) for each branch."""
-    of_branches = []
-    for share, matrix, scale, place in branches:
-        weights = scale * (vector[place] @ matrix)  # (C,)
-        of_branches.append((weights @ share.reshape(len(share), -1)).reshape(share.shape[1:]))
-    return of_branches
+    return Picture(embedding / whole, branches)
 
 
 def length(vector: np.ndarray) -> float:
@@ -106,36 +121,10 @@ def decompose(
     """
     features1, features2, matrices = check(features1, features2, projections, descriptors, combine)
     how = (matrices, descriptors, p, combine, minimum)
-    (embedding1, branches1), (embedding2, branches2) = (split_picture(x, *how) for x in (features1, features2))
-    branches = list(zip(maps(branches1, embedding2), maps(branches2, embedding1)))
+    first, second = split_picture(features1, *how), split_picture(features2, *how)
+    branches = list(zip(first.maps(second.embedding), second.maps(first.embedding)))
     map1, map2 = (sum(of_picture, np.zeros(())) for of_picture in zip(*branches))
-    return Similarity(map1, map2, branches, float(embedding1 @ embedding2))
-
-
-def answer(
-    features1: np.ndarray,
-    features2: np.ndarray,
-    region: np.ndarray,
-    projections: Optional[Sequence[np.ndarray]] = None,
-    descriptors: str = "SM",
-    p: float = 3,
-    combine: str = "concat",
-    minimum: float = 1e-6,
-) -> np.ndarray:
-    """(h2, w2): where the second picture is like the `region` of the first one, a mask (h1, w1).
-
-    Its sum is what that region adds to the cosine; over the regions of a partition the maps add up to `map2`.
-    Other arguments and errors: as of `decompose`, and ValueError for a region of another shape.
-    """
-    features1, features2, matrices = check(features1, features2, projections, descriptors, combine)
-    region = np.asarray(region, np.float64)
-    if region.shape != features1.shape[1:]:
-        raise ValueError(f"region has shape {region.shape}, and the first map {features1.shape[1:]}: they must agree")
-    how = (matrices, descriptors, p, combine, minimum)
-    (_, branches1), (_, branches2) = (split_picture(x, *how) for x in (features1, features2))
-    # What the region adds to the first embedding
-    outputs = [scale * (matrix @ np.einsum("chw,hw->c", share, region)) for share, matrix, scale, _ in branches1]
-    return sum(maps(branches2, joined(outputs, combine)), np.zeros(()))
+    return Similarity(map1, map2, branches, float(first.embedding @ second.embedding), (first, second))
 
 
 def check(
@@ -166,7 +155,7 @@ def weights_of(net: Any) -> List[np.ndarray]:
 
 
 def arguments(weights: Sequence[np.ndarray], experiment: Any) -> Dict[str, Any]:
-    """The arguments of `decompose` and `answer` after the features, for a network of `experiment`, an Experiment.
+    """The arguments of `decompose` after the features, for a network of `experiment`, an Experiment.
 
     weights: as `weights_of` returns them; converted to float64 here, once for all pairs.
     """

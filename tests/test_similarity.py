@@ -8,7 +8,7 @@ from gluon_cgd.descriptors import DESCRIPTORS, GeM
 from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.model import from_experiment
-from gluon_cgd.similarity import NAMES, answer, arguments, contributions, decompose, spread, weights_of
+from gluon_cgd.similarity import NAMES, arguments, contributions, decompose, spread, weights_of
 
 
 def maps(seed, shape=(6, 3, 4)):
@@ -114,14 +114,14 @@ def test_a_region_is_answered_where_the_other_picture_matches_it(combine):
     whole = decompose(one, two, projections, "SG", combine=combine)
     region = np.zeros((3, 4))
     region[1, 2] = 1
-    both = [answer(one, two, mask, projections, "SG", combine=combine) for mask in (region, 1 - region)]
+    both = [whole.answer(mask) for mask in (region, 1 - region)]
     np.testing.assert_allclose(sum(both), whole.map2, atol=1e-12)
     assert both[0].sum() == pytest.approx(whole.map1[1, 2])
     one, two = np.zeros((4, 5, 5)), np.zeros((4, 5, 5))
     one[0, 1, 3] = two[0, 4, 0] = one[1, 0, 0] = two[1, 2, 2] = 2  # two shared patches
     region = np.zeros((5, 5))
     region[0, 0] = 1
-    found = answer(one, two, region, None, "S")
+    found = decompose(one, two, None, "S").answer(region)
     assert np.unravel_index(found.argmax(), found.shape) == (2, 2)
     assert found[4, 0] == pytest.approx(0)
 
@@ -161,7 +161,7 @@ def test_what_cannot_be_split_is_refused(asked, message):
     with pytest.raises(ValueError, match=message):
         decompose(*asked)
     with pytest.raises(ValueError, match=r"region has shape \(2, 3\)"):
-        answer(np.ones((3, 2, 2)), np.ones((3, 2, 2)), np.ones((2, 3)))
+        decompose(np.ones((3, 2, 2)), np.ones((3, 2, 2))).answer(np.ones((2, 3)))
 
 
 def test_the_spread_of_one_position_of_all_and_of_half():

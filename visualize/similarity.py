@@ -20,7 +20,7 @@ from gluon_cgd.files import figures
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import process
 from gluon_cgd.models import opened
-from gluon_cgd.similarity import NAMES, answer, arguments, decompose
+from gluon_cgd.similarity import NAMES, arguments, decompose
 
 
 def parser():
@@ -81,15 +81,14 @@ def explain(options):
     photos = [images.decode(path) for path in (options.query, options.result)]
     source, model = open_model(options)
     experiment, size = model.experiment, (model.input_size, model.input_size)
-    how = arguments(model.projections(), experiment)
     features = model.features([cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos])
-    similarity = decompose(*features, **how)
+    similarity = decompose(*features, **arguments(model.projections(), experiment))
     names = [NAMES[letter] for letter in experiment.descriptors]
     mask, rectangle = region(options, photos[0], similarity.map1.shape)
     if mask is None:
         rows = [("all descriptors" if len(names) > 1 else names[0], similarity.map1, similarity.map2)]
     else:
-        map2 = answer(*features, mask, **how)
+        map2 = similarity.answer(mask)
         rows = [(f"the marked part: {map2.sum():+.4f} of {similarity.cosine:.4f}", similarity.map1 * mask, map2)]
     if options.per_branch and mask is None and len(names) > 1:
         for name, (map1, map2) in zip(names, similarity.branches):
