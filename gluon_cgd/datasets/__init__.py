@@ -1,4 +1,4 @@
-"""What there is to learn from: a Split of records (path, label, box), checked before a run can start."""
+"""Datasets: `load` returns a Split of records (path, label, box) that has been checked."""
 
 import logging
 from pathlib import Path
@@ -20,13 +20,13 @@ def load(
     held_out: float = 0.5,
     split_seed: int = 0,
 ) -> Split:
-    """The Split of dataset `name`: a benchmark, glyphs, a folder of folders, or a .csv file.
+    """The Split of the dataset `name`: a benchmark, glyphs, a folder of folders, or a .csv file.
 
-    A benchmark is in the folder `root`, or in `root`/`name`.
-    glyphs is rendered under `root` on first use (None: the cache folder). A benchmark that differs from its official
-    counts is refused, or with `allow_partial` taken as it is, less the pictures that are missing, with a warning.
+    A benchmark is in the folder `root` or in `root`/`name`. glyphs is rendered under `root` on first use (None: the
+    cache folder). A benchmark that differs from its official counts is refused; with `allow_partial` there is a warning
+    instead, and missing pictures are left out.
     split, held_out, split_seed: how people's own pictures are divided (see `folders.divide`).
-    Raises ValueError for an unknown name and for wrong contents, FileNotFoundError for files that are not there.
+    Raises ValueError for an unknown name and for wrong contents, FileNotFoundError for missing files.
     """
     if name == "glyphs":
         return load_glyphs(root)
@@ -38,32 +38,30 @@ def load(
         drawn = layouts.sop_mini_products(located("sop", root))
         return Split(whole.train, [record for record in whole.query if record.label in drawn])
     if is_own(name):
-        found = folders.load_split(name, split, held_out, split_seed)
-        check(found)
-        return present(found, allow_partial)
-    raise ValueError(
-        f"dataset {name!r} is unknown: choose {', '.join(NAMES)}, or name a folder or a .csv file that is there"
-    )
+        own = folders.load_split(name, split, held_out, split_seed)
+        check(own)
+        return present(own, allow_partial)
+    raise ValueError(f"dataset {name!r} is unknown: choose {', '.join(NAMES)}, or an existing folder or .csv file")
 
 
 def split_of(experiment: Experiment, root: Optional[PathLike] = None, allow_partial: bool = False) -> Split:
-    """The Split that an Experiment is about. root, allow_partial: as of `load`."""
+    """The Split of an Experiment. root, allow_partial: see `load`."""
     rule = (experiment.split, experiment.held_out, experiment.split_seed)
     return load(experiment.dataset, root, allow_partial, *rule)
 
 
 def is_own(name: PathLike) -> bool:
-    """Whether `name` is a collection of people's own: a folder of folders or a .csv file that is there."""
+    """Whether `name` is people's own pictures: an existing folder or .csv file."""
     return name not in NAMES and (Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()))
 
 
 def class_names(name: PathLike) -> Optional[List[str]]:
-    """The names of the classes of people's own pictures, by their labels; of the others None, which have numbers."""
+    """The class names of people's own pictures, in order of their labels; None for benchmarks."""
     return folders.class_names(name) if is_own(name) else None
 
 
 def load_glyphs(root: Optional[PathLike] = None) -> Split:
-    """The embedded benchmark (see `glyphs`): 100 classes to train, 100 others to test, as CUB200-2011 has."""
+    """The embedded benchmark (see `glyphs`): 100 classes to train and 100 others to test, as in CUB200-2011."""
     folder = Path(root or facts.cache_folder()) / "glyphs-1"
     if not folder.is_dir():
         log.info("rendering the glyphs into %s", folder)
@@ -72,30 +70,30 @@ def load_glyphs(root: Optional[PathLike] = None) -> Split:
 
 
 def located(name: str, root: PathLike) -> Path:
-    """The folder of benchmark `name`: `root`/`name` where that is there, else `root` itself."""
+    """The folder of the benchmark `name`: `root`/`name` if it exists, else `root`."""
     return Path(root) / name if (Path(root) / name).is_dir() else Path(root)
 
 
 def load_benchmark(name: str, root: Optional[PathLike], allow_partial: bool) -> Split:
-    """The Split of one of the paper's benchmarks, its counts compared with the official ones."""
+    """The Split of one of the paper's benchmarks, after its counts were compared with the official ones."""
     if root is None:
         raise ValueError(f"dataset {name} needs the folder that holds it: --data DIR (python -m gluon_cgd data {name})")
     root = located(name, root)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}, that should hold {name}, does not exist (python -m gluon_cgd data {name})")
-    found = getattr(layouts, name)(root)
-    check(found)
-    complete = present(found, allow_partial)
-    counts = tuple((len(part), len({r.label for r in part})) for _, part in parts_of(complete))
+        raise FileNotFoundError(f"{root}, the folder of {name}, does not exist (python -m gluon_cgd data {name})")
+    listed = getattr(layouts, name)(root)
+    check(listed)
+    split = present(listed, allow_partial)
+    counts = tuple((len(part), len({r.label for r in part})) for _, part in parts_of(split))
     if counts != OFFICIAL[name]:
         official = " and ".join(f"{pictures:,} of {classes:,}" for pictures, classes in OFFICIAL[name])
-        differs = f"{root} holds {counted(complete)}, where {name} has {official}"
+        differs = f"{root} holds {counted(split)}, where {name} has {official}"
         if not allow_partial:
             raise ValueError(f"{differs}: complete the copy, or say --allow-partial to go on with an incomplete one")
         log.warning("%s; going on, as allow_partial says", differs)
-    if not all(part for _, part in parts_of(complete)):
-        raise ValueError(f"{root} holds {counted(complete)}: every part is needed")
-    return complete
+    if not all(part for _, part in parts_of(split)):
+        raise ValueError(f"{root} holds {counted(split)}: every part is needed")
+    return split
 
 
 def recall_ks(name: str) -> Tuple[int, ...]:
@@ -103,7 +101,7 @@ def recall_ks(name: str) -> Tuple[int, ...]:
     return RECALL_KS.get(name, (1, 2, 4, 8))
 
 
-# (pictures, classes) to train and to test; of In-shop to train, of the query and of the gallery
+# (pictures, classes) of the training and the test part; of In-shop: training, query and gallery
 OFFICIAL = {
     "cub200": ((5864, 100), (5924, 100)),
     "cars196": ((8054, 98), (8131, 98)),

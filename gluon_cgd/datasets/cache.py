@@ -1,4 +1,4 @@
-"""All pictures of a dataset, decoded once on all cores and kept in a memory-mapped file for every later run."""
+"""All pictures of a dataset, decoded once on all cores and kept in a memory-mapped file for later runs."""
 
 import errno
 import hashlib
@@ -23,7 +23,7 @@ BLOCK = 32  # pictures that one thread decodes and that are written at once: a t
 
 
 def fingerprint(records: Sequence[Record]) -> str:
-    """A hash of what the records say (file names, sizes, labels, boxes): equal for two copies of one dataset."""
+    """A hash of file names, sizes, labels and boxes: equal for two copies of one dataset."""
     rows = [(os.path.basename(r.path), os.path.getsize(r.path), int(r.label), r.box) for r in records]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
 
@@ -31,11 +31,11 @@ def fingerprint(records: Sequence[Record]) -> str:
 def cached(
     records: Sequence[Record], side: int, folder: Optional[PathLike] = None, progress: bool = False
 ) -> np.ndarray:
-    """All pictures of `records` at `side`: a read-only memory-mapped uint8 (N, side, side, 3).
+    """All pictures of `records`, cropped and resized: read-only, memory-mapped uint8 (N, side, side, 3).
 
-    Made on first use under `folder` (by default the cache folder) and reused while the files stay as they are.
-    Raises ValueError or OSError naming the picture, or the space that is missing; then nothing half-made is left. After
-    an interruption what was done is kept, and the next call goes on from there.
+    Written under `folder` (by default the cache folder) on first use, and reused until a picture's file changes.
+    Raises ValueError or OSError that names the picture, or the missing disk space, and leaves no half-written file.
+    After Ctrl-C the pictures that are done are kept, and the next call goes on from there.
     """
     folder = Path(folder or facts.cache_folder()) / "pictures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def cached(
     rows = [(os.path.abspath(r.path), s.st_size, s.st_mtime_ns, r.box) for r, s in zip(records, stats)]
     file = folder / f"{hashlib.sha256(json.dumps([side, rows]).encode()).hexdigest()[:24]}-{side}.uint8"
     shape = (len(records), side, side, 3)
-    # A second process waits and finds it done
+    # A second process waits, and then finds the file
     with portalocker.Lock(f"{file}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
         if file.is_file() and file.stat().st_size != np.prod(shape, dtype=np.int64):
             log.warning("%s is damaged and is made again", file)
@@ -54,7 +54,7 @@ def cached(
 
 
 def _fill(file, records, side, progress):
-    """Make `file`. How many pictures are whole is noted beside it, for a call that goes on after an interruption."""
+    """Write `file`. The number of finished pictures is kept beside it, for a call after an interruption."""
     temporary, note = file.with_suffix(".part"), file.with_suffix(".count")
     picture = side * side * 3
     size = picture * len(records)
@@ -78,21 +78,19 @@ def _fill(file, records, side, progress):
             out.truncate(size)  # of what an interrupted version before this one wrote; it flushes
             os.fsync(out)
         os.replace(temporary, file)
-    except Exception as error:  # not an interruption, which goes on later
+    except Exception as error:  # not Ctrl-C: then the next call goes on
         temporary.unlink(missing_ok=True)
         if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        raise OSError(
-            f"{file.parent} has no room for {size / 1e9:.1f} GB of pictures: free some, or name another folder "
-            "in GLUON_CGD_CACHE"
-        ) from error
+        needed = f"{file.parent} has no room for {size / 1e9:.1f} GB of pictures"
+        raise OSError(f"{needed}: free some, or name another folder in GLUON_CGD_CACHE") from error
     finally:
         if not temporary.exists():
             note.unlink(missing_ok=True)
 
 
 def _note(note, whole, out):
-    """Write to the file `note` that `whole` pictures of the open file `out` are on the disk, safe from a power cut."""
+    """Bring the open file `out` to the disk, then write into the file `note` that it holds `whole` pictures."""
     out.flush()
     os.fsync(out)
     write_text(note, str(whole))

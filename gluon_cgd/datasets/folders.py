@@ -1,4 +1,4 @@
-"""People's own pictures: a folder of folders, one a class, or a CSV file; and how they are split."""
+"""People's own pictures: a folder with one folder per class, or a CSV file, and how they are split."""
 
 import csv
 import logging
@@ -18,40 +18,40 @@ SPLITS = ("classes", "images")
 
 
 class Listing(NamedTuple):
-    """What is in a folder or a CSV file before it is split: found is [(class name, path, box, part), ...].
+    """The contents of a folder or a CSV file before they are split.
 
-    parted: whether it says itself what is to train and what to test; else every part is None.  others: [path, ...] of
-    files that are no pictures of a class.
+    pictures: [(class name, path, box, part), ...].  parted: whether the source itself divides them into parts to train
+    and to test; else every part is None.  others: the paths of files that are no pictures of a class.
     """
 
-    found: List[tuple]
+    pictures: List[tuple]
     parted: bool
     others: List[str]
 
 
 def listed(source: PathLike) -> Listing:
-    """The Listing of a folder of folders or a .csv file. Raises ValueError naming the line of a CSV that is wrong."""
+    """The Listing of a folder or a .csv file. Raises ValueError that names a wrong line of the file."""
     return _in_folder(Path(source)) if Path(source).is_dir() else _in_csv(Path(source))
 
 
 def class_names(source: PathLike) -> List[str]:
-    """The names of the classes in a folder or a .csv file; a class's label is its place here."""
-    return sorted({label for label, *_ in listed(source).found})
+    """The sorted class names of a folder or a .csv file; a class's label is its place in this list."""
+    return sorted({label for label, *_ in listed(source).pictures})
 
 
 def load_split(source: PathLike, split: str = "classes", held_out: float = 0.5, seed: int = 0) -> Split:
-    """The Split of a folder or a .csv file: as it says itself, or as `divide` draws it.
+    """The Split of a folder or a .csv file: its own parts, or those that `divide` draws.
 
-    A folder has its pictures in `source`/CLASS/..., or it is train/ and test/ (or train/, query/ and gallery/) with the
-    classes in each; files that are not pictures are left out with a warning. A CSV file lists them under the header
-    path,label[,x1,y1,x2,y2][,split], paths relative to the file; split is train, test, query or gallery.
-    Raises ValueError for what cannot be split, and as `listed` does.
+    A folder holds its pictures in `source`/CLASS/..., or it holds train/ and test/ (or train/, query/ and gallery/)
+    with the classes in each. Files that are not pictures are left out with a warning. A CSV file lists the pictures
+    under path,label[,x1,y1,x2,y2][,split]: path relative to the file; split is train, test, query or gallery.
+    Raises ValueError for pictures that cannot be split, and as `listed` does.
     """
-    found, parted, others = listed(source)
+    pictures, parted, others = listed(source)
     if others:
         message = "%s: %s files are no pictures of a class and are left out, the first is %s"
         log.warning(message, source, f"{len(others):,}", others[0])
-    return given(found, source) if parted else divide(found, split, held_out, seed, source)
+    return split_by_part(pictures, source) if parted else divide(pictures, split, held_out, seed, source)
 
 
 def _in_folder(root):
@@ -74,8 +74,8 @@ def walk(
 ) -> Iterator[Tuple[str, bool]]:
     """Yield (path, whether its name is a picture's) of every file in `folder` and its subfolders, in order of names.
 
-    hidden: whether to enter folders whose name begins with a dot. A file with such a name is no picture.
-    onerror: called with the OSError of a folder that cannot be listed; by default such folders are left out.
+    hidden: whether to enter folders whose name begins with a dot. A file with such a name does not count as a picture.
+    onerror: is called with the OSError of a folder that cannot be listed; by default such folders are left out.
     """
     for place, folders, files in os.walk(folder, onerror=onerror):
         folders[:] = sorted(name for name in folders if hidden or not name.startswith("."))
@@ -115,7 +115,7 @@ def _in_csv(file):
 def _row(file, line, row, corners):
     """(class name, path, box, part) of one line of a CSV file."""
     if None in row or None in row.values():
-        raise ValueError(f"{file} line {line} has not as many fields as the header: mend the line")
+        raise ValueError(f"{file} line {line} has another number of fields than the header: mend the line")
     if not row["path"] or not row["label"]:
         raise ValueError(f"{file} line {line} has no path or no label: mend the line")
     if "split" in row and row["split"] not in PARTS:
@@ -130,28 +130,28 @@ def _row(file, line, row, corners):
     return row["label"], path, box, row.get("split")
 
 
-def given(found: Sequence[tuple], source: PathLike) -> Split:
-    """The Split that [(class name, path, box, part), ...] say themselves. Classes are numbered over all parts."""
-    numbers = {name: i for i, name in enumerate(sorted({label for label, *_ in found}))}
+def split_by_part(pictures: Sequence[tuple], source: PathLike) -> Split:
+    """The Split by the part in each (class name, path, box, part). Classes are numbered over all parts."""
+    numbers = {name: i for i, name in enumerate(sorted({label for label, *_ in pictures}))}
     parts: Tuple[List[Record], ...] = ([], [], [])
-    for label, path, box, part in found:
+    for label, path, box, part in pictures:
         parts[PARTS[part]].append(Record(path, numbers[label], box))
     if not parts[0] or not parts[1]:
         raise ValueError(f"{source} has {len(parts[0])} pictures to train and {len(parts[1])} to test: both are needed")
     return Split(parts[0], parts[1], parts[2] or None)
 
 
-def divide(found: Sequence[tuple], split: str, held_out: float, seed: int, source: PathLike) -> Split:
-    """The Split of [(class name, path, box, ...), ...] by a rule drawn with `seed`.
+def divide(pictures: Sequence[tuple], split: str, held_out: float, seed: int, source: PathLike) -> Split:
+    """The Split of [(class name, path, box, ...), ...] that is drawn with `seed`.
 
-    split="classes": the share `held_out` of the classes is to test, as in the paper's benchmarks. split="images": of
-    each class that share of its pictures, two at least, for a collection whose classes stay the same.
+    split="classes": the share `held_out` of the classes is the test part, as in the paper's benchmarks. split="images":
+    of each class that share of its pictures, at least two, for a collection whose classes stay the same.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown: choose one of {', '.join(SPLITS)}")
-    names = sorted({label for label, *_ in found})
+    names = sorted({label for label, *_ in pictures})
     numbers = {name: number for number, name in enumerate(names)}
-    records = [Record(path, numbers[label], box) for label, path, box, *_ in found]
+    records = [Record(path, numbers[label], box) for label, path, box, *_ in pictures]
     needed = 4 if split == "classes" else 2
     if len(names) < needed:
         raise ValueError(f"{source} has {len(names)} classes with pictures: a split by {split} needs {needed} at least")

@@ -15,7 +15,7 @@ from gluon_cgd.machine import facts
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 JPEG, SCAN, END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
-cv2.setNumThreads(1)  # the pictures are what is spread over the cores
+cv2.setNumThreads(1)  # each core decodes a picture of its own
 
 
 def decode(path: PathLike) -> np.ndarray:
@@ -32,18 +32,16 @@ def decode(path: PathLike) -> np.ndarray:
     if not data:
         raise ValueError(f"{path} is empty: get the picture again")
     if data.startswith(JPEG):
-        # A cut file decodes to a picture with a grey rest; the missing end mark tells (a thumbnail has one, earlier)
+        # A cut file decodes with a grey rest; its end mark is missing (a thumbnail has one too, but earlier)
         if not data.endswith(END) and data.rfind(END) < data.rfind(SCAN):
             raise ValueError(f"{path} is cut off (a JPEG without an end): get the picture again")
         if jpeg_components(data) in (1, 3):
             bgr = None
-            with contextlib.suppress(cv2.error):  # more pixels than it will decode: neither will Pillow, with a reason
+            with contextlib.suppress(cv2.error):  # too many pixels: Pillow refuses them too, with a reason
                 bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
             if bgr is not None:
                 return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place; a reversed view is slow to resize
-    ImageFile.LOAD_TRUNCATED_IMAGES = (
-        False  # importing GluonCV sets it: a cut file would be a picture with a black rest
-    )
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # GluonCV sets it, and cut files would decode with a black rest
     try:
         with Image.open(path) as image:
             return np.asarray(as_seen(ImageOps.exif_transpose(image)))  # type: ignore[arg-type]
@@ -52,7 +50,7 @@ def decode(path: PathLike) -> np.ndarray:
 
 
 def jpeg_components(data: bytes) -> int:
-    """Number of colour components that a JPEG file declares: 1 grey, 3 colour, 4 print (CMYK); 0 when not found."""
+    """The number of colour components of a JPEG file: 1 grey, 3 colour, 4 print (CMYK); 0 if it is not declared."""
     place = 2
     while place + 9 < len(data) and data[place] == 0xFF:
         marker = data[place + 1]
@@ -77,7 +75,7 @@ def as_seen(image: Image.Image) -> Image.Image:
 def crop(picture: np.ndarray, box: Optional[Box], path: PathLike) -> np.ndarray:
     """`picture` (H, W, 3) inside `box` (x1, y1, x2, y2), clipped at the border as naver/cgd's evaluation code does.
 
-    Raises ValueError when the box is empty, or a tenth of it or more lies outside: it is another picture's.
+    Raises ValueError if the box is empty, or if a tenth of it or more lies outside: then it is another picture's.
     """
     if box is None:
         return picture
@@ -137,10 +135,10 @@ def augment(
 ) -> np.ndarray:
     """A training batch: random `size` crops of `pictures[indices]`, half of them flipped: uint8 (B, size, size, 3).
 
-    Written into `out` where one is given: fresh memory costs more than the pictures.
+    Written into `out` if that is an array: new memory would cost more time than the pictures.
     """
     batch = np.empty((len(indices), size, size, 3), np.uint8) if out is None else out
-    pictures = np.asarray(pictures)  # the mapped memory itself: slicing an np.memmap costs as much as copying a picture
+    pictures = np.asarray(pictures)  # slicing an np.memmap costs as much as copying a picture
     tops, lefts = rng.integers(pictures.shape[1] - size + 1, size=(2, len(indices))).tolist()
     flips = rng.integers(2, size=len(indices)).tolist()
     for picture, i, y, x, flip in zip(batch, np.asarray(indices).tolist(), tops, lefts, flips):
@@ -153,7 +151,7 @@ def augment(
 
 
 def parts(batch: np.ndarray, devices: Sequence) -> list:
-    """`batch` as `normalise` returns it, a part on each of `devices`, in order; their sizes differ by one at most."""
+    """`batch`, normalised, in one part on each of `devices`, in order; their sizes differ by at most one."""
     return [normalise(part, ctx) for part, ctx in zip(np.array_split(batch, len(devices)), devices)]
 
 

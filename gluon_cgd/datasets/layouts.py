@@ -1,4 +1,4 @@
-"""The four benchmarks of section 4.1, each in the layouts that it is spread in. Labels count from 0."""
+"""The four benchmarks of section 4.1, each in the layouts in which copies of it exist. Labels count from 0."""
 
 import math
 from collections import defaultdict
@@ -48,7 +48,7 @@ def cars196(root: Path) -> Split:
         labelled = "cars_test_annos_withlabels.mat"
         unlabelled = folder_with("cars_test_annos.mat", *kits) / "cars_test_annos.mat"
         if unlabelled.is_file() and not (folder_with(labelled, *kits) / labelled).is_file():
-            raise ValueError(f"{unlabelled} has no class and is not enough: get {labelled}")
+            raise ValueError(f"{unlabelled} has no classes: get {labelled}")
         for name, annotations in (("cars_train", "cars_train_annos.mat"), ("cars_test", labelled)):
             pictures = root / name / name if (root / name / name).is_dir() else root / name
             parts.append((pictures, folder_with(annotations, *kits) / annotations, "fname"))
@@ -64,13 +64,12 @@ def _cars(pictures, file, path_field):
         raise ValueError(f"{file} has no field {absent[0]}: get the {file.name} that belongs to {pictures}")
     for number, row in enumerate(annotations.ravel(), 1):
         try:
-            # Every number is a 1 x 1 array of uint8 or uint16: an int before anyone subtracts
+            # Each number is a 1 x 1 array of uint8 or uint16: make it an int before any subtraction
             path, *box, label = (row[field].item() for field in fields)
             label, box = whole(label, 1, 196), tuple(whole(value) for value in box)
         except (ValueError, TypeError, OverflowError) as error:
-            raise ValueError(
-                f"{file} has no usable path, box and class in row {number} ({error}): get it again"
-            ) from error
+            reason = f"has no usable path, box and class in row {number} ({error})"
+            raise ValueError(f"{file} {reason}: get it again") from error
         yield Record(join(pictures, str(path), file), label - 1, box)
 
 
@@ -92,17 +91,15 @@ def sop_mini_products(root: Path, products: int = 100, seed: int = 0) -> Set[int
 
 
 def _ebay(root, name):
-    """[(record, super-class), ...] of one of SOP's two lists."""
+    """Yield (record, super-class) for each line of one of SOP's two lists."""
     head, *body = rows(root / name, 4)
     if head != ["image_id", "class_id", "super_class_id", "path"]:
         raise ValueError(f"{root / name} starts with {' '.join(head)!r}, not with SOP's header: get it again")
-    found = []
     for number, (_, label, super_class, path) in enumerate(body, 2):
         try:
-            found.append((Record(join(root, path, root / name), int(label) - 1), int(super_class)))
+            yield Record(join(root, path, root / name), int(label) - 1), int(super_class)
         except ValueError as error:
             raise ValueError(f"{root / name} line {number}: {error}") from error
-    return found
 
 
 def inshop(root: Path) -> Split:
@@ -130,38 +127,40 @@ def folder_with(name: str, root: PathLike, *others: PathLike) -> Path:
 
 
 def rows(file: Path, columns: Optional[int] = None) -> List[List[str]]:
-    """The lines of a text file, each split at blanks. Raises ValueError for one that has not `columns` fields."""
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file} does not exist: the folder given is not the whole dataset, or not the right one"
-        )
+    """The lines of a text file, each split at blanks. Raises ValueError unless each line has `columns` fields."""
+    check_exists(file)
     try:
-        found = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not a text file: get it again") from error
-    for number, fields in enumerate(found, 1):
+    for number, fields in enumerate(lines, 1):
         if columns and len(fields) != columns:
             raise ValueError(f"{file} line {number} has {len(fields)} fields and should have {columns}: get it again")
-    if len(found) < 3 and columns is None or not found:
-        raise ValueError(f"{file} is cut off after {len(found)} lines: get it again")
-    return found
+    if len(lines) < 3 and columns is None or not lines:
+        raise ValueError(f"{file} is cut off after {len(lines)} lines: get it again")
+    return lines
+
+
+def check_exists(file: Path) -> None:
+    """Raise FileNotFoundError unless `file` exists."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist: name the folder of the whole dataset")
 
 
 def by_id(file: Path, columns: int, value: Callable[..., Any]) -> Dict[int, Any]:
     """{number: value(*fields)} of a file of CUB200-2011, whose lines are a number and `columns` fields."""
-    found = {}
+    values = {}
     for line, (number, *fields) in enumerate(rows(file, columns + 1), 1):
         try:
-            found[int(number)] = value(*fields)
+            values[int(number)] = value(*fields)
         except (ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{file} line {line} reads {' '.join([number, *fields])!r} ({error}): get it again"
-            ) from error
-    return found
+            text = " ".join([number, *fields])
+            raise ValueError(f"{file} line {line} reads {text!r} ({error}): get it again") from error
+    return values
 
 
 def whole(value: Any, lowest: float = -math.inf, highest: float = math.inf) -> int:
-    """`value` as an int. Raises ValueError for a fraction and for a class outside of `lowest` to `highest`."""
+    """`value` as an int. Raises ValueError for a fraction and for a class outside `lowest` to `highest`."""
     if int(value) != float(value):
         raise ValueError(f"{value} is not a whole number")
     if not lowest <= int(value) <= highest:
@@ -173,10 +172,7 @@ def mat(file: Path) -> np.ndarray:
     """The `annotations` of a .mat file. Raises ValueError for one that cannot be read."""
     from scipy.io import loadmat
 
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"{file} does not exist: the folder given is not the whole dataset, or not the right one"
-        )
+    check_exists(file)
     try:
         return loadmat(str(file))["annotations"]
     except Exception as error:  # scipy raises many kinds for a broken file, IndexError and zlib.error among them

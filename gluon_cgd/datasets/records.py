@@ -1,4 +1,4 @@
-"""What a dataset is made of, and the checks that every one has to pass."""
+"""The parts of a dataset, and the checks that every dataset has to pass."""
 
 import logging
 import os
@@ -12,9 +12,9 @@ Box = Tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels; x2 and y2 exclusive
 
 
 class Record(NamedTuple):
-    """One picture: its file, its class, and the part to look at as (x1, y1, x2, y2), x2 and y2 exclusive.
+    """One picture: its file, its class, and the box of it that is used, None for all of it.
 
-    In pixels of the picture as a person sees it: of one that was taken sideways, after it is turned.
+    The box is in pixels of the picture as a person sees it, after a sideways photo has been turned upright.
     """
 
     path: str
@@ -23,7 +23,7 @@ class Record(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Records to train on, to search with and to search in. `gallery` is None where the query is its own gallery."""
+    """The records to train on, to search with, and to search in. `gallery` is None if the query is its own gallery."""
 
     train: List[Record]
     query: List[Record]
@@ -31,17 +31,16 @@ class Split(NamedTuple):
 
 
 def parts_of(split: Split) -> List[Tuple[str, List[Record]]]:
-    """(name, records) of the parts that `split` has, as people call them."""
+    """[(name, records), ...] of the parts of `split`."""
     names = ("training", "query", "gallery") if split.gallery else ("training", "test")
     return list(zip(names, (part for part in split if part is not None)))
 
 
 def counted(split: Split) -> str:
     """The counts of `split` in words: 8,054 training pictures of 98 classes and 8,131 test pictures of 98."""
-    words = [
-        f"{len(part):,} {name} pictures of {len({r.label for r in part}):,} classes" for name, part in parts_of(split)
-    ]
-    return ", ".join(words[:-1]) + " and " + words[-1]
+    parts = [(name, part, {record.label for record in part}) for name, part in parts_of(split)]
+    *words, last = [f"{len(part):,} {name} pictures of {len(labels):,} classes" for name, part, labels in parts]
+    return ", ".join(words) + " and " + last
 
 
 def join(folder: PathLike, name: str, source: object) -> str:
@@ -53,7 +52,7 @@ def join(folder: PathLike, name: str, source: object) -> str:
 
 
 def check(split: Split) -> None:
-    """Raise ValueError for a picture that is listed twice (with one box), or whose box has no area."""
+    """Raise ValueError for a picture that is listed twice with the same box, or whose box has no area."""
     records = [record for _, part in parts_of(split) for record in part]
     times = Counter((os.path.normpath(record.path), record.box) for record in records)
     twice = [path for (path, _), count in times.items() if count > 1]
@@ -65,9 +64,9 @@ def check(split: Split) -> None:
 
 
 def present(split: Split, allow_partial: bool) -> Split:
-    """`split` without the records whose file is not there.
+    """`split` without the records whose file is missing.
 
-    Raises FileNotFoundError with their number and the first of them unless `allow_partial`, which makes it a warning.
+    Raises FileNotFoundError with their number and the first of them; with `allow_partial` it logs a warning instead.
     """
     folders = {os.path.dirname(r.path) for _, part in parts_of(split) for r in part}
     there = {os.path.join(folder, file) for folder in folders if os.path.isdir(folder) for file in os.listdir(folder)}
@@ -79,8 +78,7 @@ def present(split: Split, allow_partial: bool) -> Split:
     if not missing:
         return split
     if not allow_partial:
-        raise FileNotFoundError(
-            f"{'; '.join(missing)}: complete the copy, or say --allow-partial to go on without them"
-        )
+        remedy = "complete the copy, or say --allow-partial to go on without them"
+        raise FileNotFoundError(f"{'; '.join(missing)}: {remedy}")
     log.warning("%s; going on without them, as allow_partial says", "; ".join(missing))
     return Split._make(part and [record for record in part if record.path in there] for part in split)

@@ -1,6 +1,6 @@
-"""What of an experiment fits people's own pictures where they do not say: rules, each with its reason.
+"""Rules that choose the settings of an experiment on people's own pictures, each with its reason.
 
-The paper's defaults are for a hundred classes or more and thousands of pictures; a collection has what it has.
+The paper's defaults are for a hundred classes or more and thousands of pictures; a collection may be much smaller.
 """
 
 import math
@@ -15,14 +15,14 @@ from gluon_cgd.datasets.records import PathLike, Split
 from gluon_cgd.experiment import Experiment
 
 PAPER = Experiment()
-BATCHES = 2  # that the classes must fill which are left when others are held out
-HELD_OUT = 0.2  # of each class's pictures: the more are learned from, the better, and to test even that is enough
-MOST_PASSES = 400  # of a handful of pictures, which nothing more is learned from
-MOST_IMAGES = 8  # of a class in a batch: the hardest of many positives is often a wrong or a hopeless one
+BATCHES = 2  # holding out whole classes must leave training classes for this many batches
+HELD_OUT = 0.2  # share of each class's pictures to test on: enough for that, and most are left to train on
+MOST_PASSES = 400  # over a few pictures: more passes teach nothing more
+MOST_IMAGES = 8  # of a class in a batch: the hardest of many positives is often mislabelled or hopeless
 
 
 class Choice(NamedTuple):
-    """A field of Experiment, what it is to be, and why, in words."""
+    """A field of Experiment, its value, and the reason in words."""
 
     field: str
     value: Any
@@ -32,28 +32,29 @@ class Choice(NamedTuple):
 def fitted(
     given: Mapping[str, Any], root: Optional[PathLike] = None, allow_partial: bool = False
 ) -> Tuple[Experiment, Split, List[Choice]]:
-    """(Experiment, Split, [Choice, ...]) for the fields `given`, a dict; nothing of it is changed.
+    """(Experiment, Split, [Choice, ...]): the fields `given` keep their values, the others are chosen.
 
-    root, allow_partial: as of `datasets.load`. Where the dataset is not people's own, all else is the paper's.
+    root, allow_partial: see `datasets.load`. For a dataset that is not people's own nothing is chosen: the paper's
+    values hold.
     """
     experiment = Experiment(**given)
     if not datasets.is_own(experiment.dataset):
         return experiment, datasets.split_of(experiment, root, allow_partial), []
-    found, parted, _ = folders.listed(experiment.dataset)
-    choices = [] if parted else division(list(Counter(label for label, *_ in found).values()), given)
-    experiment = replace(experiment, **{one.field: one.value for one in choices})
+    pictures, parted, _ = folders.listed(experiment.dataset)
+    choices = [] if parted else division(list(Counter(label for label, *_ in pictures).values()), given)
+    experiment = replace(experiment, **{choice.field: choice.value for choice in choices})
     split = datasets.split_of(experiment, root, allow_partial)
     sizes = list(Counter(record.label for record in split.train).values())
     choices += schedule(sizes, sum(len(part) for part in split[1:] if part), given)
-    return replace(experiment, **{one.field: one.value for one in choices}), split, choices
+    return replace(experiment, **{choice.field: choice.value for choice in choices}), split, choices
 
 
 def division(sizes: Sequence[int], given: Mapping[str, Any]) -> List[Choice]:
-    """[Choice, ...] of how to split a collection whose classes have `sizes` pictures, where `given` does not say.
+    """[Choice, ...] of how to split a collection whose classes have `sizes` pictures, for fields that are not `given`.
 
-    Few classes are all learned from, and tested on pictures of theirs that were held out: a person's dishes, rooms or
-    plants stay the same, and half of them would leave too few. Many classes, or classes of a few pictures as a shop's
-    products are, are held out whole, as in the paper: there the next picture is of a class that nobody has seen.
+    With few classes, all are trained on, and some pictures of each are held out to test on: a person's dishes, rooms or
+    plants stay the same, and half of them would be too few. With many classes, or classes of few pictures like a shop's
+    products, whole classes are held out, as in the paper: there the next picture is of a new class.
     """
     classes, choices = len(sizes), []
     half, needed = classes - round(PAPER.held_out * classes), BATCHES * PAPER.batch_classes
@@ -61,24 +62,30 @@ def division(sizes: Sequence[int], given: Mapping[str, Any]) -> List[Choice]:
     split = given.get("split")
     if split is None and half < needed and 2 * divisible > classes:
         split = "images"
-        why = f"half of the {classes:,} classes would leave {half:,} to learn from, and {BATCHES} batches take {needed}"
-        choices.append(Choice("split", split, f"{why}; so all are learned from, and some pictures of each held out"))
+        why = f"half of the {classes:,} classes would leave {half:,} to train on, and {BATCHES} batches need {needed}"
+        choices.append(
+            Choice("split", split, f"{why}; so all classes are trained on, and some pictures of each are held out")
+        )
     elif split is None:
         split = "classes"
-        many = f"there are {classes:,} classes, enough to hold out whole ones, as in the paper"
+        many = f"{classes:,} classes are enough to hold out whole ones, as in the paper"
         few = f"{classes - divisible:,} of {classes:,} classes have fewer than 4 pictures, too few to hold some out"
         choices.append(Choice("split", split, few if half < needed else many))
     if "held_out" not in given:
-        fifth = "of the pictures of each class, to test on; the others are learned from"
-        share = (HELD_OUT, fifth) if split == "images" else (PAPER.held_out, "of the classes, as in the paper")
+        fifth = "of the pictures of each class are for testing, the others for training"
+        share = (
+            (HELD_OUT, fifth)
+            if split == "images"
+            else (PAPER.held_out, "of the classes are for testing, as in the paper")
+        )
         choices.append(Choice("held_out", *share))
     return choices
 
 
 def schedule(sizes: Sequence[int], tested: int, given: Mapping[str, Any]) -> List[Choice]:
-    """[Choice, ...] of batches, passes and evaluations, where `given` does not say.
+    """[Choice, ...] of batches, passes and evaluations, for fields that are not `given`.
 
-    sizes: pictures of each class to learn from.  tested: pictures that an evaluation embeds.
+    sizes: training pictures of each class.  tested: test pictures, which each evaluation embeds.
     """
     pictures, classes, typical = sum(sizes), len(sizes), max(2, int(statistics.median(sizes)))
     chosen, choices = dict(given), []
@@ -88,32 +95,34 @@ def schedule(sizes: Sequence[int], tested: int, given: Mapping[str, Any]) -> Lis
             chosen[field] = value
             choices.append(Choice(field, value, why))
 
-    enough = classes >= PAPER.batch_classes
-    every = f"all that there are to learn from, fewer than the paper's {PAPER.batch_classes}"
-    take(
-        "batch_classes",
-        PAPER.batch_classes if enough else max(2, classes),
-        f"as in the paper, of {classes:,}" if enough else every,
+    enough, papers_classes = classes >= PAPER.batch_classes, PAPER.batch_classes
+    why = (
+        f"as in the paper, of {classes:,}"
+        if enough
+        else f"all training classes, fewer than the paper's {papers_classes}"
     )
+    take("batch_classes", papers_classes if enough else max(2, classes), why)
     images, why = PAPER.batch_images, "as in the paper"
     if not enough and "batch_classes" not in given:
         images = min(max(images, PAPER.batch_size // chosen["batch_classes"]), MOST_IMAGES)
-        why = f"so that a batch of {chosen['batch_classes']} classes comes near the paper's {PAPER.batch_size} pictures"
+        why = f"with {chosen['batch_classes']} classes this comes near the paper's batch of {PAPER.batch_size} pictures"
     if typical < images:
-        images, why = typical, f"half of the classes have no more than {typical} pictures to learn from"
+        images, why = typical, f"half of the classes have no more than {typical} training pictures"
     take("batch_images", images, why)
     batch = chosen["batch_classes"] * chosen["batch_images"]
     fewest, most = (PAPER.iterations(datasets.OFFICIAL[name][0][0]) for name in ("cub200", "sop"))
-    papers = PAPER.passes * pictures / batch  # steps
+    steps = PAPER.passes * pictures / batch
     passes, why = PAPER.passes, "as in the paper"
-    if papers < fewest:
+    if steps < fewest:
         passes = min(MOST_PASSES, math.ceil(10 * fewest * batch / pictures) / 10)
-        why = f"the paper's {PAPER.passes:.1f} would be {papers:,.0f} steps, and its smallest benchmark has {fewest:,}"
-    elif papers > most:
+        why = f"the paper's {PAPER.passes:.1f} would be {steps:,.0f} steps, and its smallest benchmark has {fewest:,}"
+    elif steps > most:
         passes = round(most * batch / pictures, 4)
-        why = f"the paper's {PAPER.passes:.1f} would be {papers:,.0f} steps, and its largest benchmark has {most:,}"
+        why = f"the paper's {PAPER.passes:.1f} would be {steps:,.0f} steps, and its largest benchmark has {most:,}"
     take("passes", passes, f"{why}; {max(1, round(passes * pictures / batch)):,} steps of {batch} pictures")
-    afforded = max(1, int(chosen["passes"] * pictures / max(1, tested)))  # three times the work of embedding, a picture
+    afforded = max(
+        1, int(chosen["passes"] * pictures / max(1, tested))
+    )  # a training step costs three times an embedding
     evaluations = min(PAPER.evaluations, afforded)
     few = f"more, of {tested:,} test pictures each, would take longer than a third of the training"
     take("evaluations", evaluations, few if afforded < PAPER.evaluations else f"of {tested:,} test pictures each")
@@ -121,5 +130,5 @@ def schedule(sizes: Sequence[int], tested: int, given: Mapping[str, Any]) -> Lis
 
 
 def lines(choices: Sequence[Choice]) -> List[str]:
-    """`choices` for a person, a line each: "--batch-classes 22: all that there are ..."."""
-    return [f"--{one.field.replace('_', '-')} {one.value}: {one.why}" for one in choices]
+    """A line for each of `choices`: "--batch-classes 22: all training classes ..."."""
+    return [f"--{choice.field.replace('_', '-')} {choice.value}: {choice.why}" for choice in choices]

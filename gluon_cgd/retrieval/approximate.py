@@ -186,8 +186,8 @@ class Milvus:
     def candidates(self, queries, count):
         """Rows (Q, count) that are near."""
         with self._refusals():
-            found = self._client.search(self.table, data=list(queries), limit=min(count, 16384), anns_field="vector")
-        return [[hit["id"] if "id" in hit else hit["row"] for hit in hits] for hits in found]
+            answers = self._client.search(self.table, data=list(queries), limit=min(count, 16384), anns_field="vector")
+        return [[hit["id"] if "id" in hit else hit["row"] for hit in hits] for hits in answers]
 
     def close(self):
         """Close the connection; Milvus Lite also releases its file."""

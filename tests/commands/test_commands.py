@@ -177,7 +177,7 @@ def test_the_help_says_what_a_flag_is_for(capsys):
         (["--ctx", "cpu0,cpu0"], "cpu(0), cpu(0) have one twice"),
         (["--ctx", "cpu0,cpu1,cpu2,cpu3"], "a batch of 6 pictures is too small for 4 devices"),
         (["--dataset", "flowers"], "dataset 'flowers' is unknown"),
-        (["--data", "nowhere"], "nowhere, that should hold cars196, does not exist"),
+        (["--data", "nowhere"], "nowhere, the folder of cars196, does not exist"),
         (["--pretrained", "--weights", "nowhere.params", "--backbone", "squeezenet1.1"], "nowhere.params"),
         (["--weights", "some.params"], "--weights and --no-pretrained contradict each other"),
         (["--checkpoint-every", "0"], "checkpoint_every 0 must be at least 1"),

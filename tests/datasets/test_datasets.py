@@ -81,7 +81,7 @@ def test_unreadable_annotations_are_refused_by_name(tmp_path):
 def test_names_and_folders_that_are_not_there_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'flowers' is unknown: choose glyphs, cub200"):
         datasets.load("flowers", tmp_path)
-    with pytest.raises(FileNotFoundError, match="nowhere, that should hold cars196, does not exist"):
+    with pytest.raises(FileNotFoundError, match="nowhere, the folder of cars196, does not exist"):
         datasets.load("cars196", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="--data"):
         datasets.load("cars196")

@@ -90,8 +90,8 @@ def test_what_is_given_is_never_changed():
 def test_a_choice_says_what_and_why():
     lines = settings.lines([*settings.division(DISHES, {}), *settings.schedule([54] * 22, 308, {})])
     assert len(lines) == 6
-    assert lines[0].startswith("--split images: half of the 22 classes would leave 11 to learn from, and 2 batches ")
-    assert lines[2] == "--batch-classes 22: all that there are to learn from, fewer than the paper's 32"
+    assert lines[0].startswith("--split images: half of the 22 classes would leave 11 to train on, and 2 batches ")
+    assert lines[2] == "--batch-classes 22: all training classes, fewer than the paper's 32"
     told = "the paper's 32.7 would be 354 steps, and its smallest benchmark has 1,500; 1,500 steps of 110 pictures"
     assert lines[4] == f"--passes 138.9: {told}"
 
@@ -114,7 +114,7 @@ def test_a_small_collection_is_trained_without_a_word_on_batches(tmp_path, capsy
     assert (experiment.batch_classes, experiment.passes) == (3, 1)
     assert ("--split images: " in out) == (kind != "parts")
     assert (experiment.split, experiment.held_out) == (("classes", 0.5) if kind == "parts" else ("images", 0.2))
-    assert "--batch-classes 3: all that there are to learn from" in out
+    assert "--batch-classes 3: all training classes" in out
     assert "--passes" not in out
     assert main([*command, "--batch-classes", "2", "--split", "images", "--out", str(tmp_path / "other")]) == 0
     out = capsys.readouterr().out

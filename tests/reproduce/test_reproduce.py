@@ -178,7 +178,7 @@ def test_a_real_table_without_data_and_weights_says_all_that_is_missing(tmp_path
     monkeypatch.setattr("gluon_cgd.fetch.download.time.sleep", lambda seconds: None)
     assert main(["table1", "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs")]) == 2
     said = capsys.readouterr().err
-    assert "that should hold cars196, does not exist" in said
+    assert "the folder of cars196, does not exist" in said
     assert "resnet50_v1b's ImageNet parameters cannot be had" in said
     assert "resnet50_v1b-0ecdba34.params" in said
     assert "--mini" in said
@@ -332,4 +332,4 @@ def test_other_peoples_rows_are_not_trained(capsys, tmp_path):
     assert "are other people's work: they are only printed" in capsys.readouterr().err
     assert main(["table7", "--rows", "* ResNet-50 128", "--runs", str(tmp_path), "--data", str(tmp_path / "none")]) == 2
     said = capsys.readouterr().err
-    assert all(f"that should hold {name}, does not exist" in said for name in ("cub200", "cars196", "sop", "inshop"))
+    assert all(f"the folder of {name}, does not exist" in said for name in ("cub200", "cars196", "sop", "inshop"))

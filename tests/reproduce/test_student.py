@@ -164,7 +164,7 @@ def test_a_folder_gets_what_fits_it(tmp_path, capsys, caplog):
         assert row["verdicts"] == {}
     assert main([*command, "--plan"]) == 0
     assert re.search(r"report +12 +12 +0 +0 +12\n", capsys.readouterr().out)
-    assert "--batch-classes 4: all that there are to learn from" in caplog.text
+    assert "--batch-classes 4: all training classes" in caplog.text
 
 
 def test_without_weights_one_message_says_all_that_is_missing(tmp_path, capsys, monkeypatch):
