@@ -1,4 +1,4 @@
-"""Which rows of a table, which of their columns, and which experiment each row trains."""
+"""Selects the rows and columns of a table, and the experiment that each row trains."""
 
 import fnmatch
 
@@ -7,7 +7,7 @@ from reproduce.tables import BENCHMARKS, FIGURE3, mini
 
 
 def rows_in(table, small):
-    """Its rows; on the embedded benchmark Figure 3's four panels are one, and the parts of a row of Table 7 too."""
+    """The rows of `table`. On the embedded benchmark Figure 3 has one panel, and Table 7 one row for all datasets."""
     if small and table is FIGURE3:
         first = [row for row in table.rows if row.name.startswith("CUB200")]
         return [row._replace(name=row.name.replace("CUB200", "glyphs")) for row in first]
@@ -34,7 +34,7 @@ def rows_of(table, pattern="*", small=False):
 
 
 def columns_of(table, row):
-    """The columns of a row, {"R@1": published Cell or None, ...}; of a row that somebody added, those that fit it."""
+    """The columns of a row, {"R@1": published Cell or None, ...}; a row that a user added has those that fit it."""
     if row.published or not row.experiment:
         return row.published
     if table is FIGURE3:
@@ -49,5 +49,5 @@ def columns_of(table, row):
 
 
 def experiment_of(row, small):
-    """The experiment that is run for `row`: its own, or its mini form; None for other people's work."""
+    """The experiment that `row` trains: its own, or its mini form with `small`; None for other people's work."""
     return row.mini or mini(row.experiment) if small and row.experiment else row.experiment

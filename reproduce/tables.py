@@ -20,9 +20,9 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row, or in Table 7 the part of a row that is one dataset's; without an experiment it is other people's work.
+    """A row, or in Table 7 the part of a row for one dataset; without an experiment it is other people's work.
 
-    mini: its form on the embedded benchmark, where `mini(experiment)` is not what it is about.
+    mini: its form on the embedded benchmark, if `mini(experiment)` would miss what the row is about.
     """
 
     name: str
@@ -35,8 +35,8 @@ class Row(NamedTuple):
 class Table:
     """One table or figure of the paper.
 
-    orderings: what its text or its numbers claim, (better, worse, ...) each; a row by its first column, or (row, column).
-    seeds: runs of each row.  judged: whether ours can be compared with its numbers at all.
+    orderings: the claims of its text or numbers, each (better, worse, ...); a row stands for its first column, (row,
+    column) for another one.  seeds: runs of each row.  judged: whether our numbers can be compared with its numbers.
     """
 
     name: str
@@ -64,7 +64,7 @@ def medians(**cells):
 
 
 def single(dataset, text):
-    """Table 7: {"CUB200 R@1": Cell, ...} from the numbers of one dataset in one row; "-" is not given."""
+    """Table 7: {"CUB200 R@1": Cell, ...} from the numbers of one dataset in one row; "-" means not printed."""
     ks = {"SOP": (1, 10, 100, 1000), "In-shop": (1, 10, 20, 30, 40, 50)}.get(dataset, (1, 2, 4, 8))
     return {
         f"{dataset} R@{k}": Cell(float(number), None, None, "single")
@@ -202,7 +202,7 @@ BACKBONE_NAMES = {"BN-Inception": "bn_inception", "ResNet-50": "resnet50", "Shuf
 
 
 def table7_experiment(backbone, dim, benchmark):
-    """The experiment of one CGD row of Table 7 on one benchmark; the double dagger says that a stride is removed."""
+    """The experiment of one CGD row of Table 7 on one benchmark; the double dagger means that a stride is removed."""
     dataset, descriptors = BENCHMARKS[benchmark]
     keeps = True if backbone == "ResNet-50" else None  # the other networks keep theirs by default
     return Experiment(
@@ -215,7 +215,7 @@ def table7_experiment(backbone, dim, benchmark):
 
 
 def mini(experiment):
-    """`experiment` shrunk to the embedded benchmark: what the row is about stays, a run takes under a minute of a core."""
+    """`experiment` for the embedded benchmark. It keeps what the row is about; a run takes under a minute of one core."""
     return replace(
         experiment,
         dataset="glyphs",
@@ -235,8 +235,8 @@ def mini(experiment):
 def table7_mini(backbone, dim):
     """The mini form of a CGD row of Table 7, one for all benchmarks: the paper's network, dimensions and learning rate.
 
-    It shows that they run. From random parameters networks this deep fall to chance in so few steps: ShuffleNet-v2 in
-    500 of 32 pictures too, at any learning rate tried, and ResNet-50 in 250 of 64.
+    It checks only that they run. Such deep networks fall to chance in so few steps from random parameters. So does
+    ShuffleNet-v2 in 500 steps of 32 pictures, at any learning rate that we tried, and ResNet-50 in 250 steps of 64.
     """
     own = table7_experiment(backbone, dim, "CARS196")
     kept = dict(backbone=own.backbone, keep_stride=own.keep_stride, dim=dim, learning_rate=own.learning_rate)

@@ -12,7 +12,7 @@ def panels(entries):
 
 
 def claims(results):
-    """Sentences on one panel, {configuration: [recall in % of each run]}: do the two claims of section 4.4.1 hold?"""
+    """Sentences: do the two claims of section 4.4.1 hold? results: one panel, {configuration: [recall in %, ...]}."""
     middle = {name: float(np.median(values)) for name, values in results.items()}
     singles = sorted((name for name in middle if len(name) == 1), key=middle.get, reverse=True)
     combined = [name for name in middle if len(name) > 1]

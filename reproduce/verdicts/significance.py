@@ -1,6 +1,6 @@
 """The tests behind the verdicts: standard errors, p, Holm's correction, and how many more seeds would decide.
 
-Every distribution is SciPy's t. Numbers may be arrays: all cells, or all simulated tables, at once.
+Every distribution is SciPy's t. Numbers can be arrays: all cells, or all simulated tables, at once.
 """
 
 import math
@@ -8,11 +8,11 @@ import math
 import numpy as np
 from scipy import stats
 
-ROUNDING = 0.05  # points that a number printed to 0.1 may be away from the true one
-LIMIT = 100  # more seeds than these are not looked at
-CHANCE = 0.8  # with which so many more seeds decide
-FEW = 3  # runs; with fewer on a side Welch's degrees of freedom are not trusted
-MEDIAN = math.pi / 2  # a median's variance over that of the mean of as many normal values; less for few of them
+ROUNDING = 0.05  # points that a number printed to 0.1 can be away from the true one
+LIMIT = 100  # the most additional seeds that are considered
+CHANCE = 0.8  # the probability with which the additional seeds must decide
+FEW = 3  # runs; with fewer on a side Welch's degrees of freedom are too optimistic
+MEDIAN = math.pi / 2  # variance of a median over that of the mean of as many normal values; less for few of them
 
 
 def spread(values):
@@ -23,12 +23,13 @@ def spread(values):
 
 
 def welch(std, runs, other_std, other_runs):
-    """(standard error, degrees of freedom) of a difference of means, by Welch; NaN for the latter without any spread.
+    """(standard error, degrees of freedom) of a difference of means, by Welch; without any spread the latter is NaN.
 
-    Where a side has fewer than FEW runs, the smaller side's n - 1, which is never too many (Mickey and Brown, 1966):
-    with two runs Welch's approximation can err in half of the tables of 40 published cells, not in 5 %. With three it
-    errs in 12 % at worst, where ours spread ten times as far as the published (7 % over five orderings of our own), but
-    in less than 5 where ours spread by half a point. Simulated.
+    When a side has fewer than FEW runs, the degrees of freedom are the smaller side's n - 1, which is never too many
+    (Mickey and Brown, 1966). Simulations show why: with two runs Welch's approximation can give a wrong verdict in half
+    of all tables of 40 published cells, instead of 5 %. With three runs it does so in 12 % at worst, when our runs
+    spread ten times as far as the published ones (7 % for five orderings of our own), and in less than 5 % when ours
+    spread by half a point.
     """
     mine, other = np.square(std) / runs, np.square(other_std) / other_runs
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -40,16 +41,17 @@ def welch(std, runs, other_std, other_runs):
 def std_ends(cell):
     """The lowest and the highest standard deviation (divided by n - 1) that a printed one can stand for.
 
-    Whether the paper divided by n or n - 1 is not said, so the highest is that of one divided by n.
+    The paper does not say whether it divided by n or n - 1, so the highest assumes n.
     """
     return np.maximum(cell.std - ROUNDING, 0), (cell.std + ROUNDING) * math.sqrt(cell.runs / (cell.runs - 1))
 
 
 def error_of(std, runs, cell):
-    """(standard error, degrees of freedom) of ours - published, from our std and runs, by what `cell` is.
+    """(standard error, degrees of freedom) of ours - published, from our std and runs, by the statistic of `cell`.
 
-    mean: Welch's, with the highest std that was printed and the fewest degrees of freedom of any (they are fewest at an
-    end, for they rise and then fall with the std).  median, single: our std stands for theirs, see `verdict.judge`.
+    mean: Welch's, with the highest std that the printed one can stand for and the fewest degrees of freedom (they rise
+    and then fall with the std, so they are fewest at an end).  median, single: our std stands for the published one,
+    see `verdict.judge`.
     """
     if cell.statistic == "mean":
         (_, lowest), (error, highest) = (welch(std, runs, end, cell.runs) for end in std_ends(cell))
@@ -59,9 +61,9 @@ def error_of(std, runs, cell):
 
 
 def p_values(difference, error, freedom, margin):
-    """(two-sided p of no difference, p of one of at least `margin`), the printed number at the worst of its rounding.
+    """(two-sided p of no difference, p of a difference of at least `margin`), for the worst case of rounding.
 
-    The second is the higher one of two one-sided tests (TOST). NaN where the error is.
+    The second is the higher p of two one-sided tests (TOST). Both are NaN where the error is.
     """
     away = np.abs(difference)
     different = 2 * stats.t.sf(np.maximum(away - ROUNDING, 0) / error, freedom)
@@ -69,7 +71,7 @@ def p_values(difference, error, freedom, margin):
 
 
 def holm(p):
-    """p corrected over the last axis by Holm's method; a NaN was not tested, stays and does not count."""
+    """p corrected over the last axis by Holm's method. NaN means not tested: it stays NaN and does not count."""
     p = np.asarray(p, float)
     order = np.argsort(p, axis=-1)  # NaN last
     factor = np.maximum(np.isfinite(p).sum(axis=-1, keepdims=True) - np.arange(p.shape[-1]), 1)
@@ -80,23 +82,23 @@ def holm(p):
 
 
 def next_level(corrected, level, waiting=0):
-    """The level at which one more of a family is shown by Holm's method: its tests' p, and `waiting` ones to come."""
+    """The level that the next test of a family must reach in Holm's method. waiting: tests that are still to come."""
     return level / max(np.isfinite(corrected).sum() - (corrected <= level).sum() + waiting, 1)
 
 
 def first(chance):
-    """The first number of seeds, from 1, of which `chance` is enough; None if it is of none."""
+    """The smallest number of seeds, from 1, whose `chance` reaches CHANCE; None if none does."""
     enough = chance >= CHANCE
     return int(enough.argmax()) + 1 if enough.any() else None
 
 
 def likely(std, freedom):
-    """The standard deviation that is as probably too small as too large: few runs more often spread too little."""
+    """The median estimate of the true standard deviation: that of few runs is more often too small than too large."""
     return std * np.sqrt(freedom / stats.chi2.median(freedom))
 
 
 def more_seeds(difference, std, runs, cell, margin, different_level, equivalent_level):
-    """How many more seeds decide a cell with CHANCE, as `verdict.judge` says; None where LIMIT do not."""
+    """How many more seeds decide a cell with a probability of CHANCE, see `verdict.judge`; None if LIMIT do not."""
     known = runs - 1
     if runs == 1 and cell.statistic == "mean":
         std, known = std_ends(cell)[1], cell.runs - 1
@@ -115,7 +117,7 @@ def more_seeds(difference, std, runs, cell, margin, different_level, equivalent_
 
 
 def claim_p(high, lows):
-    """(p of high above all of `lows`, p of one of them above high), each side (mean, std, runs); NaN without spread."""
+    """(p of high above all `lows`, p of one of them above high). Each side is (mean, std, runs); NaN without spread."""
     p = []
     for low in lows:
         error, freedom = welch(*high[1:], *low[1:])
@@ -124,7 +126,7 @@ def claim_p(high, lows):
 
 
 def paired_p(high, lows):
-    """As `claim_p`, from the values of the same runs: one-sided t tests of their differences."""
+    """As `claim_p`, for values of the same runs: one-sided t tests of their differences."""
     p = []
     for low in lows:
         apart = np.subtract(high, low)
@@ -134,7 +136,7 @@ def paired_p(high, lows):
 
 
 def more_of_each(high, lows, holds_level, opposite_level):
-    """How many more seeds of each side decide a claim with CHANCE; None where LIMIT do not."""
+    """How many more seeds of each side decide a claim with a probability of CHANCE; None if LIMIT do not."""
     more, misses, opposite = np.arange(1, LIMIT + 1), 0, 0
     for low in lows:
         (a, n), (b, m) = ((likely(std, runs - 1), runs) for _, std, runs in (high, low))

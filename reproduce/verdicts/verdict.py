@@ -1,8 +1,8 @@
-"""What our runs say of each published number of a table, and of the orderings that the paper claims.
+"""Judges whether our runs reproduce each published number of a table, and whether the paper's orderings hold.
 
-All p are corrected by Holm's method over a table, which holds however its cells depend on each other (the Recall@K of a
-row come from the same runs). They assume a number of seeds that was not chosen by the outcome: who goes on adding seeds
-until a cell is decided errs more often than `level`.
+All p are corrected by Holm's method over a table. The correction is valid however the cells depend on each other (the
+Recall@K of a row come from the same runs). The p assume that the number of seeds was fixed before the runs. Adding
+seeds until a cell is decided gives wrong verdicts more often than `level`.
 """
 
 import math
@@ -28,10 +28,10 @@ from reproduce.verdicts.significance import (
 
 
 class Verdict(NamedTuple):
-    """What our runs say of one published number; what cannot be had is None."""
+    """What our runs say of one published number. A field that cannot be computed is None."""
 
     outcome: str  # "reproduced", "higher", "lower", "undecided" or "not run"
-    how: str  # what was compared with what, on which assumptions
+    how: str  # what was compared, and with which assumptions
     level: float = 0.05
     difference: Optional[float] = None  # ours - published, in points
     interval: Optional[Tuple[float, float]] = None  # of the difference at 1 - level, for this cell alone
@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
 
 
 class Ordering(NamedTuple):
-    """What our runs say of one claim that a configuration is better than others; what cannot be had is None."""
+    """What our runs say of a claim that a configuration is better than others. What cannot be computed is None."""
 
     outcome: str  # "holds", "does not hold", "undecided" or "not run"
     how: str
@@ -52,26 +52,30 @@ class Ordering(NamedTuple):
 
 
 def judge(cells, margin=1.0, level=0.05):
-    """{place: Verdict} for one table. cells: {place: (values, Cell)}, values in %, one a seed; empty or None: not run.
+    """{place: Verdict} for one table.
 
-    The standard error e of our difference from a published number depends on what was printed:
+    cells: {place: (values, Cell)}, values in %, one for each seed; None or empty where nothing has run.
+
+    The standard error e of our difference from a published number depends on what the paper prints:
       mean and std of n runs: Welch's test, from the means and stds (a more careful one for two runs).
-      median of n runs: no spread is printed, so our std s stands for theirs; ours is a median too, and both have the
-        variance of a normal sample's median, e = s sqrt(pi/2 (1/ours + 1/n)).
-      single number: it is taken as one more run, e = s sqrt(1 + 1/ours), so that the interval is a prediction interval.
-        "higher" and "lower" say that it would be a surprise among our runs. If it was picked as the best of several,
-        "lower" may be due to that alone, and "higher" is all the stronger. The same e serves for equivalence: for the
-        number itself it is wider than needed, for the mean behind a number that was not picked it is right.
-    Rounding: a printed number may be 0.05 away, and each test takes the worst; see `significance.std_ends`, `error_of`.
-    Two tests, each corrected over the cells that can be tested: p_different is two-sided; p_equivalent is the higher of
-    two one-sided ones (TOST), that ours is `margin` points or more above or below.
+      median of n runs: the paper prints no spread, so we assume that its runs spread as ours, with our std s. Ours is a
+        median too. Both have the variance of a normal sample's median: e = s sqrt(pi/2 (1/ours + 1/n)).
+      single number: we treat it as one more run, e = s sqrt(1 + 1/ours); the interval is then a prediction interval.
+        "higher" and "lower" mean that this number would be a surprise among our runs. If the authors picked it as the
+        best of several runs, that alone may cause "lower", and "higher" is even stronger. The equivalence test uses the
+        same e: it is too wide for the number itself, and right for the mean behind a number that was not picked.
+    Rounding: a printed number can be 0.05 off, and each test takes the worst case; see `significance.std_ends` and
+    `error_of`.
+    There are two tests, each corrected over the cells that can be tested. p_different is two-sided. p_equivalent is the
+    higher p of two one-sided tests (TOST), that ours is `margin` points or more above or below.
     outcome: reproduced when p_equivalent is at most `level`, even if a small difference is significant too (`sentence`
-      says so); else higher or lower when p_different is; else undecided. Undecided without a test: a single run of
-      ours, and runs that are all equal where their spread must stand for the published one's.
-    more: the fewest seeds after which this cell, the others as they are, is decided with a probability of CHANCE, if s
-      is what `significance.likely` makes of our present spread, and the mean to come is normal around ours with
-      s sqrt(1/now - 1/then) (a median with sqrt(pi/2) as much). For a single run the published std stands for ours.
-      None where LIMIT are too few, mostly because the published number alone is too uncertain.
+      says so); else higher or lower when p_different is at most `level`; else undecided. There is no test, and the
+      outcome is undecided, for a single run of ours, and for equal runs whose spread must stand for the published one.
+    more: the fewest additional seeds that decide this cell with a probability of CHANCE while the other cells stay as
+      they are. It assumes that the true spread s is what `significance.likely` makes of ours, and that the future mean
+      is normal around our present one with std s sqrt(1/now - 1/then) (sqrt(pi/2) times that for a median). For a
+      single run the published std stands for ours. None if LIMIT seeds are too few, mostly because the published number
+      itself is too uncertain.
     Raises ValueError for values that are not finite, a margin below 0, and a cell without what its statistic needs.
     """
     if not 0 <= margin < math.inf:
@@ -109,7 +113,7 @@ def judge(cells, margin=1.0, level=0.05):
 
 
 def compared(place, values, cell):
-    """[difference, our std, our runs, standard error, degrees of freedom], NaN where unknown; None without runs."""
+    """[difference, our std, our runs, standard error, degrees of freedom], NaN for unknown ones; None without runs."""
     values = finite(place, values)
     if getattr(cell, "statistic", None) not in ("mean", "median", "single") or not math.isfinite(cell.mean):
         raise ValueError(f"{place}: {cell} must be a mean, a median or a single number")
@@ -127,7 +131,7 @@ def compared(place, values, cell):
 
 
 def finite(place, values):
-    """`values` as a list of floats, empty for None. Raises ValueError when one is not finite."""
+    """`values` as a list of floats, [] for None. Raises ValueError when one is not finite."""
     values = [] if values is None else [float(value) for value in values]
     if not all(map(math.isfinite, values)):
         raise ValueError(f"{place}: the values {values} must all be finite: leave out the runs that have none")
@@ -135,21 +139,21 @@ def finite(place, values):
 
 
 def checked_level(level):
-    """Raises ValueError when `level` is not one."""
+    """Raise ValueError unless `level` is between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"level {level} must be between 0 and 1")
 
 
 def orders(claims, level=0.05, paired=()):
-    """{claim: Ordering}. claims: {claim: (better, [worse, ...])}, each a list of values of ours in %.
+    """{claim: Ordering}. claims: {claim: (better, [worse, ...])}, each a list of our values in %.
 
-    One-sided Welch tests of the means, or of the claims in `paired`, whose values are columns of the same runs in the
-    same order, t tests of the differences. A claim holds when better is shown to be above every one of worse (the
-    highest p counts), and does not hold when one of them is shown to be above it (the lowest p counts, times their
-    number); both are corrected by Holm's method over the claims. Undecided without a test: a single run on a side, or
-    no spread on either.
-    more: as in `judge`, of each configuration; not told of the same runs.
-    Raises ValueError for values that are not finite, and for numbers of paired values that differ.
+    The tests are one-sided Welch tests of the means. Claims in `paired` compare columns of the same runs in the same
+    order; their tests are t tests of the differences. A claim holds when `better` is shown to be above each of `worse`
+    (the highest p counts). It does not hold when one of them is shown to be above `better` (the lowest p counts, times
+    their number). Both are corrected by Holm's method over the claims. There is no test, and the outcome is undecided,
+    for a single run on a side and for no spread on either side.
+    more: as in `judge`, for each configuration; None for paired claims.
+    Raises ValueError for values that are not finite, and for paired values that differ in number.
     """
     checked_level(level)
     sides = {}
@@ -196,7 +200,7 @@ def orders(claims, level=0.05, paired=()):
 
 
 def comparison(cell, runs):
-    """What is compared with what."""
+    """A phrase: what is compared with what."""
     if cell.statistic == "mean":
         return f"mean of {runs} runs against the published mean and std of {cell.runs} runs"
     if cell.statistic == "median":
@@ -206,12 +210,12 @@ def comparison(cell, runs):
 
 
 def spreadless(runs):
-    """Why there is no test."""
+    """A phrase: why there is no test."""
     return "a single run has no spread to judge by" if runs == 1 else "the runs are all equal: no spread to judge by"
 
 
 def chances(more):
-    """What would decide, as the end of a sentence."""
+    """A phrase: how many more seeds would decide."""
     if more is None:
         return f"not even {LIMIT} more seeds would decide with a chance of {100 * CHANCE:g} %"
     return f"{seeds(more)} like these would decide with a chance of {100 * CHANCE:g} %"
