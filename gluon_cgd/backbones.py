@@ -55,27 +55,23 @@ def _resnet_b(model):
     return make
 
 
-def _resnet(model, strided):
-    """GluonCV's ResNet v1 and ResNeXt; `strided`: number of the layer with the stride in a block's body."""
+def _features(module, model, strided):
+    """Networks with `features`; `strided`: a function of these that returns the layers which halve the map last."""
 
     def make(_):
-        from gluoncv import model_zoo
-
-        net = getattr(model_zoo, model)()
-        first = net.features[7][0]
-        return net, list(net.features)[:-1], [first.body[strided], first.downsample[0]]  # all but the pooling
+        net = getattr(importlib.import_module(module), model)()
+        return net, list(net.features)[:-1], strided(net.features)  # all but the last pooling or dropout
 
     return make
 
 
 def _gluoncv2(module, model, strided):
-    """gluoncv2's networks; `strided`: a function of the features that returns the layers which halve the map last."""
+    return _features(f"gluoncv2.models.{module}", model, strided)
 
-    def make(_):
-        net = getattr(importlib.import_module(f"gluoncv2.models.{module}"), model)()
-        return net, list(net.features)[:-1], strided(net.features)  # all but the pooling
 
-    return make
+def _resnet(model, layer):
+    """GluonCV's ResNet v1 and ResNeXt; `layer`: number of the one with the stride in a block's body."""
+    return _features("gluoncv.model_zoo", model, lambda f: [f[7][0].body[layer], f[7][0].downsample[0]])
 
 
 def _efficientnet_b5b(input_size):
@@ -89,13 +85,6 @@ def _efficientnet_b5b(input_size):
             side = -(-side // 2)
     first = net.features[5][0]
     return net, list(net.features)[:-1], [first.conv2.conv, first]
-
-
-def _squeezenet(_):
-    from gluoncv.model_zoo import squeezenet1_1
-
-    net = squeezenet1_1()
-    return net, list(net.features)[:-1], []  # all but the dropout
 
 
 def _cifar_resnet10(_):
@@ -199,7 +188,7 @@ BACKBONES = {
     "wide_resnet50": Recipe(_gluoncv2("wrn", "wrn50_2", _bottleneck("conv2")), 2048, False, "gluoncv2", "wrn50_2", 77.98),
     "efficientnet_b5": Recipe(_efficientnet_b5b, 2048, False, "gluoncv2", "efficientnet_b5b", 83.61),
     # Small ones
-    "squeezenet1.1": Recipe(_squeezenet, 512, True, "gluoncv", "squeezenet1.1", 54.96),
+    "squeezenet1.1": Recipe(_features("gluoncv.model_zoo", "squeezenet1_1", lambda features: []), 512, True, "gluoncv", "squeezenet1.1", 54.96),
     "cifar_resnet10": Recipe(_cifar_resnet10, 128, False),
 }
 # fmt: on

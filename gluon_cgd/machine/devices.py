@@ -43,13 +43,12 @@ def gathered(outputs: Sequence) -> Any:
     """
     if len(outputs) == 1:
         return outputs[0]
+
+    def whole(parts):  # arrays (b, D) on their devices -> (B, D) on the first one
+        return mx.nd.concat(*[part.as_in_context(parts[0].context) for part in parts], dim=0)
+
     embeddings, logits, branches = zip(*outputs)
     return whole(embeddings), whole(logits), [whole(parts) for parts in zip(*branches)]
-
-
-def whole(parts: Sequence) -> Any:
-    """Arrays (b, D) on several devices -> (B, D) on the first's."""
-    return mx.nd.concat(*[part.as_in_context(parts[0].context) for part in parts], dim=0)
 
 
 def statistics(net: mx.gluon.Block) -> Dict[str, mx.gluon.Parameter]:
