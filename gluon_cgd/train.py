@@ -20,7 +20,7 @@ from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.evaluate import embedded
 from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.fetch.weights import sha256_of
-from gluon_cgd.files.whole import digest, forget, locked, write_json
+from gluon_cgd.files.whole import digest, locked, write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices, facts
 from gluon_cgd.recall import branch_recalls, recall_of
@@ -74,7 +74,7 @@ def fit(
             run["weights"] = sha256_of(weights)
         done = results.finished(out, run)
         if done:
-            forget(out / "checkpoint.npz")
+            (out / "checkpoint.npz").unlink(missing_ok=True)
             return done
         if experiment.pretrained and not weights:
             weights = backbones.imagenet_file(experiment.backbone, progress=progress)
@@ -239,7 +239,7 @@ class Run:
             versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},
         )
         write_json(self.out / "result.json", result)
-        forget(self.out / "checkpoint.npz")
+        (self.out / "checkpoint.npz").unlink(missing_ok=True)
         scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
         log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])
         return result

@@ -60,12 +60,10 @@ def missing_parts(experiments, data, weights):
             load_data(needing[of], data)
         except (ValueError, OSError) as error:
             sentences.append(str(error))
-    for name, pretrained in sorted({(e.backbone, e.pretrained) for e in experiments}):
+    for name in sorted({e.backbone for e in experiments if e.pretrained}):
         try:
-            if not pretrained:
-                continue
             if weights:  # they must fit
-                backbones.build(name, pretrained, weights=weights)
+                backbones.build(name, pretrained=True, weights=weights)
             else:
                 backbones.imagenet_file(name)
         except ValueError as error:

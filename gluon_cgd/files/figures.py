@@ -6,8 +6,6 @@ matplotlib is imported where it is used: most commands draw nothing.
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
-
 from gluon_cgd.files.whole import replacing
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -38,12 +36,9 @@ def save(figure, file):
 
 def empty(width, height):
     """A matplotlib Figure of `width` x `height` inches that needs no window."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def plain(axes, x="", y="", grid="both"):
@@ -72,20 +67,18 @@ def heatmaps(grid, photos, maps):
     low, high = min(0, *(heat.min() for heat in maps)), max(1e-9, *(heat.max() for heat in maps))
     for axes, photo, heat in zip(grid, photos, maps):
         extent = (0, photo.shape[1], photo.shape[0], 0)
-        axes.imshow(_grey(_shrunk(photo)), extent=extent)
+        axes.imshow(_grey(photo), extent=extent, cmap="gray", vmin=0, vmax=255)
         style = dict(cmap="viridis", vmin=low, vmax=high, alpha=0.6, interpolation="bilinear")
         image = axes.imshow(heat, extent=extent, **style)
     return image
 
 
 def _grey(photo):
-    """`photo` (H, W, 3) in grey, so that every colour in the picture comes from the heatmap."""
-    return np.repeat((photo @ np.array([0.299, 0.587, 0.114]))[..., None], 3, axis=2).astype(np.uint8)
+    """`photo` (H, W, 3) in grey, so that every colour in the picture comes from the heatmap.
 
-
-def _shrunk(photo):
-    """`photo` (H, W, 3), resized if a side is longer than LARGEST_PHOTO: matplotlib is slow on 40 megapixels."""
+    It is shrunk if a side is longer than LARGEST_PHOTO: matplotlib is slow on 40 megapixels.
+    """
     import cv2
 
-    factor = LARGEST_PHOTO / max(photo.shape[:2])
-    return cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else photo
+    grey, factor = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), LARGEST_PHOTO / max(photo.shape[:2])
+    return cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else grey

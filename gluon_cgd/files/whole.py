@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import portalocker
 
@@ -16,8 +17,7 @@ def replacing(file):
         yield temporary
         os.replace(temporary, file)
     finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
 
 
 def write_text(file, text):
@@ -55,9 +55,3 @@ def locked(folder, doing="training in"):
         yield
     finally:
         lock.release()
-
-
-def forget(file):
-    """Delete `file` if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        file.unlink()

@@ -3,7 +3,7 @@ import logging
 import portalocker
 import pytest
 
-from gluon_cgd.files.whole import forget, locked
+from gluon_cgd.files.whole import locked
 from gluon_cgd.runs.log import logged_to, losses
 
 
@@ -22,13 +22,6 @@ def test_the_log_is_appended_to_and_the_level_is_as_before(tmp_path):
             logging.getLogger("gluon_cgd.anything").info("line %d", number)
     assert [line.split()[-1] for line in (tmp_path / "train.log").read_text().splitlines()] == ["1", "2"]
     assert (package.level, list(package.handlers)) == before
-
-
-def test_what_is_not_there_is_forgotten_too(tmp_path):
-    (tmp_path / "file").write_text("")
-    for _ in range(2):
-        forget(tmp_path / "file")
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_losses_are_read_from_the_log_of_the_run_that_counts(tmp_path):
