@@ -3,18 +3,18 @@
 import sys
 from importlib import import_module
 
-COMMANDS = {  # name: (its module in commands, what adds it to the command line, what it does)
-    "doctor": ("doctor", "add_command", "what of this machine is ready, and what to do about it"),
-    "data": ("data", "add_command", "get, check and prepare a dataset"),
+COMMANDS = {  # name: (module in commands, function there that adds its flags, what it does)
+    "doctor": ("doctor", "add_command", "check what this machine has ready for training, and say how to mend the rest"),
+    "data": ("data", "add_command", "download, check and prepare a dataset"),
     "train": ("train", "add_train", "train one experiment"),
-    "evaluate": ("evaluate", "add_evaluate", "recall of a trained model"),
+    "evaluate": ("evaluate", "add_evaluate", "print the recall of a trained model"),
     "card": ("card", "add_command", "write card.md and card.png of a finished run again"),
-    "choose": ("train", "add_choose", "which descriptors to combine on a dataset"),
-    "publish": ("evaluate", "add_publish", "write a trained model as a file to hand to somebody else"),
+    "choose": ("train", "add_choose", "find out which descriptors to combine on a dataset (section 3.4)"),
+    "publish": ("evaluate", "add_publish", "write a trained model as one file, to give to others"),
     "export": ("export", "add_command", "write a trained model as an ONNX file, which needs no MXNet"),
-    "embed": ("embed", "add_command", "the embeddings of a folder's pictures, as a NumPy file"),
-    "index": ("search", "add_index", "embed a folder of pictures, to search in it"),
-    "search": ("search", "add_search", "the pictures of an index that are most like a given one"),
+    "embed": ("embed", "add_command", "write the embeddings of a folder of pictures as a NumPy file"),
+    "index": ("search", "add_index", "embed a folder of pictures, so that it can be searched"),
+    "search": ("search", "add_search", "find the pictures of an index that are most similar to a picture"),
 }
 
 
