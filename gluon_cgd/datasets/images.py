@@ -73,8 +73,9 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 
 def crop(picture: np.ndarray, box: Optional[Box], path: PathLike) -> np.ndarray:
-    """`picture` (H, W, 3) inside `box` (x1, y1, x2, y2), clipped at the border as naver/cgd's evaluation code does.
+    """`picture` (H, W, 3) inside `box` (x1, y1, x2, y2), for CUB200 and CARS196 (section 4.1).
 
+    The box is clipped at the picture's border, as naver/cgd's evaluation code does.
     Raises ValueError if the box is empty, or if a tenth of it or more lies outside: then it is another picture's.
     """
     if box is None:
@@ -93,6 +94,7 @@ def crop(picture: np.ndarray, box: Optional[Box], path: PathLike) -> np.ndarray:
 def load_picture(path: PathLike, side: int, box: Optional[Box] = None, out: Optional[np.ndarray] = None) -> np.ndarray:
     """The picture in the file `path`, or its `box`, resized to uint8 (side, side, 3) without keeping its aspect.
 
+    252 to train and 224 to test in the paper (section 4.2).
     Written into `out` if that is an array. Raises ValueError or OSError, both naming the file.
     """
     picture = crop(decode(path), box, path)
@@ -135,6 +137,7 @@ def augment(
 ) -> np.ndarray:
     """A training batch: random `size` crops of `pictures[indices]`, half of them flipped: uint8 (B, size, size, 3).
 
+    Section 4.2: from 252 to 224, then a random horizontal flip.
     Written into `out` if that is an array: new memory would cost more time than the pictures.
     """
     batch = np.empty((len(indices), size, size, 3), np.uint8) if out is None else out
