@@ -109,7 +109,9 @@ def check(options):
     if "efficiency" in names and (several or options.report or selects):
         raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
     if options.dataset and "report" not in names:
-        raise ValueError("--dataset is for report: the paper's tables have datasets of their own")
+        raise ValueError(
+            f"--dataset {options.dataset} works only with report: tables have their own datasets, leave it out"
+        )
     if "report" in names and (several or options.html or options.record):
         raise ValueError("report is printed on its own: leave out other tables, --html and --record")
     draws = "figure4" in names and not (options.plan or options.record or options.html)
@@ -117,9 +119,9 @@ def check(options):
         remedy = "leave out other tables, --rows, --json and --seeds"
         raise ValueError(f"figure4 is drawn on its own, from one run of each row: {remedy}")
     if options.measure and not options.plan:
-        raise ValueError("--measure is for --plan: name both")
+        raise ValueError("--measure works only with --plan: add --plan")
     if options.slurm and options.backend != "slurm":
-        raise ValueError(f"--slurm {slurm} is for --backend slurm: name both")
+        raise ValueError(f"--slurm {slurm} works only with --backend slurm: add it")
 
 
 def find_table(name, options):
@@ -222,7 +224,8 @@ def train(tables, options, seeds=None):
         remedy = f"leave out --mini, or take {student.BASELINE}"
         raise ValueError(f"the rows like {options.rows!r} have no mini form: {remedy}")
     if not rows:
-        raise ValueError(f"the rows of {names} like {options.rows!r} are other people's work: they are only printed")
+        remedy = "choose rows of the paper's own method"
+        raise ValueError(f"the rows of {names} like {options.rows!r} are other people's work: {remedy}")
     runs = plan.wanted(tables, seeds or options.seeds, options.mini, options.runs, options.rows, options.weights)
     todo = [run for run in runs if not run.done]
     log.info("%s%s: %d runs, %d already there", names, " --mini" * options.mini, len(runs), len(runs) - len(todo))

@@ -63,7 +63,7 @@ def choose_query(seen, labels, block=256):
         right = labels[first] == labels[queries]
         lowest[queries] = right * np.minimum(*(ranks(seen[name].embedding, queries, first) for name in ("S", "M")))
     if not lowest.any():
-        raise ValueError("SM has no right first result on this test set: train it longer")
+        raise ValueError("SM's first result is wrong for every query of this test set: train it longer")
     return int(lowest.argmax())
 
 

@@ -37,7 +37,8 @@ def results(runs, experiment, seeds):
     }
     for part, difference in differences.items():
         if len({done.get(*part) for done in finished_runs}) > 1:
-            raise ValueError(f"the runs in {folder(runs, experiment, 0).parent} {difference}: keep those of one")
+            place = folder(runs, experiment, 0).parent
+            raise ValueError(f"the runs in {place} {difference}: keep only those that agree")
     return finished_runs
 
 

@@ -24,7 +24,7 @@ def train(todo, backend, small, runs, data, ctx, weights, slurm=(), parts=1):
     backend = backend or ("local" if small and on_cpu else "here")
     if backend == "slurm" and parts != 1:
         raise ValueError(
-            f"--parts {parts} is for runs on this machine: ask the cluster for larger devices, or leave it out"
+            f"--parts {parts} works only on this machine: leave it out, or ask the cluster for larger devices"
         )
     if backend == "slurm":
         from reproduce.training import slurm as cluster

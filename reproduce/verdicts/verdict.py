@@ -166,7 +166,7 @@ def orders(claims, level=0.05, paired=()):
     for claim, side in sides.items():
         better, worse = claims[claim]
         if side and claim in paired and len({len(better), *map(len, worse)}) > 1:
-            raise ValueError(f"{claim}: paired values must be as many on each side, one a run")
+            raise ValueError(f"{claim}: paired values must be the same number on each side, one for each run")
         if side and claim in paired:
             raw.append(paired_p(better, worse))
         else:

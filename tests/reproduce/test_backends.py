@@ -193,5 +193,5 @@ def test_batches_are_learned_in_as_many_parts_as_asked_for_here_and_by_workers(e
         place = (tmp_path / backend, tmp_path / "data")
         backends.train([("a", experiment, 0)], backend, False, *place, "cpu", None, parts=2)
         assert store.result(tmp_path / backend, experiment, 0)["parts"] == 2
-    with pytest.raises(ValueError, match="--parts 2 is for runs on this machine"):
+    with pytest.raises(ValueError, match="--parts 2 works only on this machine"):
         backends.train([("a", experiment, 0)], "slurm", False, *place, "cpu", None, parts=2)

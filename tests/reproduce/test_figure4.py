@@ -48,7 +48,7 @@ def test_the_query_is_right_under_sm_and_farthest_down_under_both_others():
     for block in (256, 7):
         chosen = figure4.choose_query(seen, labels, block)
         assert best[chosen] == max(best.values())
-    with pytest.raises(ValueError, match="SM has no right first result"):
+    with pytest.raises(ValueError, match="SM's first result is wrong for every query"):
         figure4.choose_query(seen, np.arange(40))
 
 

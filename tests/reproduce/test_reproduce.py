@@ -187,8 +187,8 @@ def test_a_real_table_without_data_and_weights_says_all_that_is_missing(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["table1", "--mini", "--slurm", "partition=gpu"], "--slurm partition=gpu is for --backend slurm: name both"),
-        (["table1", "--measure"], "--measure is for --plan: name both"),
+        (["table1", "--mini", "--slurm", "partition=gpu"], "partition=gpu works only with --backend slurm: add it"),
+        (["table1", "--measure"], "--measure works only with --plan: add --plan"),
         (["figure4", "table1"], "figure4 is drawn on its own"),
         (["table8"], "table8 is unknown: choose from table1"),
         (["table1", "--seeds", "0"], "--seeds 0 must be from 1 to 1000"),
@@ -288,7 +288,7 @@ def test_training_a_row_reports_the_whole_table(quick, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("there", "other", "message"),
     [
-        ('"weights": null', '"weights": "abc"', "are of different ImageNet parameters: keep those of one"),
+        ('"weights": null', '"weights": "abc"', "are of different ImageNet parameters: keep only those that agree"),
         ('"parts": 1', '"parts": 2', "learned from batches in different numbers of parts"),
     ],
 )
@@ -329,7 +329,7 @@ def test_commands_that_do_not_go_together_are_refused(arguments, capsys):
 
 def test_other_peoples_rows_are_not_trained(capsys, tmp_path):
     assert main(["table7", "--rows", "Facility*", "--runs", str(tmp_path)]) == 2
-    assert "are other people's work: they are only printed" in capsys.readouterr().err
+    assert "are other people's work: choose rows of the paper's own method" in capsys.readouterr().err
     assert main(["table7", "--rows", "* ResNet-50 128", "--runs", str(tmp_path), "--data", str(tmp_path / "none")]) == 2
     said = capsys.readouterr().err
     assert all(f"the folder of {name}, does not exist" in said for name in ("cub200", "cars196", "sop", "inshop"))

@@ -265,7 +265,7 @@ def test_columns_of_the_same_runs_are_compared_by_their_differences():
     assert (one.outcome, one.p_holds) == ("undecided", None)
     same = orders({"a": ([1.0, 2.0], [[0.5, 1.5]])}, paired=("a",))["a"]
     assert same.outcome == "undecided"  # differences without any spread
-    with pytest.raises(ValueError, match="a: paired values must be as many on each side"):
+    with pytest.raises(ValueError, match="a: paired values must be the same number on each side"):
         orders({"a": ([1.0, 2.0], [[0.5]])}, paired=("a",))
 
 
