@@ -12,7 +12,7 @@ FIRST = b"\x08"  # of an ONNX file: the tag of its version
 
 
 class Exported:
-    """A model that `export` wrote, ready for pictures: uint8 (N, input_size, input_size, 3), RGB.
+    """A model that `export` wrote, ready for pictures: uint8 (N, input_size, input_size, 3), RGB, an array or a list.
 
     dim: D, the length of the embedding.  experiment: how it was trained, a dict with the fields of Experiment.
     about: all metadata of the file, a dict: name, which, recall, commit, ...
@@ -43,7 +43,7 @@ class Exported:
         return np.split(below, 1 if self.experiment["architecture"] == "B" else len(self.experiment["descriptors"]))
 
     def _batches(self, pictures, batch_size, output, shape):
-        side = self.input_size
+        side, pictures = self.input_size, np.asarray(pictures)
         if pictures.dtype != np.uint8 or pictures.shape[1:] != (side, side, 3):
             raise ValueError(
                 f"pictures are {pictures.dtype} of shape {pictures.shape}: this model takes uint8 of shape "

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def open_model(
     epoch=None,
     dataset=None,
     input_size=None,
-    batch_size: Optional[int] = 32,
+    batch_size=32,
 ):
     """The Model in the one place that is named.
 
@@ -54,9 +54,8 @@ def open_model(
     if not symbol and (epoch is not None or input_size):
         raise ValueError("--epoch and --input-size are for a --symbol: leave them out")
     if runtime and not exported:
-        raise ValueError(
-            f"--runtime is for an exported model: leave it out with {checkpoint or symbol}, or name a --model"
-        )
+        named = checkpoint or symbol
+        raise ValueError(f"--runtime is for an exported model: leave it out with {named}, or name a --model")
     if exported and (ctx or which):
         raise ValueError(f"--ctx and --which are for a --checkpoint: leave them out with {exported}")
     if symbol and (which or not dataset):
@@ -68,7 +67,7 @@ def open_model(
 
     on = devices.contexts(ctx)
     if symbol:
-        return _open_symbol(symbol, epoch, Experiment(dataset=dataset, input_size=input_size or 224), on, batch_size)
+        return _open_symbol(symbol, epoch, dataset, input_size, on, batch_size)
     return _open_checkpoint(checkpoint, which, on, batch_size)
 
 
@@ -89,12 +88,13 @@ def _open_checkpoint(checkpoint, which, on, batch_size):
     return Model(embed, features, lambda: weights_of(net), experiment, experiment.input_size, about)
 
 
-def _open_symbol(prefix, epoch, experiment, on, batch_size):
+def _open_symbol(prefix, epoch, dataset, input_size, on, batch_size):
     from gluon_cgd.models.symbol import load_symbol
 
     def refuse(*_):
         raise ValueError(f"{prefix} gives embeddings alone: heatmaps need a --checkpoint or a --model")
 
+    experiment = Experiment(dataset=dataset, input_size=input_size or 224)
     embed = _embedding(load_symbol(prefix, epoch, on), on, batch_size)
     about = dict(onnx=False, source=os.path.abspath(prefix), which=None, name=Path(prefix).name)
     return Model(embed, refuse, refuse, experiment, experiment.input_size, about)
@@ -118,14 +118,7 @@ def _open_exported(file, runtime):
     parameters = model.about.get("parameters_sha256") or digest(file)
     about = dict(onnx=True, source=os.path.abspath(file), which=None, name=model.about["name"])
     about.update(experiment=experiment.to_dict(), parameters_sha256=parameters)
-
-    def embed(pictures):
-        return model.embed(np.asarray(pictures))
-
-    def features(pictures):
-        return model.features(np.asarray(pictures))
-
-    return Model(embed, features, model.projections, experiment, model.input_size, about)
+    return Model(model.embed, model.features, model.projections, experiment, model.input_size, about)
 
 
 def find_best(runs, which="last"):

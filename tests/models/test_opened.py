@@ -71,8 +71,8 @@ def test_an_onnx_file_is_a_model_too(tmp_path, small_experiment, monkeypatch, pa
     file.write_bytes(b"some network")
     told = {"name": "a model", **({"parameters_sha256": parameters} if parameters else {})}
     exported = SimpleNamespace(
-        embed=lambda batch: batch[:, 0, :2, 0].astype(np.float32),
-        features=lambda batch: batch.transpose(0, 3, 1, 2),
+        embed=lambda batch: np.stack(batch)[:, 0, :2, 0].astype(np.float32),
+        features=lambda batch: np.stack(batch).transpose(0, 3, 1, 2),
         projections=lambda: ["a matrix"],
         input_size=16,
         experiment=small_experiment.to_dict(),
