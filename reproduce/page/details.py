@@ -34,19 +34,12 @@ class Runs(NamedTuple):
         best, iterations, device = (result.get(key, "-") for key in ("best_iteration", "iterations", "device"))
         return [*("-" if value is None else f"{value:.2f}" for value in values), best, iterations, minutes, device]
 
-    def with_history(self):
-        """The results that say how their recall rose."""
-        return [result for result in self.results if result.get("history")]
-
-    def drawn(self):
-        """What the drawing shows."""
-        count = counted(len(self.with_history()), "run")
-        return f"{self.names[0]}: Recall@1 on the test set over the iterations, {count}"
-
     def drawing(self):
-        """Recall@1 over the iterations as an <svg>; "" without a history."""
-        results, name = self.with_history(), f"{anchor(self.experiment)}-plot"
-        return svg.inline(lambda: curves.curves(results), name, self.drawn()) if results else ""
+        """(title, plot) of Recall@1 over the iterations; the plot is an <svg>, or "" without a history."""
+        results = [result for result in self.results if result.get("history")]
+        title = f"{self.names[0]}: Recall@1 on the test set over the iterations, {counted(len(results), 'run')}"
+        plot = svg.inline(lambda: curves.curves(results), f"{anchor(self.experiment)}-plot", title) if results else ""
+        return title, plot
 
 
 def anchor(experiment):

@@ -1,5 +1,7 @@
 """The part of the page that is one table or Figure 3: its numbers, orderings and plot."""
 
+import functools
+
 from reproduce.page import svg
 from reproduce.report import comparison
 from reproduce.verdicts import figure3, orderings
@@ -54,23 +56,16 @@ class Section:
         """{benchmark: sentences}: what the paper says of Figure 3, and whether it holds there."""
         return {name: figure3.claims(results) for name, results in figure3.panels(self.entries).items()}
 
-    def drawn(self):
-        """What the drawing shows."""
-        if self.table.name == "figure3":
-            return f"{self.table.label}: Recall@1 of each run as box plots, a panel a benchmark"
-        beside = "" if self.small else " beside the published number"
-        return f"{self.table.label}: Recall@1 of each run, a dot a run{beside}"
-
     def drawing(self):
-        """Every run as a dot, in box plots for Figure 3: an <svg>, or "" without runs."""
-
-        def draw():
-            if self.table.name == "figure3":
-                return configurations.boxes(figure3.panels(self.entries))
-            return curves.dots(self.panels(), self.table.name == "table5")
-
+        """(title, plot) of every run as a dot, in box plots for Figure 3; the plot is an <svg>, or "" without runs."""
+        if self.table.name == "figure3":
+            draw, shown = functools.partial(configurations.boxes, figure3.panels(self.entries)), " as box plots"
+        else:
+            draw = functools.partial(curves.dots, self.panels(), self.table.name == "table5")
+            shown = ", one dot per run" + ("" if self.small else " beside the published number")
+        title = f"{self.table.label}: Recall@1 of each run{shown}"
         any_run = any(entry.ours for entry in self.entries)
-        return svg.inline(draw, f"{self.table.name}-plot", self.drawn()) if any_run else ""
+        return title, svg.inline(draw, f"{self.table.name}-plot", title) if any_run else ""
 
     def panels(self):
         """What `curves.dots` draws: a panel a benchmark with the first column of each row, of Table 5 every column."""

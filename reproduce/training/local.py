@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from logging.handlers import QueueHandler, QueueListener
 
@@ -68,8 +68,12 @@ class Worker:
     def start(self, prefix, place):
         """The Future of a run: "", or a sentence on what went wrong. Its log lines begin with `prefix`."""
         before = set(multiprocessing.active_children())
-        with settings_of_a_worker(self.threads):
-            future = self.pool.submit(train_run, prefix, place)
+        try:
+            with settings_of_a_worker(self.threads):
+                future = self.pool.submit(train_run, prefix, place)
+        except BrokenProcessPool as error:  # it died after its last run
+            future = Future()
+            future.set_exception(error)
         self.process = next(iter(set(multiprocessing.active_children()) - before), self.process)
         return future
 

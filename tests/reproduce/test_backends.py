@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -71,6 +72,19 @@ def test_a_worker_that_is_killed_loses_its_run_alone(experiment, tmp_path):
     assert len(killed) == 1
     assert failed == [("long", 0, "its process ended with status -9, perhaps because memory ran out")]
     assert store.result(tmp_path / "runs", experiment, 0)
+
+
+def test_a_worker_that_dies_between_two_runs_fails_the_next_run_alone(experiment, tmp_path):
+    watched, alive = multiprocessing.Pipe(duplex=False)
+    with alive, watched:
+        worker = local.Worker("cpu", 1, watched)
+        place = (tmp_path / "runs", experiment, 0, tmp_path / "data", "gpu99", None, 1)
+        assert "device gpu99 is not there" in worker.problem(worker.start("[a] ", place))
+        worker.process.kill()
+        worker.process.join()
+        problem = worker.problem(worker.start("[b] ", place))
+    assert problem == "its process ended with status -9, perhaps because memory ran out"
+    assert worker.pool is None
 
 
 @pytest.fixture
