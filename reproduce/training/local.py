@@ -114,6 +114,7 @@ def begin(records, watched):
     library = logging.getLogger("gluon_cgd")
     library.setLevel(logging.INFO)
     library.addHandler(QueueHandler(records))
+    tqdm.set_lock(threading.RLock())  # its own lock would be shared with other processes, and left behind by `end_with`
     threading.Thread(target=end_with, args=(watched,), daemon=True).start()
 
 
