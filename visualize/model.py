@@ -3,9 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gluon_cgd.commands.options import add_best_model, add_ctx, add_data
+from gluon_cgd.commands.options import add_best_model, add_ctx, add_data, best_model_of
 from gluon_cgd.files import figures
-from gluon_cgd.machine import devices
 
 
 def add_flags(p, out):
@@ -18,18 +17,15 @@ def add_flags(p, out):
 
 
 def open_test_set(options):
-    """(net, experiment, split, ctx, title) of the model and the dataset in `options`; the title names both.
+    """(Model, Split, title) of the model and the dataset in `options`; the title names both.
 
-    Raises ValueError for an --out that cannot be drawn, and whatever `load_trained` and `datasets.load` raise.
+    Raises ValueError for an --out that cannot be drawn, and whatever `open_model` and `datasets.load` raise.
     """
     from gluon_cgd import datasets
-    from gluon_cgd.models.opened import find_best, load_trained
-    from gluon_cgd.models.zoo import name_of
+    from gluon_cgd.models.opened import open_model
 
     figures.check("--out", options.out)
-    ctx = devices.context(options.ctx)
-    checkpoint = options.checkpoint or find_best(options.runs, options.which or "last")
-    net, experiment = load_trained(checkpoint, options.which, ctx)
-    experiment = replace(experiment, dataset=options.dataset or experiment.dataset)
+    model = open_model(**best_model_of(options), batch_size=128)
+    experiment = replace(model.experiment, dataset=options.dataset or model.experiment.dataset)
     split = datasets.split_of(experiment, options.data, options.allow_partial)
-    return net, experiment, split, ctx, f"{name_of(experiment)} on {Path(experiment.dataset).name}"
+    return model, split, f"{model.about['name']} on {Path(experiment.dataset).name}"

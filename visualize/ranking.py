@@ -65,13 +65,13 @@ def draw(lines, title, file):
 def run(options):
     """Embed the test part, rank it and draw."""
     from gluon_cgd.datasets.cache import cached
-    from gluon_cgd.evaluate import embedded
+    from gluon_cgd.evaluate import labelled
 
     if min(options.queries, options.k) < 1:
         raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
-    net, experiment, split, ctx, name = model.open_test_set(options)
-    query, gallery = (part and cached(part, experiment.input_size) for part in split[1:])
-    embeddings, labels, gallery_embeddings, gallery_labels = embedded(net, split, query, gallery, ctx)
+    trained, split, name = model.open_test_set(options)
+    query, gallery = (part and cached(part, trained.input_size) for part in split[1:])
+    embeddings, labels, gallery_embeddings, gallery_labels = labelled(trained.embed, split, query, gallery)
     pictures, item_labels = (query, labels) if gallery is None else (gallery, gallery_labels)
     rows = np.random.default_rng(options.seed).permutation(len(query))[: options.queries]
     lines = []

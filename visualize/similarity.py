@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd.commands.options import add_best_model, add_ctx, model_of, parse_pixels
+from gluon_cgd.commands.options import add_best_model, add_ctx, best_model_of, parse_pixels
 from gluon_cgd.files import figures
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import process
-from gluon_cgd.models import opened
+from gluon_cgd.models.opened import open_model
 from gluon_cgd.similarity import NAMES, arguments, decompose
 
 
@@ -62,16 +62,6 @@ def region(options, photo, shape):
     return mask, (left * width / columns, top * height / rows, right * width / columns, bottom * height / rows)
 
 
-def open_model(options):
-    """(where it is, Model) of the --model or the --checkpoint, or of the best run if none is named."""
-    if not options.model:
-        from gluon_cgd.machine import devices  # it needs MXNet
-
-        devices.context(options.ctx)  # one of them
-        options.checkpoint = options.checkpoint or opened.find_best(options.runs, options.which or "last")
-    return options.checkpoint or options.model, opened.open_model(**model_of(options))
-
-
 def explain(options):
     """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, descriptors, the model in words)."""
     import cv2
@@ -79,7 +69,8 @@ def explain(options):
     from gluon_cgd.datasets import images
 
     photos = [images.decode(path) for path in (options.query, options.result)]
-    source, model = open_model(options)
+    model = open_model(**best_model_of(options))
+    source = options.checkpoint or options.model
     experiment, size = model.experiment, (model.input_size, model.input_size)
     features = model.features([cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos])
     similarity = decompose(*features, **arguments(model.projections(), experiment))

@@ -4,6 +4,7 @@ import argparse
 
 from gluon_cgd.machine.facts import PROJECT
 from gluon_cgd.models import onnx_model
+from gluon_cgd.models.opened import find_best
 
 CHECKPOINT = "a run's folder (train --out), or a published .params file"
 
@@ -54,6 +55,16 @@ def model_of(options):
     flags = ("checkpoint", "symbol", "which", "ctx", "runtime", "epoch", "input_size")
     arguments = {flag: getattr(options, flag) for flag in flags if hasattr(options, flag)}
     return dict(arguments, exported=getattr(options, "model", None))
+
+
+def best_model_of(options):
+    """As `model_of`, on one device, with the best run in --runs if no model is named."""
+    if not getattr(options, "model", None):
+        from gluon_cgd.machine import devices  # it needs MXNet
+
+        devices.context(options.ctx)  # refuses several
+        options.checkpoint = options.checkpoint or find_best(options.runs, options.which or "last")
+    return model_of(options)
 
 
 def add_data(parser):
