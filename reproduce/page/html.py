@@ -13,7 +13,6 @@ from reproduce.page.sections import Section, differs
 from reproduce.report import comparison, formats
 
 TEMPLATES = Path(__file__).with_name("templates")
-STYLE = TEMPLATES / "page.css"
 PAPER = "https://arxiv.org/abs/1903.10663"
 ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined

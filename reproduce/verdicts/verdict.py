@@ -26,6 +26,13 @@ from reproduce.verdicts.significance import (
     spread,
 )
 
+COMPARED = {  # by the statistic of the published number
+    "mean": "mean of {runs} runs against the published mean and std of {published} runs",
+    "median": "median of {runs} runs against the published median of {published}, assuming that they spread alike",
+    "single": "mean of {runs} runs against one published number, taken as one more run (if it was picked as the best "
+    "of several, 'lower' may be due to that alone)",
+}
+
 
 class Verdict(NamedTuple):
     """What our runs say of one published number. A field that cannot be computed is None."""
@@ -96,7 +103,7 @@ def judge(cells, margin=1.0, level=0.05):
             verdicts[place] = Verdict("not run", "no run yet", level)
             continue
         difference, std, runs, error, freedom = row
-        how = comparison(cell, runs)
+        how = COMPARED[cell.statistic].format(runs=runs, published=cell.runs)
         if math.isnan(error):
             more = more_seeds(difference, std, runs, cell, margin, *levels) if runs == 1 else None
             how += f"; {spreadless(runs)}" + (f"; {chances(more)}" if more else "")
@@ -197,16 +204,6 @@ def orders(claims, level=0.05, paired=()):
                 how += f"; {chances(more)}"
         orderings[claim] = Ordering(outcome, how, difference, *ps, more)
     return orderings
-
-
-def comparison(cell, runs):
-    """A phrase: what is compared with what."""
-    if cell.statistic == "mean":
-        return f"mean of {runs} runs against the published mean and std of {cell.runs} runs"
-    if cell.statistic == "median":
-        return f"median of {runs} runs against the published median of {cell.runs}, assuming that they spread alike"
-    picked = "if it was picked as the best of several, 'lower' may be due to that alone"
-    return f"mean of {runs} runs against one published number, taken as one more run ({picked})"
 
 
 def spreadless(runs):

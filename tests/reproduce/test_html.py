@@ -259,7 +259,7 @@ def test_plots_are_in_the_pages_colours_and_say_what_they_show(real, mini):
             assert re.match(r"(Table|Figure) \d.*Recall@1", plot.find("title").text)
             assert plot.get("aria-labelledby") == plot.find("title").get("id")
         used = set(re.findall(r"var\(--(\w+)\)", page))
-        assert all(html.STYLE.read_text(encoding="utf-8").count(f"--{name}:") == 2 for name in used)
+        assert all((html.TEMPLATES / "page.css").read_text(encoding="utf-8").count(f"--{name}:") == 2 for name in used)
 
 
 def test_ten_seeds_have_lines_that_can_be_told_apart():
