@@ -1,1 +1,1 @@
-"""The command line: a module a command. Only here are flags declared, options read and results printed."""
+"""The commands, one module for one or two of them. Only here are flags declared, options read and results printed."""

@@ -88,7 +88,7 @@ def add_ctx(parser, several=True):
 
 
 def parse_pixels(flag, text, form):
-    """(10, 20) for "10,20", the value of `flag`. Raises ValueError unless `text` has the `form` "X,Y" say."""
+    """(10, 20) for "10,20", the value of `flag`. Raises ValueError unless it has the `form`, here "X,Y"."""
     try:
         numbers = tuple(int(part) for part in text.split(","))
     except ValueError:

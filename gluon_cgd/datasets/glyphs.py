@@ -1,4 +1,4 @@
-"""The embedded benchmark: characters rendered from the fonts that matplotlib ships, a class a character.
+"""The embedded benchmark: characters rendered from the fonts that matplotlib ships. Each character is a class.
 
 Its images are the character's sixteen typefaces under rotation, shear, scale, colour, textured backgrounds, neighbours
 cut off at the border, blur and noise. It needs no file, so it works on a closed machine; its numbers say nothing about

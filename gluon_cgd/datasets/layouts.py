@@ -80,7 +80,7 @@ def sop(root: Path) -> Split:
 
 
 def sop_mini_products(root: Path, products: int = 100, seed: int = 0) -> Set[int]:
-    """The labels of the smaller test set of Figure 3: `products` of each super-class of SOP's test set, drawn."""
+    """The labels of Figure 3's smaller test set: `products` drawn from each super-class of SOP's test set."""
     kinds = defaultdict(set)
     for record, super_class in _ebay(folder_with("Ebay_train.txt", root, "Stanford_Online_Products"), "Ebay_test.txt"):
         kinds[super_class].add(record.label)

@@ -1,4 +1,4 @@
-"""A trained model as one ONNX file that needs no MXNet, compared with MXNet before it is kept."""
+"""A trained model as one ONNX file that needs no MXNet; it is kept only if it computes the same as MXNet."""
 
 import json
 from pathlib import Path

@@ -173,7 +173,7 @@ class Writer:
             ) from error
 
     def append(self, vectors, paths, sizes, times, dead=()):
-        """Write all this behind what counts; it counts after `publish`. sizes, times: of the files, times in ns."""
+        """Write rows to the files; they count after `publish`. sizes, times: of the pictures' files, times in ns."""
         encoded, counts = [os.fsencode(path) for path in paths], counted(self.manifest)
         rows = np.empty(len(paths), ROW)
         rows["key"], rows["size"], rows["mtime_ns"] = [key_of(path) for path in paths], sizes, times

@@ -1,4 +1,4 @@
-"""The embeddings of the pictures in a folder, by MXNet or, of an exported model, without it."""
+"""The embeddings of the pictures in a folder, and the two files that hold them."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from gluon_cgd.datasets import images
 from gluon_cgd.files.whole import replacing
 
 log = logging.getLogger(__name__)
-BATCH = 32  # pictures that are decoded while as many are embedded
+BATCH = 32  # pictures that are embedded at a time, while as many are decoded
 
 
 def embed_files(embed, paths, side, skip_bad=False, progress=False):
@@ -41,7 +41,7 @@ def embed_files(embed, paths, side, skip_bad=False, progress=False):
 
 
 def save(file, vectors, paths):
-    """Write `vectors` to `file`, NAME.npy, and the path of each row's picture to NAME.txt, a line a path."""
+    """Write `vectors` to `file`, NAME.npy, and the paths of their pictures to NAME.txt, one per line."""
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as temporary, open(temporary, "wb") as handle:
