@@ -228,7 +228,7 @@ def train(tables, options, seeds=None):
         raise ValueError(f"the rows of {names} like {options.rows!r} are other people's work: {remedy}")
     runs = plan.wanted(tables, seeds or options.seeds, options.mini, options.runs, options.rows, options.weights)
     todo = [run for run in runs if not run.done]
-    log.info("%s%s: %d runs, %d already there", names, " --mini" * options.mini, len(runs), len(runs) - len(todo))
+    log.info("%s%s: %d runs, %d already done", names, " --mini" * options.mini, len(runs), len(runs) - len(todo))
     if not todo:
         return
     devices.contexts(options.ctx)  # refuses a device that is not there

@@ -40,7 +40,7 @@ def wanted(tables, seeds, small, runs, pattern="*", weights=None):
 def as_text(tables, seeds, small, runs):
     """The plan as text: the runs of each table, then the hours and the disk that the missing ones take."""
     every = wanted(tables, seeds, small, runs)
-    lines = [("", "runs", "of them its own", "done", "half done", "missing")]
+    lines = [("", "runs", "not shown above", "done", "half done", "missing")]
     counted = set()
     for table in tables:
         needed = [run for run in every if any(name.split(" ")[0] == table.name for name in run.names)]
