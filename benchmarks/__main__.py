@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import inputs, table
 from benchmarks.comparisons import GROUPS, NETWORK
 from benchmarks.turns import Process
-from gluon_cgd.machine import process
+from gluon_cgd.commands.options import main_of
 from reproduce.documents import generated
 
 HERE = Path(__file__).resolve().parent
@@ -69,9 +69,8 @@ def result(row, turns):
     return {**values, "same_numbers": all(answers) or None}
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(prog="bash benchmarks/run.sh", description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("--peers", help=argparse.SUPPRESS)
     names = [group.name for group in GROUPS]
     p.add_argument(
@@ -85,7 +84,6 @@ def parser():
     )
     p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
     p.add_argument("--write", action="store_true", help="only write the tables of docs/speed.md again")
-    return p
 
 
 def run(options):
@@ -148,7 +146,7 @@ def together(results, before):
     return results
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run, "bash benchmarks/run.sh")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import inputs, table
+from gluon_cgd.commands.options import main_of
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.machine import process
 
 HERE = Path(__file__).resolve().parent
 SMALL = Experiment(backbone="squeezenet1.1", pretrained=False, input_size=96, dim=512)
@@ -140,12 +140,10 @@ def exponent(sizes, values):
     return float(np.polyfit([math.log(size) for size in sizes], [math.log(max(v, 1e-9)) for v in values], 1)[0])
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
     p.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
-    return p
 
 
 def run(options):
@@ -174,7 +172,7 @@ def run(options):
         table.record("growth", results)
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run, "python -m benchmarks.growth")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Prints ratios of rates that are measured in turns on the same pictures; the rates themselves hold for this machine only.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -14,9 +13,10 @@ import cv2
 import numpy as np
 
 from gluon_cgd import datasets
+from gluon_cgd.commands.options import main_of
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.cache import cached as prepared
-from gluon_cgd.machine import facts, process
+from gluon_cgd.machine import facts
 from gluon_cgd.sampler import ClassBalancedSampler
 
 ROUNDS = 5
@@ -82,14 +82,12 @@ def batches(records, side, size, pictures):
     return rate(cached, 50 * BATCH), rate(decoded, BATCH), rate(copied, 50 * BATCH)
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("dataset")
     p.add_argument("data", nargs="?")
     p.add_argument("--pictures", type=int, default=2000, help="how many to use (default 2000)")
     p.add_argument("--input-size", type=int, default=224)
-    return p
 
 
 def run(options):
@@ -116,7 +114,7 @@ def run(options):
     print(f"a bare copy of as many bytes: {copied:,.0f} img/s; ratio {limit:.1f}")
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,7 +4,6 @@ Each RUN is the folder of a finished run (runs/KEY/r1-seed0). The model is expor
 on some of its training pictures, and every form is evaluated on the test set.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
@@ -13,10 +12,10 @@ import numpy as np
 
 from benchmarks import table
 from gluon_cgd import datasets, export
+from gluon_cgd.commands.options import main_of
 from gluon_cgd.datasets.cache import cached
 from gluon_cgd.evaluate import embed
 from gluon_cgd.export import int8
-from gluon_cgd.machine import process
 from gluon_cgd.models import onnx_model
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.models.zoo import name_of
@@ -52,13 +51,11 @@ def measured(run, data, folder):
     return {"name": name_of(experiment), "dataset": Path(experiment.dataset).name, "recall": percent}
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("runs", nargs="+", metavar="RUN")
     p.add_argument("--data", metavar="DIR", help="the folder of the dataset, unless it is glyphs or a folder itself")
     p.add_argument("--record", action="store_true", help="keep the results in benchmarks/results, for docs/speed.md")
-    return p
 
 
 def run(options):
@@ -74,7 +71,7 @@ def run(options):
         table.record("precision", results)
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run, "python -m benchmarks.precision")
 
 
 if __name__ == "__main__":

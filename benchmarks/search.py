@@ -6,7 +6,6 @@ a trained model: a class is a direction, and its pictures lie around it. Random 
 vectors that it looks at.
 """
 
-import argparse
 import os
 import statistics
 import sys
@@ -16,7 +15,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from gluon_cgd.machine import process
+from gluon_cgd.commands.options import main_of
 from gluon_cgd.retrieval import approximate, collection, exact
 
 ROUNDS = 5
@@ -92,9 +91,8 @@ def compare(snapshot, queries, k, kinds, uri):
         engine.close()
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("--pictures", type=int, default=100_000)
     p.add_argument("--dim", type=int, default=1536)
     p.add_argument(
@@ -105,7 +103,6 @@ def parser():
     p.add_argument("--vectors", nargs="*", choices=("random", "clustered"), default=("random", "clustered"))
     p.add_argument("--kinds", nargs="*", choices=tuple(approximate.FAISS), default=("flat", "ivf", "hnsw", "ivfpq"))
     p.add_argument("--milvus", action="store_true", help="compare Milvus Lite too")
-    return p
 
 
 def run(options):
@@ -124,7 +121,7 @@ def run(options):
             compare(snapshot, queries, options.k, options.kinds, uri)
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,12 +10,11 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
     sys.exit(process.run_module("visualize.configurations", __file__))
 
 
-import argparse
 import json
 from pathlib import Path
 
+from gluon_cgd.commands.options import main_of
 from gluon_cgd.files import figures
-from gluon_cgd.machine import process
 
 SINGLE, COMBINED = "0.75", "tab:blue"
 
@@ -75,12 +74,10 @@ def boxes(recalls):
     return figure
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("report", help="runs/reports/figure3.json or figure3-mini.json")
     p.add_argument("--out", help="the picture: .png, .pdf or .svg (default: beside the report, .png)")
-    return p
 
 
 def run(options):
@@ -94,4 +91,4 @@ def run(options):
     print(out)
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run)

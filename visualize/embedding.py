@@ -10,23 +10,20 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
     sys.exit(process.run_module("visualize.embedding", __file__))
 
 
-import argparse
-
 import numpy as np
 
+from gluon_cgd.commands.options import main_of
 from gluon_cgd.files import figures
-from gluon_cgd.machine import facts, process
+from gluon_cgd.machine import facts
 from visualize import model
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("--method", choices=("pca", "tsne"), default="pca", help="tsne needs scikit-learn (default pca)")
     p.add_argument("--classes", type=int, default=12, metavar="N", help="number of random classes (default 12)")
     p.add_argument("--seed", type=int, default=0, help="draws the classes and starts t-SNE (default 0)")
     model.add_flags(p, "embedding.png")
-    return p
 
 
 def flattened(embedding, method, seed=0):
@@ -87,4 +84,4 @@ def run(options):
     print(f"{title}\nWritten: {options.out}")
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run)

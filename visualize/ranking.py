@@ -10,25 +10,21 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
     sys.exit(process.run_module("visualize.ranking", __file__))
 
 
-import argparse
-
 import numpy as np
 
+from gluon_cgd.commands.options import main_of
 from gluon_cgd.files import figures
-from gluon_cgd.machine import process
 from visualize import model
 
 RIGHT, WRONG = "#1a9850", "#d73027"
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("--queries", type=int, default=6, metavar="N", help="number of random queries (default 6)")
     p.add_argument("--seed", type=int, default=0, help="draws the queries (default 0)")
     p.add_argument("-k", type=int, default=8, help="number of results for each query (default 8)")
     model.add_flags(p, "ranking.png")
-    return p
 
 
 def ranked(queries, gallery, rows, k):
@@ -84,4 +80,4 @@ def run(options):
     print(f"Written: {options.out}")
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run)

@@ -10,22 +10,19 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
     sys.exit(process.run_module("visualize.similarity", __file__))
 
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd.commands.options import add_best_model, add_ctx, best_model_of, parse_pixels
+from gluon_cgd.commands.options import add_best_model, add_ctx, best_model_of, main_of, parse_pixels
 from gluon_cgd.files import figures
 from gluon_cgd.files.whole import write_json
-from gluon_cgd.machine import process
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.similarity import NAMES, arguments, decompose
 
 
-def parser():
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_flags(p):
+    """The flags of this script."""
     p.add_argument("query", help="a picture")
     p.add_argument("result", help="another picture")
     add_best_model(p, exported=True)
@@ -38,7 +35,6 @@ def parser():
     place.add_argument("--point", metavar="X,Y", help="show what in the result answers this pixel of the query")
     place.add_argument("--box", metavar="X1,Y1,X2,Y2", help="show what in the result answers these pixels of the query")
     add_ctx(p, several=False)
-    return p
 
 
 def region(options, photo, shape):
@@ -131,4 +127,4 @@ def run(options):
     print(f"Written: {out}, {out.with_suffix('.json').name}")
 
 
-main = process.main_of(parser, run)
+main = main_of(__doc__, add_flags, run)

@@ -1,7 +1,8 @@
-"""Flags that several commands and scripts share: the model, the data, the devices, a part of a picture."""
+"""Flags that several commands and scripts share: the model, the data, a part of a picture; the main() of a script."""
 
 import argparse
 
+from gluon_cgd.machine import process
 from gluon_cgd.machine.facts import PROJECT
 from gluon_cgd.models import onnx_model
 from gluon_cgd.models.opened import find_best
@@ -96,3 +97,19 @@ def parse_pixels(flag, text, form):
     if len(numbers) != len(form.split(",")):
         raise ValueError(f"{flag} {text!r} must be {form}: whole numbers, in pixels of the query")
     return numbers
+
+
+def main_of(description, add_flags, run, program=None):
+    """The function main(arguments=None) of a script, which calls `run` with the options and returns the exit status.
+
+    description: the first line of it is shown by --help.  add_flags: a function that adds the flags to a parser.
+    program: how the script is started (default: by its file).
+    """
+
+    def main(arguments=None):
+        parser = argparse.ArgumentParser(program, description=description.splitlines()[0])
+        add_flags(parser)
+        options = parser.parse_args(arguments)
+        return process.exit_status(lambda: run(options)) or 0
+
+    return main

@@ -81,16 +81,6 @@ def run(main: Callable[[], Any], command: List[str]) -> Any:
     return refused(INTERRUPTED)
 
 
-def main_of(parser: Callable[[], Any], run: Callable[[Any], Any]) -> Callable[..., Any]:
-    """The function main(arguments=None) of a script, which calls `run` with the options and returns the exit status."""
-
-    def main(arguments=None):
-        options = parser().parse_args(arguments)
-        return exit_status(lambda: run(options)) or 0
-
-    return main
-
-
 def run_module(name: str, file: str) -> Any:
     """As `run`, for the script `file`, which is the module `name` of this project. The module is imported here."""
     import importlib
