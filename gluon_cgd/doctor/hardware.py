@@ -1,5 +1,6 @@
 """The doctor's lines on this machine: cores, GPUs, memory, disk, Slurm."""
 
+import contextlib
 import ctypes
 import os
 import re
@@ -12,6 +13,7 @@ from gluon_cgd.doctor.findings import info, note, ok, wrong
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts, prepare
 
+TO_CPU = "the CPU build instead: GLUON_CGD_BUILD=cpu, and `source env.sh`"
 OLDEST_DRIVER = "450.80.02"  # of those that run CUDA 11 (NVIDIA's table of minor version compatibility)
 # Bytes that training needs: FIXED and A_PICTURE for each picture of a batch. From the peak memory that
 # reproduce.efficiency measured on a CPU for ResNet-50 as in Table 1 at 224 x 224: 1.683 GB for 8 pictures, 2.628 for
@@ -73,8 +75,8 @@ def threads(environment):
 
 def units():
     """{name in UNITS: whether the processor has it}; {} if the system does not tell."""
-    flags = set(re.findall(r"\S+", next(iter(re.findall(r"^flags\s*:(.*)$", _read("/proc/cpuinfo"), re.M)), "")))
-    return {name: flag in flags for name, flag in UNITS.items()} if flags else {}
+    flags = re.search(r"^flags\s*:(.*)$", _read("/proc/cpuinfo"), re.M)
+    return {name: flag in flags[1].split() for name, flag in UNITS.items()} if flags else {}
 
 
 def vectors():
@@ -103,20 +105,17 @@ def gpus():
 
 def driver_there():
     """Whether the driver's library can be loaded."""
-    try:
-        ctypes.CDLL(prepare.DRIVER)
-    except OSError:
-        return False
-    return True
+    with contextlib.suppress(OSError):
+        return bool(ctypes.CDLL(prepare.DRIVER))
+    return False
 
 
 def driver(build):
     """The line of the GPU driver, and one for each GPU. build: that of MXNet, "cpu" or "cuda"."""
     devices = gpus()
-    to_cpu = "the CPU build instead: GLUON_CGD_BUILD=cpu, and `source env.sh`"
     if build == "cuda" and not driver_there():
         says = f"MXNet's CUDA build is installed, but {prepare.DRIVER} of the driver cannot be loaded"
-        return [wrong("GPU driver", says, f"install the NVIDIA driver, or take {to_cpu}")]
+        return [wrong("GPU driver", says, f"install the NVIDIA driver, or take {TO_CPU}")]
     if not devices:
         if build == "cuda":
             says = f"{prepare.DRIVER} is installed, but nvidia-smi lists no GPU"
@@ -126,10 +125,10 @@ def driver(build):
     if _numbers(version) < _numbers(OLDEST_DRIVER):
         says = f"{version}, but MXNet's CUDA build needs {OLDEST_DRIVER} or newer"
         if build == "cuda":
-            return [wrong("GPU driver", says, f"update it, or take {to_cpu}")]
+            return [wrong("GPU driver", says, f"update it, or take {TO_CPU}")]
         return [note("GPU driver", says, "update it to train on the GPU")]
     usable = [gpu["index"] for gpu in devices if runs(gpu)]
-    return [ok("GPU driver", version), *(_gpu(gpu, build, usable, to_cpu) for gpu in devices)]
+    return [ok("GPU driver", version), *(_gpu(gpu, build, usable) for gpu in devices)]
 
 
 def runs(gpu):
@@ -137,7 +136,7 @@ def runs(gpu):
     return [5] <= _numbers(gpu["compute_cap"]) < [9]
 
 
-def _gpu(gpu, build, usable, to_cpu):
+def _gpu(gpu, build, usable):
     title, capability = f"GPU {gpu['index']}", gpu["compute_cap"]
     says = f"{gpu['name']}, compute capability {capability or 'unknown'}"
     if not capability:
@@ -148,7 +147,7 @@ def _gpu(gpu, build, usable, to_cpu):
             return info(title, says + ": the CPU does the work")
         if usable:
             return note(title, says, f"take --ctx gpu{usable[0]}")
-        return wrong(title, says, f"take {to_cpu}")
+        return wrong(title, says, f"take {TO_CPU}")
     if build == "cpu":
         says += " could train, but MXNet's CPU build is installed"
         return note(title, says, "GLUON_CGD_BUILD=cuda, and `source env.sh` outside this environment")
