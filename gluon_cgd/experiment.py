@@ -58,7 +58,8 @@ class Experiment:
     Raises ValueError for a value that no run can have.
     """
 
-    dataset: str = choice("cars196", "a benchmark (section 4.1), a folder with one folder per class, or a .csv file")
+    dataset: str = choice("cars196", "a benchmark (section 4.1), a folder with one folder per class, or a .csv file",
+        lambda name: name.strip() != "", "is empty", "name a benchmark, a folder or a .csv file")
     split: str = choice("classes", "how your own pictures are divided: classes (test on other classes) or images "
         "(test on other pictures of each class); chosen for you if not given", *one_of(lambda: ("classes", "images")))
     held_out: float = choice(0.5, "share of your own classes or images to test on; chosen for you if not given",

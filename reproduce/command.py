@@ -10,9 +10,10 @@ import json
 import logging
 import sys
 
-import numpy as np
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gluon_cgd import datasets
+from gluon_cgd.commands.options import name as nonempty
 from gluon_cgd.machine import devices, facts, process
 from reproduce import efficiency, selection, store, student
 from reproduce.documents import generated, record, summary
@@ -37,7 +38,8 @@ def parser():
     ctx = "device to train on: cpu, gpu0, ...; gpu0,gpu1 share each run (default: gpu0 if there is one, else cpu)"
     add("--ctx", help=ctx)
     add("--data", default=facts.PROJECT / "data", metavar="DIR", help="folder that holds a folder for each dataset")
-    add("--dataset", metavar="DIR", help="for report: your pictures, a folder with a folder per class, or a .csv file")
+    dataset = "for report: your pictures, a folder with a folder per class, or a .csv file"
+    add("--dataset", type=nonempty, metavar="DIR", help=dataset)
     add("--runs", default=facts.PROJECT / "runs", metavar="DIR", help="folder of the runs and reports")
     add("--weights", metavar="FILE", help="file of the backbone's ImageNet parameters (default: the published ones)")
     parts = "compute each batch in N parts, when it does not fit into memory as a whole (default: 1)"
@@ -100,6 +102,7 @@ def run(options):
 
 def check(options):
     """Raise ValueError for options that do not go together."""
+    datasets.check_root(options.data)  # before weights are downloaded
     names, slurm = options.tables, " ".join(options.slurm)
     several, selects = len(names) > 1, options.json or options.rows != "*"
     if options.seeds is not None and not 1 <= options.seeds <= 1000:
@@ -240,7 +243,7 @@ def train(tables, options, seeds=None):
         log.info("%s", line)
     minutes = summary.recorded_minutes(todo, facts.cores()) if options.mini else None
     if minutes is not None:
-        log.info("about %.0f minutes on %d cores, as the recorded runs took", np.ceil(minutes), facts.cores())
+        log.info("about %s on %d cores, as the recorded runs took", summary.duration(minutes), facts.cores())
     waiting = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
     where = dict(data=options.data, ctx=options.ctx, weights=options.weights, parts=options.parts)
     with logging_redirect_tqdm():  # log lines go above the bars

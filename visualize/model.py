@@ -3,14 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gluon_cgd.commands.options import add_best_model, add_ctx, add_data, best_model_of
+from gluon_cgd.commands.options import add_best_model, add_ctx, add_data, best_model_of, name
 from gluon_cgd.files import figures
 
 
 def add_flags(p, out):
     """Add the flags of both scripts to the parser `p`; out: the default name of the picture."""
     add_best_model(p)
-    p.add_argument("--dataset", help="draw the test part of this dataset (default: the one the model was trained on)")
+    help_text = "draw the test part of this dataset (default: the one the model was trained on)"
+    p.add_argument("--dataset", type=name, help=help_text)
     add_data(p)
     p.add_argument("--out", default=out, help=f"the picture: .png, .pdf or .svg (default {out})")
     add_ctx(p, several=False)

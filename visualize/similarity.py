@@ -43,12 +43,15 @@ def region(options, photo, shape):
     if options.point:
         x1, y1 = parse_pixels("--point", options.point, "X,Y")
         x2, y2 = x1 + 1, y1 + 1
+        rule = f"X must be from 0 to {width - 1}, Y from 0 to {height - 1}"
     elif options.box:
         x1, y1, x2, y2 = parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
+        rule = f"0 <= X1 < X2 <= {width} and 0 <= Y1 < Y2 <= {height} is needed"
     else:
         return None, None
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
-        raise ValueError(f"{options.point or options.box} is not inside the query, which is {width} x {height} pixels")
+        place = options.point or options.box
+        raise ValueError(f"{place} is not inside the query, which is {width} x {height} pixels: {rule}")
     rows, columns = shape
     # Every position that the rectangle touches
     top, bottom = y1 * rows // height, -(-y2 * rows // height)

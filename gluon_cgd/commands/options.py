@@ -8,6 +8,10 @@ from gluon_cgd.models import onnx_model
 from gluon_cgd.models.opened import find_best
 
 CHECKPOINT = "a run's folder (train --out), or a published .params file"
+BEST_RUN = (
+    "of the runs in --runs, one on real pictures is preferred to one on letters (glyphs); among them the one with the "
+    "highest R@1"
+)
 
 
 def name(text):
@@ -46,7 +50,7 @@ def add_model(parser, exported=True, symbol=False, default="", checkpoint=CHECKP
 
 def add_best_model(parser, exported=False):
     """Add the flags of a model and --runs, a folder whose best run is the default; with `exported` --model too."""
-    add_model(parser, exported, default="of the runs in --runs the one with the highest R@1, on glyphs only if alone")
+    add_model(parser, exported, default=BEST_RUN)
     help_text = "the folder in which to look for the best run (default: runs, of the project)"
     parser.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help=help_text)
 

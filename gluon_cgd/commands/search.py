@@ -136,7 +136,8 @@ def search(options):
     remembered = snapshot.manifest["model"]
     side = Experiment.from_dict(remembered["experiment"]).input_size
     box = options.box and parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
-    queries = [images.load_picture(path, side, box) for path in options.query]
+    rule = "--box X1,Y1,X2,Y2 needs X1 < X2 and Y1 < Y2 inside the picture"
+    queries = [images.load_picture(path, side, box, remedy=rule) for path in options.query]
     model = open_model(options.index, remembered, **model_of(options))
     if options.heatmaps:
         model.projections()  # a model without them is refused before the results are printed

@@ -41,7 +41,10 @@ def load(
         own = folders.load_split(name, split, held_out, split_seed)
         check(own)
         return present(own, allow_partial)
-    raise ValueError(f"dataset {name!r} is unknown: choose {', '.join(NAMES)}, or an existing folder or .csv file")
+    remedy = f"choose {', '.join(NAMES)}, or an existing folder or .csv file"
+    if name and Path(name).is_file():
+        raise ValueError(f"dataset {name} is a file, but no .csv file: {remedy}")
+    raise ValueError(f"dataset {name!r} is unknown: {remedy}")
 
 
 def split_of(experiment: Experiment, root: Optional[PathLike] = None, allow_partial: bool = False) -> Split:
@@ -52,7 +55,8 @@ def split_of(experiment: Experiment, root: Optional[PathLike] = None, allow_part
 
 def is_own(name: PathLike) -> bool:
     """Whether `name` is people's own pictures: an existing folder or .csv file."""
-    return name not in NAMES and (Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()))
+    # An empty name is not one: as a path it would be the present folder
+    return name not in ("", *NAMES) and (Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()))
 
 
 def class_names(name: PathLike) -> Optional[List[str]]:
@@ -74,10 +78,17 @@ def located(name: str, root: PathLike) -> Path:
     return Path(root) / name if (Path(root) / name).is_dir() else Path(root)
 
 
+def check_root(root: PathLike) -> None:
+    """Raise ValueError if `root`, the folder of the datasets, is a file."""
+    if Path(root).is_file():
+        raise ValueError(f"{root} is a file: --data names the folder that holds the datasets")
+
+
 def load_benchmark(name: str, root: Optional[PathLike], allow_partial: bool) -> Split:
     """The Split of one of the paper's benchmarks, after its counts were compared with the official ones."""
     if root is None:
         raise ValueError(f"dataset {name} needs the folder that holds it: --data DIR (python -m gluon_cgd data {name})")
+    check_root(root)
     root = located(name, root)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}, the folder of {name}, does not exist (python -m gluon_cgd data {name})")

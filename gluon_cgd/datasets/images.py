@@ -13,6 +13,7 @@ from gluon_cgd.datasets.records import Box, PathLike
 from gluon_cgd.machine import facts
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
+GET_ANNOTATIONS = "get annotations that belong to its pictures"
 JPEG, SCAN, END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 
 cv2.setNumThreads(1)  # each core decodes a picture of its own
@@ -27,6 +28,8 @@ def decode(path: PathLike) -> np.ndarray:
     try:
         with open(path, "rb", buffering=0) as file:
             data = file.read()
+    except IsADirectoryError as error:
+        raise IsADirectoryError(f"{path} is a folder: name one picture in it") from error
     except OSError as error:
         raise type(error)(f"{path} cannot be read ({error.strerror}): check its name and permissions") from error
     if not data:
@@ -72,11 +75,12 @@ def as_seen(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def crop(picture: np.ndarray, box: Optional[Box], path: PathLike) -> np.ndarray:
+def crop(picture: np.ndarray, box: Optional[Box], path: PathLike, remedy: str = GET_ANNOTATIONS) -> np.ndarray:
     """`picture` (H, W, 3) inside `box` (x1, y1, x2, y2), for CUB200 and CARS196 (section 4.1).
 
     The box is clipped at the picture's border, as naver/cgd's evaluation code does.
     Raises ValueError if the box is empty, or if a tenth of it or more lies outside: then it is another picture's.
+    remedy: how to mend that, the end of the message.
     """
     if box is None:
         return picture
@@ -85,19 +89,25 @@ def crop(picture: np.ndarray, box: Optional[Box], path: PathLike) -> np.ndarray:
     inside = max(0, min(x2, width) - max(x1, 0)) * max(0, min(y2, height) - max(y1, 0))
     if x2 <= x1 or y2 <= y1 or inside <= 0.9 * (x2 - x1) * (y2 - y1):
         raise ValueError(
-            f"box {tuple(box)} is empty or outside of {path}, which is {width} x {height} pixels: "
-            "name a part of this picture as x1, y1, x2, y2 (of a dataset: get annotations that belong to its pictures)"
+            f"box {tuple(box)} is empty or outside of {path}, which is {width} x {height} pixels: {remedy}"
         )
     return picture[max(y1, 0) : min(y2, height), max(x1, 0) : min(x2, width)]
 
 
-def load_picture(path: PathLike, side: int, box: Optional[Box] = None, out: Optional[np.ndarray] = None) -> np.ndarray:
+def load_picture(
+    path: PathLike,
+    side: int,
+    box: Optional[Box] = None,
+    out: Optional[np.ndarray] = None,
+    remedy: str = GET_ANNOTATIONS,
+) -> np.ndarray:
     """The picture in the file `path`, or its `box`, resized to uint8 (side, side, 3) without keeping its aspect.
 
     252 to train and 224 to test in the paper (section 4.2).
     Written into `out` if that is an array. Raises ValueError or OSError, both naming the file.
+    remedy: see `crop`.
     """
-    picture = crop(decode(path), box, path)
+    picture = crop(decode(path), box, path, remedy)
     return cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_LINEAR)
 
 

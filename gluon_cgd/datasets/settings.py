@@ -62,10 +62,11 @@ def division(sizes: Sequence[int], given: Mapping[str, Any]) -> List[Choice]:
     split = given.get("split")
     if split is None and half < needed and 2 * divisible > classes:
         split = "images"
-        why = f"half of the {classes:,} classes would leave {half:,} to train on, and {BATCHES} batches need {needed}"
-        choices.append(
-            Choice("split", split, f"{why}; so all classes are trained on, and some pictures of each are held out")
+        why = (
+            f"{classes:,} classes are too few to keep half of them for the test ({half:,} would be left, {needed} are "
+            "needed); so every class is trained on, and some pictures of each are kept for the test"
         )
+        choices.append(Choice("split", split, why))
     elif split is None:
         split = "classes"
         many = f"{classes:,} classes are enough to hold out whole ones, as in the paper"

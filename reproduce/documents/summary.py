@@ -149,3 +149,9 @@ def origins():
     for (machine, threads, versions, commit), seconds in groups.items():
         lines.append((len(seconds), machine, threads, versions, f"`{str(commit)[:10]}`", f"{sum(seconds) / 3600:.1f}"))
     return as_markdown(lines)
+
+
+def duration(minutes):
+    """ "2 minutes" for 1.3, in whole minutes and at least one."""
+    count = max(1, math.ceil(minutes))
+    return f"{count} minute{'s' * (count > 1)}"

@@ -177,6 +177,9 @@ def test_the_help_says_what_a_flag_is_for(capsys):
         (["--ctx", "cpu0,cpu0"], "cpu(0), cpu(0) have one twice"),
         (["--ctx", "cpu0,cpu1,cpu2,cpu3"], "a batch of 6 pictures is too small for 4 devices"),
         (["--dataset", "flowers"], "dataset 'flowers' is unknown"),
+        (["--dataset", ""], "dataset '' is empty: name a benchmark, a folder or a .csv file"),
+        (["--dataset", __file__], "test_commands.py is a file, but no .csv file: choose"),
+        (["--data", __file__], "test_commands.py is a file: --data names the folder that holds the datasets"),
         (["--data", "nowhere"], "nowhere, the folder of cars196, does not exist"),
         (["--pretrained", "--weights", "nowhere.params", "--backbone", "squeezenet1.1"], "nowhere.params"),
         (["--weights", "some.params"], "--weights and --no-pretrained contradict each other"),
@@ -209,6 +212,10 @@ def test_a_bad_picture_is_refused_by_name(cars, tmp_path, capsys, name, change, 
 def test_a_box_outside_its_picture_is_refused(tmp_path, capsys):
     cars = write_cars(tmp_path / "cars", classes=(1, 2, 3, 99), images=2, box=(10, 10, 200, 200))
     assert "is empty or outside of" in refused(capsys, *train(cars, tmp_path))
+
+
+def test_an_empty_dataset_is_refused(capsys):
+    assert "dataset '' is empty: name a benchmark" in refused(capsys, "data", "")
 
 
 def test_a_wrong_count_is_refused(cars, tmp_path, capsys):

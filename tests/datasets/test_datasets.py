@@ -81,6 +81,14 @@ def test_unreadable_annotations_are_refused_by_name(tmp_path):
 def test_names_and_folders_that_are_not_there_are_refused(tmp_path):
     with pytest.raises(ValueError, match="'flowers' is unknown: choose glyphs, cub200"):
         datasets.load("flowers", tmp_path)
+    with pytest.raises(ValueError, match="dataset '' is unknown: choose glyphs"):  # not the present folder
+        datasets.load("")
+    assert not datasets.is_own("")
+    (tmp_path / "query.jpg").write_text("")
+    with pytest.raises(ValueError, match="query.jpg is a file, but no .csv file: choose .* folder or .csv file"):
+        datasets.load(str(tmp_path / "query.jpg"))
+    with pytest.raises(ValueError, match="query.jpg is a file: --data names the folder that holds the datasets"):
+        datasets.load("cars196", tmp_path / "query.jpg")
     with pytest.raises(FileNotFoundError, match="nowhere, the folder of cars196, does not exist"):
         datasets.load("cars196", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="--data"):

@@ -7,6 +7,7 @@ import pytest
 from gluon_cgd.experiment import CONFIGURATIONS, REVISION, Experiment
 from reproduce import selection, store
 from reproduce.command import main
+from reproduce.documents.summary import duration
 from reproduce.tables import FIGURE3, TABLES, Cell, Row, Table, mini
 from reproduce.training import backends
 
@@ -191,6 +192,10 @@ def test_a_real_table_without_data_and_weights_says_all_that_is_missing(tmp_path
         (["table1", "--measure"], "--measure works only with --plan: add --plan"),
         (["figure4", "table1"], "figure4 is drawn on its own"),
         (["table8"], "table8 is unknown: choose from table1"),
+        (
+            ["table1", "--data", __file__],
+            "test_reproduce.py is a file: --data names the folder that holds",
+        ),
         (["table1", "--seeds", "0"], "--seeds 0 must be from 1 to 1000"),
         (["table1", "--mini", "--rows", "X*"], "no row of table1 matches 'X*'"),
     ],
@@ -333,3 +338,7 @@ def test_other_peoples_rows_are_not_trained(capsys, tmp_path):
     assert main(["table7", "--rows", "* ResNet-50 128", "--runs", str(tmp_path), "--data", str(tmp_path / "none")]) == 2
     said = capsys.readouterr().err
     assert all(f"the folder of {name}, does not exist" in said for name in ("cub200", "cars196", "sop", "inshop"))
+
+
+def test_one_minute_is_no_plural():
+    assert [duration(minutes) for minutes in (0.0, 0.4, 1.0, 1.2)] == ["1 minute", "1 minute", "1 minute", "2 minutes"]
