@@ -28,6 +28,7 @@ def typed(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_commands_work_beside_files_of_the_projects_names(typed, glyph_folder, tmp_path):
     first, second = sorted(glyph_folder.glob("0/*.png"))[:2]
     trained = typed("-m", "gluon_cgd", "train", "--dataset", "pictures", "--out", "run", *SMALL)

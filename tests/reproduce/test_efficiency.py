@@ -36,6 +36,7 @@ def test_a_model_that_cannot_run_is_named_with_the_reason():
         efficiency.measure(True, "gpu7")
 
 
+@pytest.mark.slow
 def test_a_users_own_files_named_like_ours_are_not_imported_by_the_processes(small_experiment, tmp_path):
     for name in ("reproduce.py", "visualize.py", "gluon_cgd.py"):
         (tmp_path / name).write_text("raise SystemExit('a file of the user')")
