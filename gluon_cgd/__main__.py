@@ -1,4 +1,7 @@
-"""`python -m gluon_cgd train`, `choose`, `evaluate`, ... Exit status: 0 done, 2 refused, with a sentence on stderr."""
+"""Train and use CGD, image retrieval by a combination of global descriptors (arXiv 1903.10663).
+
+Exit status: 0 done, 2 refused with a sentence on stderr, 130 interrupted.
+"""
 
 import sys
 from importlib import import_module
@@ -20,9 +23,7 @@ COMMANDS = {  # name: (module in commands, function there that adds its flags, w
 
 def parser(names=COMMANDS):
     """The parser of the command line; only the modules of the commands `names` are imported, and have their flags."""
-    import argparse
-
-    p = argparse.ArgumentParser(prog="python -m gluon_cgd", description=__doc__.splitlines()[0])
+    p = import_module("gluon_cgd.commands.parser").Parser(prog="python -m gluon_cgd", description=__doc__)
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in COMMANDS:
         module, add, meaning = COMMANDS[name]
@@ -39,6 +40,9 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else list(arguments)
 
     def command():
+        if not arguments:
+            parser(()).print_help(sys.stderr)
+            return 2
         options = parser(arguments[:1]).parse_args(arguments)
         with process.shown("gluon_cgd"):
             return options.run(options) or 0

@@ -65,9 +65,9 @@ class Experiment:
     held_out: float = choice(0.5, "share of your own classes or images to test on; chosen for you if not given",
         lambda share: 0 < share < 1, "must be between 0 and 1", "0.5 keeps half")
     split_seed: int = choice(0, "seed that draws these classes or images")
-    backbone: str = choice("resnet50", "the network that computes the features (section 3.1), see backbones.BACKBONES")
-    keep_stride: Optional[bool] = choice(None, "keep the down-sampling between stages 3 and 4; if not given, as in "
-        "the paper (section 3.1, Table 7)")
+    backbone: str = choice("resnet50", "the network that computes the features (section 3.1)")
+    keep_stride: Optional[bool] = choice(None, "keep the down-sampling between stages 3 and 4 (section 3.1, "
+        "Table 7)")
     pretrained: bool = choice(True, "start from ImageNet parameters (section 4.2)")
     input_size: int = choice(224, "side of the network's input in pixels; training crops it from a picture of 9/8 of "
         "that side, 252 for 224 (section 4.2)",

@@ -4,7 +4,6 @@ Exit status: 0 complete and within tolerance (mini: complete), 1 complete but a 
 incomplete table), 2 could not run, with one sentence why.
 """
 
-import argparse
 import functools
 import json
 import logging
@@ -14,6 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gluon_cgd import datasets
 from gluon_cgd.commands.options import name as nonempty
+from gluon_cgd.commands.parser import Parser
 from gluon_cgd.machine import devices, facts, process
 from reproduce import efficiency, selection, store, student
 from reproduce.documents import generated, record, summary
@@ -28,7 +28,7 @@ log = logging.getLogger("reproduce")
 
 def parser():
     """The command line."""
-    p = argparse.ArgumentParser(prog="python -m reproduce", description=__doc__.splitlines()[0])
+    p = Parser(prog="python -m reproduce", description=__doc__.splitlines()[0])
     add, flag = p.add_argument, functools.partial(p.add_argument, action="store_true")
     every = "table1 ... table7, figure3, figure4, efficiency or report; without one, all tables are listed"
     add("tables", nargs="*", metavar="table", help=every)

@@ -25,7 +25,7 @@ def add_command(p):
     p.add_argument("--prepare", action="store_true", help=help_text)
     add_allow_partial(p)
     help_text = "the side of the network's input that --prepare is for (default 224)"
-    p.add_argument("--input-size", type=int, default=224, metavar="X", help=help_text)
+    p.add_argument("--input-size", type=int, default=224, metavar="N", help=help_text)
     p.set_defaults(run=data)
 
 

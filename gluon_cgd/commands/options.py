@@ -2,6 +2,7 @@
 
 import argparse
 
+from gluon_cgd.commands.parser import Parser
 from gluon_cgd.machine import process
 from gluon_cgd.machine.facts import PROJECT
 from gluon_cgd.models import onnx_model
@@ -43,7 +44,7 @@ def add_model(parser, exported=True, symbol=False, default="", checkpoint=CHECKP
         help_text = "the number NNNN of the --symbol's parameters, if there are several files"
         parser.add_argument("--epoch", type=int, metavar="N", help=help_text)
         help_text = "the side of the pictures that the --symbol takes (default 224)"
-        parser.add_argument("--input-size", type=int, metavar="X", help=help_text)
+        parser.add_argument("--input-size", type=int, metavar="N", help=help_text)
     help_text = "which parameters of the run: those at its end, or those with the highest Recall@1 (default last)"
     parser.add_argument("--which", choices=("last", "best"), help=help_text)
 
@@ -111,7 +112,7 @@ def main_of(description, add_flags, run, program=None):
     """
 
     def main(arguments=None):
-        parser = argparse.ArgumentParser(program, description=description.splitlines()[0])
+        parser = Parser(program, description=description.splitlines()[0])
         add_flags(parser)
         options = parser.parse_args(arguments)
         return process.exit_status(lambda: run(options)) or 0

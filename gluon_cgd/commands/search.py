@@ -46,7 +46,7 @@ def add_search(p):
     )
     p.add_argument("index", type=name, metavar="IDX", help="a folder that `index` made")
     p.add_argument("query", nargs="+", type=name, help="a picture; several are searched for by their mean")
-    p.add_argument("-k", type=int, default=10, help="the number of results (default 10)")
+    p.add_argument("-k", type=int, default=10, metavar="N", help="the number of results (default 10)")
     p.add_argument("--box", metavar="X1,Y1,X2,Y2", help="search with this part of the query only, in pixels")
     p.add_argument("--figure", type=name, metavar="FILE", help="draw query and results into FILE: .png, .pdf or .svg")
     p.add_argument("--heatmaps", action="store_true", help="show in the figure what makes each result similar")

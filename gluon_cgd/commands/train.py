@@ -7,6 +7,7 @@ from dataclasses import fields
 import numpy as np
 
 from gluon_cgd import choose as rule
+from gluon_cgd.backbones import BACKBONES
 from gluon_cgd.commands import card
 from gluon_cgd.commands.evaluate import percent
 from gluon_cgd.commands.options import add_ctx, add_data, name
@@ -18,6 +19,8 @@ from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.train import fit
 
+METAVARS = {int: "N", float: "F", str: "NAME"}
+
 
 def add_train(p):
     """The flags of `train`."""
@@ -28,7 +31,7 @@ def add_train(p):
     )
     p.add_argument("--out", required=True, type=name, metavar="DIR", help="the run's folder")
     help_text = "the seed of initialisation, batches and augmentation (default 0)"
-    p.add_argument("--seed", type=int, default=0, help=help_text)
+    p.add_argument("--seed", type=int, default=0, metavar="N", help=help_text)
     add_training(p)
     p.set_defaults(run=train)
 
@@ -66,14 +69,18 @@ def add_field(group, field):
     flag, default = field.name.replace("_", "-"), field.default
     values = default if isinstance(default, tuple) else (default,)
     shown = " ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values)
-    kind = dict(dest=field.name, default=argparse.SUPPRESS, help=f"{field.metadata['meaning']} ({shown})")
+    shown = "as in the paper" if default is None else shown
+    help_text = f"{field.metadata['meaning']} ({shown})"
+    if field.name == "backbone":
+        help_text += f"; one of {', '.join(BACKBONES)}"
+    kind = dict(dest=field.name, default=argparse.SUPPRESS, help=help_text)
     if isinstance(default, bool) or default is None:
         group.add_argument(f"--{flag}", action="store_true", **kind)
         group.add_argument(f"--no-{flag}", action="store_false", **dict(kind, help=argparse.SUPPRESS))
     elif isinstance(default, tuple):
         group.add_argument(f"--{flag}", type=float, nargs="*", metavar="F", **kind)
     else:
-        group.add_argument(f"--{flag}", type=type(default), metavar="X", **kind)
+        group.add_argument(f"--{flag}", type=type(default), metavar=METAVARS[type(default)], **kind)
 
 
 def train(options):

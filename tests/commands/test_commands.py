@@ -161,7 +161,36 @@ def test_the_help_says_what_a_flag_is_for(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert "--temperature X temperature of the softmax, 1 is off (equation 4) (0.5)" in text
+    assert "--temperature F temperature of the softmax, 1 is off (equation 4) (0.5)" in text
+    assert "--dim N length" in text
+    assert "--backbone NAME the network that computes the features (section 3.1) (resnet50); one of resnet50," in text
+    assert "(section 3.1, Table 7) (as in the paper)" in text
+
+
+def test_without_a_command_the_commands_are_listed(capsys):
+    assert main([]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Train and use CGD, image retrieval by a combination of global descriptors (arXiv 1903.10663)." in said
+    assert "Exit status: 0 done" in said
+    assert "doctor check what this machine has ready" in said
+
+
+@pytest.mark.parametrize(
+    "typed", [["train", "--out", "x", "--chekpoint-every", "5"], ["evaluate", "--chekpoint", "runs/x"]]
+)
+def test_a_misspelt_flag_is_refused_by_its_command_with_the_flag_that_is_meant(typed, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(typed)
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: python -m gluon_cgd {typed[0]} ")
+    wrong = typed[-2]
+    assert f"{wrong}: did you mean {wrong.replace('chek', 'check')}?" in said
+
+
+def test_only_a_misspelt_flag_is_said_to_be_one(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--no-pretrained", "--margi", "0.2", "--held-out=0.3", "--zzz"])
+    assert "did you mean" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
