@@ -340,5 +340,15 @@ def test_other_peoples_rows_are_not_trained(capsys, tmp_path):
     assert all(f"the folder of {name}, does not exist" in said for name in ("cub200", "cars196", "sop", "inshop"))
 
 
+def test_an_empty_dataset_and_a_misspelt_flag_are_refused(capsys):
+    for arguments, message in (
+        (["report", "--dataset", ""], "argument --dataset: an empty name"),
+        (["table1", "--wieghts", "x"], "--wieghts: did you mean --weights?"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        assert message in capsys.readouterr().err
+
+
 def test_one_minute_is_no_plural():
     assert [duration(minutes) for minutes in (0.0, 0.4, 1.0, 1.2)] == ["1 minute", "1 minute", "1 minute", "2 minutes"]

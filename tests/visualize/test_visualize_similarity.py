@@ -140,6 +140,14 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence(runs, pair, tmp_path, capsys
     assert len(captured.err.strip().splitlines()) == 1
 
 
+def test_a_folder_and_a_misspelt_flag_are_said_to_be_that(runs, pair, tmp_path, capsys):
+    assert similarity.main([str(tmp_path), pair[1], "--runs", str(runs)]) == 2
+    assert f"{tmp_path} is a folder: name one picture in it" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        similarity.main([*pair, "--chekpoint", "x"])
+    assert "--chekpoint: did you mean --checkpoint?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xd8\xff\xe0 cut", b"words"])
 def test_a_missing_empty_or_broken_picture_is_one_sentence(runs, pair, tmp_path, capsys, content):
     broken = tmp_path / "broken.jpg"
