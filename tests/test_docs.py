@@ -20,13 +20,18 @@ from reproduce.training import plan
 from tests import pages
 
 README = pages.ROOT / "README.md"
-LETTERS = (0, 17, 34, 51)  # some of those that docs/own-pictures.md draws
+LETTERS = tuple(range(0, 136, 17))  # some of those that docs/own-pictures.md draws
+TABLE1_RUN = "runs/glyphs-cifar_resnet10-SM-192-82ee862dd6/r2-seed0"  # as reproduce/table1.sh --mini names its best
+TABLE1_LETTER = "100-U+038F"  # the first test letter of the glyphs
 named = pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder with what the pages speak of: photos, a query, two models of a few steps, and this project's figures."""
+    """A folder with what the pages speak of: photos, a query, two models of a few steps, and this project's figures.
+
+    Also what Table 1 leaves behind: its letters and its model, here as small as the others.
+    """
     folder = tmp_path_factory.mktemp("world")
     for letter in LETTERS:
         for number in range(8):
@@ -40,13 +45,18 @@ def world(tmp_path_factory):
     photos = Experiment(dataset=str(folder / "photos"), **small, **short)
     for seed, name in enumerate(("first", "photos")):
         fit(photos, datasets.split_of(photos), folder / "runs" / name, seed, cache=folder / "cache")
+    for letter, name in zip(LETTERS, (TABLE1_LETTER, "101", "102")):
+        shutil.copytree(folder / "photos" / f"letter {letter}", folder / "letters" / name)
+    letter = folder / "letters" / TABLE1_LETTER
+    (letter / "0.png").rename(letter / "00.png")
+    shutil.copytree(folder / "runs" / "photos", folder / TABLE1_RUN)
     return folder
 
 
 @pytest.fixture
 def in_world(world, tmp_path, monkeypatch):
     """A copy of the world is the present folder, and the project's for commands that look for runs there."""
-    for name in ("photos", "figures", "runs"):
+    for name in ("photos", "letters", "figures", "runs"):
         shutil.copytree(world / name, tmp_path / name)
     shutil.copy(world / "query.jpg", tmp_path)
     monkeypatch.chdir(tmp_path)
