@@ -136,7 +136,7 @@ def loaded(file):
     return net
 
 
-@pytest.mark.parametrize("how", ["404", "wrong bytes", "hang", "half a file"])
+@pytest.mark.parametrize("how", ["404", "wrong bytes", pytest.param("hang", marks=pytest.mark.slow), "half a file"])
 @pytest.mark.parametrize("left", ["GluonCV", "timm"])
 def test_one_place_that_works_is_enough(places, published, resnet, tmp_path, how, left, monkeypatch):
     if how == "hang":
