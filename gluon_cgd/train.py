@@ -20,7 +20,8 @@ from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.evaluate import embedded
 from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.fetch.weights import sha256_of
-from gluon_cgd.files.whole import digest, locked, write_json
+from gluon_cgd.files.lock import locked
+from gluon_cgd.files.whole import digest, write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices, facts
 from gluon_cgd.recall import branch_recalls, recall_of

@@ -13,7 +13,8 @@ import numpy as np
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
-from gluon_cgd.machine import devices, process
+from gluon_cgd.machine import devices
+from gluon_cgd.machine.sentences import sentence
 from reproduce.report import formats
 from reproduce.tables import mini
 
@@ -56,7 +57,7 @@ def one_model(experiment, batch_size, device):
                 costs.update(pool.submit(costs_of, task, experiment, batch_size, device).result())
         except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
             killed = isinstance(error, BrokenProcessPool)
-            reason = "its process was killed, perhaps because memory ran out" if killed else process.sentence(error)
+            reason = "its process was killed, perhaps because memory ran out" if killed else sentence(error)
             attempt = f"{costs['model']} could not {task} on {device} with batches of {batch_size}"
             raise ValueError(f"{attempt}: {reason}") from error
     return costs

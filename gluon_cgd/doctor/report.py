@@ -15,6 +15,7 @@ from pathlib import Path
 from gluon_cgd.doctor import findings, interpreter, libraries
 from gluon_cgd.doctor.findings import note, ok, wrong
 from gluon_cgd.machine import facts, prepare, process
+from gluon_cgd.machine.sentences import sentence
 
 VENV = facts.PROJECT / ".venv"
 
@@ -39,7 +40,7 @@ def obstacle():
         prepare.make_ready()
         prepare.check_mxnet()
     except Exception as error:  # a broken NumPy raises anything
-        return process.sentence(error)
+        return sentence(error)
     return ""
 
 

@@ -1,31 +1,86 @@
-"""Files that are written completely or not at all, their checksums, and locks on folders."""
+"""Files that are written completely or not at all, and their checksums."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import secrets
+import time
 from pathlib import Path
 
 import portalocker
 
+from gluon_cgd.files.regular import check_kind, open_regular
+
+ORPHAN = 60  # seconds after which a temporary file that no process has locked is that of a killed one
+LOCK = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+
 
 @contextlib.contextmanager
 def replacing(file):
-    """A context that gives a temporary path; the file written there becomes `file` unless something is raised."""
-    temporary = f"{file}.part"
+    """A context that gives a temporary path; the file written there becomes `file` unless something is raised.
+
+    It is on the disk when the context ends. The path is new, of this process alone, and in the folder of `file`, so
+    that any number of processes can write one file at once: the last one wins. What killed processes left is deleted.
+    Raises ValueError or IsADirectoryError if `file` is there and is no regular file.
+    """
+    folder, name = os.path.split(os.fspath(file))
+    if os.path.exists(file):
+        check_kind(file, os.stat(file).st_mode)
+    stem = os.path.join(folder, f".{_short(name)}.")
+    _delete_orphans(stem)
+    temporary = f"{stem}{secrets.token_hex(6)}.part"
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
+        descriptor = os.open(temporary, flags, 0o666)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, os.fspath(file)) from error  # the name that people know
+    try:
+        with contextlib.suppress(portalocker.LockException):  # not every file system has locks
+            portalocker.lock(descriptor, LOCK)
         yield temporary
+        with open(temporary, "rb+") as written:  # a library may have put another file there
+            os.fsync(written.fileno())
         os.replace(temporary, file)
+        sync_folder(folder or ".")
     finally:
+        os.close(descriptor)
         Path(temporary).unlink(missing_ok=True)
+
+
+def _short(name):
+    """`name`, shortened so that a longer one made of it is no longer than file systems allow (255 bytes)."""
+    return os.fsdecode(os.fsencode(name)[:200])
+
+
+def _delete_orphans(stem):
+    """Delete the temporary files of this `stem` that are older than ORPHAN and that no process has locked."""
+    for file in glob.glob(f"{glob.escape(stem)}*.part"):
+        with contextlib.suppress(OSError, portalocker.LockException):
+            if time.time() - os.lstat(file).st_mtime > ORPHAN:
+                descriptor = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+                try:
+                    portalocker.lock(descriptor, LOCK)
+                    os.unlink(file)
+                finally:
+                    os.close(descriptor)
+
+
+def sync_folder(folder):
+    """Wait until the names in `folder` are on the disk, as far as the system can do that."""
+    with contextlib.suppress(OSError):  # some systems cannot open a folder, or sync it
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(file, text):
     """Write `text` to `file`, and wait until it is on the disk."""
     with replacing(file) as temporary, open(temporary, "w", encoding="utf-8") as handle:
         handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
 
 
 def write_json(file, values):
@@ -36,22 +91,7 @@ def write_json(file, values):
 def digest(file, kind="sha256"):
     """The checksum of `file` in hexadecimal digits. kind: md5, sha1 or sha256."""
     checksum = hashlib.new(kind)
-    with open(file, "rb") as handle:
+    with open_regular(file) as handle:
         for block in iter(lambda: handle.read(1 << 20), b""):
             checksum.update(block)
     return checksum.hexdigest()
-
-
-@contextlib.contextmanager
-def locked(folder, doing="training in"):
-    """Lock the run in `folder` for this process. Raises ValueError if another process is `doing` something there."""
-    flags = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
-    try:
-        lock = portalocker.Lock(str(folder / "lock"), flags=flags, timeout=0)
-        lock.acquire()
-    except portalocker.LockException as error:
-        raise ValueError(f"another process is {doing} {folder}: wait for it, or choose another folder") from error
-    try:
-        yield
-    finally:
-        lock.release()

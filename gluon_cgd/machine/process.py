@@ -6,7 +6,9 @@ import signal
 import sys
 from typing import Any, Callable, Iterator, List
 
+from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.prepare import WrongEnvironment, installed
+from gluon_cgd.machine.sentences import sentence
 
 # module -> package: all that an exported model needs
 LIGHT = dict(numpy="numpy", cv2="opencv-python-headless", PIL="pillow", tqdm="tqdm", portalocker="portalocker")
@@ -16,15 +18,9 @@ interrupts: List[int] = []  # signals of Ctrl-C since `run` began: NumPy's impor
 ENTERED = "GLUON_CGD_ENTERED"  # environment variable of a command that was started again in another environment
 
 
-def sentence(error: BaseException) -> str:
-    """The message of an exception in one sentence; MXNet's messages quote C++ source and have it in their last line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines and lines[0].startswith("Traceback") else str(error) or type(error).__name__
-
-
 def refused(message: object) -> int:
     """Print why a command ends, and return its exit status: after Ctrl-C that is the reason, whatever came of it."""
-    print(INTERRUPTED if interrupts else message, file=sys.stderr)
+    print(INTERRUPTED if interrupts else printable(message, lines=True), file=sys.stderr)
     return 130 if interrupts else 2
 
 
@@ -111,7 +107,13 @@ def shown(name: str) -> Iterator[None]:
     """Show on stderr what the package `name` logs, above the progress bars if there are any."""
     import logging
 
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    class Printable(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return printable(super().format(record), lines=True)
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Printable("%(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger(name).setLevel(logging.INFO)
     if not installed("tqdm"):  # the doctor works without it
         yield

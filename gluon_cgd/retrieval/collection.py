@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd.files.whole import locked, write_json
+from gluon_cgd.files.lock import locked
+from gluon_cgd.files.whole import write_json
 
 FORMAT = 1
 ROW = np.dtype([("key", "<u8"), ("start", "<i8"), ("length", "<i8"), ("size", "<i8"), ("mtime_ns", "<i8")])
@@ -129,8 +130,9 @@ def writing(folder, dim, model):
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file: name a folder for the index")
     if folder.is_dir() and not (folder / "collection.json").exists():
-        ours = {"lock", "collection.json.part", *(data_file("", name, 0).name for name in FILES)}
-        others = sorted(entry.name for entry in folder.iterdir() if entry.name not in ours)
+        ours = {"lock", *(data_file("", name, 0).name for name in FILES)}
+        names = (entry.name for entry in folder.iterdir() if not entry.match(".collection.json.*.part"))
+        others = sorted(name for name in names if name not in ours)
         if others:
             raise ValueError(f"{folder} holds other files ({others[0]!r} among them): name a folder of its own")
     folder.mkdir(parents=True, exist_ok=True)
@@ -242,9 +244,3 @@ def _write(file, data):
 def _replace(folder, manifest):
     """Write collection.json; from now on its counts hold."""
     write_json(folder / "collection.json", manifest)
-    with contextlib.suppress(OSError):  # some systems cannot open a folder
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

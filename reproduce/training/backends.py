@@ -3,7 +3,8 @@
 import logging
 import sys
 
-from gluon_cgd.machine import devices, facts, process
+from gluon_cgd.machine import devices, facts
+from gluon_cgd.machine.sentences import sentence
 from reproduce import recorded, store
 from reproduce.training import local
 
@@ -53,6 +54,6 @@ def here(todo, devices, runs, data, weights, parts=1):
         try:
             store.train(runs, experiment, seed, data, devices, weights, sys.stderr.isatty(), parts)
         except (ValueError, RuntimeError, MemoryError) as error:  # the other runs may be fine
-            log.info("failed: %s", process.sentence(error))
-            failed.append((name, seed, process.sentence(error)))
+            log.info("failed: %s", sentence(error))
+            failed.append((name, seed, sentence(error)))
     return failed

@@ -17,7 +17,7 @@ from logging.handlers import QueueHandler, QueueListener
 
 from tqdm import tqdm
 
-from gluon_cgd.machine import process
+from gluon_cgd.machine.sentences import sentence
 from reproduce import store
 
 log = logging.getLogger("reproduce")
@@ -135,5 +135,5 @@ def train_run(prefix, place):
     try:
         store.train(runs, experiment, seed, data, devices.context(device), weights, False, parts)
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
-        return process.sentence(error)
+        return sentence(error)
     return ""

@@ -211,7 +211,7 @@ def test_a_picture_that_may_not_be_read_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(images, "decode", forbidden)
     status, said = prepared("folder", tmp_path / "data", capsys)
     assert status == 2
-    assert re.search(r"Permission denied: '.*/class \d/\d.jpg'", said)
+    assert re.search(r"/class \d/\d.jpg may not be read or written by this user: change its permissions", said)
     assert not cache_of(tmp_path)
 
 

@@ -15,7 +15,7 @@ from mxnet import autograd, gluon
 
 from gluon_cgd import train
 from gluon_cgd.experiment import REVISION
-from gluon_cgd.files.whole import locked
+from gluon_cgd.files.lock import locked
 from gluon_cgd.runs import checkpoint, results
 from reproduce import selection, store
 from reproduce.command import main

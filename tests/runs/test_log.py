@@ -3,7 +3,7 @@ import logging
 import portalocker
 import pytest
 
-from gluon_cgd.files.whole import locked
+from gluon_cgd.files.lock import locked
 from gluon_cgd.runs.log import logged_to, losses
 
 

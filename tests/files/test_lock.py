@@ -1,0 +1,97 @@
+import errno
+import logging
+import multiprocessing
+import os
+import threading
+
+import portalocker
+import pytest
+
+from gluon_cgd.files import lock
+
+
+def test_a_file_system_without_locks_is_not_taken_for_another_process(tmp_path, monkeypatch, caplog):
+    for number in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+
+        def refuse(*arguments, number=number):
+            raise portalocker.LockException(OSError(number, os.strerror(number)))
+
+        monkeypatch.setattr(portalocker, "lock", refuse)
+        with caplog.at_level(logging.WARNING), lock.locked(tmp_path):
+            assert "has no locks" in caplog.text
+        with lock.waiting(tmp_path / "other.lock", "pictures"):
+            pass
+        caplog.clear()
+
+
+def test_another_fault_of_a_lock_is_not_hidden(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise portalocker.LockException(OSError(errno.EIO, os.strerror(errno.EIO)))
+
+    monkeypatch.setattr(portalocker, "lock", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught, lock.locked(tmp_path):
+        pass
+    assert caught.value.errno == errno.EIO
+
+
+def test_a_locked_folder_is_busy_for_another(tmp_path):
+    busy = pytest.raises(ValueError, match="another process is writing to .*: wait for it")
+    with lock.locked(tmp_path), busy, lock.locked(tmp_path, "writing to"):
+        pass
+    with lock.locked(tmp_path):
+        pass
+
+
+def test_a_second_one_waits_and_says_so(tmp_path, caplog):
+    order = []
+
+    def second():
+        with lock.waiting(tmp_path / "x.lock", "the pictures"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with caplog.at_level(logging.INFO):
+        with lock.waiting(tmp_path / "x.lock", "the pictures"):
+            thread.start()
+            while "waiting for it" not in caplog.text:
+                thread.join(0.01)
+            order.append("first")
+        thread.join()
+    assert order == ["first", "second"]
+    assert "another process is making the pictures: waiting" in caplog.text
+
+
+def test_a_lock_that_is_a_link_or_a_pipe_is_refused(tmp_path):
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / "lock").symlink_to("victim")
+    with pytest.raises(ValueError, match="is a link"), lock.locked(tmp_path):
+        pass
+    (tmp_path / "lock").unlink()
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(ValueError, match="is a named pipe"), lock.locked(tmp_path):
+        pass
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+def _take_as_another_user(folder, answers):
+    os.setuid(65534)
+    with lock.waiting(folder / "lock", "it"):
+        answers.put("taken")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_another_users_lock_can_be_taken_by_who_may_only_read_it(tmp_path_factory):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "lock").write_text("")
+        (folder / "lock").chmod(0o644)
+        answers = multiprocessing.get_context("fork").Queue()
+        process = multiprocessing.get_context("fork").Process(target=_take_as_another_user, args=(folder, answers))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        assert answers.get() == "taken"

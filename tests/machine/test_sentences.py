@@ -1,0 +1,30 @@
+import errno
+import os
+import re
+
+import pytest
+
+from gluon_cgd.machine.sentences import MEANINGS, sentence
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_every_error_of_the_system_is_a_sentence_with_a_remedy(number):
+    text = sentence(OSError(number, os.strerror(number), "photos/a.jpg"))
+    assert re.fullmatch(r"photos/a\.jpg [a-z][^:]*: [a-z][^:]*", text)
+    assert "Errno" not in text
+    if number in MEANINGS:
+        assert text == "photos/a.jpg {}: {}".format(*MEANINGS[number])
+
+
+def test_names_of_two_files_of_none_and_of_bytes():
+    error = OSError(errno.EXDEV, "Invalid cross-device link", "a", None, "b")
+    assert sentence(error) == "a -> b cannot be moved to another file system: choose a place on the same disk"
+    assert sentence(OSError(errno.ENOSPC, "No space left on device")).startswith("a file cannot be written, because")
+    assert sentence(OSError(errno.EACCES, "Permission denied", b"a\xff")).startswith("a\\xff may not be read")
+    assert sentence(OSError("a sentence: a remedy")) == "a sentence: a remedy"
+
+
+def test_a_name_cannot_control_the_terminal():
+    assert sentence(FileNotFoundError(errno.ENOENT, "", "a\x1b[2J")) == "a\\x1b[2J does not exist: check its name"
+    assert sentence(ValueError("class a\x1b]0;x\x07: rename it")) == "class a\\x1b]0;x\\x07: rename it"
+    assert "memory" in sentence(MemoryError())
