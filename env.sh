@@ -1,11 +1,12 @@
 # Every script sources this (. env.sh). It puts a Python with MXNet first on the PATH. The first start makes .venv from the
 # pinned requirements; later starts do nothing. An active environment that has every module is used as it is.
-# PYTHON=/path/to/python chooses the interpreter, GLUON_CGD_BUILD=cpu or cuda the build of MXNet.
+# PYTHON=/path/to/python chooses the interpreter, GLUON_CGD_BUILD=cpu or cuda the build of MXNet. For bash and zsh.
 
-cgd_root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+[ -n "${BASH_VERSION:-}${ZSH_VERSION:-}" ] || { echo "gluon_cgd: env.sh needs bash or zsh: start bash, and source it there." >&2; return 2; }
+cgd_root=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]:-$0}")" >/dev/null && pwd)
 cgd_venv=$cgd_root/.venv
 
-cgd_say() { echo "gluon_cgd: $*" >&2; }
+cgd_say() { printf 'gluon_cgd: %s\n' "$*" >&2 || true; }
 
 # Succeeds if interpreter $1 has every module that training needs.
 cgd_complete() {
@@ -20,7 +21,7 @@ cgd_interpreter() {
     for wanted in 3.11 3.10 3.9 3.8 3.12; do
         candidates=("python$wanted" python3 python)
         [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
-        [ -n "${PYTHON:-}" ] || candidates+=("${PYENV_ROOT:-$HOME/.pyenv}"/versions/"$wanted".*/bin/python "$HOME"/.local/share/uv/python/*-"$wanted".*/bin/python3)
+        [ -n "${PYTHON:-}" ] || candidates+=("${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/"$wanted".*/bin/python "${HOME:-}"/.local/share/uv/python/*-"$wanted".*/bin/python3)
         for candidate in "${candidates[@]}"; do
             version=$("$candidate" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
             case " $found " in *" $version "*) ;; *) found="$found $version" ;; esac
@@ -55,16 +56,20 @@ cgd_build() {
     echo cuda
 }
 
+# The stamp says what is installed: a checksum of the requirements, and the build. Prints the stamp's first part.
+cgd_stamp() { cat "$cgd_root"/constraints.txt "$cgd_root"/requirements*.txt | cksum; }
+
+# Succeeds if .venv is whole and of this version; unless GLUON_CGD_BUILD is set, either build will do.
+cgd_ready() {
+    [ -x "$cgd_venv/bin/python" ] || return 1
+    case $(cat "$cgd_venv/installed" 2>/dev/null) in "$(cgd_stamp) ${GLUON_CGD_BUILD:-}"*) ;; *) return 1 ;; esac
+}
+
 cgd_setup() {
-    local interpreter build requirements stamp
-    build=${GLUON_CGD_BUILD:-}
-    # The stamp says what was installed; unless GLUON_CGD_BUILD is set, either build will do.
-    stamp=$(cat "$cgd_root"/constraints.txt "$cgd_root"/requirements*.txt | cksum)
-    if [ -x "$cgd_venv/bin/python" ]; then
-        case $(cat "$cgd_venv/installed" 2>/dev/null) in "$stamp ${build:-}"*) return 0 ;; esac
-    fi
+    local interpreter build requirements
+    cgd_ready && return 0  # another start has made it meanwhile
     interpreter=$(cgd_interpreter) || return 2
-    build=${build:-$(cgd_build)}
+    build=${GLUON_CGD_BUILD:-$(cgd_build)}
     case $build in
         cpu) requirements=requirements-cpu.txt ;;
         cuda) requirements=requirements.txt ;;
@@ -81,18 +86,29 @@ cgd_setup() {
         cgd_say "MXNet is installed but cannot be imported (see above); a bare Debian or Ubuntu lacks its libraries: apt-get install libgomp1 libquadmath0, then start again."
         return 2
     fi
-    echo "$stamp $build" > "$cgd_venv/installed"
+    echo "$(cgd_stamp) $build" > "$cgd_venv/installed"
 }
 
 cgd_enter() {
+    [ -z "${ZSH_VERSION:-}" ] || emulate -L sh
+    (true >&2) || exec 2>/dev/null  # stderr is closed
     local active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
     if [ -n "$active" ] && [ "$active" != "$cgd_venv" ] && cgd_complete "$active/bin/python"; then
         PATH=$active/bin:$PATH
     else
-        if command -v flock >/dev/null; then  # of two first starts at once, the second waits until .venv is made
-            ( flock -n 9 || { cgd_say "waiting for another start that is making $cgd_venv"; flock 9; }; cgd_setup ) 9>"$cgd_root/.venv.lock" || return 2
-        else
-            cgd_setup || return 2
+        case $cgd_root in
+            *:*) cgd_say "the folder $cgd_root has a colon in its name, which PATH cannot hold: rename it."; return 2 ;;
+        esac
+        if ! cgd_ready; then
+            if ! { true >>"$cgd_root/.venv.lock"; } 2>/dev/null; then
+                cgd_say "$cgd_venv is missing or belongs to another version, and $cgd_root/.venv.lock cannot be written to make it anew: let its owner source env.sh, or copy the project to a folder of yours."
+                return 2
+            fi
+            if command -v flock >/dev/null; then  # of two first starts at once, the second waits until .venv is made
+                ( flock -n 9 || { cgd_say "waiting for another start that is making $cgd_venv"; flock 9; }; cgd_setup ) 9>>"$cgd_root/.venv.lock" || return 2
+            else
+                cgd_setup || return 2
+            fi
         fi
         export VIRTUAL_ENV=$cgd_venv
         PATH=$cgd_venv/bin:$PATH

@@ -2,7 +2,7 @@
 # This project against what one would use instead, on this machine: ratios measured in turns, 40 minutes on two cores.
 # Makes an environment of the peers' own, .venv-peers, with PyTorch and faiss-cpu (0.9 GB and more, by the build that pip
 # finds). --record keeps the table for docs/speed.md; --only WORD, --rounds N: see --help.
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
 . "$here/../env.sh" || exit 2
 for module in onnxruntime openvino onnx sympy; do
     python -c "import $module" 2>/dev/null ||

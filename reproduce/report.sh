@@ -3,6 +3,6 @@
 # Trains 12 runs (13 rows, one seed; SG 512 is Table 3's Wide-ResNet50) of deep networks. Needs your pictures (--dataset DIR,
 # with a folder for each class, or FILE.csv), ImageNet weights and a GPU.
 # --mini: 7 runs of a small network on the embedded benchmark.
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
 . "$here/../env.sh" || exit 2
 exec python "$here/__main__.py" "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"

@@ -4,6 +4,6 @@
 # and a GPU.
 # --mini: 7 runs of the paper's own networks on the embedded benchmark, 3 to 10 minutes on two CPU cores. It checks only that
 # they run; they cannot learn in so few steps.
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
 . "$here/../env.sh" || exit 2
 exec python "$here/__main__.py" "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"

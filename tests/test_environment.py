@@ -128,6 +128,18 @@ esac
 """
 
 
+SOURCED = '. "$0/env.sh" && command -v python'
+SHELLS = [
+    (shutil.which(name) or name, *flags) for name in ("bash", "zsh") for flags in ([], ["-eu"], ["-o", "pipefail"])
+]
+SHELLS = [
+    pytest.param(
+        shell, marks=pytest.mark.skipif(not os.path.isabs(shell[0]), reason=f"no {shell[0]}"), id=" ".join(shell)
+    )
+    for shell in SHELLS
+]
+
+
 @pytest.fixture
 def project(machine):
     """A copy of the project's set-up files on a machine with a python3.11; call it to start a script."""
@@ -138,12 +150,13 @@ def project(machine):
     for tool in ("cksum", "rm", "mkdir", "cp"):
         (machine.folder / "tools" / tool).symlink_to(shutil.which(tool))
 
-    def start(pip="true", **variables):
+    def start(pip="true", shell=("/bin/bash",), line=SOURCED, **variables):
         machine("python3.11", SETTING_UP.format(log=log, pip=pip))
         log.write_text("")
         environment = {"HOME": str(machine.folder), "PATH": f"{machine.folder}:{machine.folder}/tools", **variables}
-        command = ["/bin/bash", "-c", '. "$0/env.sh" && command -v python', str(root)]
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        environment = {name: value for name, value in environment.items() if value is not None}
+        command = [*shell, "-c", line, str(start.root)]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=machine.folder)
         return run, log.read_text()
 
     start.root = root
@@ -206,3 +219,116 @@ def test_every_version_is_pinned_and_the_builds_differ_in_mxnet_alone():
     assert "mxnet==1.9.1" in pins["requirements-cpu.txt"]
     assert "mxnet-cu112==1.9.1" in pins["requirements.txt"]
     assert 'numpy==1.23.5 ; python_version < "3.12"' in pins["constraints.txt"]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_bash_and_zsh_can_source_it_with_any_flags_and_from_any_folder(project, shell):
+    run, log = project(shell=shell)
+    assert (run.returncode, run.stdout.strip()) == (0, str(project.root / ".venv/bin/python")), run.stderr
+    assert "pip install" in log
+    run, log = project(shell=shell, HOME=None)
+    assert (run.returncode, run.stderr, log) == (0, "", "")
+    # a `cd` that prints where it went, as many people have it
+    noisy = 'chpwd() { echo here; }; cd() { builtin cd "$@" && pwd; }; CDPATH=/:.; . "a project/env.sh" && command -v python'
+    run, _ = project(shell=shell, line=noisy)
+    assert run.stdout.strip().endswith(".venv/bin/python"), run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_first_start_finds_an_interpreter_without_a_home(project, shell):
+    for home in (None, "/", "/nonexistent"):
+        shutil.rmtree(project.root / ".venv", ignore_errors=True)
+        run, log = project(shell=shell, HOME=home)
+        assert run.returncode == 0, run.stderr
+        assert "pip install" in log
+        assert run.stderr.count("\n") == 1  # that it sets up
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_failure_is_a_sentence_and_status_2_in_every_shell(project, shell):
+    run, _ = project(shell=shell, line='. "$0/env.sh" || exit $?', GLUON_CGD_BUILD="tpu")
+    assert run.returncode == 2
+    assert run.stderr.splitlines() == ["gluon_cgd: GLUON_CGD_BUILD is tpu: it must be cpu or cuda."]
+
+
+@pytest.mark.parametrize("shell", ["dash", "ksh"])
+def test_another_shell_is_told_which_one_to_take(project, shell):
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell}")
+    run, _ = project(shell=(shutil.which(shell),))
+    assert run.returncode == 2
+    assert "env.sh needs bash or zsh" in run.stderr
+    assert run.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "b" $HOME `c`', "Projekt für größere Bilder", "-dash", "a*b?[c]"])
+def test_the_project_may_have_any_name(project, name):
+    project.root = project.root.rename(project.root.with_name(name))
+    for _ in range(2):
+        run, _ = project()
+        assert (run.returncode, run.stdout.strip()) == (0, str(project.root / ".venv/bin/python")), run.stderr
+
+
+def test_a_folder_that_cannot_stand_in_the_path_is_named(project):
+    project.root = project.root.rename(project.root.with_name("a:b"))
+    run, log = project()
+    assert run.returncode == 2
+    assert (
+        run.stderr
+        == f"gluon_cgd: the folder {project.root} has a colon in its name, which PATH cannot hold: rename it.\n"
+    )
+    assert not log
+
+
+def test_a_whole_environment_is_entered_where_nothing_can_be_written(project):
+    project()
+    lock = project.root / ".venv.lock"
+    lock.unlink()
+    lock.mkdir()  # so that not even root can open it to write
+    run, log = project()
+    assert (run.returncode, run.stderr, log) == (0, "", "")
+    (project.root / "constraints.txt").write_text("numpy==1.23.4\n")
+    run, log = project()
+    assert run.returncode == 2
+    assert "cannot be written to make it anew: let its owner source env.sh, or copy the project" in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert not log
+    assert (project.root / ".venv/bin/python").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs two users")
+def test_another_user_enters_the_environment_of_its_owner(project):
+    project()
+    (project.root / ".venv.lock").chmod(0o600)
+    for folder in project.root.parents[:3]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    other = [shutil.which("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups", "/bin/bash"]
+    run, log = project(shell=other)
+    assert (run.returncode, run.stderr, log) == (0, "", "")
+    (project.root / ".venv/installed").unlink()
+    run, _ = project(shell=other)
+    assert run.returncode == 2
+    assert "let its owner source env.sh" in run.stderr
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_first_start_works_where_stderr_is_closed(project, shell):
+    run, _ = project(shell=shell, line='exec 2>&-; . "$0/env.sh" && command -v python')
+    assert (run.returncode, run.stdout.strip()) == (0, str(project.root / ".venv/bin/python"))
+
+
+SCRIPTS = sorted(file.relative_to(ROOT).as_posix() for file in ROOT.glob("[brt]*/*.sh"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_finds_its_project_whatever_cd_does(machine, script):
+    root = machine.folder / "project"
+    folder, name = script.split("/")
+    (root / folder).mkdir(parents=True)
+    (root / script).write_text((ROOT / script).read_text())
+    (root / "env.sh").write_text("echo entered; exit\n")
+    (machine.folder / "other" / folder).mkdir(parents=True)
+    shell = ["bash", "-c", 'cd() { builtin cd "$@" && pwd; }; export -f cd; exec bash "$@"', "-", script]
+    variables = dict(os.environ, CDPATH=f"{machine.folder}/other:.")
+    run = subprocess.run(shell, cwd=root, env=variables, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.stderr) == ("entered\n", "")
