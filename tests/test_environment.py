@@ -229,8 +229,8 @@ def test_bash_and_zsh_can_source_it_with_any_flags_and_from_any_folder(project, 
     run, log = project(shell=shell, HOME=None)
     assert (run.returncode, run.stderr, log) == (0, "", "")
     # a `cd` that prints where it went, as many people have it
-    noisy = 'chpwd() { echo here; }; cd() { builtin cd "$@" && pwd; }; CDPATH=/:.; . "a project/env.sh" && command -v python'
-    run, _ = project(shell=shell, line=noisy)
+    noisy = 'chpwd() { echo here; }; cd() { builtin cd "$@" && pwd; }; CDPATH=/:.; '
+    run, _ = project(shell=shell, line=noisy + '. "a project/env.sh" && command -v python')
     assert run.stdout.strip().endswith(".venv/bin/python"), run.stdout + run.stderr
 
 
