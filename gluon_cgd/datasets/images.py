@@ -1,20 +1,26 @@
 """One picture from its file, and batches for the network: decode, crop, resize; slice and flip; normalise."""
 
 import contextlib
+import io
+import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Deque, Iterable, Iterator, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Deque, Iterable, Iterator, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
+from gluon_cgd.datasets import formats, jpeg
 from gluon_cgd.datasets.records import Box, PathLike
+from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine import facts
+
+log = logging.getLogger(__name__)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 GET_ANNOTATIONS = "get annotations that belong to its pictures"
-JPEG, SCAN, END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
+BAND = 1 << 24  # pixels that are converted at once
 
 cv2.setNumThreads(1)  # each core decodes a picture of its own
 
@@ -22,52 +28,97 @@ cv2.setNumThreads(1)  # each core decodes a picture of its own
 def decode(path: PathLike) -> np.ndarray:
     """The picture in the file `path` as a person sees it: uint8 (H, W, 3), RGB.
 
-    Turned upright (EXIF), 16 bits scaled to 8, transparency over white. Raises ValueError or OSError with a
-    sentence that names the file.
+    Turned upright (EXIF), 16 bits scaled to 8, transparency over white; the first of several pictures in the file. A
+    JPEG that is whole but for its end mark is read with a warning. Raises ValueError or OSError with a sentence that
+    names the file, also for one of more than formats.PIXELS.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            data = file.read()
+        with open_regular(path, formats.BYTES) as file:
+            head = file.read(formats.HEAD)
+            if not head:
+                raise ValueError(f"{path} is empty: get the picture again")
+            kind = formats.format_of(head, path)
+            if kind != "JPEG":
+                return _by_pillow(file, head, kind, path)
+            data = head + file.read()
     except IsADirectoryError as error:
         raise IsADirectoryError(f"{path} is a folder: name one picture in it") from error
     except OSError as error:
         raise type(error)(f"{path} cannot be read ({error.strerror}): check its name and permissions") from error
-    if not data:
-        raise ValueError(f"{path} is empty: get the picture again")
-    if data.startswith(JPEG):
-        # A cut file decodes with a grey rest; its end mark is missing (a thumbnail has one too, but earlier)
-        if not data.endswith(END) and data.rfind(END) < data.rfind(SCAN):
-            raise ValueError(f"{path} is cut off (a JPEG without an end): get the picture again")
-        if jpeg_components(data) in (1, 3):
-            bgr = None
-            with contextlib.suppress(cv2.error):  # too many pixels: Pillow refuses them too, with a reason
-                bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-            if bgr is not None:
-                return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, dst=bgr)  # in place; a reversed view is slow to resize
+    return _jpeg(data, path)
+
+
+def _jpeg(data: bytes, path: PathLike) -> np.ndarray:
+    """The picture in the JPEG file `data`."""
+    shape = jpeg.structure(data)
+    cut = ValueError(f"{path} is cut off (a JPEG without an end): get the picture again")
+    if shape is None:
+        raise ValueError(f"{path} is not a picture that can be read (a JPEG without its size): get it again")
+    formats.check_pixels((shape.width, shape.height), path)
+    if not jpeg.can_hold(data, shape) or not shape.end:
+        raise cut
+    if not shape.marked:
+        if not shape.complete or not jpeg.is_whole(data[: shape.end]):
+            raise cut
+        log.warning("%s has no end mark, but all of its picture: it is read", path)
+        data = data[: shape.end] + jpeg.END
+    elif not shape.complete:
+        log.warning("%s lacks some of the scans of its picture, which may be blurred: check it", path)
+    picture = None
+    if shape.components in (1, 3):
+        with contextlib.suppress(cv2.error):  # more pixels than OpenCV takes
+            picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        picture = _by_pillow(io.BytesIO(data), data[: formats.HEAD], "JPEG", path)
+    else:
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)  # in place; a reversed view is slow to resize
+    # A decoder fills what is missing with this grey, and says nothing
+    grey = shape.components not in (1, 3) or any((picture[y, x] == 128).all() for y in (0, -1) for x in (0, -1))
+    if shape.marked and (grey or shape.separate) and not jpeg.is_filled(data[: shape.end]):
+        raise cut
+    return picture
+
+
+def _by_pillow(file: BinaryIO, head: bytes, kind: str, path: PathLike) -> np.ndarray:
+    """The picture in `file`, which begins with `head` and is of format `kind`."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # GluonCV sets it, and cut files would decode with a black rest
+    file.seek(0)
     try:
-        with Image.open(path) as image:
-            return np.asarray(as_seen(ImageOps.exif_transpose(image)))  # type: ignore[arg-type]
+        with formats.open_picture(file, head, kind, path) as image:
+            image.load()
+            ImageOps.exif_transpose(image, in_place=True)
+            return as_seen(image)
+    except formats.Refused:
+        raise
+    except Image.DecompressionBombError as error:  # of a part of it, whatever size its header names
+        raise ValueError(
+            f"{path} has more pixels than its header names, and at most {formats.PIXELS:,} are decoded: get it again"
+        ) from error
     except Exception as error:  # Pillow raises many kinds for a broken file (SyntaxError among them)
         raise ValueError(f"{path} is not a picture that can be read ({type(error).__name__}): get it again") from error
 
 
-def jpeg_components(data: bytes) -> int:
-    """The number of colour components of a JPEG file: 1 grey, 3 colour, 4 print (CMYK); 0 if it is not declared."""
-    place = 2
-    while place + 9 < len(data) and data[place] == 0xFF:
-        marker = data[place + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header
-            return data[place + 9]
-        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-    return 0
+def as_seen(image: Image.Image) -> np.ndarray:
+    """A Pillow image in any mode -> uint8 (H, W, 3), RGB: 16 bits scaled to 8, transparency over white."""
+    width, height = image.size
+    rows = max(1, BAND // max(1, width))  # a large picture is converted in parts, since each step copies it
+    parts = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    scale = 1.0
+    if image.mode.startswith("I") or image.mode == "F":
+        largest = max(np.asarray(image.crop(part), np.float32).max() for part in parts)
+        scale = 1 / 257 if largest > 255 else 255 if image.mode == "F" and largest <= 1 else 1
+    if len(parts) == 1:
+        return np.asarray(_rgb(image, scale))
+    picture = np.empty((height, width, 3), np.uint8)
+    for part in parts:
+        picture[part[1] : part[3]] = _rgb(image.crop(part), scale)
+    return picture
 
 
-def as_seen(image: Image.Image) -> Image.Image:
-    """A Pillow image in any mode -> RGB, 16 bits scaled to 8, transparency over white."""
+def _rgb(image: Image.Image, scale: float) -> Image.Image:
+    """`image` as RGB; the values of more than 8 bits times `scale`."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float32)
-        scale = 1 / 257 if values.max() > 255 else 255 if image.mode == "F" and values.max() <= 1 else 1
         return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
