@@ -16,15 +16,35 @@ REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the on
 
 
 def is_number(value: Any) -> bool:
-    """Whether `value` is a finite number, and not a bool."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether `value` is a number that a float holds: finite, and not a bool."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond 1e308
+        return False
+
+
+def is_whole(value: Any) -> bool:
+    """Whether `value` is a whole number, and not a bool."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def shown(value: Any) -> str:
+    """`value` as an error message shows it: as Python writes it, shortened if it is long."""
+    try:
+        written = repr(value)
+    except (ValueError, RecursionError):  # Python refuses to write numbers of thousands of digits
+        written = f"a {type(value).__name__} that is too long to show"
+    return written if len(written) <= 120 else f"{written[:80]}... ({len(written):,} characters)"
 
 
 TYPES: Dict[type, Tuple[str, Callable[[Any], bool]]] = {  # type of a field's default: what its values must be
     float: ("a finite number", is_number),
-    int: ("a whole number", lambda value: isinstance(value, Integral) and not isinstance(value, bool)),
+    int: ("a whole number", is_whole),
     bool: ("True or False", lambda value: isinstance(value, bool)),
-    str: ("a word", lambda value: isinstance(value, str)),
+    str: (
+        "a word of at most 4096 characters",
+        lambda value: isinstance(value, str) and len(value) <= 4096 and "\0" not in value,
+    ),
     tuple: ("a list of finite numbers", lambda v: isinstance(v, (tuple, list)) and all(map(is_number, v))),
     type(None): ("True, False or None", lambda value: value is None or isinstance(value, bool)),
 }
@@ -47,7 +67,7 @@ def one_of(allowed: Callable[[], Tuple[str, ...]]) -> Tuple[Callable[[Any], bool
 
 def refuse(name: str, value: Any, rule: str, remedy: str) -> None:
     """Raise ValueError for field `name`."""
-    raise ValueError(f"{name} {value!r} {rule}: {remedy}")
+    raise ValueError(f"{name} {shown(value)} {rule}: {remedy}")
 
 
 # fmt: off
@@ -64,7 +84,8 @@ class Experiment:
         "(test on other pictures of each class); chosen for you if not given", *one_of(lambda: ("classes", "images")))
     held_out: float = choice(0.5, "share of your own classes or images to test on; chosen for you if not given",
         lambda share: 0 < share < 1, "must be between 0 and 1", "0.5 keeps half")
-    split_seed: int = choice(0, "seed that draws these classes or images")
+    split_seed: int = choice(0, "seed that draws these classes or images",
+        lambda seed: 0 <= seed < 2**31, "must be from 0 to 2147483647", "0 is the default")
     backbone: str = choice("resnet50", "the network that computes the features (section 3.1)")
     keep_stride: Optional[bool] = choice(None, "keep the down-sampling between stages 3 and 4 (section 3.1, "
         "Table 7)")
@@ -82,17 +103,17 @@ class Experiment:
     gem_p: float = choice(3.0, "exponent of GeM (equation 1)",
         lambda p: 0 < p <= 100, "must be above 0 and at most 100", "3 is the paper's")
     gem_minimum: float = choice(1e-6, "GeM raises smaller activations to this value first; not in the paper",
-        lambda minimum: minimum > 0, "must be positive", "a dead channel has no gradient at 0")
+        lambda minimum: 1e-30 <= minimum <= 1e6, "must be from 1e-30 to 1e6", "a dead channel has no gradient at 0")
     loss: str = choice("batch_hard", "the ranking loss: " + ", ".join(LOSSES) + " (Table 6)", *one_of(lambda: LOSSES))
     margin: float = choice(0.1, "margin of the ranking loss (section 4.2)",
-        lambda margin: margin >= 0, "must not be negative", "0.1 is the paper's")
+        lambda margin: 0 <= margin <= 1e6, "must be from 0 to 1e6", "0.1 is the paper's")
     # Outside of the next two ranges the weights of distances up to 2 leave the range of float32
     hap2s_sigma: float = choice(0.5, "sigma of HAP2S_E (section 4.5)",
-        lambda sigma: sigma >= 0.025, "must be at least 0.025", "0.5 is the paper's")
+        lambda sigma: 0.025 <= sigma <= 1e6, "must be from 0.025 to 1e6", "0.5 is the paper's")
     hap2s_alpha: float = choice(10.0, "alpha of HAP2S_P (section 4.5)",
         lambda alpha: 0 < alpha <= 35, "must be above 0 and at most 35", "10 is the paper's")
     margin_boundary: float = choice(1.2, "fixed boundary beta of the margin loss (section 4.5)",
-        lambda boundary: boundary > 0, "must be positive", "1.2 is the paper's")
+        lambda boundary: 0 < boundary <= 1e6, "must be above 0 and at most 1e6", "1.2 is the paper's")
     classification: bool = choice(True, "add the classification loss (section 3.3, Table 1)")
     smoothing: float = choice(0.1, "label smoothing, 0 is off (section 3.3, Table 2); the value is not in the paper",
         lambda smoothing: 0 <= smoothing < 1, "must be in [0, 1)", "0 is off")
@@ -103,22 +124,22 @@ class Experiment:
     fc_magnitude: float = choice(2.0, "magnitude of the FC layers' Xavier initialisation; not in the paper",
         lambda magnitude: 0 < magnitude <= 1e6, "must be above 0 and at most 1e6", "2 is the default")
     learning_rate: float = choice(1e-4, "Adam's learning rate (section 4.2)",
-        lambda rate: rate > 0, "must be positive", "1e-4 is the paper's")
+        lambda rate: 0 < rate <= 1e30, "must be positive and at most 1e30", "1e-4 is the paper's")
     weight_decay: float = choice(0.0, "Adam's weight decay; not in the paper",
-        lambda decay: decay >= 0, "must not be negative", "0 is off")
+        lambda decay: 0 <= decay <= 1e6, "must be from 0 to 1e6", "0 is off")
     batch_classes: int = choice(32, "classes in a batch, times batch_images = 128 (section 4.2); not in the paper",
-        lambda classes: classes >= 2, "must be at least 2", "one class has no negatives")
+        lambda classes: 2 <= classes <= 2**14, "must be at least 2 and at most 16384", "one class has no negatives")
     batch_images: int = choice(4, "pictures of each class in a batch; not in the paper",
-        lambda images: images >= 2, "must be at least 2", "one image has no positives")
+        lambda images: 2 <= images <= 2**14, "must be at least 2 and at most 16384", "one image has no positives")
     passes: float = choice(1500 * 128 / 5864, "passes over the training set; the default makes 1,500 iterations on "
         "CUB200 (naver/cgd issue 3)",
-        lambda passes: passes > 0, "must be positive", "the paper's schedule makes 32.7 passes")
+        lambda passes: 0 < passes <= 1e5, "must be positive and at most 100000", "the paper's schedule makes 32.7")
     decay_at: Tuple[float, ...] = choice((400 / 1500, 800 / 1500), "fractions of the run at which the learning rate "
         "drops (naver/cgd issue 3)",
-        lambda parts: all(0 < at < 1 for at in parts) and list(parts) == sorted(parts),
-        "must be rising fractions of the run between 0 and 1", "--decay-at 0.6 0.8, say")
+        lambda parts: all(0 < at < 1 for at in parts) and list(parts) == sorted(parts) and len(parts) <= 100,
+        "must be up to 100 rising fractions of the run between 0 and 1", "--decay-at 0.6 0.8, say")
     decay_factor: float = choice(0.1, "factor of each drop of the learning rate (naver/cgd issue 3)",
-        lambda factor: factor > 0, "must be positive", "0.1 is the default")
+        lambda factor: 0 < factor <= 1e3, "must be positive and at most 1000", "0.1 is the default")
     evaluations: int = choice(15, "evaluations, spread evenly over the run; the best of them is kept beside the last; "
         "not in the paper", lambda count: 1 <= count <= 10**4, "must be from 1 to 10000", "15 is the default")
     # fmt: on
@@ -141,6 +162,9 @@ class Experiment:
         if self.architecture != "CGD" and self.combine != "concat":
             rule = f"cannot go with architecture {self.architecture}, which concatenates"
             refuse("combine", self.combine, rule, "leave it at concat")
+        if self.batch_size > 2**14:  # the ranking losses compare each picture of a batch with each
+            rule = f"times batch_images {self.batch_images} are more than 16384 pictures in a batch"
+            refuse("batch_classes", self.batch_classes, rule, "32 times 4 is the paper's")
         branches = len(self.descriptors)
         rest = self.dim % branches
         if rest and self.combine == "concat" and self.architecture != "B":

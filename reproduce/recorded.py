@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.files import regular
+from gluon_cgd.runs import schema
 
 FOLDER = Path(__file__).resolve().parent / "results"
 DECIMALS = 6  # of a recall; 60,502 test pictures need five
@@ -18,22 +20,21 @@ def read(experiment, folder=FOLDER):
     if not file.is_file():
         return []
     try:
-        recorded = json.loads(file.read_text(encoding="utf-8"))
-        runs = [{"experiment": experiment.to_dict(), **run} for run in recorded["runs"]]
-        good = Experiment.from_dict(recorded["experiment"]) == experiment
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{file} cannot be read ({type(error).__name__}): take it from the repository again"
-        ) from error
-    if not good:
+        recorded = regular.read_json(file)
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read ({error}): take it from the repository again") from error
+    wrong = schema.RECORDED(recorded, "")
+    if wrong:
+        raise ValueError(f"{file} cannot be read, it {wrong}: take it from the repository again")
+    if Experiment.from_dict(recorded["experiment"]) != experiment:
         raise ValueError(f"{file} is of another experiment than its name says: take it from the repository again")
-    return runs
+    return [{**run, "experiment": experiment.to_dict()} for run in recorded["runs"]]
 
 
 def seconds(experiment):
     """How many seconds the recorded runs of `experiment` took, on average; None if there are none."""
-    runs = read(experiment)
-    return sum(run["seconds"] for run in runs) / len(runs) if runs else None
+    known = [run["seconds"] for run in read(experiment) if "seconds" in run]
+    return sum(known) / len(known) if known else None
 
 
 def file_of(experiment, folder):

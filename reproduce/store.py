@@ -1,10 +1,14 @@
 """The store of runs: one folder for each experiment and seed. Tables that need the same run share it."""
 
+import logging
 from pathlib import Path
 
 from gluon_cgd import datasets
 from gluon_cgd.experiment import REVISION
 from gluon_cgd.files.whole import digest
+from gluon_cgd.runs import results as results_of_runs
+
+log = logging.getLogger("reproduce")
 
 
 def folder(runs, experiment, seed):
@@ -13,18 +17,32 @@ def folder(runs, experiment, seed):
 
 
 def result(runs, experiment, seed, weights=None):
-    """The result of a finished run, a dict (see `train.fit`), or None. Raises ValueError if it belongs to another run.
+    """The result of a finished run, a dict (see `train.fit`), or None.
 
+    Raises ValueError if it belongs to another run, or cannot be read.
     weights: the file of ImageNet parameters that the run must have started from, or None for any.
     """
-    from gluon_cgd.runs.results import finished
+    return results_of_runs.stored(*_place(runs, experiment, seed, weights))
 
+
+def is_done(runs, experiment, seed, weights=None, needed=None):
+    """Whether a run need not be trained: it has a result, and its parameters are those that it left; else says why.
+
+    needed: whether the parameters must be there, for a person may have deleted them; None does not look at them.
+    Raises ValueError as `result` does, but not for a result that cannot be read.
+    """
+    place = _place(runs, experiment, seed, weights)
+    return results_of_runs.finished(*place, log.warning, needed) is not None
+
+
+def _place(runs, experiment, seed, weights):
+    """(folder, what identifies the run there)."""
     run = {"experiment": experiment.to_dict(), "seed": seed}
     if weights and not Path(weights).is_file():
         raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
     if weights:
         run["weights"] = digest(weights)
-    return finished(folder(runs, experiment, seed), run)
+    return folder(runs, experiment, seed), run
 
 
 def results(runs, experiment, seeds):

@@ -4,7 +4,6 @@ Its photos, about 1,500, are not available, so its numbers stand beside ours but
 recalls are multiples of 1/176: it tested on eight pictures of each class. Our split does likewise for few classes.
 """
 
-import json
 import logging
 import os
 from dataclasses import replace
@@ -14,14 +13,18 @@ from gluon_cgd import datasets
 from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.records import counted
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.files import grid
+from gluon_cgd.files import grid, regular
 from gluon_cgd.files.whole import write_json
+from gluon_cgd.runs import schema
 from reproduce import store
 from reproduce.report import formats
 from reproduce.tables import Cell, Row, Table, mini, number
 
 log = logging.getLogger("reproduce")
 ACCURACY = "train_accuracy.json"  # beside the result of a run
+STORED = schema.fields(
+    {"parameters_sha256": schema.optional(schema.text), "accuracy": schema.each(schema.number(0, 1), "last|best")}
+)
 SINGLE = ("Train accuracy", "R@1", "R@2", "R@4", "R@8")
 TABLES = (  # title, heads of the first columns, columns, {what stands in the first columns: numbers}
     (
@@ -128,11 +131,11 @@ def measure(experiments, seeds, runs, data, ctx, which):
 def accuracies(folder, result):
     """{"last": fraction, ...} that `measure` wrote for the run of `result`; {} without a file of this run."""
     try:
-        stored = json.loads((Path(folder) / ACCURACY).read_text(encoding="utf-8"))
-        values = {which: float(value) for which, value in stored["accuracy"].items()}
-        return values if stored["parameters_sha256"] == result.get("parameters_sha256") else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # it will be measured again
+        stored = regular.read_json(Path(folder) / ACCURACY)
+    except (OSError, ValueError):  # it will be measured again
         return {}
+    good = not STORED(stored, "") and stored["parameters_sha256"] == result.get("parameters_sha256")
+    return stored["accuracy"] if good else {}
 
 
 def results(runs, experiment, seeds):

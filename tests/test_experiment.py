@@ -89,18 +89,44 @@ def test_there_are_twelve_configurations():
         ("keep_stride", "yes"),
         ("decay_at", 0.5),
         ("descriptors", ["S", "M"]),
+        ("passes", 1e308),
+        ("batch_classes", 10**9),
+        ("batch_images", 10**9),
+        ("dim", 10**9),
+        ("input_size", 10**6),
+        ("evaluations", 10**9),
+        ("split_seed", -1),
+        ("split_seed", 2**31),
+        ("margin", 1e300),
+        ("margin", 10**400),  # more than a float holds
+        ("dim", 10**10000),  # more digits than Python writes
+        ("hap2s_sigma", 1e39),
+        ("margin_boundary", 1e39),
+        ("gem_minimum", 1e-300),  # 0 in float32
+        ("learning_rate", 1e39),
+        ("weight_decay", 1e39),
+        ("decay_factor", 1e200),
+        ("decay_at", [0.5] * 101),
+        ("decay_at", [True]),
+        ("decay_at", [float("nan")]),
+        ("dataset", "a\0b"),
+        ("dataset", "a" * 5000),
+        ("backbone", "r" * 10**6),
     ],
+    ids=lambda value: str(value)[:20] if isinstance(value, (str, float)) else type(value).__name__,
 )
 def test_a_value_that_no_run_can_have_is_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field) as refusal:
         Experiment(**{field: value})
     assert ": " in str(refusal.value)  # the rule, then the remedy
+    assert len(str(refusal.value)) < 400
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"architecture": "A", "combine": "sum"}, "combine 'sum' cannot go with architecture A, which concatenates"),
+        ({"batch_classes": 4096, "batch_images": 8}, "batch_classes 4096 times batch_images 8 are more than 16384"),
         ({"descriptors": "SMG", "dim": 64}, "dim 64 must be divisible by the 3 branches of SMG: 63 and 66 are"),
     ],
 )

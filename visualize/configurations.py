@@ -10,13 +10,16 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
     sys.exit(process.run_module("visualize.configurations", __file__))
 
 
-import json
 from pathlib import Path
 
 from gluon_cgd.commands.options import main_of
-from gluon_cgd.files import figures
+from gluon_cgd.files import figures, regular
+from gluon_cgd.runs import schema
 
 SINGLE, COMBINED = "0.75", "tab:blue"
+RUNS = schema.fields({}, {"values": schema.each(schema.number(0, 100), of=list)})  # recall in % of each run
+ENTRY = schema.fields({"row": schema.text, "ours": schema.optional(schema.each(schema.optional(RUNS)))})
+REPORT = schema.each(ENTRY, of=list)
 
 
 def panels(entries):
@@ -32,15 +35,11 @@ def panels(entries):
 
 def read(report):
     """The `panels` of the figure3 report in the file `report`. Raises ValueError if it is not one."""
-    try:
-        entries = json.loads(Path(report).read_text(encoding="utf-8"))
-        recalls = panels(entries)
-        values = [value for results in recalls.values() for runs in results.values() for value in runs]
-        if not all(isinstance(value, (int, float)) and 0 <= value <= 100 for value in values):
-            raise ValueError("a recall is not between 0 and 100 %")
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("it is not a report that bash reproduce/figure3.sh wrote") from error
-    return recalls
+    entries = regular.read_json(report)
+    wrong = REPORT(entries, "contents")
+    if wrong:
+        raise ValueError(f"it is not a report that bash reproduce/figure3.sh wrote, it {wrong}")
+    return panels(entries)
 
 
 def boxes(recalls):

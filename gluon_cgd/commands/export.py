@@ -1,6 +1,5 @@
 """`python -m gluon_cgd export`: a trained model as an ONNX file."""
 
-import json
 import tempfile
 from pathlib import Path
 
@@ -46,7 +45,9 @@ def command(options):
 def history(checkpoint, which):
     """What the run, or the published file, says of its model: {"which", "recall", "seed"} and a run's commit."""
     if checkpoint.endswith(".params"):
-        beside = json.loads(Path(checkpoint).with_suffix(".json").read_text(encoding="utf-8"))
+        from gluon_cgd.models.zoo import read_description  # it needs MXNet
+
+        beside = read_description(checkpoint)
         return {key: beside.get(key) for key in ("which", "recall", "seed")}
     result = read_result(Path(checkpoint) / "result.json")
     return dict(which=which, recall=result[which], seed=result["seed"], trained_at_commit=result.get("commit"))

@@ -14,7 +14,7 @@ from gluon_cgd.commands.options import add_ctx, add_data, name
 from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.records import counted
 from gluon_cgd.descriptors import DESCRIPTORS
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import Experiment, shown
 from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.train import fit
@@ -97,8 +97,8 @@ def train(options):
 
 def choose(options):
     """Train single descriptors, then the two best combined, and print which to take and why."""
-    if options.seeds < 1:
-        raise ValueError(f"--seeds {options.seeds} must be at least 1")
+    if not 1 <= options.seeds <= 1000:
+        raise ValueError(f"--seeds {shown(options.seeds)} must be at least 1 and at most 1000")
     experiment, split, where = arguments_of(options)
     print("\n".join(reasoning(rule.choose(experiment, split, options.out, options.seeds, **where))))
 

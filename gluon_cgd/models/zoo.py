@@ -1,6 +1,5 @@
 """`get_model(name)` in GluonCV's convention, and trained models as files for other people."""
 
-import json
 import re
 import tempfile
 from dataclasses import fields, replace
@@ -10,8 +9,10 @@ import mxnet as mx
 
 from gluon_cgd import backbones, model
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
+from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest, write_json
 from gluon_cgd.machine.devices import listed
+from gluon_cgd.runs import schema
 
 DIMS = (64, 128, 512, 1536)  # of Table 7
 
@@ -100,17 +101,24 @@ def load_published(file, ctx=None):
     for needed in (file, beside):
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} does not exist: a trained model is a .params with its .json beside it")
-    try:
-        described = json.loads(beside.read_text(encoding="utf-8"))
-        experiment, classes, sha1 = (described[key] for key in ("experiment", "classes", "sha1"))
-        experiment = Experiment.from_dict(experiment)
-        if not (isinstance(classes, int) and 1 <= classes <= 10**7 and isinstance(sha1, str)):
-            raise ValueError(f"{classes!r} classes")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{beside} does not describe a trained model ({error}): get it again") from error
-    if digest(file, "sha1") != sha1:
+    described = read_description(file)
+    experiment = Experiment.from_dict(described["experiment"])
+    if digest(file, "sha1") != described["sha1"]:
         raise ValueError(f"{file} is not the file that {beside.name} describes (its SHA-1 is another): get it again")
-    return trained(experiment, classes, file, ctx), experiment
+    return trained(experiment, described["classes"], file, ctx), experiment
+
+
+def read_description(file):
+    """The dict in the .json beside a .params file that `save` wrote. Raises ValueError for another file."""
+    beside = Path(file).with_suffix(".json")
+    try:
+        described = read_json(beside)
+        wrong = schema.PUBLISHED(described, "")
+    except ValueError as error:
+        raise ValueError(f"{beside} does not describe a trained model ({error}): get it again") from error
+    if wrong:
+        raise ValueError(f"{beside} does not describe a trained model (it {wrong}): get it again")
+    return described
 
 
 def trained(experiment, classes, parameters, ctx=None):
@@ -119,6 +127,9 @@ def trained(experiment, classes, parameters, ctx=None):
     On a CPU its layers are fused, which is faster and changes only the rounding.
     Raises ValueError for parameters of another network.
     """
+    # Before memory is taken for them; even a small backbone has eight channels, with a weight each for every class
+    if 8 * 4 * classes > Path(parameters).stat().st_size:
+        raise ValueError(f"{parameters} is too small for {classes:,} classes, which it should know: get it again")
     net = model.from_experiment(replace(experiment, pretrained=False), classes)
     try:
         net.load_parameters(str(parameters), ctx=mx.cpu())  # the net was made there: Gluon refuses another device

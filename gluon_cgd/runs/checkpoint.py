@@ -94,10 +94,23 @@ def restore(arrays: Mapping[str, np.ndarray], net: gluon.Block, trainer: gluon.T
 
 def parameters_hash(net: gluon.Block) -> str:
     """SHA-256 of the names and bytes of all parameters: equal for two networks that compute the same."""
+    return _hash({name: value.list_data()[0] for name, value in net._collect_params_with_prefix().items()})
+
+
+def hash_of_file(file: PathLike) -> str:
+    """The `parameters_hash` of the network whose parameters are in `file`, "" if the file cannot be read."""
+    try:
+        values = mx.nd.load(str(file))
+        return _hash(values) if isinstance(values, dict) else ""
+    except (mx.MXNetError, MemoryError, ValueError):
+        return ""
+
+
+def _hash(values):
     digest = hashlib.sha256()
-    for name, parameter in sorted(net._collect_params_with_prefix().items()):
+    for name, value in sorted(values.items(), key=lambda item: item[0]):
         digest.update(name.encode())
-        digest.update(parameter.list_data()[0].asnumpy().tobytes())
+        digest.update(value.asnumpy().tobytes())
     return digest.hexdigest()
 
 

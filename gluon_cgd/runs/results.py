@@ -1,49 +1,105 @@
-"""A run's result.json: read, checked, and compared with the run that is wanted."""
+"""A run's result.json: read, checked, and compared with the run that is wanted and with the files beside it."""
 
-import json
+import logging
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.experiment import REMOVED, Experiment
+from gluon_cgd.experiment import REMOVED, Experiment, shown
+from gluon_cgd.files.regular import read_json
+from gluon_cgd.files.whole import digest
+from gluon_cgd.runs import schema
+
+log = logging.getLogger(__name__)
+PARAMETERS = ("last.params", "best.params")
 
 
-def finished(folder: PathLike, run: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
-    """The result in `folder`, or None if there is none. Raises ValueError if it is broken, or not of `run`."""
+class Damaged(ValueError):
+    """A file of a run is not what the run wrote: it was cut off or overwritten. Training again mends it."""
+
+
+def stored(folder: PathLike, run: Mapping[str, Any]) -> Optional[Dict[str, Any]]:
+    """The result in `folder`, or None if there is none.
+
+    Raises Damaged if it cannot be read, and ValueError if it is no result, or not of `run`.
+    """
     file = Path(folder) / "result.json"
-    if not file.is_file():
+    if not file.exists():
         return None
     result = read_result(file)
     same_run(file, result, run)
     return result
 
 
+def finished(
+    folder: PathLike,
+    run: Mapping[str, Any],
+    warn: Callable[[str], Any] = log.warning,
+    missing: Optional[bool] = True,
+) -> Optional[Dict[str, Any]]:
+    """The result of the finished run in `folder`, or None if the run is to be trained, also where a file is damaged.
+
+    warn: what is damaged is told to it.  missing: whether a file of parameters that is not there counts as damaged;
+    None does not look at these files.
+    Raises ValueError as `stored` does, but for Damaged.
+    """
+    try:
+        result = stored(folder, run)
+        damages = [] if result is None or missing is None else damaged(folder, result, missing)
+    except Damaged as error:
+        result, damages = None, [str(error)]
+    for damage in damages:
+        warn(damage)
+    return None if damages else result
+
+
+def damaged(folder: PathLike, result: Mapping[str, Any], missing: bool = True) -> List[str]:
+    """A sentence for each file of parameters in `folder` that is not the one of `result`."""
+    sentences, files = [], result.get("files") or {}
+    for name in PARAMETERS:
+        file = Path(folder) / name
+        if name in files and not file.exists():
+            what = "is not there any more"
+        elif name in files:
+            what = "" if digest(file) == files[name] else "is not the file that the run left (its sha256 is another)"
+        else:
+            what = _of_an_earlier_version(file, result)
+        if what and (missing or file.exists()):
+            sentences.append(f"{file} {what}: the run is to be trained again")
+    return sentences
+
+
+def _of_an_earlier_version(file, result):
+    """What is wrong with a file of parameters whose digest the `result` does not have, "" if nothing is known."""
+    expected = result.get("parameters_sha256")
+    if file.name != "last.params" or not expected or not file.exists():
+        return ""
+    from gluon_cgd.runs.checkpoint import hash_of_file  # it needs MXNet
+
+    return "" if hash_of_file(file) == expected else "does not hold the parameters that the run ended with"
+
+
 def read_result(file: PathLike) -> Dict[str, Any]:
-    """The dict in a result.json. Raises ValueError, naming the file and what is wrong, for anything else."""
+    """The dict in a result.json. Raises ValueError, naming the file and what is wrong, for anything else.
+
+    It is Damaged if the file is not even JSON: then it was cut off or overwritten.
+    """
     try:
-        result = json.loads(Path(file).read_text(encoding="utf-8"))
+        result = read_json(file)
     except ValueError as error:
-        raise ValueError(f"{file} cannot be read: delete it to train again") from error
-    try:
-        wrong = next(_mistakes(result), None)
-    except (KeyError, TypeError, AttributeError):  # what should be a dict is something else
+        reason = str(error).rpartition(": ")[0]
+        raise Damaged(f"{reason}: the run is to be trained again") from error
+    parts = ("experiment", *schema.STAGES)
+    tables = isinstance(result, dict) and [result.get(part) for part in parts]
+    if not tables or "seed" not in result or not all(isinstance(table, dict) for table in tables):
+        wrong: Optional[str] = "is not the result of a run"
+    elif not all(isinstance(result.get(part, {}), dict) for part in ("files", "branches")):
         wrong = "is not the result of a run"
+    else:
+        wrong = schema.RESULT(result, "")
     if wrong:
         raise ValueError(f"{file} {wrong}: delete it to train again")
     return result
-
-
-def _mistakes(result):
-    """Yield what is wrong with `result`. Raises KeyError, TypeError or AttributeError where a part is not there."""
-    if not (isinstance(result["experiment"], dict) and isinstance(result.get("files", {}), dict) and "seed" in result):
-        yield "is not the result of a run"
-    if not isinstance(result["classes"], int) or result["classes"] < 1:
-        yield f"has {result['classes']!r} classes"
-    recalls = [(which, result[which]) for which in ("untrained", "last", "best")]
-    recalls += [(which, recall) for which, names in result.get("branches", {}).items() for recall in names.values()]
-    for which, recall in recalls:
-        if not all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in recall.values()):
-            yield f"has a recall under {which!r} that is not between 0 and 1"
 
 
 def same_run(file: PathLike, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
@@ -54,6 +110,6 @@ def same_run(file: PathLike, stored: Mapping[str, Any], wanted: Mapping[str, Any
     for name in (*defaults, *(name for name in wanted if name != "experiment")):
         if there.get(name) != here.get(name):
             raise ValueError(
-                f"{file} is of another run ({name} {there.get(name)!r} there, {here.get(name)!r} asked for): "
+                f"{file} is of another run ({name} {shown(there.get(name))} there, {shown(here.get(name))} asked for): "
                 "choose another folder, or delete it"
             )

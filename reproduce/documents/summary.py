@@ -143,8 +143,9 @@ def origins():
     groups = {}
     for small in (False, True):
         for run in (run for each in wanted(EVERYTHING, small, seeds=1) for run in recorded.read(each.experiment)):
-            origin = (run["machine"], run["threads"], ", ".join(run["versions"].values()), run["commit"])
-            groups.setdefault(origin, []).append(run["seconds"])
+            versions = ", ".join(str(version) for version in (run.get("versions") or {}).values())
+            origin = (run.get("machine"), run.get("threads"), versions, run.get("commit"))
+            groups.setdefault(origin, []).append(run.get("seconds", 0))
     lines = [("runs", "machine", "threads a run", "Python, MXNet, NumPy", "commit", "hours of training")]
     for (machine, threads, versions, commit), seconds in groups.items():
         lines.append((len(seconds), machine, threads, versions, f"`{str(commit)[:10]}`", f"{sum(seconds) / 3600:.1f}"))

@@ -1,6 +1,5 @@
 """How long a machine takes to train on and to embed a picture, measured, and how long runs will therefore take."""
 
-import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -8,13 +7,17 @@ from pathlib import Path
 from gluon_cgd import datasets, model
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.files import regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts
+from gluon_cgd.runs import schema
 from reproduce import efficiency, recorded, store
 from reproduce.report import formats
 from reproduce.training import complexity
 
 MEASURED = recorded.FOLDER / "steps.json"  # measured on other machines
+SECONDS = schema.number(0, 10**6)
+TIMES = schema.each(schema.each(schema.fields({"train": SECONDS, "embed": SECONDS})))  # machine -> network -> seconds
 
 
 def network(experiment):
@@ -29,7 +32,7 @@ def measure(experiments, device, runs):
     Returns {network: {"train": seconds per picture, "embed": seconds per picture}}. Measured networks are skipped.
     """
     file = formats.reports(runs) / "steps.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    known = _read(file)
     own = known.setdefault(facts.machine(device), {})
     for experiment in experiments:
         if network(experiment) not in own:
@@ -41,11 +44,22 @@ def measure(experiments, device, runs):
     return own
 
 
+def _read(file):
+    """What `measure` wrote to `file`, {} if it is not there. Raises ValueError for anything else."""
+    if not file.exists():
+        return {}
+    times = regular.read_json(file)
+    wrong = TIMES(times, "contents")
+    if wrong:
+        raise ValueError(f"{file} {wrong}: delete it to measure again")
+    return times
+
+
 def known(runs):
     """{machine: {network: {"train", "embed"}}} as measured on other machines and here."""
     machines = {}
     for file in (MEASURED, Path(runs) / "reports" / "steps.json"):
-        for machine, measured in (json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}).items():
+        for machine, measured in _read(file).items():
             machines.setdefault(machine, {}).update(measured)
     return machines
 

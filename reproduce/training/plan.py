@@ -18,10 +18,11 @@ class Wanted(NamedTuple):
     iteration: int
 
 
-def wanted(tables, seeds, small, runs, pattern="*", weights=None):
+def wanted(tables, seeds, small, runs, pattern="*", weights=None, needed=None):
     """The distinct runs behind the rows like `pattern` of `tables`, [Wanted, ...], equal experiments once.
 
     seeds: runs of each row, None for as many as each table has (with `small`, one).
+    needed: None for a look: a run that has a result is done. To train, False or True, as in `store.is_done`.
     Raises ValueError when no row matches, and when a folder holds another run.
     """
     names = {}
@@ -31,7 +32,7 @@ def wanted(tables, seeds, small, runs, pattern="*", weights=None):
                 names.setdefault((selection.experiment_of(row, small), seed), []).append(f"{table.name} {row.name}")
     distinct = []
     for (experiment, seed), rows in names.items():
-        done = store.result(runs, experiment, seed, weights) is not None
+        done = store.is_done(runs, experiment, seed, weights, needed)
         half = 0 if done else checkpoint.iteration(store.folder(runs, experiment, seed) / "checkpoint.npz")
         distinct.append(Wanted(experiment, seed, tuple(dict.fromkeys(rows)), done, half))
     return distinct

@@ -6,6 +6,7 @@ import pytest
 
 import gluon_cgd
 from gluon_cgd import backbones, model
+from gluon_cgd.commands.export import history
 from gluon_cgd.evaluate import embed
 from gluon_cgd.experiment import CONFIGURATIONS
 from gluon_cgd.files.whole import digest
@@ -97,6 +98,15 @@ def test_a_changed_or_lonely_file_is_refused(small, tmp_path):
         beside.write_text(broken)
         with pytest.raises(ValueError, match="json does not describe a trained model"):
             zoo.load_published(file)
+    for change in (dict(classes=10**9), dict(seed="0"), dict(recall={"R@1": 7}), dict(sha1=5), dict(versions=[])):
+        beside.write_text(json.dumps({**json.loads(text), **change}))
+        with pytest.raises(ValueError, match=r"json does not describe a trained model \(it has"):
+            zoo.load_published(file)
+        with pytest.raises(ValueError, match=r"json does not describe a trained model \(it has"):
+            history(str(file), "last")
+    beside.write_text(json.dumps({**json.loads(text), "classes": 10**7}))
+    with pytest.raises(ValueError, match="is too small for 10,000,000 classes, which it should know"):
+        zoo.load_published(file)
     beside.unlink()
     with pytest.raises(FileNotFoundError, match="a trained model is a .params with its .json beside it"):
         zoo.load_published(file)

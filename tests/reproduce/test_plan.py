@@ -93,3 +93,15 @@ def test_steps_are_measured_once(tmp_path, monkeypatch, small_experiment):
     assert own == {"cifar_resnet10 at 16": {"train": 0.1, "embed": 0.02}}
     assert [(batch, device) for _, batch, device in calls] == [(8, "cpu0")]
     assert list(steps.known(tmp_path).values())[-1] == own
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"m": 7}', '{"m": {"net": {"train": "x", "embed": 1}}}', '{"m": {"net": {}}}']
+)
+def test_times_that_are_none_are_refused_in_a_sentence(text, tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports/steps.json").write_text(text)
+    with pytest.raises(
+        ValueError, match="steps.json (is not JSON .*: get it again|has .*: delete it to measure again)"
+    ):
+        steps.known(tmp_path)

@@ -51,6 +51,9 @@ def test_what_was_recorded_elsewhere_stays(tmp_path):
         (lambda text: text[:100], "cannot be read"),
         (lambda text: text.replace('"margin": 0.1', '"margin": 0.5'), "is of another experiment than its name says"),
         (lambda text: json.dumps({"runs": []}), "cannot be read"),
+        (lambda text: text.replace('"seed": 0', '"seed": "0"'), "cannot be read, it has 'seed' under 'runs' '0'"),
+        (lambda text: text.replace('"R@1": 0.1', '"R@1": [1]'), "cannot be read, it has a recall under 'last' under"),
+        (lambda text: '{"experiment": 7, "runs": []}', "cannot be read, it has 'experiment' 7, which must be a table"),
     ],
 )
 def test_a_broken_or_foreign_file_is_refused(tmp_path, change, message):

@@ -326,6 +326,23 @@ def test_rows_of_the_mini_figure_are_asked_for_by_the_name_they_are_shown_with(t
     assert "no row of figure3 matches 'CUB200 *': its rows are glyphs S, glyphs M" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["empty", "missing", "a file", "of others"])
+@pytest.mark.parametrize("flag", ["--record", "--plan", "--report", "--html"])
+def test_a_folder_of_runs_that_cannot_be_one_is_refused(kind, flag, tmp_path, capsys):
+    places = {"empty": "", "missing": tmp_path / "none", "a file": __file__, "of others": tmp_path}
+    command = ["table1", "--mini", flag, "--runs", str(places[kind])]
+    if kind == "empty":
+        with pytest.raises(SystemExit, match="2"):
+            main(command)
+        assert "an empty name" in capsys.readouterr().err
+    elif kind == "a file" or flag == "--record":
+        assert main(command) == 2
+        said = {"missing": "does not exist: name", "a file": "is a file: name", "of others": "holds no finished run"}
+        assert said[kind] in capsys.readouterr().err
+    else:
+        assert main(command) in (0, 1)
+
+
 @pytest.mark.parametrize("arguments", [["efficiency", "--json"], ["efficiency", "table1"], ["table1", "--write"]])
 def test_commands_that_do_not_go_together_are_refused(arguments, capsys):
     assert main(arguments) == 2

@@ -152,6 +152,14 @@ def test_it_is_trained_printed_and_written_once(quick, tmp_path, capsys, monkeyp
         assert main([*command, "--report"]) == 1  # it is not the run's
 
 
+@pytest.mark.parametrize("accuracy", [7, [1], {"last": "x"}, {"last": True}, {"last": 2}, {"other": 0.5}])
+def test_an_accuracy_that_cannot_be_is_measured_again(accuracy, tmp_path):
+    result = {"parameters_sha256": "a"}
+    for stored, known in (({"last": 0.5}, {"last": 0.5}), (accuracy, {})):
+        (tmp_path / student.ACCURACY).write_text(json.dumps({**result, "accuracy": stored}))
+        assert student.accuracies(tmp_path, result) == known
+
+
 def test_a_folder_gets_what_fits_it(tmp_path, capsys, caplog):
     miniatures.folder(tmp_path / "photos", classes=4, images=10)
     command = ["report", "--dataset", str(tmp_path / "photos"), "--runs", str(tmp_path / "runs")]

@@ -68,6 +68,16 @@ def test_the_hash_is_of_names_and_values(tmp_path):
     assert checkpoint.parameters_hash(net) != before
 
 
+def test_the_hash_of_a_file_is_that_of_its_network(tmp_path):
+    net, _ = learner(0)
+    checkpoint.save_parameters(net, tmp_path / "p")
+    data = (tmp_path / "p").read_bytes()
+    assert checkpoint.hash_of_file(tmp_path / "p") == checkpoint.parameters_hash(net)
+    for broken in (data[: len(data) // 2], b"", b"\0" * len(data), data[:-100] + b"\0" * 100):
+        (tmp_path / "p").write_bytes(broken)
+        assert checkpoint.hash_of_file(tmp_path / "p") != checkpoint.parameters_hash(net)
+
+
 def test_runs_are_told_apart_by_seed_data_and_every_field():
     run = {"experiment": Experiment().to_dict(), "seed": 0, "data": "a"}
     results.same_run("f", {**run, "more": 1}, run)

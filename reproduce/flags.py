@@ -1,0 +1,79 @@
+"""The flags of `python -m reproduce`, and which of them do not go together."""
+
+import functools
+from pathlib import Path
+
+from gluon_cgd import datasets
+from gluon_cgd.commands.options import name as nonempty
+from gluon_cgd.commands.parser import Parser
+from gluon_cgd.machine import facts
+from reproduce.training import backends
+
+
+def parser(description):
+    """The command line; its help begins with `description`."""
+    p = Parser(prog="python -m reproduce", description=description)
+    add, flag = p.add_argument, functools.partial(p.add_argument, action="store_true")
+    every = "table1 ... table7, figure3, figure4, efficiency or report; without one, all tables are listed"
+    add("tables", nargs="*", metavar="table", help=every)
+    flag("--mini", help="use the embedded benchmark and small networks: minutes on two cores, no downloads")
+    add("--seeds", type=int, help="number of runs of each row (default: as many as in the paper, 5 or 10; --mini: 1)")
+    add("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches this pattern")
+    ctx = "device to train on: cpu, gpu0, ...; gpu0,gpu1 share each run (default: gpu0 if there is one, else cpu)"
+    add("--ctx", help=ctx)
+    data = "folder that holds a folder for each dataset"
+    add("--data", type=nonempty, default=facts.PROJECT / "data", metavar="DIR", help=data)
+    dataset = "for report: your pictures, a folder with a folder per class, or a .csv file"
+    add("--dataset", type=nonempty, metavar="DIR", help=dataset)
+    add("--runs", type=nonempty, default=facts.PROJECT / "runs", metavar="DIR", help="folder of the runs and reports")
+    weights = "file of the backbone's ImageNet parameters (default: the published ones)"
+    add("--weights", type=nonempty, metavar="FILE", help=weights)
+    parts = "compute each batch in N parts, when it does not fit into memory as a whole (default: 1)"
+    add("--parts", type=int, default=1, metavar="N", help=parts)
+    compare = "the evaluation of each run that counts: the last one, or the best one on the test set (default: last)"
+    add("--compare", choices=("last", "best"), default="last", help=compare)
+    add("--query", type=int, metavar="N", help="for figure4: a test picture's number (default: chosen as in the paper)")
+    backend = "here: one run after another; local: one process for each device; slurm: one job for each run "
+    add("--backend", choices=backends.BACKENDS, help=backend + "(default: local for --mini on a CPU, else here)")
+    slurm = "options of the jobs of --backend slurm: partition=gpu gpus_per_job=1 ..."
+    add("--slurm", nargs="*", default=(), metavar="KEY=VALUE", help=slurm)
+    flag("--plan", help="do not train; print which runs are done, which are missing, and what the missing ones cost")
+    flag("--measure", help="with --plan: first measure how long a training step takes on this machine")
+    flag("--record", help="copy the finished runs from --runs into reproduce/results")
+    flag("--html", help="write one page with all tables and the runs behind each number")
+    flag("--report", help="do not train; print what the runs folder holds")
+    flag("--json", help="do not train; print the tables as JSON")
+    flag("--write", help="regenerate the generated parts of the documents")
+    return p
+
+
+def check(options):
+    """Raise ValueError for options that do not go together."""
+    datasets.check_root(options.data)  # before weights are downloaded
+    if Path(options.runs).exists() and not Path(options.runs).is_dir():
+        raise ValueError(f"--runs {options.runs} is a file: name the folder that holds the runs")
+    if options.record and not any(Path(options.runs).glob("*/*/result.json")):
+        what = "holds no finished run" if Path(options.runs).is_dir() else "does not exist"
+        raise ValueError(f"--runs {options.runs} {what}: name the folder that holds the runs to record")
+    names, slurm = options.tables, " ".join(options.slurm)
+    several, selects = len(names) > 1, options.json or options.rows != "*"
+    if options.seeds is not None and not 1 <= options.seeds <= 1000:
+        raise ValueError(f"--seeds {options.seeds} must be from 1 to 1000")
+    if options.write and names:
+        raise ValueError("--write regenerates the documents and takes no table: leave the table out")
+    if "efficiency" in names and (several or options.report or selects):
+        raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
+    if options.dataset and "report" not in names:
+        raise ValueError(
+            f"--dataset {options.dataset} works only with report: tables have their own datasets, leave it out"
+        )
+    if "report" in names and (several or options.html or options.record):
+        raise ValueError("report is printed on its own: leave out other tables, --html and --record")
+    draws = "figure4" in names and not (options.plan or options.record or options.html)
+    if draws and (several or selects or options.seeds not in (None, 1)):
+        remedy = "leave out other tables, --rows, --json and --seeds"
+        raise ValueError(f"figure4 is drawn on its own, from one run of each row: {remedy}")
+    if options.measure and not options.plan:
+        raise ValueError("--measure works only with --plan: add --plan")
+    if options.slurm and options.backend != "slurm":
+        raise ValueError(f"--slurm {slurm} works only with --backend slurm: add it")
