@@ -15,7 +15,7 @@ from gluon_cgd.machine import facts
 from gluon_cgd.models import onnx_model
 
 PICTURES = 128  # to calibrate with
-BATCH = 8
+BATCH = 8  # pictures at once, at most: the calibration needs batches of one size
 LEAST = 0.9  # mean cosine to the float32 model's embeddings; a model below that is not kept
 
 
@@ -98,7 +98,8 @@ class _Batches:
     """Pictures in the form in which onnxruntime's calibration reads them."""
 
     def __init__(self, pictures):
-        self._batches = iter([pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)])
+        size = next(size for size in range(BATCH, 0, -1) if len(pictures) % size == 0)
+        self._batches = iter([pictures[start : start + size] for start in range(0, len(pictures), size)])
 
     def get_next(self):
         """The next batch, or None at the end."""

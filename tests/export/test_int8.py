@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from gluon_cgd.__main__ import main
 from gluon_cgd.export import int8
@@ -80,6 +81,32 @@ def test_a_model_that_is_another_one_in_8_bits_is_not_written(exported, tmp_path
     with pytest.raises(ValueError, match="cosine to the model is nan, where 0.9 is the least: nothing is written"):
         int8.quantise(exported / "model.onnx", tmp_path / "int8.onnx", pictures)
     assert not list(tmp_path.iterdir())
+
+
+def drawn(folder, count):
+    """`count` pictures of coloured squares in the folder."""
+    folder.mkdir()
+    squares = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
+    for number, picture in enumerate(squares.repeat(4, axis=1).repeat(4, axis=2)):
+        Image.fromarray(picture).save(folder / f"{number:03}.png")
+    return str(folder)
+
+
+@pytest.mark.parametrize("count", [1, 7, 9, 20, 300])
+def test_any_number_of_pictures_will_do(exported, tmp_path, count):
+    paths = int8.calibration(drawn(tmp_path / "photos", count))
+    pictures = int8.read(paths, 16)
+    assert int8.quantise(exported / "model.onnx", tmp_path / "int8.onnx", pictures) > 0.95
+    assert onnx_model.load_exported(tmp_path / "int8.onnx").embed(pictures[:1]).shape == (1, 8)
+
+
+def test_the_size_of_the_batches_does_not_change_the_model(exported, tmp_path, monkeypatch):
+    pictures = int8.read(int8.calibration(drawn(tmp_path / "photos", 16)), 16)
+    files = [tmp_path / f"{size}.onnx" for size in (8, 1, 3)]
+    for file in files:
+        monkeypatch.setattr(int8, "BATCH", int(file.stem))
+        int8.quantise(exported / "model.onnx", file, pictures)
+    assert len({file.read_bytes() for file in files}) == 1
 
 
 def test_pictures_to_calibrate_with_are_spread_over_the_folder(tmp_path):
