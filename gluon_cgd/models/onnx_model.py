@@ -1,11 +1,13 @@
 """An exported model, run by ONNX Runtime or OpenVINO: pictures to embeddings without MXNet."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.machine import facts
+from gluon_cgd.models import onnx_file
 
 FORMAT = "gluon_cgd 1"  # what `export` writes, in the file's metadata
 FIRST = b"\x08"  # of an ONNX file: the tag of its version
@@ -18,8 +20,8 @@ class Exported:
     about: all metadata of the file, a dict: name, which, recall, commit, ...
     """
 
-    def __init__(self, compute, about):
-        self._compute, self.about = compute, about
+    def __init__(self, compute, about, file):
+        self._compute, self.about, self._file = compute, about, file
         self.experiment, self.input_size, self.dim = (about[key] for key in ("experiment", "input_size", "dim"))
 
     def embed(self, pictures, batch_size=32):
@@ -39,7 +41,8 @@ class Exported:
         """The FC layers' weights, float32: n x (k, C), of architecture B one (D, n C). Raises as `features` does."""
         if not self.about.get("projections"):
             raise ValueError("the model was exported without what heatmaps need: export it again with --features")
-        below = self._compute(np.zeros((1, self.input_size, self.input_size, 3), np.uint8), "projections")
+        picture = np.zeros((1, self.input_size, self.input_size, 3), np.uint8)
+        below = self._computed(picture, "projections", tuple(self.about["projections"]))
         return np.split(below, 1 if self.experiment["architecture"] == "B" else len(self.experiment["descriptors"]))
 
     def _batches(self, pictures, batch_size, output, shape):
@@ -52,7 +55,21 @@ class Exported:
         values = np.empty((len(pictures), *shape), np.float32)
         for start in range(0, len(pictures), batch_size):
             batch = np.ascontiguousarray(pictures[start : start + batch_size])
-            values[start : start + batch_size] = self._compute(batch, output)
+            values[start : start + batch_size] = self._computed(batch, output, (len(batch), *shape))
+        return values
+
+    def _computed(self, batch, output, shape):
+        """What the graph computes as `output`. Raises ValueError if that is not float32 of `shape`."""
+        try:
+            values = self._compute(batch, output)
+        except Exception as error:  # each runtime raises kinds of its own
+            reason = str(error).strip().splitlines()[:1]
+            raise ValueError(f"{self._file} cannot be computed ({''.join(reason)[:200]}): export it again") from error
+        if values.shape != shape or values.dtype != np.float32:
+            raise ValueError(
+                f"{self._file} gives {values.dtype} of shape {values.shape} as {output!r}, where float32 of shape "
+                f"{shape} is right: export it again"
+            )
         return values
 
 
@@ -65,63 +82,152 @@ def load_exported(file, runtime="onnxruntime"):
     file = str(file)
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime {runtime!r} is unknown: choose one of {', '.join(RUNTIMES)}")
-    if not Path(file).is_file():
-        fault = "is a folder" if Path(file).is_dir() else "does not exist"
-        raise FileNotFoundError(f"{file} {fault}: an exported model is a file that `python -m gluon_cgd export` writes")
     try:
-        with open(file, "rb") as handle:
-            if handle.read(1) != FIRST:  # a runtime would try other formats, some with long messages
-                raise ValueError("another kind of file")
-        compute, metadata = RUNTIMES[runtime](file)
+        data = read_bytes(file, onnx_file.LIMIT)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        fault = "is a folder" if isinstance(error, IsADirectoryError) else "does not exist"
+        raise FileNotFoundError(
+            f"{file} {fault}: an exported model is a file that `python -m gluon_cgd export` writes"
+        ) from error
+    broken = f"{file} is not a whole ONNX file that {runtime} can run: export it again"
+    if not data.startswith(FIRST):  # a runtime would try other formats, some with long messages
+        raise ValueError(broken)
+    try:
+        onnx_file.check_inside(data, file)
+    except ValueError as error:
+        raise error if str(error).startswith(file) else ValueError(broken) from error
+    try:
+        compute, metadata, *ends = RUNTIMES[runtime](data)
     except ImportError as error:
         raise ImportError(f"{runtime} cannot be imported ({error}): python -m pip install {runtime}") from error
     except Exception as error:  # each runtime raises kinds of its own for a broken file
-        raise ValueError(f"{file} is not a whole ONNX file that {runtime} can run: export it again") from error
-    return Exported(compute, parse_metadata(file, metadata))
+        raise ValueError(broken) from error
+    about = parse_metadata(file, metadata)
+    check_ends(file, about, *ends)
+    return Exported(compute, about, file)
 
 
 def parse_metadata(file, metadata):
     """The `metadata` of `file`, a dict of JSON texts, as values. Raises ValueError for another program's file."""
     try:
         if metadata["format"] != FORMAT:
-            raise ValueError(f"format {metadata['format']!r}")
+            raise ValueError(f"format {str(metadata['format'])[:80]!r}")
         about = {key: json.loads(value) for key, value in metadata.items() if key != "format"}
-        if not (isinstance(about["experiment"], dict) and isinstance(about["features"], (list, type(None)))):
+        about.setdefault("projections", None)
+        if not isinstance(about["experiment"], dict):
             raise ValueError("no experiment")
-        if not (isinstance(about["input_size"], int) and isinstance(about["dim"], int)):
+        if not all(type(about[key]) is int for key in ("input_size", "dim")):  # a bool is none
             raise ValueError("no sizes")
-    except (ValueError, KeyError) as error:
+        experiment = Experiment.from_dict(about["experiment"])
+        for key in ("input_size", "dim"):
+            if about[key] != getattr(experiment, key):
+                raise ValueError(f"{key} {about[key]} and an experiment with {getattr(experiment, key)}")
+        for key, length in (("features", 3), ("projections", 2)):
+            if about[key] is not None and not _is_shape(about[key], length):
+                raise ValueError(f"no shape as {key}")
+        if not isinstance(about["name"], str) or not isinstance(about.get("parameters_sha256", ""), (str, type(None))):
+            raise ValueError("no text as name or parameters_sha256")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # TypeError: a value that is no text
+        reason = "too deep brackets" if isinstance(error, RecursionError) else str(error)[:300]
         raise ValueError(
-            f"{file} is not a model that this version of gluon_cgd exported ({error} in its metadata): "
+            f"{file} is not a model that this version of gluon_cgd exported ({reason} in its metadata): "
             "write one with `python -m gluon_cgd export`"
         ) from error
     return about
 
 
-def _onnxruntime(file):
-    """(function of uint8 pictures and an output's name, metadata) of `file`, by ONNX Runtime."""
+def _is_shape(value, length):
+    return isinstance(value, list) and len(value) == length and all(type(size) is int and size > 0 for size in value)
+
+
+def check_ends(file, about, inputs, outputs):
+    """Raise ValueError unless the graph of `file` takes and gives what its metadata `about` say.
+
+    inputs, outputs: {name: (type, [size or None, ...])} of the graph.
+    """
+    side, dim = about["input_size"], about["dim"]
+    wanted = {"embedding": ("float32", [None, dim])}
+    if about["features"]:
+        wanted["features"] = ("float32", [None, *about["features"]])
+    if about["projections"]:
+        wanted["projections"] = ("float32", about["projections"])
+    wrong = _difference(inputs, {"pictures": ("uint8", [None, side, side, 3])}, "input")
+    wrong = wrong or [f"has the input {name!r}" for name in inputs if name != "pictures"]
+    wrong = wrong or _difference(outputs, wanted, "output")
+    if wrong:
+        raise ValueError(f"{file} {wrong[0][:300]}, which no model of gluon_cgd does: export it again")
+
+
+def _difference(found, wanted, end):
+    """What is wrong with the inputs or outputs `found`, in words, one for each."""
+    wrong = []
+    for name, (kind, sizes) in wanted.items():
+        if name not in found:
+            wrong.append(f"lacks the {end} {name!r}")
+            continue
+        own_kind, own = found[name]
+        fits = len(own) == len(sizes) and all(size in (None, right) for size, right in zip(own, sizes))
+        if own_kind != kind or not fits:
+            text = ", ".join("N" if size is None else str(size) for size in own)
+            right = ", ".join("N" if size is None else str(size) for size in sizes)
+            wrong.append(f"has the {end} {name!r} of {own_kind} ({text}) in place of {kind} ({right})")
+    return wrong
+
+
+def _onnxruntime(data):
+    """(function of uint8 pictures and an output's name, metadata, inputs, outputs) of `data`, by ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = facts.cores()
-    options.log_severity_level = 3  # errors; they are raised too
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # what is fatal; errors are raised
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # its own format is not checked
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     metadata = session.get_modelmeta().custom_metadata_map
-    return lambda pictures, output: session.run([output], {"pictures": pictures})[0], metadata
+
+    def ends(arguments):
+        """Types are "tensor(float)", and a size that is free is a word or None."""
+        return {
+            end.name: (
+                {"tensor(uint8)": "uint8", "tensor(float)": "float32"}.get(end.type, end.type),
+                [size if isinstance(size, int) else None for size in end.shape],
+            )
+            for end in arguments
+        }
+
+    def compute(pictures, output):
+        return session.run([output], {"pictures": pictures})[0]
+
+    return compute, metadata, ends(session.get_inputs()), ends(session.get_outputs())
 
 
-def _openvino(file):
+def _openvino(data):
     """The same by OpenVINO, in float32: on some processors its default is bfloat16."""
     import openvino
 
     core = openvino.Core()
-    graph = core.read_model(file)
+    graph = core.read_model(data)
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": facts.cores()}
     compiled = core.compile_model(graph, "CPU", config)
     known = graph.get_rt_info(["framework"]) if graph.has_rt_info(["framework"]) else {}
     known = getattr(known, "value", known)
     metadata = {key: getattr(value, "value", value) for key, value in known.items()}
-    return lambda pictures, output: compiled({"pictures": pictures})[output], metadata
+
+    def ends(arguments):
+        """One end may have several names; a size that is free is dynamic."""
+        return {
+            name: (
+                {"u8": "uint8", "f32": "float32"}.get(end.element_type.get_type_name(), str(end.element_type)),
+                [None if size.is_dynamic else size.get_length() for size in end.partial_shape],
+            )
+            for end in arguments
+            for name in end.names
+        }
+
+    def compute(pictures, output):
+        return compiled({"pictures": pictures})[output]
+
+    return compute, metadata, ends(graph.inputs), ends(graph.outputs)
 
 
 RUNTIMES = {"onnxruntime": _onnxruntime, "openvino": _openvino}
