@@ -57,7 +57,7 @@ def program():
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return process.run(main, ["-m", "gluon_cgd"])
+    return process.last(process.run(main, ["-m", "gluon_cgd"]))
 
 
 if __name__ == "__main__":

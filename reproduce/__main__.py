@@ -1,5 +1,10 @@
 """`python -m reproduce`, and what the scripts of this folder start: see command.py."""
 
+import _signal  # `signal` takes longer to import than all that comes before
+
+if __name__ == "__main__":
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # until the program runs, Ctrl-C ends it without a traceback
+
 import sys
 from pathlib import Path
 

@@ -1,6 +1,9 @@
 """A map of the test pictures by their embeddings, with thumbnails: python visualize/embedding.py"""
 
 if __name__ == "__main__":  # started by its path: go on as a module of the project
+    import _signal  # `signal` takes longer to import than all that comes before
+
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)  # until the program runs, Ctrl-C ends it without a traceback
     import sys
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A command as a process: its exit status, Ctrl-C, its log on the terminal, and the environment that it runs in."""
+"""A command as a process: its exit status, its end by a signal, its log, and the environment that it runs in."""
 
 import contextlib
 import os
@@ -7,21 +7,44 @@ import sys
 from typing import Any, Callable, Iterator, List
 
 from gluon_cgd.files.printable import printable
+from gluon_cgd.machine import streams
 from gluon_cgd.machine.prepare import WrongEnvironment, installed
 from gluon_cgd.machine.sentences import sentence
 
 # module -> package: all that an exported model needs
 LIGHT = dict(numpy="numpy", cv2="opencv-python-headless", PIL="pillow", tqdm="tqdm", portalocker="portalocker")
 NEEDED = (*LIGHT, "mxnet", "gluoncv", "gluoncv2", "safetensors", "scipy", "matplotlib", "jinja2")  # of requirements.txt
-INTERRUPTED = "interrupted: the same command goes on from the last checkpoint"
-interrupts: List[int] = []  # signals of Ctrl-C since `run` began: NumPy's import turns the first into an ImportError
+GOES_ON = "the same command goes on from the last checkpoint"
+INTERRUPTED = f"interrupted: {GOES_ON}"
+SIGNALS = {  # what ends a command with a line, and why. Exit status: 128 and the number, as shells have it
+    signal.SIGINT: INTERRUPTED,
+    signal.SIGTERM: f"ended by a signal (kill, or the end of a job's time): {GOES_ON}",
+    signal.SIGHUP: f"the terminal was closed: {GOES_ON}",
+}
+interrupts: List[int] = []  # signals since `run` began: NumPy's import turns the first into an ImportError
 ENTERED = "GLUON_CGD_ENTERED"  # environment variable of a command that was started again in another environment
+
+
+class Ended(KeyboardInterrupt):
+    """A signal of SIGNALS. Not KeyboardInterrupt itself: after one inside exec(), Python ends as if by Ctrl-C."""
 
 
 def refused(message: object) -> int:
     """Print why a command ends, and return its exit status: after Ctrl-C that is the reason, whatever came of it."""
-    print(INTERRUPTED if interrupts else printable(message, lines=True), file=sys.stderr)
-    return 130 if interrupts else 2
+    if interrupts:
+        return interrupted()
+    streams.say(printable(message, lines=True))
+    return 2
+
+
+def interrupted() -> int:
+    """Print that a signal ended the command, and return its exit status."""
+    number = interrupts[0] if interrupts else signal.SIGINT
+    if interrupts:
+        for other in SIGNALS:  # `run` sets them back
+            signal.signal(other, signal.SIG_IGN)
+    streams.say(SIGNALS[signal.Signals(number)])
+    return 128 + number
 
 
 def exit_status(command: Callable[[], Any]) -> Any:
@@ -30,9 +53,11 @@ def exit_status(command: Callable[[], Any]) -> Any:
     Raises WrongEnvironment if a package is missing that the project's own environment has.
     """
     try:
-        return command()
-    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return streams.with_output(command)
+    except BrokenPipeError as error:
+        if not streams.is_closed():  # it was another pipe, of a server or a program
+            return refused(sentence(error))
+        streams.drop_unwritten()
         return 0
     except WrongEnvironment:
         raise
@@ -47,23 +72,35 @@ def exit_status(command: Callable[[], Any]) -> Any:
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:  # MXNet's own is a RuntimeError
         return refused(sentence(error))
     except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        return 130
+        return interrupted()
 
 
 def run(main: Callable[[], Any], command: List[str]) -> Any:
     """The exit status of `main()`, a program that was started as `python COMMAND ARGUMENTS`.
 
-    If this environment lacks a package, the program starts again in the project's own environment. Ctrl-C gives one
-    line and status 130 at any time, even if the import of a library turns it into another exception.
+    If this environment lacks a package, the program starts again in the project's own environment. A signal of SIGNALS
+    gives one line at any time, even if the import of a library turns it into another exception. `nohup` holds.
     """
+    streams.open_all()
     interrupts.clear()
 
     def interrupt(number, frame):
         interrupts.append(number)
-        raise KeyboardInterrupt
+        raise Ended
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS if number != signal.SIGHUP or not ignored}
+    try:
+        return _run(main, command)
+    except KeyboardInterrupt:  # a second one, which came while the first was handled
+        return interrupted()
+    finally:
+        streams.drop_unwritten()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(main, command):
     try:
         return exit_status(main)
     except WrongEnvironment as error:
@@ -72,16 +109,20 @@ def run(main: Callable[[], Any], command: List[str]) -> Any:
     except Exception:
         if not interrupts:
             raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return refused(INTERRUPTED)
+    return interrupted()
 
 
 def run_module(name: str, file: str) -> Any:
     """As `run`, for the script `file`, which is the module `name` of this project. The module is imported here."""
     import importlib
 
-    return run(lambda: importlib.import_module(name).main(), [os.path.abspath(file)])
+    return last(run(lambda: importlib.import_module(name).main(), [os.path.abspath(file)]))
+
+
+def last(status: Any) -> Any:
+    """`status`, the exit status of a process that does nothing more: from now on Ctrl-C ends it without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return status
 
 
 def go_on_in_project(error: Exception, command: List[str]) -> int:
@@ -96,9 +137,8 @@ def go_on_in_project(error: Exception, command: List[str]) -> int:
     if not SETUP.is_file() or not shutil.which("bash") or os.environ.get(ENTERED):
         return refused(error)
     os.environ[ENTERED] = "1"
-    print(f"gluon_cgd: {str(error).split(':')[0]}; going on in the project's own environment", file=sys.stderr)
+    streams.say(f"gluon_cgd: {str(error).split(':')[0]}; going on in the project's own environment")
     script = 'where=$1; shift; . "$where" && exec python "$@"'
-    sys.stderr.flush()
     os.execvp("bash", ["bash", "-c", script, "bash", str(SETUP), *command, *sys.argv[1:]])
 
 

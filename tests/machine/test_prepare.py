@@ -203,6 +203,67 @@ def test_an_interrupt_while_libraries_are_imported_is_one_line(after):
     assert start.returncode in ((130, -signal.SIGINT) if "interrupted" in error else (2,))
 
 
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGTERM, "ended by a signal"), (signal.SIGHUP, "terminal was")])
+def test_the_other_signals_that_end_a_command_are_one_line_too(number, words, capsys):
+    def command():
+        signal.raise_signal(number)
+
+    handlers = [signal.getsignal(one) for one in process.SIGNALS]
+    assert process.run(lambda: process.exit_status(command), []) == 128 + number
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.endswith("the same command goes on from the last checkpoint\n")
+    assert error.count("\n") == 1
+    assert [signal.getsignal(one) for one in process.SIGNALS] == handlers
+
+
+def test_a_command_under_nohup_survives_its_terminal(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert process.run(lambda: signal.raise_signal(signal.SIGHUP) or 0, []) == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_second_interrupt_while_the_first_is_handled_is_still_one_line(capsys):
+    def command():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            signal.raise_signal(signal.SIGINT)  # while files are closed and workers ended
+
+    assert process.run(lambda: process.exit_status(command), []) == 130
+    assert capsys.readouterr().err == process.INTERRUPTED + "\n"
+
+
+COMMANDS = {
+    "train": "-m gluon_cgd train --dataset glyphs --out {}/run --backbone cifar_resnet10 --no-pretrained --dim 32",
+    "data": "-m gluon_cgd data glyphs --root {} --verify",
+    "search": "-m gluon_cgd search {} {}/picture.png",
+    "reproduce": "reproduce/__main__.py table5 --mini --runs {}/runs",
+}
+
+
+@pytest.mark.slow  # 20 starts of Python
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_signal_at_any_moment_of_the_first_seconds_is_one_line(name, tmp_path):
+    moments = np.random.default_rng(list(COMMANDS).index(name)).uniform(0.02, 4, 5)
+    for after, number in zip(moments, [signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT]):
+        command = [sys.executable, *COMMANDS[name].replace("{}", str(tmp_path)).split()]
+        start = subprocess.Popen(command, cwd=facts.PROJECT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        time.sleep(after)
+        start.send_signal(number)
+        _, error = start.communicate(timeout=60)
+        if "Traceback" in error and start.returncode != 128 + number:  # before Python reached our first line
+            assert "init_import_site" in error or 'gluon_cgd/__init__.py", line 3' in error or "runpy" in error, error
+            continue
+        assert "going on" not in error
+        lines = [line for line in error.splitlines() if "goes on from the last" in line or "not an index" in line]
+        assert len(lines) == 1 or start.returncode == -number, (after, error)
+        assert start.returncode in (128 + number, -number, 2), (after, error)
+
+
 def test_an_interrupt_that_a_library_turns_into_another_error_is_one_line_too(capsys):
     """NumPy's import makes an ImportError of twenty lines of it."""
 
