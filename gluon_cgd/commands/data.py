@@ -6,7 +6,7 @@ from gluon_cgd import datasets
 from gluon_cgd.commands.options import add_allow_partial, name
 from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.cache import cached, unreadable
-from gluon_cgd.datasets.records import counted, parts_of
+from gluon_cgd.datasets.records import ceiling, counted, parts_of
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.fetch import sources
 
@@ -44,7 +44,8 @@ def data(options):
         sources.obtain(dataset.replace("sop_mini", "sop"), options.root, progress)
     _, split, choices = settings.fitted(fields, options.root, options.allow_partial)
     drawn = [choice for choice in choices if choice.field in ("split", "held_out")]
-    print("\n".join([f"{dataset}: {counted(split)}", *settings.lines(drawn)]))
+    limits = [ceiling(split)] * bool(ceiling(split))
+    print("\n".join([f"{dataset}: {counted(split)}", *limits, *settings.lines(drawn)]))
     if options.verify:
         verify(dataset, split, progress)
     if options.prepare:

@@ -19,7 +19,7 @@ def add_command(p):
     add_ctx(p)
     p.add_argument("--images", required=True, metavar="DIR", help="the folder of pictures")
     p.add_argument("--out", required=True, metavar="FILE", help="the file to write, for example vectors.npy")
-    p.add_argument("--skip-bad", action="store_true", help="skip unreadable pictures and name them (default: stop)")
+    p.add_argument("--skip-bad", action="store_true", help="skip what cannot be read and name it (default: stop)")
     p.set_defaults(run=command)
 
 
@@ -28,7 +28,7 @@ def command(options):
     out = Path(options.out)
     if out.suffix != ".npy":
         raise ValueError(f"--out {options.out!r} must end in .npy, the suffix of NumPy's files")
-    paths = pictures_in(options.images)
+    paths = pictures_in(options.images, skip_bad=options.skip_bad)
     model = open_model(**model_of(options))
     vectors, paths = embed_files(model.embed, paths, model.input_size, options.skip_bad, sys.stderr.isatty())
     save(out, vectors, paths)

@@ -32,7 +32,7 @@ def add_index(p):
     p.add_argument("--images", type=name, metavar="DIR", help="the folder of pictures; its subfolders are included")
     p.add_argument("--out", required=True, type=name, metavar="IDX", help="the folder of the index")
     p.add_argument("--prune", action="store_true", help="remove pictures from the index that are gone from --images")
-    p.add_argument("--skip-bad", action="store_true", help="skip unreadable pictures and name them (default: stop)")
+    p.add_argument("--skip-bad", action="store_true", help="skip what cannot be read and name it (default: stop)")
     p.add_argument("--compact", action="store_true", help="free the disk space of replaced and removed pictures")
     add_engine(p)
     p.set_defaults(run=index)
@@ -103,7 +103,7 @@ def update(options):
     if (Path(options.out) / "collection.json").exists():
         remembered = collection.read_manifest(options.out)["model"]
     model = open_model(options.out, remembered, **model_of(options))
-    side, total = model.input_size, sum(1 for _ in pictures.pictures_under(options.images))
+    side, total = model.input_size, sum(1 for _ in pictures.pictures_under(options.images, options.skip_bad))
     dim = model.embed([np.zeros((side, side, 3), np.uint8)]).shape[1]
     bar = tqdm(total=total, unit="img", desc="indexing", disable=not sys.stderr.isatty())
     with collection.writing(options.out, dim, model.about) as writer, bar:
@@ -112,6 +112,8 @@ def update(options):
         changes = pictures.update(writer, options.images, model.embed, side, options.prune, options.skip_bad)
         for done in changes:
             bar.update(done.same + done.added + done.changed + len(done.bad) - bar.n)
+    if done.left_out.line():
+        log.warning("%s: %s", options.images, done.left_out.line())
     words = [f"{done.added:,} added", f"{done.changed:,} changed", f"{done.same:,} as before"]
     words += [f"{len(done.bad):,} left out that cannot be read"] * bool(done.bad)
     words += [f"{done.removed:,} removed that are gone"] * options.prune

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from gluon_cgd.datasets import folders, glyphs, layouts
+from gluon_cgd.datasets import folders, glyphs, layouts, lists
 from gluon_cgd.datasets.records import PathLike, Record, Split, check, counted, parts_of, present
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts
@@ -20,7 +20,7 @@ def load(
     held_out: float = 0.5,
     split_seed: int = 0,
 ) -> Split:
-    """The Split of the dataset `name`: a benchmark, glyphs, a folder of folders, or a .csv file.
+    """The Split of the dataset `name`: a benchmark, glyphs, a folder of folders, or a .csv or .tsv file.
 
     A benchmark is in the folder `root` or in `root`/`name`. glyphs is rendered under `root` on first use (None: the
     cache folder). A benchmark that differs from its official counts is refused; with `allow_partial` there is a warning
@@ -38,7 +38,7 @@ def load(
         drawn = layouts.sop_mini_products(located("sop", root))
         return Split(whole.train, [record for record in whole.query if record.label in drawn])
     if is_own(name):
-        own = folders.load_split(name, split, held_out, split_seed)
+        own = folders.load_split(name, split, held_out, split_seed, allow_partial)
         check(own)
         return present(own, allow_partial)
     remedy = f"choose {', '.join(NAMES)}, or an existing folder or .csv file"
@@ -54,9 +54,9 @@ def split_of(experiment: Experiment, root: Optional[PathLike] = None, allow_part
 
 
 def is_own(name: PathLike) -> bool:
-    """Whether `name` is people's own pictures: an existing folder or .csv file."""
+    """Whether `name` is people's own pictures: an existing folder, or a .csv or .tsv file."""
     # An empty name is not one: as a path it would be the present folder
-    return name not in ("", *NAMES) and (Path(name).is_dir() or (str(name).endswith(".csv") and Path(name).is_file()))
+    return name not in ("", *NAMES) and (Path(name).is_dir() or (lists.is_list(name) and Path(name).is_file()))
 
 
 def class_names(name: PathLike) -> Optional[List[str]]:

@@ -1,160 +1,145 @@
 """People's own pictures: a folder with one folder per class, or a CSV file, and how they are split."""
 
-import csv
 import logging
 import os
 from pathlib import Path
-from typing import Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from gluon_cgd.datasets.records import PathLike, Record, Split, join
+from gluon_cgd.datasets import labels, lists, parts, tree
+from gluon_cgd.datasets.records import PathLike, Record, Split
 
 log = logging.getLogger(__name__)
 
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jfif"}
-PARTS = {"train": 0, "test": 1, "query": 1, "gallery": 2}
 SPLITS = ("classes", "images")
 
 
 class Listing(NamedTuple):
-    """The contents of a folder or a CSV file before they are split.
+    """The contents of a folder or a list before they are split.
 
-    pictures: [(class name, path, box, part), ...].  parted: whether the source itself divides them into parts to train
-    and to test; else every part is None.  others: the paths of files that are no pictures of a class.
+    pictures: [(class name, path, box, part), ...].  classes: the class names in order of their labels.  parted: whether
+    the source itself divides the pictures into parts, 0 to train, 1 to test, 2 to search in; else every part is None.
+    notes: lines that say what was left out.  loose: number of pictures that are in no class folder.
     """
 
     pictures: List[tuple]
+    classes: List[str]
     parted: bool
-    others: List[str]
+    notes: List[str]
+    loose: int = 0
 
 
-def listed(source: PathLike) -> Listing:
-    """The Listing of a folder or a .csv file. Raises ValueError that names a wrong line of the file."""
-    return _in_folder(Path(source)) if Path(source).is_dir() else _in_csv(Path(source))
+def listed(source: PathLike, allow_partial: bool = False) -> Listing:
+    """The Listing of a folder or a list (.csv, .tsv).
+
+    allow_partial: leave out folders that cannot be read. Raises OSError for them otherwise, and ValueError that names a
+    wrong line of a list, split folders that are not complete, or classes whose names look alike.
+    """
+    file = Path(source)
+    return _in_folder(file, allow_partial) if file.is_dir() else _in_list(file)
 
 
 def class_names(source: PathLike) -> List[str]:
-    """The sorted class names of a folder or a .csv file; a class's label is its place in this list."""
-    return sorted({label for label, *_ in listed(source).pictures})
+    """The class names of a folder or a list; a class's label is its place here."""
+    return listed(source, allow_partial=True).classes
 
 
-def load_split(source: PathLike, split: str = "classes", held_out: float = 0.5, seed: int = 0) -> Split:
-    """The Split of a folder or a .csv file: its own parts, or those that `divide` draws.
+def load_split(
+    source: PathLike, split: str = "classes", held_out: float = 0.5, seed: int = 0, allow_partial: bool = False
+) -> Split:
+    """The Split of a folder or a list: its own parts, or those that `divide` draws.
 
-    A folder holds its pictures in `source`/CLASS/..., or it holds train/ and test/ (or train/, query/ and gallery/)
-    with the classes in each. Files that are not pictures are left out with a warning. A CSV file lists the pictures
-    under path,label[,x1,y1,x2,y2][,split]: path relative to the file; split is train, test, query or gallery.
-    Raises ValueError for pictures that cannot be split, and as `listed` does.
+    A folder holds its pictures in `source`/CLASS/..., or it holds train/ and test/ (or val/, or query/ and gallery/)
+    with the classes in each. A list has the columns path,label[,x1,y1,x2,y2][,split]: path relative to the file; split
+    is a name of those folders. What is left out is logged. Raises ValueError for pictures that cannot be split, and as
+    `listed` does.
     """
-    pictures, parted, others = listed(source)
-    if others:
-        message = "%s: %s files are no pictures of a class and are left out, the first is %s"
-        log.warning(message, source, f"{len(others):,}", others[0])
-    return split_by_part(pictures, source) if parted else divide(pictures, split, held_out, seed, source)
+    listing = listed(source, allow_partial)
+    for note in listing.notes:
+        log.warning("%s: %s", source, note)
+    return split_by_part(listing, source) if listing.parted else divide(listing, split, held_out, seed, source)
 
 
-def _in_folder(root):
-    tops = {entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")}
-    parted = "train" in tops and tops <= set(PARTS)
-    pictures, others = [], []
-    for part in sorted(tops) if parted else (None,):
-        folder = root / part if part else root
-        for path, is_picture in walk(folder, hidden=True):
-            top, *below = Path(path).relative_to(folder).parts
-            if is_picture and below:
-                pictures.append((top, path, None, part))
-            else:
-                others.append(path)
-    return Listing(pictures, parted, others)
+def _in_folder(root, allow_partial):
+    uses, left_out = parts.of_folder(root), tree.LeftOut()
+    depth, start, unused = 2 if uses else 1, len(os.path.join(root, "")), 0
+    found = []  # ([folder of the part, folder of the class] or [folder of the class], path)
+    for path in tree.walk(root, left_out, allow_partial, "--allow-partial"):
+        place = path[start:].split(os.sep)[:-1][:depth]
+        if len(place) < depth:
+            left_out.loose += 1
+            left_out.first = left_out.first or path
+        elif uses and uses[place[0]] is None:
+            unused += 1
+        else:
+            found.append((place, path))
+    _refuse_shared(left_out.again, start, depth)
+    found.sort(key=lambda one: one[0])  # classes that are links came last
+    left_out.empty = _empty(root, uses, {tuple(place) for place, _ in found}, left_out)
+    classes, name_of = labels.numbered((place[-1] for place, _ in found), root)
+    pictures = [(name_of[place[-1]], path, None, uses and uses[place[0]]) for place, path in found]
+    notes = [note for note in (parts.described(uses or {}, unused), left_out.line("of a class")) if note]
+    return Listing(pictures, classes, bool(uses), notes, left_out.loose)
 
 
-def walk(
-    folder: PathLike, hidden: bool = False, onerror: Optional[Callable[[OSError], object]] = None
-) -> Iterator[Tuple[str, bool]]:
-    """Yield (path, whether its name is a picture's) of every file in `folder` and its subfolders, in order of names.
-
-    hidden: whether to enter folders whose name begins with a dot. A file with such a name does not count as a picture.
-    onerror: is called with the OSError of a folder that cannot be listed; by default such folders are left out.
-    """
-    for place, folders, files in os.walk(folder, onerror=onerror):
-        folders[:] = sorted(name for name in folders if hidden or not name.startswith("."))
-        for name in sorted(files):
-            is_picture = os.path.splitext(name)[1].lower() in PICTURES and not name.startswith(".")
-            yield os.path.join(place, name), is_picture
+def _refuse_shared(again, start, depth):
+    """Raise ValueError for a link to the folder of another class or part: its pictures would be in both."""
+    for link, first in again:
+        if link[start:].split(os.sep)[:depth] != first[start:].split(os.sep)[:depth]:
+            raise ValueError(
+                f"{link} and {first} are one folder (a link): its pictures would be in two classes or parts; remove one"
+            )
 
 
-def check_pictures(folder: PathLike, flag: str = "--images") -> None:
-    """Raise ValueError, naming the `flag`, unless `folder` is a folder with a picture in it."""
-    if not os.path.isdir(folder):
-        raise ValueError(f"{folder} is not a folder: {flag} must name the folder of pictures")
-    if not any(is_picture for _, is_picture in walk(folder)):
-        raise ValueError(f"{folder} holds no pictures (files named *{', *'.join(sorted(PICTURES))}): check {flag}")
+def _empty(root, uses, filled, left_out):
+    """The paths of class folders without pictures, except those that are left out for another reason."""
+    tops = [(name,) for name in tree.subfolders(root)] if not uses else []
+    for part in uses or ():
+        tops += [(part, name) for name in tree.subfolders(os.path.join(root, part)) if uses[part] is not None]
+    other = {*left_out.unreadable, *left_out.around, *(link for link, _ in left_out.again)}
+    paths = {os.path.join(root, *place) for place in tops if place not in filled}
+    return sorted(paths - other)
 
 
-def _in_csv(file):
-    pictures = []
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            columns = reader.fieldnames or []
-            corners = [c for c in ("x1", "y1", "x2", "y2") if c in columns]
-            known = {"path", "label", "x1", "y1", "x2", "y2", "split"}
-            complete = {"path", "label"} <= set(columns) <= known and len(corners) in (0, 4)
-            if not complete or len(set(columns)) < len(columns):
-                raise ValueError(
-                    f"{file} starts with {','.join(columns)!r}: its header must be path,label[,x1,y1,x2,y2][,split]"
-                )
-            for row in reader:
-                pictures.append(_row(file, reader.line_num, row, corners))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not a CSV file in UTF-8 ({error}): save it as one") from error
-    return Listing(pictures, "split" in columns, [])
+def _in_list(file):
+    rows, parted = lists.pictures_of(file)
+    uses = parts.assign({role for *_, role in rows}) if parted else {None: None}
+    used = [(*row, uses[role]) for *row, role in rows if not parted or uses[role] is not None]
+    classes, name_of = labels.numbered((label for label, *_ in used), file)
+    note = parts.described(uses, len(rows) - len(used)) if parted else ""
+    return Listing([(name_of[label], *rest) for label, *rest in used], classes, parted, [note] * bool(note))
 
 
-def _row(file, line, row, corners):
-    """(class name, path, box, part) of one line of a CSV file."""
-    if None in row or None in row.values():
-        raise ValueError(f"{file} line {line} has another number of fields than the header: mend the line")
-    if not row["path"] or not row["label"]:
-        raise ValueError(f"{file} line {line} has no path or no label: mend the line")
-    if "split" in row and row["split"] not in PARTS:
-        raise ValueError(f"{file} line {line} has split {row['split']!r}: it must be one of {', '.join(PARTS)}")
-    box = None
-    if corners and any(row[corner] for corner in corners):
-        try:
-            box = tuple(int(float(row[corner])) for corner in corners)
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f"{file} line {line} has a box that is not four numbers: mend the line") from error
-    path = row["path"] if os.path.isabs(row["path"]) else join(file.parent, row["path"], f"{file} line {line}")
-    return row["label"], path, box, row.get("split")
+def split_by_part(listing: Listing, source: PathLike) -> Split:
+    """The Split by the part of each picture of `listing`. Classes are numbered over all parts."""
+    numbers = {name: i for i, name in enumerate(listing.classes)}
+    split: Tuple[List[Record], ...] = ([], [], [])
+    for label, path, box, part in listing.pictures:
+        split[part].append(Record(path, numbers[label], box))
+    if not split[0] or not split[1]:
+        loose = f"; {listing.loose:,} pictures are in no class folder: put them into PART/CLASS/" * bool(listing.loose)
+        raise ValueError(
+            f"{source} has {len(split[0])} pictures to train and {len(split[1])} to test: both are needed{loose}"
+        )
+    return Split(split[0], split[1], split[2] or None)
 
 
-def split_by_part(pictures: Sequence[tuple], source: PathLike) -> Split:
-    """The Split by the part in each (class name, path, box, part). Classes are numbered over all parts."""
-    numbers = {name: i for i, name in enumerate(sorted({label for label, *_ in pictures}))}
-    parts: Tuple[List[Record], ...] = ([], [], [])
-    for label, path, box, part in pictures:
-        parts[PARTS[part]].append(Record(path, numbers[label], box))
-    if not parts[0] or not parts[1]:
-        raise ValueError(f"{source} has {len(parts[0])} pictures to train and {len(parts[1])} to test: both are needed")
-    return Split(parts[0], parts[1], parts[2] or None)
-
-
-def divide(pictures: Sequence[tuple], split: str, held_out: float, seed: int, source: PathLike) -> Split:
-    """The Split of [(class name, path, box, ...), ...] that is drawn with `seed`.
+def divide(listing: Listing, split: str, held_out: float, seed: int, source: PathLike) -> Split:
+    """The Split of the pictures of `listing` that is drawn with `seed`.
 
     split="classes": the share `held_out` of the classes is the test part, as in the paper's benchmarks. split="images":
-    of each class that share of its pictures, at least two, for a collection whose classes stay the same.
+    of each class that share of its pictures, at least two, for a collection whose classes stay the same. Where no class
+    has the four pictures that this needs, one picture of each class is searched in those that are trained on.
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown: choose one of {', '.join(SPLITS)}")
-    names = sorted({label for label, *_ in pictures})
+    names = listing.classes
     numbers = {name: number for number, name in enumerate(names)}
-    records = [Record(path, numbers[label], box) for label, path, box, *_ in pictures]
+    records = [Record(path, numbers[label], box) for label, path, box, _ in listing.pictures]
     needed = 4 if split == "classes" else 2
     if len(names) < needed:
-        raise ValueError(f"{source} has {len(names)} classes with pictures: a split by {split} needs {needed} at least")
+        raise ValueError(_too_few(listing, split, needed, source))
     rng = np.random.default_rng(seed)
 
     def draw(members):
@@ -167,25 +152,66 @@ def divide(pictures: Sequence[tuple], split: str, held_out: float, seed: int, so
     else:
         members = [[i for i, record in enumerate(records) if record.label == label] for label in range(len(names))]
         small = [name for name, own in zip(names, members) if len(own) < 4]
+        if len(small) == len(names):
+            return _one_of_each(records, members, rng, source)
         if small:
             message = "%s: %d classes have fewer than 4 pictures and are only trained on, the first is %s"
             log.warning(message, source, len(small), small[0])
         held = {i for own in members if len(own) >= 4 for i in draw(own)}
-    if not held:
-        raise ValueError(f"{source} has no class of 4 pictures or more: nothing can be held out")
     return Split([r for i, r in enumerate(records) if i not in held], [r for i, r in enumerate(records) if i in held])
 
 
-def pictures_in(folder: PathLike, flag: str = "--images") -> List[str]:
-    """The sorted paths of the pictures in `folder` and its subfolders.
+def _one_of_each(records, members, rng, source):
+    """One picture of each class is searched in those that are trained on."""
+    held = {rng.permutation(own)[0] for own in members if len(own) > 1}
+    if not held:
+        raise ValueError(f"{source} has no class of 2 pictures or more: nothing can be held out")
+    message = "%s: no class has 4 pictures; one of each is searched in the pictures that are trained on"
+    log.warning(message, source)
+    train = [record for i, record in enumerate(records) if i not in held]
+    return Split(train, [records[i] for i in sorted(held)], train)
 
-    Raises ValueError, naming the `flag`, if there are none or if a path has a line break.
+
+def _too_few(listing, split, needed, source):
+    count, loose = len(listing.classes), listing.loose
+    if not count and loose:
+        return (
+            f"{source} holds {loose:,} pictures and no folders of classes: to search in them as they are, index them "
+            f"(python -m gluon_cgd index --images {source}); to train on them, sort them into a folder for each class"
+        )
+    message = f"{source} has {count} classes with pictures: a split by {split} needs {needed} at least"
+    if count == 1:
+        inside = os.path.join(source, listing.classes[0])
+        deeper = len(tree.subfolders(inside)) > 1
+        message += f"; if the classes are the folders in {inside}, name that" if deeper else ""
+    return message
+
+
+def check_pictures(folder: PathLike, flag: str = "--images") -> None:
+    """Raise ValueError, naming the `flag`, unless `folder` is a folder with a picture in it."""
+    if not os.path.isdir(folder):
+        raise ValueError(f"{folder} is not a folder: {flag} must name the folder of pictures")
+    left_out = tree.LeftOut()
+    if next(tree.walk(folder, left_out, skip_bad=True), None) is None:
+        kinds, there = ", *".join(sorted(tree.endings())), left_out.kinds()
+        there = f", but {there}" if there else ""
+        raise ValueError(f"{folder} holds no pictures (files named *{kinds}){there}: check {flag}")
+
+
+def pictures_in(folder: PathLike, flag: str = "--images", skip_bad: Optional[bool] = None) -> List[str]:
+    """The sorted paths of the pictures in `folder` and its subfolders; logs what is left out.
+
+    skip_bad: whether folders that cannot be read are left out too; None if there is no such choice.
+    Raises ValueError, naming the `flag`, if there are none or if a path has a line break, and as `tree.walk` does.
     """
     check_pictures(folder, flag)
-    paths = sorted(path for path, is_picture in walk(folder) if is_picture)
+    left_out = tree.LeftOut()
+    paths = sorted(tree.walk(folder, left_out, bool(skip_bad), "" if skip_bad is None else "--skip-bad"))
     for path in paths:
         if "\n" in path:
             raise ValueError(
                 f"the picture {path!r} has a line break in its name: rename it, the list has one path a line"
             )
+    if left_out.line():
+        log.warning("%s: %s", folder, left_out.line())
     return paths

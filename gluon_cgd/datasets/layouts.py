@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Optional, Set
 
 import numpy as np
 
+from gluon_cgd.datasets.lists import text_of
 from gluon_cgd.datasets.records import PathLike, Record, Split, join
 
 
@@ -130,7 +131,7 @@ def rows(file: Path, columns: Optional[int] = None) -> List[List[str]]:
     """The lines of a text file, each split at blanks. Raises ValueError unless each line has `columns` fields."""
     check_exists(file)
     try:
-        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split() for line in text_of(file).splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not a text file: get it again") from error
     for number, fields in enumerate(lines, 1):

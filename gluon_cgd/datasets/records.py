@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import List, NamedTuple, Optional, Tuple, Union
@@ -44,7 +45,15 @@ def counted(split: Split) -> str:
 
 
 def join(folder: PathLike, name: str, source: object) -> str:
-    """`folder`/`name`. Raises ValueError, naming its `source`, for a `name` that leads out of `folder`."""
+    """`folder`/`name`, whose parts may be separated by backslashes, as Windows does.
+
+    Raises ValueError, naming its `source`, for a `name` that leads out of `folder`.
+    """
+    if ("\\" in name or name[1:2] == ":") and not os.path.lexists(os.path.join(str(folder), name)):
+        if re.match(r"[A-Za-z]:[/\\]|\\\\", name):
+            remedy = f"write it relative to {folder}, and get the pictures there"
+            raise ValueError(f"{source} names the picture {name!r}, which is on a disk of a Windows machine: {remedy}")
+        name = name.replace("\\", "/")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
         raise ValueError(f"{source} names the picture {name!r}, which is not inside {folder}: get the file again")
@@ -53,7 +62,8 @@ def join(folder: PathLike, name: str, source: object) -> str:
 
 def check(split: Split) -> None:
     """Raise ValueError for a picture that is listed twice with the same box, or whose box has no area."""
-    records = [record for _, part in parts_of(split) for record in part]
+    once = split._replace(gallery=None) if split.gallery is split.train else split  # searched in what is trained on
+    records = [record for _, part in parts_of(once) for record in part]
     times = Counter((os.path.normpath(record.path), record.box) for record in records)
     twice = [path for (path, _), count in times.items() if count > 1]
     if twice:
@@ -63,13 +73,37 @@ def check(split: Split) -> None:
             raise ValueError(f"the box {record.box} of {record.path} has no area: get the annotations again")
 
 
+def findable(split: Split) -> int:
+    """How many queries have another picture of their class to find; the others lower Recall@K whatever the model."""
+    counts = Counter(record.label for record in (split.query if split.gallery is None else split.gallery))
+    needed = 2 if split.gallery is None else 1
+    return sum(counts[record.label] >= needed for record in split.query)
+
+
+def ceiling(split: Split) -> str:
+    """The highest Recall@K that any model can reach on `split`, in words; "" if that is 100 %."""
+    found, total = findable(split), len(split.query)
+    if found == total:
+        return ""
+    missing = f"{total - found:,} of {total:,} test pictures have no other picture of their class to be found"
+    return f"no Recall@K can be above {100 * found / total:.2f} %: {missing}"
+
+
+def _files(folder):
+    """Yield the paths in `folder`, without links to nothing."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_symlink() or os.path.exists(entry.path):
+                yield entry.path
+
+
 def present(split: Split, allow_partial: bool) -> Split:
     """`split` without the records whose file is missing.
 
     Raises FileNotFoundError with their number and the first of them; with `allow_partial` it logs a warning instead.
     """
     folders = {os.path.dirname(r.path) for _, part in parts_of(split) for r in part}
-    there = {os.path.join(folder, file) for folder in folders if os.path.isdir(folder) for file in os.listdir(folder)}
+    there = {path for folder in folders if os.path.isdir(folder) for path in _files(folder)}
     missing = []
     for name, part in parts_of(split):
         gone = [record.path for record in part if record.path not in there]

@@ -40,8 +40,9 @@ def fitted(
     experiment = Experiment(**given)
     if not datasets.is_own(experiment.dataset):
         return experiment, datasets.split_of(experiment, root, allow_partial), []
-    pictures, parted, _ = folders.listed(experiment.dataset)
-    choices = [] if parted else division(list(Counter(label for label, *_ in pictures).values()), given)
+    listing = folders.listed(experiment.dataset, allow_partial)
+    sizes = list(Counter(label for label, *_ in listing.pictures).values())
+    choices = [] if listing.parted else division(sizes, given)
     experiment = replace(experiment, **{choice.field: choice.value for choice in choices})
     split = datasets.split_of(experiment, root, allow_partial)
     sizes = list(Counter(record.label for record in split.train).values())
@@ -67,12 +68,16 @@ def division(sizes: Sequence[int], given: Mapping[str, Any]) -> List[Choice]:
             "needed); so every class is trained on, and some pictures of each are kept for the test"
         )
         choices.append(Choice("split", split, why))
+    elif split is None and classes < 4:
+        split = "images"
+        why = f"{classes} classes are too few to hold out whole ones; so every class is trained on"
+        choices.append(Choice("split", split, why))
     elif split is None:
         split = "classes"
         many = f"{classes:,} classes are enough to hold out whole ones, as in the paper"
         few = f"{classes - divisible:,} of {classes:,} classes have fewer than 4 pictures, too few to hold some out"
         choices.append(Choice("split", split, few if half < needed else many))
-    if "held_out" not in given:
+    if "held_out" not in given and (split == "classes" or divisible):
         fifth = "of the pictures of each class are for testing, the others for training"
         share = (
             (HELD_OUT, fifth)

@@ -9,7 +9,7 @@ from typing import List
 
 import numpy as np
 
-from gluon_cgd.datasets import folders, images
+from gluon_cgd.datasets import folders, images, tree
 from gluon_cgd.retrieval import collection
 
 log = logging.getLogger(__name__)
@@ -27,25 +27,20 @@ class Changes:
     removed: int = 0
     gone: int = 0
     bad: List[str] = field(default_factory=list)
+    left_out: tree.LeftOut = field(default_factory=tree.LeftOut)
 
 
-def pictures_under(folder):
-    """Yield the absolute paths of all pictures in `folder` and its subfolders, in order of names, hidden ones left out.
-
-    Raises OSError for a folder that cannot be listed.
-    """
-
-    def refuse(error):
-        raise error
-
-    return (path for path, is_picture in folders.walk(os.path.abspath(folder), onerror=refuse) if is_picture)
+def pictures_under(folder, skip_bad=False, left_out=None):
+    """Yield the absolute paths of all pictures in `folder` and its subfolders. Arguments: see `tree.walk`."""
+    return tree.walk(os.path.abspath(folder), left_out, skip_bad, "--skip-bad")
 
 
 def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH):
     """Bring the collection of `writer` up to date with `folder`; yields the Changes after each commit.
 
     embed: a list of pictures, uint8 (side, side, 3) -> (N, D).  prune: remove pictures that are gone from the folder.
-    skip_bad: skip pictures that cannot be read; without it the first one stops the update, which keeps those before it.
+    skip_bad: skip pictures and folders that cannot be read; without it the first one stops the update, which keeps what
+    was before it. What the index knows of such a folder is not gone.
     A picture is known by its path; it has changed if its size or its time of change differs.
     Raises ValueError for a folder without pictures, for a picture that cannot be read, and for a wrong embedding.
     """
@@ -59,12 +54,14 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
             raise ValueError(f"{path} cannot be read (it is gone, or a link to nothing): remove it")
         return images.load_picture(path, side)
 
-    loaded = images.load_ahead(load, _changed(folder, snapshot, seen, changes), batch)
+    loaded = images.load_ahead(load, _changed(folder, snapshot, seen, changes, skip_bad), batch)
     for chunk in iter(lambda: list(islice(loaded, batch)), []):
         _commit(writer, chunk, embed, changes, skip_bad)
         yield changes
     inside = os.path.abspath(folder).rstrip(os.sep) + os.sep
     gone = [row for row in np.flatnonzero(snapshot.live & ~seen) if snapshot.path(row).startswith(inside)]
+    unknown = tuple(os.path.join(place, "") for place in changes.left_out.unreadable + changes.left_out.broken)
+    gone = [row for row in gone if not snapshot.path(row).startswith(unknown)]
     if prune and gone:
         writer.commit(np.empty((0, snapshot.dim)), [], [], gone)
         changes.removed = len(gone)
@@ -73,10 +70,10 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
     yield changes
 
 
-def _changed(folder, snapshot, seen, changes):
+def _changed(folder, snapshot, seen, changes, skip_bad):
     """Yield (path, stat or None, row before or -1) of each new and changed picture; sets `seen` and counts."""
     finder = collection.Finder(snapshot)
-    for path in pictures_under(folder):
+    for path in pictures_under(folder, skip_bad, changes.left_out):
         changes.found += 1
         row, stat = finder.row(path), None
         with contextlib.suppress(OSError):
