@@ -43,8 +43,8 @@ def main(arguments=None):
         if not arguments:
             parser(()).print_help(sys.stderr)
             return 2
-        options = parser(arguments[:1]).parse_args(arguments)
-        with process.shown("gluon_cgd"):
+        with process.shown(arguments[0], "gluon_cgd"):  # before the imports, which can take long on a busy machine
+            options = parser(arguments[:1]).parse_args(arguments)
             return options.run(options) or 0
 
     return process.exit_status(command)

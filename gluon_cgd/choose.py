@@ -1,5 +1,6 @@
 """How to choose the best configuration: the rule of section 3.4, on any dataset."""
 
+import logging
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -13,6 +14,7 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.train import fit
 
+log = logging.getLogger(__name__)
 SMALL_DIM = 128  # section 3.4 advises few descriptors where the embedding is small, and gives no number
 
 
@@ -27,6 +29,7 @@ def choose(experiment: Experiment, split: Split, out: PathLike, seeds: int = 1, 
 
     def train_and_test(configuration: str, seed: int) -> float:
         chosen, folder = replace(experiment, descriptors=configuration), Path(out) / f"{configuration}-seed{seed}"
+        log.info("descriptors %s, seed %d: %s", configuration, seed, folder)
         return fit(chosen, split, folder, seed=seed, **where)["last"]["R@1"]
 
     def recalls(configuration: str) -> List[float]:

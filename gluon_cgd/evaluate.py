@@ -5,6 +5,7 @@ from typing import Any, Callable, Optional, Sequence
 import numpy as np
 
 from gluon_cgd.datasets.records import Split
+from gluon_cgd.machine.progress import by_batches
 from gluon_cgd.recall import Embeddings
 
 
@@ -18,7 +19,7 @@ def embed(net: Any, pictures: np.ndarray, ctx: Any, batch_size: int = 128, outpu
     from gluon_cgd.machine.devices import listed
 
     rows, devices = [], listed(ctx)
-    for start in range(0, len(pictures), batch_size):
+    for start in by_batches(len(pictures), batch_size):
         batch = pictures[start : start + batch_size]
         # Fill the last batch up, so that one compiled graph serves all
         full = np.concatenate([batch, np.repeat(batch[-1:], batch_size - len(batch), axis=0)])

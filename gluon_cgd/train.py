@@ -1,8 +1,6 @@
 """Train one Experiment (sections 3 and 4.2), evaluate it on the way, and resume after a kill to the same bits."""
 
 import logging
-import os
-import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
-from tqdm import tqdm
 
 from gluon_cgd import backbones, datasets, model
 from gluon_cgd.datasets import images
@@ -23,7 +20,8 @@ from gluon_cgd.fetch.weights import sha256_of
 from gluon_cgd.files.lock import locked
 from gluon_cgd.files.whole import digest, write_json
 from gluon_cgd.learner import Learner
-from gluon_cgd.machine import devices, facts
+from gluon_cgd.machine import devices
+from gluon_cgd.machine.progress import Task, task
 from gluon_cgd.recall import branch_recalls, recall_of
 from gluon_cgd.runs import checkpoint, results
 from gluon_cgd.runs.log import logged_to
@@ -52,7 +50,7 @@ def fit(
     ctx: an MXNet device, by default the CPU, or a list of devices, over which each batch is split. Losses are computed
         on the whole batch; batch norm uses per-device statistics, and running statistics are the mean over the devices.
     weights: file of the backbone's ImageNet parameters, by default the published ones.
-    cache: folder for the resized pictures.  checkpoint_every: iterations.  progress: show progress bars on stderr.
+    cache: folder for the resized pictures.  checkpoint_every: iterations.  progress: show bars on stderr.
     parts: into how many parts each batch is split on one device, if memory is short (see `Learner`).
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
         "untrained", "last" and "best" are recalls, {"R@1": fraction, ...}; "branches" has them for each branch.
@@ -119,13 +117,20 @@ class Run:
 
     def go(self, checkpoint_every: int) -> Dict[str, Any]:
         """Train to the end and return the result."""
-        started = time.time() - self.seconds
         if not self.history:
+            started = time.time()
             self.evaluate()
+            self.seconds = time.time() - started
+        with task("training", self.iterations, "it", self.progress, self.iteration) as bar:
+            self.learn(bar, checkpoint_every)
+        return self.finish()
+
+    def learn(self, bar: Task, checkpoint_every: int) -> None:
+        """Take the steps that are left, with the evaluations and the checkpoints that are due on the way."""
         parts = self.experiment.evaluations
         evaluations = {round(self.iterations * (part + 1) / parts) for part in range(parts)}
-        bar = tqdm(total=self.iterations, initial=self.iteration, unit="it", disable=not self.progress)
         pending, mark = [], time.time()
+        started = mark - self.seconds
         for indices, batch in self.batches():
             pending.append(self.step(batch, mx.nd.array(self.labels[indices], ctx=self.devices[0])))
             if len(pending) > 1:
@@ -145,8 +150,6 @@ class Run:
                 checkpoint.save_checkpoint(self.out / "checkpoint.npz", self.net, self.trainer, meta)
             if not pending:
                 mark = time.time()
-        bar.close()
-        return self.finish()
 
     def batches(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (B,), pictures uint8 (B, H, W, 3)) of each iteration; a thread prepares one batch ahead."""
@@ -174,7 +177,7 @@ class Run:
         steps = sum(self.iteration >= round(at * self.iterations) for at in self.experiment.decay_at)
         return self.experiment.learning_rate * self.experiment.decay_factor**steps
 
-    def report(self, pending: List, mark: float, bar: tqdm) -> None:
+    def report(self, pending: List, mark: float, bar: Task) -> None:
         """Log the losses of the steps since the time `mark`, in GluonCV's format. Raises ValueError if they are NaN."""
         means = mx.nd.stack(*pending).mean(axis=0).asnumpy()
         self.check_finite("the loss", means)
@@ -183,7 +186,7 @@ class Run:
         epoch = self.iteration * self.experiment.batch_size // len(self.labels)
         line = "Epoch[%d] Batch [%d]\tSpeed: %.1f samples/sec\t%s\tlr=%g"
         log.info(line, epoch, self.iteration, speed, "\t".join(terms), self.trainer.learning_rate)
-        bar.set_postfix_str(" ".join(terms))
+        bar.note(" ".join(terms))
 
     def check_finite(self, name: str, values: np.ndarray) -> None:
         """Raise ValueError if there are NaN or infinite `values`."""
@@ -230,14 +233,10 @@ class Run:
             branches={name: entry.get("branches", {}) for name, entry in kept.items()},
             history=self.history,
             seconds=round(self.seconds, 1),
-            device=devices.names(self.devices),
             parts=self.parts,
-            machine=facts.machine(f"{self.devices[0].device_type}{self.devices[0].device_id}"),
-            threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # decides the order of a CPU's sums, so their last bits
-            commit=facts.commit(),
+            **results.origin(self.devices),
             parameters_sha256=checkpoint.parameters_hash(self.net),
             files={name: digest(self.out / name) for name in ("last.params", "best.params")},
-            versions={"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__},
         )
         write_json(self.out / "result.json", result)
         (self.out / "checkpoint.npz").unlink(missing_ok=True)

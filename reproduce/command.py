@@ -7,9 +7,6 @@ incomplete table), 2 could not run, with one sentence why.
 import functools
 import json
 import logging
-import sys
-
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gluon_cgd.machine import devices, facts, process
 from reproduce import efficiency, selection, store, student
@@ -27,10 +24,8 @@ log = logging.getLogger("reproduce")
 def main(arguments=None):
     """Run the command line; returns the exit status."""
     options = parser(__doc__.splitlines()[0]).parse_args(arguments)
-    logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    for package in ("reproduce", "gluon_cgd"):
-        logging.getLogger(package).setLevel(logging.INFO)
-    return process.exit_status(lambda: run(options))
+    with process.shown(" ".join(options.tables) or "reproduce", "reproduce", "gluon_cgd"):
+        return process.exit_status(lambda: run(options))
 
 
 def run(options):
@@ -185,5 +180,4 @@ def train(tables, options, seeds=None):
         log.info("about %s on %d cores, as the recorded runs took", summary.duration(minutes), facts.cores())
     waiting = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
     where = dict(data=options.data, ctx=options.ctx, weights=options.weights, parts=options.parts)
-    with logging_redirect_tqdm():  # log lines go above the bars
-        backends.train(waiting, options.backend, options.mini, options.runs, slurm=options.slurm, **where)
+    backends.train(waiting, options.backend, options.mini, options.runs, slurm=options.slurm, **where)

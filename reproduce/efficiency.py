@@ -14,6 +14,7 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
 from gluon_cgd.machine import devices
+from gluon_cgd.machine.progress import each
 from gluon_cgd.machine.sentences import sentence
 from reproduce.report import formats
 from reproduce.tables import mini
@@ -40,7 +41,7 @@ def measure(small, device, configurations=CONFIGURATIONS):
     # 128 pictures of 224 x 224 do not fit every machine's memory
     batch_size = experiment.batch_size if small or device != "cpu" else 32
     measured = []
-    for letters in configurations:
+    for letters in each(configurations, "measuring", unit="configurations"):
         alone = [replace(experiment, descriptors=letter, dim=experiment.dim // len(letters)) for letter in letters]
         together = replace(experiment, descriptors=letters)
         cgd, *members = (one_model(each, batch_size, device) for each in (together, *alone))

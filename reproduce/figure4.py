@@ -7,6 +7,7 @@ from scipy import stats
 
 from gluon_cgd.datasets.cache import cached
 from gluon_cgd.evaluate import embedded, features_of
+from gluon_cgd.machine.progress import each
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.similarity import arguments, decompose, spread, weights_of
 from visualize.figure4 import Panel, draw_grid, draw_spreads
@@ -97,7 +98,8 @@ def spreads(seen, pictures, ctx, pairs=PAIRS, seed=0):
     combined = seen["SM"]
     values_of = {"SPoC": [], "MAC": []}
     queries = np.random.default_rng(seed).permutation(len(pictures))[:pairs]
-    for query, result in zip(queries, nearest(combined.embedding, queries)):
+    pairs = list(zip(queries, nearest(combined.embedding, queries)))
+    for query, result in each(pairs, "heatmaps", unit="pairs"):
         branches = explained(combined, pictures, ctx, query, result).branches
         for name, (map1, _) in zip(values_of, branches):
             values_of[name].append(spread(map1))

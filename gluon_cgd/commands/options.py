@@ -115,6 +115,7 @@ def main_of(description, add_flags, run, program=None):
         parser = Parser(program, description=description.splitlines()[0])
         add_flags(parser)
         options = parser.parse_args(arguments)
-        return process.exit_status(lambda: run(options)) or 0
+        with process.shown(parser.prog, "gluon_cgd"):
+            return process.exit_status(lambda: run(options)) or 0
 
     return main

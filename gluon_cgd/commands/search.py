@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from gluon_cgd.commands.options import add_ctx, add_model, model_of, name, parse_pixels
 from gluon_cgd.datasets import folders, images
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import figures
+from gluon_cgd.machine.progress import task
 from gluon_cgd.retrieval import approximate, collection, exact
 from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.model import check_same, open_model
@@ -90,8 +90,9 @@ def index(options):
     snapshot = collection.read(options.out)
     if options.engine == "exact":
         return
-    bar = tqdm(total=snapshot.count, unit="img", desc=options.engine, disable=not sys.stderr.isatty())
-    with bar, contextlib.closing(approximate.build(snapshot, *engine, lambda rows: bar.update(rows - bar.n))) as built:
+    with task(options.engine, snapshot.count, "img") as bar:
+        built = approximate.build(snapshot, *engine, bar.at)
+    with contextlib.closing(built), task("comparing with the exact search"):
         share, queries = exact.recall(snapshot, built)
     print(f"{built.name}: recall@10 against exact {share:.3f}, on {queries} pictures of the index")
 
@@ -105,13 +106,12 @@ def update(options):
     model = open_model(options.out, remembered, **model_of(options))
     side, total = model.input_size, sum(1 for _ in pictures.pictures_under(options.images, options.skip_bad))
     dim = model.embed([np.zeros((side, side, 3), np.uint8)]).shape[1]
-    bar = tqdm(total=total, unit="img", desc="indexing", disable=not sys.stderr.isatty())
-    with collection.writing(options.out, dim, model.about) as writer, bar:
+    with collection.writing(options.out, dim, model.about) as writer, task("indexing", total, "img") as bar:
         check_same(options.out, writer.manifest["model"], model.about)  # another process may have made it just now
         writer.describe(model.about)
         changes = pictures.update(writer, options.images, model.embed, side, options.prune, options.skip_bad)
         for done in changes:
-            bar.update(done.same + done.added + done.changed + len(done.bad) - bar.n)
+            bar.at(done.same + done.added + done.changed + len(done.bad))
     if done.left_out.line():
         log.warning("%s: %s", options.images, done.left_out.line())
     words = [f"{done.added:,} added", f"{done.changed:,} changed", f"{done.same:,} as before"]

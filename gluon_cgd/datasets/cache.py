@@ -11,12 +11,12 @@ from typing import List, Optional, Sequence
 
 import numpy as np
 import portalocker
-from tqdm import tqdm
 
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.records import PathLike, Record
 from gluon_cgd.files.whole import write_text
 from gluon_cgd.machine import facts
+from gluon_cgd.machine.progress import each, task
 
 log = logging.getLogger(__name__)
 BLOCK = 32  # pictures that one thread decodes and that are written at once: a task has its cost too
@@ -62,8 +62,8 @@ def _fill(file, records, side, progress):
         whole = int(note.read_text()) if note.exists() and temporary.exists() else 0
         if size - whole * picture > shutil.disk_usage(file.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        bar = tqdm(total=len(records), initial=whole, desc=f"pictures at {side}", unit="img", disable=not progress)
-        with open(temporary, "r+b" if whole else "wb") as out, bar:
+        doing = task(f"pictures at {side}", len(records), "img", progress, whole)
+        with open(temporary, "r+b" if whole else "wb") as out, doing as bar:
             out.seek(whole * picture)
             try:
                 for pictures in _decoded(records[whole:], side):
@@ -119,5 +119,4 @@ def unreadable(records: Sequence[Record], progress: bool = False) -> List[str]:
         images.crop(images.decode(record.path), record.box, record.path)
 
     checked = images.load_ahead(check, records, 4 * facts.cores())
-    bar = tqdm(checked, total=len(records), desc="verifying", unit="img", disable=not progress)
-    return [str(error) for _, error in bar if error]
+    return [str(error) for _, error in each(checked, "verifying", len(records), "img", progress) if error]

@@ -16,6 +16,7 @@ import portalocker
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from gluon_cgd.datasets.records import PathLike
+from gluon_cgd.machine.progress import each
 
 # Drawn once, in random order, from the letters, digits and signs that all typefaces have. Of characters that most
 # typefaces draw alike, whatever their size (Latin A and Greek Alpha, s and S), one is here; a test compares them all.
@@ -124,7 +125,7 @@ def write(folder: PathLike) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]
             temporary = Path(f"{folder}.part")
             shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
             try:
-                for path, label, index in files:
+                for path, label, index in each(files, "rendering the letters", unit="pictures"):
                     (temporary / path).parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(picture(label, index)).save(temporary / path, compress_level=1)
                 os.rename(temporary, folder)

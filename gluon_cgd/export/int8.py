@@ -12,6 +12,7 @@ from gluon_cgd.datasets import images
 from gluon_cgd.datasets.folders import pictures_in
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine import facts
+from gluon_cgd.machine.progress import task
 from gluon_cgd.models import onnx_model
 
 PICTURES = 128  # to calibrate with
@@ -50,11 +51,12 @@ def quantise(file, out, pictures):
         folded, small = str(Path(folder) / "folded.onnx"), str(Path(folder) / "int8.onnx")
         preprocess(str(file), folded, skip_symbolic_shape=True)  # batch norms become part of the convolutions
         first = _named(onnx, folded)
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+        doing = task("calibrating", len(pictures), "pictures")
+        with doing as bar, contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
             quantisation.quantize_static(
                 folded,
                 small,
-                _Batches(pictures),
+                _Batches(pictures, bar),
                 op_types_to_quantize=["Conv"],
                 nodes_to_exclude=[first],
                 calibrate_method=quantisation.CalibrationMethod.Percentile,
@@ -97,13 +99,15 @@ def cosine(model, other, pictures):
 class _Batches:
     """Pictures in the form in which onnxruntime's calibration reads them."""
 
-    def __init__(self, pictures):
+    def __init__(self, pictures, bar):
         size = next(size for size in range(BATCH, 0, -1) if len(pictures) % size == 0)
         self._batches = iter([pictures[start : start + size] for start in range(0, len(pictures), size)])
+        self._bar = bar
 
     def get_next(self):
         """The next batch, or None at the end."""
         batch = next(self._batches, None)
+        self._bar.update(0 if batch is None else len(batch))
         return None if batch is None else {"pictures": np.ascontiguousarray(batch)}
 
 

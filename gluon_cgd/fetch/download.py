@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 import requests
-from tqdm import tqdm
 
 from gluon_cgd.files.whole import digest
+from gluon_cgd.machine.progress import each, task
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ def _receive(url, partial, progress):
         have = have if goes_on else 0
         if length > shutil.disk_usage(partial.parent).free:
             raise OSError(f"{partial.parent} has no room for the {length / 1e9:.1f} GB of {url}: free some")
-        bar = tqdm(total=length + have, initial=have, unit="B", unit_scale=True, disable=not progress)
-        with open(partial, "ab" if goes_on else "wb") as out, bar:
+        doing = task(partial.stem, length + have if length else None, "B", progress, have)
+        with open(partial, "ab" if goes_on else "wb") as out, doing as bar:
             for block in answer.iter_content(BLOCK):
                 out.write(block)
                 bar.update(len(block))
@@ -132,7 +132,7 @@ def _extract(members, opened, folder, archive):
         raise ValueError(f"{archive} would unpack to {total / 1e9:.1f} GB, no archive of pictures does: get it again")
     if total > shutil.disk_usage(folder).free:
         raise OSError(f"{folder.parent} has no room for the {total / 1e9:.1f} GB of {archive}: free some")
-    for member, name, size, is_folder, is_file in members:
+    for member, name, size, is_folder, is_file in each(members, f"unpacking {archive.name}", unit="files"):
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
             raise ValueError(f"{archive} holds the path {name!r}, which leads out of the folder: do not use it")

@@ -7,7 +7,7 @@ import sys
 from typing import Any, Callable, Iterator, List
 
 from gluon_cgd.files.printable import printable
-from gluon_cgd.machine import streams
+from gluon_cgd.machine import progress, streams
 from gluon_cgd.machine.prepare import WrongEnvironment, installed
 from gluon_cgd.machine.sentences import sentence
 
@@ -143,8 +143,11 @@ def go_on_in_project(error: Exception, command: List[str]) -> int:
 
 
 @contextlib.contextmanager
-def shown(name: str) -> Iterator[None]:
-    """Show on stderr what the package `name` logs, above the progress bars if there are any."""
+def shown(doing: str, *packages: str) -> Iterator[None]:
+    """Show on stderr what the `packages` log, above the progress bars if there are any; no silence gets long.
+
+    doing: the command, for the lines that end a silence.
+    """
     import logging
 
     class Printable(logging.Formatter):
@@ -154,11 +157,12 @@ def shown(name: str) -> Iterator[None]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Printable("%(message)s"))
     logging.basicConfig(handlers=[handler])
-    logging.getLogger(name).setLevel(logging.INFO)
-    if not installed("tqdm"):  # the doctor works without it
-        yield
-        return
-    from tqdm.contrib.logging import logging_redirect_tqdm
+    for name in packages:
+        logging.getLogger(name).setLevel(logging.INFO)
+    with contextlib.ExitStack() as stack:
+        if installed("tqdm"):  # the doctor works without it
+            from tqdm.contrib.logging import logging_redirect_tqdm
 
-    with logging_redirect_tqdm():
+            stack.enter_context(logging_redirect_tqdm())
+        stack.enter_context(progress.task(doing, bar=False))
         yield

@@ -7,6 +7,7 @@ import numpy as np
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.machine import facts
+from gluon_cgd.machine.progress import by_batches
 from gluon_cgd.models import onnx_file
 
 FORMAT = "gluon_cgd 1"  # what `export` writes, in the file's metadata
@@ -53,7 +54,7 @@ class Exported:
                 f"(N, {side}, {side}, 3), RGB from 0 to 255, resized without keeping the aspect"
             )
         values = np.empty((len(pictures), *shape), np.float32)
-        for start in range(0, len(pictures), batch_size):
+        for start in by_batches(len(pictures), batch_size):
             batch = np.ascontiguousarray(pictures[start : start + batch_size])
             values[start : start + batch_size] = self._computed(batch, output, (len(batch), *shape))
         return values

@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from gluon_cgd.datasets import images
 from gluon_cgd.files.whole import replacing
+from gluon_cgd.machine.progress import task
 
 log = logging.getLogger(__name__)
 BATCH = 32  # pictures that are embedded at a time, while as many are decoded
@@ -23,7 +23,7 @@ def embed_files(embed, paths, side, skip_bad=False, progress=False):
     """
     kept, rows = [], []
     loaded = images.load_ahead(lambda path: images.load_picture(path, side), paths, BATCH)
-    with tqdm(total=len(paths), desc="embedding", unit="img", disable=not progress) as bar:
+    with task("embedding", len(paths), "img", progress) as bar:
         for batch in iter(lambda: list(islice(loaded, BATCH)), []):
             errors = [error for _, error in batch if isinstance(error, Exception)]
             good = [(path, picture) for path, picture in batch if not isinstance(picture, Exception)]

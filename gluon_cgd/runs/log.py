@@ -6,11 +6,14 @@ import re
 from pathlib import Path
 from typing import Dict, Iterator
 
+from gluon_cgd.machine import progress
+
 
 @contextlib.contextmanager
 def logged_to(file: Path) -> Iterator[None]:
-    """Append what this package logs to `file`, whatever is shown on the terminal."""
+    """Append what this package logs to `file`, whatever is shown on the terminal; not the lines that end a silence."""
     package, handler = logging.getLogger("gluon_cgd"), logging.FileHandler(file, encoding="utf-8")
+    handler.addFilter(lambda record: record.name != progress.log.name)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     package.addHandler(handler)
     level = package.level

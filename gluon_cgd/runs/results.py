@@ -1,13 +1,16 @@
 """A run's result.json: read, checked, and compared with the run that is wanted and with the files beside it."""
 
 import logging
+import os
+import platform
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.experiment import REMOVED, Experiment, shown
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest
+from gluon_cgd.machine import facts
 from gluon_cgd.runs import schema
 
 log = logging.getLogger(__name__)
@@ -100,6 +103,22 @@ def read_result(file: PathLike) -> Dict[str, Any]:
     if wrong:
         raise ValueError(f"{file} {wrong}: delete it to train again")
     return result
+
+
+def origin(devices: Sequence) -> Dict[str, Any]:
+    """Where a run on `devices` is made: {"device", "machine", "threads", "commit", "versions"}."""
+    import mxnet
+    import numpy
+
+    from gluon_cgd.machine.devices import names
+
+    return dict(
+        device=names(devices),
+        machine=facts.machine(f"{devices[0].device_type}{devices[0].device_id}"),
+        threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # decides the order of a CPU's sums, so their last bits
+        commit=facts.commit(),
+        versions={"python": platform.python_version(), "mxnet": mxnet.__version__, "numpy": numpy.__version__},
+    )
 
 
 def same_run(file: PathLike, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

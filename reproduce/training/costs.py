@@ -10,6 +10,7 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts
+from gluon_cgd.machine.progress import each
 from gluon_cgd.runs import schema
 from reproduce import efficiency, recorded, store
 from reproduce.report import formats
@@ -34,7 +35,7 @@ def measure(experiments, device, runs):
     file = formats.reports(runs) / "steps.json"
     known = _read(file)
     own = known.setdefault(facts.machine(device), {})
-    for experiment in experiments:
+    for experiment in each(experiments, "measuring networks", unit="networks"):
         if network(experiment) not in own:
             # 128 pictures of 224 x 224 do not fit every machine's memory
             batch = min(experiment.batch_size, 32) if device.startswith("cpu") else experiment.batch_size
@@ -117,7 +118,8 @@ def disk(missing):
     # A training or test set that two experiments share is cached once
     cached = {(data, 0, large) for data, large, _ in sides} | {(data, 1, small) for data, _, small in sides}
     cache = sum(3 * side**2 * pictures(*data)[part] for data, part, side in cached)
-    files = [2 * 4 * parameters(run.experiment) for run in missing]  # last and best, float32
+    counted = each(missing, "counting parameters", unit="runs")
+    files = [2 * 4 * parameters(run.experiment) for run in counted]  # last and best, float32
     return (
         f"disk: {cache / 1e9:.1f} GB of pictures in {facts.cache_folder()}, {sum(files) / 1e9:.1f} GB of parameters "
         f"(up to {max(files) / 1e9:.2f} GB a run, three times as much while it trains)"

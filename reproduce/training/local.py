@@ -17,6 +17,7 @@ from logging.handlers import QueueHandler, QueueListener
 
 from tqdm import tqdm
 
+from gluon_cgd.machine.progress import task
 from gluon_cgd.machine.sentences import sentence
 from reproduce import store
 
@@ -33,7 +34,7 @@ def train(todo, devices, threads, runs, data, weights, progress=False, parts=1):
     waiting, running, failed = collections.deque(enumerate(todo, 1)), {}, []
     watched, alive = multiprocessing.Pipe(duplex=False)  # a worker ends when `alive` is closed
     idle = [Worker(device, threads, watched) for device in devices[: len(todo)]]
-    with alive, tqdm(total=len(todo), unit="run", disable=not progress) as bar:
+    with alive, task("training", len(todo), "runs", progress) as bar:
         while waiting or running:
             while waiting and idle:
                 worker, (number, (name, experiment, seed)) = idle.pop(0), waiting.popleft()

@@ -3,6 +3,7 @@
 from typing import NamedTuple, Tuple
 
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.machine.progress import each
 from gluon_cgd.runs import checkpoint
 from reproduce import selection, store
 from reproduce.training import costs
@@ -31,7 +32,7 @@ def wanted(tables, seeds, small, runs, pattern="*", weights=None, needed=None):
             for seed in range((seeds or (1 if small else table.seeds)) if row.experiment else 0):
                 names.setdefault((selection.experiment_of(row, small), seed), []).append(f"{table.name} {row.name}")
     distinct = []
-    for (experiment, seed), rows in names.items():
+    for (experiment, seed), rows in each(names.items(), "looking for runs that are done", unit="runs"):
         done = store.is_done(runs, experiment, seed, weights, needed)
         half = 0 if done else checkpoint.iteration(store.folder(runs, experiment, seed) / "checkpoint.npz")
         distinct.append(Wanted(experiment, seed, tuple(dict.fromkeys(rows)), done, half))
