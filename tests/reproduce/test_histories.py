@@ -84,7 +84,7 @@ def table(monkeypatch, small_experiment, small_split):
     monkeypatch.setattr(selection, "mini", lambda experiment: experiment)
     monkeypatch.setattr(store, "load_data", lambda name, data: small_split)
     monkeypatch.setattr(train, "Run", Light)
-    monkeypatch.setattr(train.facts, "commit", lambda: None)
+    monkeypatch.setattr(train.results.facts, "commit", lambda: None)
     monkeypatch.setattr(
         backends.local,
         "train",
