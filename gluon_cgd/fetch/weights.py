@@ -13,6 +13,8 @@ import portalocker
 from mxnet.base import data_dir
 
 from gluon_cgd.fetch import download
+from gluon_cgd.files.parameters import LIMIT, WrongParameters, check_parameters
+from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.files.whole import digest
 
 log = logging.getLogger(__name__)
@@ -168,7 +170,11 @@ def load_weights(net, file, name):
             source = os.path.join(folder, "converted.params")
             mx.nd.save(source, {key: mx.nd.array(value) for key, value in converted.items()})
         try:
+            check_parameters(source)
             net.load_parameters(source)
+        except WrongParameters as error:
+            reason = str(error).replace(source, file.name)
+            raise ValueError(f"{file} is not a whole parameter file of {name} ({reason}): download it again") from error
         except (AssertionError, ValueError) as error:  # a parameter is missing, is left over or has another shape
             reason = str(error).replace(source, file.name)[:200]
             raise ValueError(f"{file} does not hold the parameters of {name}: {reason}; check --weights") from error
@@ -189,11 +195,12 @@ def from_timm(file):
     count of batches is left out. Raises ValueError for a broken file.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors.numpy import load
 
     try:
-        tensors = load_file(file)
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:  # bfloat16 is a TypeError of NumPy
+        tensors = load(read_bytes(file, LIMIT))
+    # KeyError, TypeError: a type that NumPy lacks; MemoryError: an empty tensor whose shape is huge
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
         raise ValueError(f"{file} is not a whole safetensors file of float32: download timm's again") from error
     if not tensors:
         raise ValueError(f"{file} holds no tensors: download timm's again")

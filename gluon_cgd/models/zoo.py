@@ -9,6 +9,7 @@ import mxnet as mx
 
 from gluon_cgd import backbones, model
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
+from gluon_cgd.files.parameters import check_parameters
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest, write_json
 from gluon_cgd.machine.devices import listed
@@ -132,6 +133,7 @@ def trained(experiment, classes, parameters, ctx=None):
         raise ValueError(f"{parameters} is too small for {classes:,} classes, which it should know: get it again")
     net = model.from_experiment(replace(experiment, pretrained=False), classes)
     try:
+        check_parameters(parameters)
         net.load_parameters(str(parameters), ctx=mx.cpu())  # the net was made there: Gluon refuses another device
     except Exception as error:  # MXNet raises many kinds for a broken file
         raise ValueError(f"{parameters} cannot be read as a {name_of(experiment)}: get it again") from error
