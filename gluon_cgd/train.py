@@ -12,7 +12,7 @@ import numpy as np
 from gluon_cgd import backbones, datasets, model
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.cache import cached, fingerprint
-from gluon_cgd.datasets.records import PathLike, Split
+from gluon_cgd.datasets.records import PathLike, Split, ceiling
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.evaluate import embedded
 from gluon_cgd.experiment import REVISION, Experiment
@@ -111,6 +111,8 @@ class Run:
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, file)
         names = devices.names(self.devices)
         log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, names)
+        if ceiling(split):
+            log.warning("%s", ceiling(split))
         self.pictures = cached(split.train, experiment.resize, cache, progress)
         self.query = cached(split.query, experiment.input_size, cache, progress)
         self.gallery = cached(split.gallery, experiment.input_size, cache, progress) if split.gallery else None

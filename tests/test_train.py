@@ -51,6 +51,17 @@ def test_a_run_leaves_its_log_parameters_and_result(whole, small_experiment):
     assert "[Iteration 8] validation: R@1=" in log
 
 
+def test_the_log_states_the_ceiling_of_recall_where_there_is_one(whole, small_experiment, small_split, tmp_path):
+    assert "no Recall@K can be above" not in (whole[1] / "train.log").read_text()
+    lonely = small_split.query[0]
+    split = small_split._replace(query=[lonely, *small_split.query[8:]])  # the only one of its class
+    experiment = replace(small_experiment, passes=0.5, evaluations=1)
+    result = fit(experiment, split, tmp_path / "run")
+    told = "no Recall@K can be above 96.00 %: 1 of 25 test pictures have no other picture of their class to be found"
+    assert told in (tmp_path / "run/train.log").read_text()
+    assert max(result["last"].values()) <= 0.96
+
+
 def test_a_finished_run_is_not_trained_again(whole, small_experiment, small_split, monkeypatch):
     result, folder = whole
     monkeypatch.setattr(train.Run, "go", None)

@@ -6,7 +6,7 @@ from pathlib import Path
 from gluon_cgd import datasets
 from gluon_cgd.cards import confusion
 from gluon_cgd.datasets import folders
-from gluon_cgd.datasets.records import counted
+from gluon_cgd.datasets.records import ceiling, counted
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.grid import escaped
 from gluon_cgd.files.whole import write_text
@@ -62,6 +62,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         experiment=experiment,
         descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
         counts=counted(split),
+        ceiling=ceiling(split),
         own=own,
         parted=own and folders.listed(experiment.dataset, allow_partial=True).parted,
         result=result,

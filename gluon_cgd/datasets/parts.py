@@ -25,7 +25,7 @@ def assign(names: Iterable[str]) -> Dict[str, Optional[int]]:
     """{name: its place in a Split, or None if it is not used} of names that have a `role`.
 
     train is trained on; test or query are the test part, and are searched in gallery where that exists. val is the test
-    part where there is no other; else it is not used, as nothing is chosen on it.
+    part where there is no other; else it is not used.
     """
     roles = {name: role(name) for name in names}
     tested = set(roles.values()) & {"test", "query"}

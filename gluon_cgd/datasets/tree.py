@@ -28,7 +28,7 @@ FOREIGN = {
     *("lost+found", "__pycache__"),
 }
 STREAMS = (":zone.identifier", ":encryptable", "@synoeastream", "@synoresource")  # notes that come with a copied file
-SHOWN = 8  # names and endings of a kind that the line on what is left out names
+SHOWN = 20  # names and endings of a kind that the line on what is left out names
 
 
 @dataclass

@@ -143,3 +143,15 @@ def test_a_long_name_keeps_its_beginning_and_its_end():
     assert cut("Aston Martin V8 Vantage Convertible 2012") == "Aston Martin…rtible 2012"
     assert len(cut("x" * 99)) == 24
     assert cut("phở") == "phở"
+
+
+def test_the_card_states_the_ceiling_of_recall():
+    recall = {"R@1": 0.25}
+    result = {"seed": 3, "untrained": recall, "last": recall, "best": recall}
+    records = [Record("b", 7), Record("c", 8), Record("d", 8), Record("e", 9)]
+    text = card.markdown("runs/x", result, Experiment(), Split([Record("a", 0)] * 4, records), Counter(), str)
+    told = "no Recall@K can be above 50.00 %: 2 of 4 test pictures have no other picture of their class to be found."
+    assert f"Whatever the model, {told}\n\n|  | R@1 |" in text
+    text = card.markdown("runs/x", result, Experiment(), Split([Record("a", 0)] * 4, records[1:3]), Counter(), str)
+    assert "Whatever the model" not in text
+    assert '"best" is the evaluation with the highest Recall@1 on them.\n\n|  | R@1 |' in text
