@@ -1,150 +1,215 @@
-"""Downloads that continue after broken connections, and archives that are unpacked only if they are harmless."""
+"""Downloads that continue after broken connections and never take another file for the one that is wanted."""
 
+import contextlib
 import logging
 import os
+import re
 import shutil
-import stat
-import tarfile
-import tempfile
 import time
-import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple, Optional
 
 import requests
 
+from gluon_cgd.fetch import connection, partial
+from gluon_cgd.fetch.archives import unpack  # noqa: F401  its name in version 0.1
+from gluon_cgd.files.printable import printable
+from gluon_cgd.files.regular import check_kind
 from gluon_cgd.files.whole import digest
-from gluon_cgd.machine.progress import each, task
+from gluon_cgd.machine.progress import task
 
 log = logging.getLogger(__name__)
 
 TRIES = 5
 TIMEOUT = 30  # seconds without a byte
 BLOCK = 1 << 16  # bytes that a broken connection can cost
-LARGEST = 20  # an archive of pictures may unpack to that many times its size: JPEGs hardly compress
+PATIENCE = 60  # seconds that a block may take: less than about 1 kB a second is broken off
+LIMIT = 5 << 30  # bytes of an archive of pictures; Stanford Online Products has 3 GB
 CHECKSUMS = {32: "md5", 40: "sha1", 64: "sha256"}  # by their number of digits
+PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE)
 
 
-def fetch(url, file, checksum, progress=False):
-    """Download `url` to `file`; continues where a broken connection or an earlier call stopped.
+class Wanted(NamedTuple):
+    """A file on the network: its URL, its place here, its checksum if it is known, and the most bytes it may have."""
 
-    checksum: the file's md5, SHA-1 or SHA-256 in hexadecimal digits, or None if it is not known.
+    url: str
+    file: Path
+    checksum: Optional[str]
+    limit: int
+
+    @property
+    def kind(self):
+        """Of the checksum: md5, sha1 or sha256."""
+        return CHECKSUMS[len(self.checksum)]
+
+
+def fetch(url, file, checksum, progress=False, limit=LIMIT):
+    """Download `url` to `file`; continues where a broken connection or a killed process stopped.
+
+    checksum: the file's md5, SHA-1 or SHA-256 in hexadecimal digits, or None if it is not known. Without one, what was
+    received before is continued only if the server says that it still has the same file.
     A file that is there with this checksum is left alone. Raises ValueError, and deletes what was received, if it has
-    another checksum; OSError if the server does not answer or breaks off TRIES times.
+    another checksum, more than `limit` bytes, or is a web page; OSError if the server does not answer, or breaks off or
+    sends next to nothing TRIES times. If two processes fetch one file, the second waits.
     """
-    file, partial = Path(file), Path(f"{file}.part")
-    kind = checksum and CHECKSUMS[len(checksum)]
-    if file.is_file():
-        if not checksum or digest(file, kind) == checksum:
+    wanted = Wanted(url, Path(file), checksum and checksum.lower(), limit)
+    with task(f"comparing {wanted.file.name} with its checksum", bar=False):
+        if _is_there(wanted):
             return
-        raise ValueError(f"{file} is there but is not the file wanted (its {kind} is not {checksum}): move it away")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    for left in reversed(range(TRIES)):
-        try:
-            _receive(url, partial, progress)
-            break
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-            if not left:
-                size = partial.stat().st_size if partial.exists() else 0
-                raise OSError(
-                    f"{url} broke off {TRIES} times, {size:,} bytes are kept ({type(error).__name__}): start again to "
-                    f"go on, or put the file there by hand as {file}"
-                ) from error
-            time.sleep(min(2 ** (TRIES - left), 30) / 10)
-    received = checksum and digest(partial, kind)
-    if received != checksum:
-        partial.unlink()
-        raise ValueError(
-            f"{url} sent another file ({kind} {received}, not {checksum}): get it by hand and put it there as {file}"
-        )
-    os.replace(partial, file)
+    wanted.file.parent.mkdir(parents=True, exist_ok=True)
+    with partial.opened(wanted.file) as received, task(f"fetching {wanted.file.name}", bar=False):
+        if not _is_there(wanted):  # another process may have fetched it meanwhile
+            _receive_whole(wanted, received, progress)
+            received.finish()
+        partial.forget(wanted.file)
 
 
 def stated_sha256(url):
     """The SHA-256 that a hub of models states for the file at `url` (X-Linked-Etag), or None."""
     try:
-        answer = requests.head(url, timeout=TIMEOUT)
-    except requests.RequestException as error:
+        answer = connection.ask("HEAD", url, {}, TIMEOUT, BLOCK, PATIENCE, redirects=0)
+    except (*connection.BROKEN, requests.RequestException, ValueError) as error:
         raise OSError(f"{url} cannot be reached ({type(error).__name__}): start again, or get it by hand") from error
-    stated = answer.headers.get("X-Linked-Etag", "").strip('"')
-    return stated if len(stated) == 64 else None
+    answer.blocks.close()
+    stated = answer.headers.get("X-Linked-Etag", "").strip('"').lower()
+    return stated if re.fullmatch("[0-9a-f]{64}", stated) else None
 
 
-def _receive(url, partial, progress):
-    """Append to `partial` the part of `url` that it lacks."""
-    have = partial.stat().st_size if partial.exists() else 0
+def _is_there(wanted):
+    """Whether the file is there. Raises ValueError if it has another checksum, or is no regular file."""
+    if not wanted.file.exists():
+        return False
+    check_kind(wanted.file, os.stat(wanted.file).st_mode)
+    if wanted.checksum and digest(wanted.file, wanted.kind) != wanted.checksum:
+        remedy = f"(its {wanted.kind} is not {wanted.checksum}): move it away"
+        raise ValueError(f"{wanted.file} is there but is not the file wanted {remedy}")
+    return True
+
+
+def _receive_whole(wanted, received, progress):
+    """Receive the whole file. Raises ValueError if it has another checksum."""
+    before = received.size()
+    _receive_in_tries(wanted, received, progress)
+    if not wanted.checksum:
+        return
+    checksum = received.digest(wanted.kind)
+    if checksum != wanted.checksum and before:  # what was there before may have been the beginning of another file
+        log.warning("%s is not the rest of what was received before: it is received anew", wanted.url)
+        received.clear()
+        _receive_in_tries(wanted, received, progress)
+        checksum = received.digest(wanted.kind)
+    if checksum != wanted.checksum:
+        received.clear()
+        raise _another(wanted, f"{wanted.kind} {checksum}")
+
+
+def _another(wanted, what):
+    but = f", not {wanted.checksum}" * bool(wanted.checksum)
+    remedy = f"get it by hand and put it there as {wanted.file}"
+    return ValueError(f"{wanted.url} sent another file ({what}{but}): {remedy}")
+
+
+def _receive_in_tries(wanted, received, progress):
+    """Receive what is missing, in up to TRIES connections."""
+    for left in reversed(range(TRIES)):
+        try:
+            return _receive(wanted, received, progress)
+        except connection.BROKEN as error:
+            if not left:
+                reason = str(error) if isinstance(error, TimeoutError) else type(error).__name__
+                raise OSError(
+                    f"{wanted.url} broke off {TRIES} times, {received.size():,} bytes are kept ({reason}): start again "
+                    f"to go on, or put the file there by hand as {wanted.file}"
+                ) from error
+            time.sleep(min(2 ** (TRIES - left), 30) / 10)
+
+
+def _receive(wanted, received, progress):
+    """Receive what is missing in one connection; all of it, where it is not sure to be of the same file."""
+    have, version = received.size(), received.version(wanted.url)
+    if have and not (wanted.checksum or version):
+        received.clear()
+        have = 0
     headers = {"Range": f"bytes={have}-"} if have else {}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-        if answer.status_code == 416 and have:  # nothing is left to send
-            return
-        if answer.status_code not in (200, 206):
-            raise OSError(f"{url} answers {answer.status_code} {answer.reason}: get the file by hand")
-        goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        length = int(answer.headers.get("Content-Length", 0))
-        have = have if goes_on else 0
-        if length > shutil.disk_usage(partial.parent).free:
-            raise OSError(f"{partial.parent} has no room for the {length / 1e9:.1f} GB of {url}: free some")
-        doing = task(partial.stem, length + have if length else None, "B", progress, have)
-        with open(partial, "ab" if goes_on else "wb") as out, doing as bar:
-            for block in answer.iter_content(BLOCK):
-                out.write(block)
-                bar.update(len(block))
-        if length and partial.stat().st_size < length + have:
-            raise requests.ConnectionError("the connection ended early")
-
-
-def unpack(archive, folder):
-    """Unpack a .zip, .tar or .tgz into `folder`: all of it or nothing.
-
-    Raises ValueError for a broken archive, and for one with a link, a device, a path that leads out of the folder, or
-    more bytes than an archive of pictures has.
-    """
-    archive, folder = Path(archive), Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
+    if have and version:
+        headers["If-Range"] = version
     try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as opened:
-                plain = (0, stat.S_IFREG)  # some programs write no kind
-                members = [
-                    (m, m.filename, m.file_size, m.is_dir(), stat.S_IFMT(m.external_attr >> 16) in plain)
-                    for m in opened.infolist()
-                ]
-                _extract(members, opened.open, temporary, archive)
-        else:
-            with tarfile.open(archive) as opened:
-                members = [(m, m.name, m.size, m.isdir(), m.isfile()) for m in opened]
-                _extract(members, opened.extractfile, temporary, archive)
-        for entry in sorted(temporary.iterdir()):
-            target = folder / entry.name
-            if target.exists():
-                raise ValueError(f"{target} is there already: move it away, then unpack {archive.name} again")
-            os.rename(entry, target)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        raise ValueError(f"{archive} cannot be unpacked ({type(error).__name__}: {error}): get it again") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        answer = connection.ask("GET", wanted.url, headers, TIMEOUT, BLOCK, PATIENCE)
+    except connection.BROKEN:
+        raise
+    except (requests.RequestException, ValueError) as error:
+        reason = printable(error)[:200]
+        raise OSError(f"{wanted.url} cannot be fetched ({reason}): get it by hand as {wanted.file}") from error
+    with contextlib.closing(answer.blocks):
+        total = _total(answer, have)
+        if answer.status == 416 and have:  # nothing is left to send, if it is the same file
+            if not wanted.checksum and total != have:
+                raise _begin_anew(received, f"it has {total} bytes now")
+            return
+        if answer.status not in (200, 206):
+            raise OSError(f"{wanted.url} answers {answer.status} {answer.reason}: get the file by hand")
+        if answer.status == 206 and not _continues(answer, have, version):
+            raise _begin_anew(received, "it sent another part")
+        _check_size(wanted, received, total, have * (answer.status == 206))
+        _append(wanted, received, answer, total, progress)
 
 
-def _extract(members, opened, folder, archive):
-    """Write the plain files of `members`, (member, name, size, is a folder, is a plain file) each, below `folder`."""
-    total = sum(size for _, _, size, _, _ in members)
-    if total > LARGEST * archive.stat().st_size + (1 << 20):
-        raise ValueError(f"{archive} would unpack to {total / 1e9:.1f} GB, no archive of pictures does: get it again")
-    if total > shutil.disk_usage(folder).free:
-        raise OSError(f"{folder.parent} has no room for the {total / 1e9:.1f} GB of {archive}: free some")
-    for member, name, size, is_folder, is_file in each(members, f"unpacking {archive.name}", unit="files"):
-        path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[:1]:
-            raise ValueError(f"{archive} holds the path {name!r}, which leads out of the folder: do not use it")
-        if is_folder:
-            continue
-        if not is_file:
-            raise ValueError(f"{archive} holds {name!r}, which is a link or a device and not a file: do not use it")
-        target = folder.joinpath(*path.parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with opened(member) as source, open(target, "wb") as out:
-            for block in iter(lambda source=source: source.read(1 << 20), b""):
-                size -= len(block)
-                if size < 0:
-                    raise ValueError(f"{archive} holds more of {name!r} than it declares: do not use it")
-                out.write(block)
+def _begin_anew(received, reason):
+    received.clear()
+    return requests.ConnectionError(reason)
+
+
+def _total(answer, have):
+    """The bytes of the whole file, as the server states them, or None."""
+    if answer.status in (206, 416):
+        stated = re.fullmatch(r"bytes (?:\d+-\d+|\*)/(\d+)", answer.headers.get("Content-Range", ""))
+    else:
+        stated = re.fullmatch(r"(\d+)", answer.headers.get("Content-Length", ""))
+    return int(stated[1]) if stated else None
+
+
+def _continues(answer, have, version):
+    """Whether the part of a file that is sent (206) is the one that is missing, of the same version."""
+    sent = partial.version_of(answer.headers)
+    begins = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    return have > 0 and begins and not (version and sent and sent != version)
+
+
+def _check_size(wanted, received, total, have):
+    if total is None:
+        return
+    if total > wanted.limit:
+        raise _too_large(wanted, received, total)
+    folder = received.path.parent
+    if total - have > shutil.disk_usage(folder).free:
+        raise OSError(f"{folder} has no room for the {(total - have) / 1e9:.1f} GB of {wanted.url}: free some")
+
+
+def _too_large(wanted, received, size):
+    received.clear()
+    return _another(wanted, f"{size:,} bytes or more, while such a file has {wanted.limit:,} at most")
+
+
+def _append(wanted, received, answer, total, progress):
+    """Write the body of `answer` to the end of what was received, or instead of it."""
+    first = next(answer.blocks, b"")
+    have = received.size()
+    if answer.status == 200:
+        if PAGE.match(first):  # before what is there is given up for it
+            raise _another(wanted, "a web page")
+        received.begin(wanted.url, partial.version_of(answer.headers))
+        have = 0
+    with task(wanted.file.name, total, "B", progress, have) as doing:
+        for block in _and_rest(first, answer.blocks):
+            have += len(block)
+            if have > wanted.limit:
+                raise _too_large(wanted, received, have)
+            received.write(block)
+            doing.update(len(block))
+    if total is not None and have < total:
+        raise requests.ConnectionError("the connection ended early")
+
+
+def _and_rest(first, blocks):
+    yield first
+    yield from blocks

@@ -1,9 +1,14 @@
 """Where the benchmarks come from."""
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
-from gluon_cgd.fetch.download import fetch, log, unpack
+from gluon_cgd.fetch.archives import delete_abandoned, is_unpacked, unpack
+from gluon_cgd.fetch.download import fetch
+from gluon_cgd.files.lock import waiting
+
+log = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
@@ -40,12 +45,24 @@ SOURCES = {
 
 
 def obtain(name, root, progress=False):
-    """Download dataset `name` and unpack it into `root`. Raises ValueError for one that cannot be downloaded."""
-    source = SOURCES[name]
+    """Download dataset `name` and unpack it into `root`, as far as that is not done; a second process waits.
+
+    An interrupted call is continued by the next one. What is unpacked and whole is left alone, even if the archive has
+    been deleted since. Raises ValueError for a dataset that cannot be downloaded.
+    """
+    source, root = SOURCES[name], Path(root)
     if not source.url:
         raise ValueError(f"{name} cannot be downloaded: {source.words}")
-    archive = Path(root) / source.url.rsplit("/", 1)[-1]
-    log.info("downloading %s to %s", source.url, archive)
-    fetch(source.url, archive, source.md5, progress)
-    log.info("unpacking %s", archive)
-    unpack(archive, root)
+    archive = root / source.url.rsplit("/", 1)[-1]
+    note = root / f".{archive.name}.unpacked.json"
+    root.mkdir(parents=True, exist_ok=True)
+    with waiting(root / ".download.lock", str(root)):
+        delete_abandoned(root)
+        if note.exists():
+            log.info("comparing the files of %s in %s with their checksums", archive.name, root)
+            if is_unpacked(note, source.md5, root):
+                return
+        log.info("downloading %s to %s", source.url, archive)
+        fetch(source.url, archive, source.md5, progress)
+        log.info("unpacking %s", archive)
+        unpack(archive, root, note, source.md5)
