@@ -58,6 +58,8 @@ def obtain(name, root, progress=False):
     root.mkdir(parents=True, exist_ok=True)
     with waiting(root / ".download.lock", str(root)):
         delete_abandoned(root)
+        for left in root.glob(f".*{archive.name}.*.part"):  # of files beside the archive; nobody else writes them now
+            left.unlink()
         if note.exists():
             log.info("comparing the files of %s in %s with their checksums", archive.name, root)
             if is_unpacked(note, source.md5, root):

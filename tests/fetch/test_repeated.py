@@ -12,20 +12,28 @@ import threading
 import pytest
 
 from gluon_cgd.__main__ import main
-from gluon_cgd.fetch import archives, sources
+from gluon_cgd.fetch import sources
 from tests import miniatures
 from tests.fetch.test_connection import Server, part, reply
 from tests.fetch.test_download import archived
 
+LEFT = [".CUB_200_2011.tgz.unpacked.json", ".download.lock", "CUB_200_2011", "CUB_200_2011.tgz"]
 FORK = multiprocessing.get_context("fork")
 
 
+@pytest.fixture(scope="module")
+def cub200(tmp_path_factory):
+    """A miniature CUB200-2011: the folder, and its .tgz as bytes."""
+    place = tmp_path_factory.mktemp("cub200")
+    folder = miniatures.cub200(place / "birds")
+    return folder, archived(folder, place / "birds.tgz").read_bytes()
+
+
 @pytest.fixture
-def birds(tmp_path, monkeypatch):
-    """A server that has a miniature CUB200-2011; `birds.folder` is what it unpacks to."""
+def birds(cub200, monkeypatch):
+    """A server that has a miniature CUB200-2011, `birds.data`; `birds.folder` is what it unpacks to."""
     running = Server()
-    running.folder = miniatures.cub200(tmp_path / "birds")
-    running.data = archived(running.folder, tmp_path / "birds.tgz").read_bytes()
+    running.folder, running.data = cub200
     running.answers = [reply(running.data)]
     source = sources.Source("", running.url[:-1] + "CUB_200_2011.tgz", hashlib.md5(running.data).hexdigest())
     monkeypatch.setitem(sources.SOURCES, "cub200", source)
@@ -59,8 +67,7 @@ def test_the_command_can_be_repeated_and_does_nothing_twice(birds, tmp_path, cap
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "zeros", "another", "folder gone"])
-@pytest.mark.parametrize("archive", ["kept", "deleted"])
-def test_a_file_that_is_no_longer_whole_is_unpacked_again(birds, tmp_path, damage, archive):
+def test_a_file_that_is_no_longer_whole_is_unpacked_again(birds, tmp_path, damage):
     root = tmp_path / "data"
     sources.obtain("cub200", root)
     picture = sorted(root.rglob("*.jpg"))[3]
@@ -73,11 +80,11 @@ def test_a_file_that_is_no_longer_whole_is_unpacked_again(birds, tmp_path, damag
         half = len(content) // 2
         kinds = {"cut": content[:half], "empty": b"", "zeros": content[:half] + bytes(len(content) - half)}
         picture.write_bytes(kinds.get(damage, content[::-1]))
-    if archive == "deleted":
+    if damage in ("gone", "zeros"):
         (root / "CUB_200_2011.tgz").unlink()
     sources.obtain("cub200", root)
     assert there(root) == there(birds.folder)
-    assert len(birds.requests) == (2 if archive == "deleted" else 1)
+    assert len(birds.requests) == (2 if damage in ("gone", "zeros") else 1)
 
 
 def test_what_was_unpacked_before_there_were_notes_is_recognised(birds, tmp_path, caplog):
@@ -100,12 +107,7 @@ def test_what_killed_processes_left_is_used_or_goes(birds, tmp_path):
     assert command(root) == 0
     assert birds.header("Range") == [f"bytes={half}-"]
     assert there(root) == there(birds.folder)
-    assert sorted(os.listdir(root)) == [
-        ".CUB_200_2011.tgz.unpacked.json",
-        ".download.lock",
-        "CUB_200_2011",
-        "CUB_200_2011.tgz",
-    ]
+    assert sorted(os.listdir(root)) == LEFT
 
 
 def test_two_at_once_do_it_once(birds, tmp_path, caplog):
@@ -155,14 +157,13 @@ def _until(moment, work, *arguments):
     work(*arguments)
 
 
-@pytest.mark.parametrize("moment", [1, 5, 8, 12, 20, 40, 60, 70, 80, 90])
+@pytest.mark.parametrize("moment", [5, 12, 40, 70, 90])
 def test_after_kill_9_the_same_call_ends_with_the_same_files(birds, tmp_path, moment):
     root = tmp_path / "data"
     killed(moment, sources.obtain, "cub200", root)
     sources.obtain("cub200", root)
     assert there(root) == there(birds.folder)
-    assert not list(root.glob(f"{archives.PREFIX}*"))
-    assert not list(root.glob("*.part*"))
+    assert sorted(os.listdir(root)) == LEFT
 
 
 @pytest.mark.slow
@@ -172,9 +173,8 @@ def test_after_kill_9_at_every_moment_the_same_call_ends_with_the_same_files(bir
         was_killed = killed(moment, sources.obtain, "cub200", root)
         sources.obtain("cub200", root)
         assert there(root) == there(birds.folder)
-        assert sorted(os.listdir(root)) == sorted(os.listdir(tmp_path / "1"))
-        if moment > 1:
-            shutil.rmtree(root)
+        assert sorted(os.listdir(root)) == LEFT
+        shutil.rmtree(root)
         if not was_killed:
             break
     assert moment > 50
