@@ -5,18 +5,19 @@ import json
 import logging
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 
 from gluon_cgd.commands.options import add_ctx, add_model, model_of, name, parse_pixels
-from gluon_cgd.datasets import folders, images
+from gluon_cgd.datasets import images
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import figures
+from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.progress import task
-from gluon_cgd.retrieval import approximate, collection, exact
+from gluon_cgd.retrieval import approximate, collection, exact, mending
 from gluon_cgd.retrieval import index as pictures
-from gluon_cgd.retrieval.model import check_same, open_model
+from gluon_cgd.retrieval.manifest import NAME
+from gluon_cgd.retrieval.model import check_same, open_model, remembered_by
 from gluon_cgd.retrieval.picture import Hit, draw
 from gluon_cgd.similarity import arguments, decompose
 
@@ -31,7 +32,11 @@ def add_index(p):
     )
     p.add_argument("--images", type=name, metavar="DIR", help="the folder of pictures; its subfolders are included")
     p.add_argument("--out", required=True, type=name, metavar="IDX", help="the folder of the index")
-    p.add_argument("--prune", action="store_true", help="remove pictures from the index that are gone from --images")
+    help_text = (
+        "remove pictures from the index whose files are gone; those of a folder that has no picture left, as on a disk "
+        "that is not mounted, only with `--prune all`"
+    )
+    p.add_argument("--prune", nargs="?", const="gone", choices=("gone", "all"), metavar="all", help=help_text)
     p.add_argument("--skip-bad", action="store_true", help="skip what cannot be read and name it (default: stop)")
     p.add_argument("--compact", action="store_true", help="free the disk space of replaced and removed pictures")
     add_engine(p)
@@ -99,26 +104,42 @@ def index(options):
 
 def update(options):
     """Embed what is new or changed; returns a sentence that says what was done."""
-    folders.check_pictures(options.images)
-    remembered = None
-    if (Path(options.out) / "collection.json").exists():
-        remembered = collection.read_manifest(options.out)["model"]
+    mending.mend(options.out)
+    before = collection.read(options.out) if os.path.lexists(os.path.join(options.out, NAME)) else None
+    remembered = None if before is None else remembered_by(options.out, before.manifest)
+    if pictures.has_pictures(options.images, before, options.prune):
+        done = embed(options, remembered)
+    else:  # all that is left to do needs no model
+        with collection.writing(options.out, before.dim, remembered) as writer:
+            *_, done = pictures.update(writer, options.images, None, 0, options.prune)
+    if done.left_out.line():
+        log.warning("%s: %s", options.images, done.left_out.line())
+    words = [f"{done.added:,} added", f"{done.changed:,} changed", f"{done.same:,} as before"]
+    words += [f"{done.moved:,} moved"] * bool(done.moved)
+    words += [f"{len(done.bad):,} left out that cannot be read"] * bool(done.bad)
+    words += [f"{done.removed:,} removed that are gone"] * bool(options.prune)
+    remains, kept = done.gone - sum(done.kept.values()), sum(done.kept.values())
+    words += [f"{remains:,} still in the index that are gone (--prune removes them)"] * bool(remains)
+    if kept:
+        folder, others = printable(next(iter(done.kept))), ", for one," * (len(done.kept) > 1)
+        words.append(
+            f"{kept:,} still in the index whose folder has no picture left: {folder}{others} is empty, gone or on a "
+            "disk that is not mounted (--prune all removes them)"
+        )
+    return f"{done.found:,} pictures in {printable(options.images)}: {', '.join(words)}"
+
+
+def embed(options, remembered):
+    """Embed what is new or changed and update the index, and return the Changes. remembered: the model, if any."""
     model = open_model(options.out, remembered, **model_of(options))
     side, total = model.input_size, sum(1 for _ in pictures.pictures_under(options.images, options.skip_bad))
     dim = model.embed([np.zeros((side, side, 3), np.uint8)]).shape[1]
     with collection.writing(options.out, dim, model.about) as writer, task("indexing", total, "img") as bar:
         check_same(options.out, writer.manifest["model"], model.about)  # another process may have made it just now
-        writer.describe(model.about)
-        changes = pictures.update(writer, options.images, model.embed, side, options.prune, options.skip_bad)
-        for done in changes:
-            bar.at(done.same + done.added + done.changed + len(done.bad))
-    if done.left_out.line():
-        log.warning("%s: %s", options.images, done.left_out.line())
-    words = [f"{done.added:,} added", f"{done.changed:,} changed", f"{done.same:,} as before"]
-    words += [f"{len(done.bad):,} left out that cannot be read"] * bool(done.bad)
-    words += [f"{done.removed:,} removed that are gone"] * options.prune
-    words += [f"{done.gone:,} still in the index that are gone (--prune removes them)"] * bool(done.gone)
-    return f"{done.found:,} pictures in {one_line(options.images)}: {', '.join(words)}"
+        writer.describe(model.about, os.path.abspath(options.images))
+        for done in pictures.update(writer, options.images, model.embed, side, options.prune, options.skip_bad):
+            bar.at(done.same + done.added + done.changed + done.moved + len(done.bad))
+    return done
 
 
 def search(options):
@@ -135,7 +156,7 @@ def search(options):
     snapshot = collection.read(options.index)
     if not len(snapshot):
         raise ValueError(f"{options.index} holds no pictures: python -m gluon_cgd index --images DIR adds some")
-    remembered = snapshot.manifest["model"]
+    remembered = remembered_by(options.index, snapshot.manifest)
     side = Experiment.from_dict(remembered["experiment"]).input_size
     box = options.box and parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
     rule = "--box X1,Y1,X2,Y2 needs X1 < X2 and Y1 < Y2 inside the picture"
@@ -156,11 +177,11 @@ def search(options):
     else:
         for rank, (cosine, path) in enumerate(hits, 1):
             note = "  (the query itself)" if path in own else "" if os.path.exists(path) else "  (not there any more)"
-            print(f"{rank:3}  {cosine:.4f}  {one_line(path)}{note}")
+            print(f"{rank:3}  {cosine:.4f}  {printable(path)}{note}")
     if options.figure:
         title = f"{len(hits)} of {len(snapshot):,} pictures, by {model.about['name']}"
         draw(queries, list(drawn(model, queries, hits, options.heatmaps)), title, options.figure)
-        print(f"Written: {options.figure}", file=sys.stderr)
+        print(f"Written: {printable(options.figure)}", file=sys.stderr)
 
 
 def drawn(model, queries, hits, heatmaps):
@@ -170,7 +191,7 @@ def drawn(model, queries, hits, heatmaps):
         try:
             picture = images.load_picture(path, model.input_size)
         except (ValueError, OSError):
-            log.warning("%s cannot be read any more and is drawn as an empty place", one_line(path))
+            log.warning("%s cannot be read any more and is drawn as an empty place", printable(path))
             picture = None
         yield Hit(cosine, picture, None if picture is None else explain(picture))
 
@@ -187,8 +208,3 @@ def explainer(model, query):
         return similarity.map1, similarity.map2
 
     return explain
-
-
-def one_line(path):
-    """`path` on one line, whatever characters it holds."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))

@@ -1,13 +1,14 @@
 """Engines that are faster than the exact search and can miss pictures: FAISS and Milvus, if they are installed."""
 
 import contextlib
-import json
 import os
 
 import numpy as np
 
 from gluon_cgd.files.whole import replacing, write_json
+from gluon_cgd.retrieval import sealed
 from gluon_cgd.retrieval.exact import BLOCK, needed
+from gluon_cgd.retrieval.manifest import read_values
 
 UPSERT = 2**22  # bytes of vectors in a message to Milvus, whose limit is 64 MB
 
@@ -51,10 +52,13 @@ class Faiss:
                 f"python -m gluon_cgd index --out {snapshot.folder} --engine faiss --kind {kind} builds it"
             )
         self.rows, self.file = max(files)
+        problem = sealed.check(self.file, snapshot.manifest["id"])
+        if problem:
+            raise ValueError(f"{self.file} {problem} and cannot be read: delete it and build it again")
         try:
             self._index = self._faiss.read_index(str(self.file))
         except RuntimeError as error:
-            raise ValueError(f"{self.file} cannot be read: delete it and build it again") from error
+            raise ValueError(f"{self.file} cannot be read ({error}): delete it and build it again") from error
         if (self._index.ntotal, self._index.d) != (self.rows, snapshot.dim):
             raise ValueError(f"{self.file} holds other vectors: delete it and build it again")
 
@@ -91,16 +95,19 @@ def build_faiss(snapshot, kind, progress=None):
     index = faiss.index_factory(snapshot.dim, FAISS[kind](snapshot.count, snapshot.dim), faiss.METRIC_INNER_PRODUCT)
     if not index.is_trained:
         enough = 50 * max(256, getattr(index, "nlist", 0))  # more than the 39 for a centre
-        rows = np.random.default_rng(0).permutation(snapshot.count)[:enough]
-        index.train(np.ascontiguousarray(snapshot.vectors[np.sort(rows)]))
+        rows = np.sort(np.random.default_rng(0).permutation(snapshot.count)[:enough])
+        snapshot.check(rows)
+        index.train(np.ascontiguousarray(snapshot.vectors[rows]))
     step = max(1, BLOCK // (4 * snapshot.dim))
     for start in range(0, snapshot.count, step):
+        snapshot.check(slice(start, start + step))
         index.add(np.ascontiguousarray(snapshot.vectors[start : start + step]))
         if progress:
             progress(index.ntotal)
     file = snapshot.folder / f"faiss-{kind}-{snapshot.manifest['generation']}-{snapshot.count}.index"
     with replacing(file) as temporary:
         faiss.write_index(index, str(temporary))
+        sealed.seal(temporary, snapshot.manifest["id"])
     for old in snapshot.folder.glob(f"faiss-{kind}-*.index"):
         if old != file:
             old.unlink()
@@ -134,9 +141,19 @@ class Milvus:
             raise ValueError(f"Milvus at {self.uri} says: {error.message}: check --uri, and that it runs") from error
 
     def _noted(self):
-        """{"URI table": how many of the first rows were sent there}."""
+        """{"URI table": how many of the first rows were sent there}. Raises ValueError for a damaged file."""
         note = self._snapshot.folder / "milvus.json"
-        return json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+        if not os.path.lexists(note):
+            return {}
+        try:
+            counts = read_values(note)
+            if not isinstance(counts, dict) or not all(type(rows) is int and rows >= 0 for rows in counts.values()):
+                raise ValueError("it does not say how many rows were sent")
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"{note} cannot be read ({error}): delete it, and the same command with `index` sends all rows again"
+            ) from error
+        return counts
 
     def _sent(self):
         return min(self._noted().get(f"{self.uri} {self.table}", 0), self._snapshot.count)
@@ -154,6 +171,7 @@ class Milvus:
             before, step = self._sent(), max(1, UPSERT // (4 * snapshot.dim))
             for start in range(before, snapshot.count, step):
                 stop = min(start + step, snapshot.count)
+                snapshot.check(slice(start, stop))
                 rows = start + np.flatnonzero(snapshot.live[start:stop])
                 if len(rows):
                     self._client.upsert(self.table, [dict(row=int(row), vector=snapshot.vectors[row]) for row in rows])

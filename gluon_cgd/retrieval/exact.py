@@ -15,12 +15,13 @@ BLOCK = 2**26  # bytes of vectors that are compared at a time
 SPARE = 4  # candidates of an engine, times k: compressed vectors rank roughly, exact cosines then order them
 
 
-def exact(vectors, queries, k, live=None, start=0):
+def exact(vectors, queries, k, live=None, start=0, check=None):
     """(cosines (Q, k') float64, rows (Q, k')) of the k nearest of `vectors` (N, D), best first, equal ones by row.
 
     queries (Q, D); all vectors have unit length. k' is k, or the number of rows if that is less. live (N,): False for
-    rows to leave out.  start: the first row to compare. A float32 product finds, within the bound of its rounding, what
-    can be among the k, and float64 decides. Memory: one block of BLOCK bytes, whatever N.
+    rows to leave out.  start: the first row to compare.  check: is called with the slice of each block of rows before
+    it is read, and may refuse it. A float32 product finds, within the bound of its rounding, what can be among the k,
+    and float64 decides. Memory: one block of BLOCK bytes, whatever N.
     """
     queries = np.ascontiguousarray(queries, np.float32)
     wide = queries.astype(np.float64)
@@ -28,6 +29,8 @@ def exact(vectors, queries, k, live=None, start=0):
     step = max(k, BLOCK // (4 * max(queries.shape)), 1)
     nearest = [(np.empty(0), np.empty(0, np.int64)) for _ in queries]
     for first in range(start, len(vectors), step):
+        if check:
+            check(slice(first, first + step))
         block = vectors[first : first + step]
         scores = queries @ block.T  # (Q, b)
         if live is not None:
@@ -55,19 +58,25 @@ def best(k, *answers):
 
 def search(snapshot, queries, k, engine=None):
     """[(cosines, rows) of each of `queries` (Q, D)], at most k, best first. Without an engine the search is exact."""
-    queries = np.ascontiguousarray(queries, np.float32)
+    queries, check = np.ascontiguousarray(queries, np.float32), check_of(snapshot)
     if engine is None or not engine.rows:
-        return list(zip(*exact(snapshot.vectors, queries, k, snapshot.live)))
+        return list(zip(*exact(snapshot.vectors, queries, k, snapshot.live, check=check)))
     proposed = engine.candidates(queries, min(max(SPARE * k, 40), engine.rows))
-    tails = zip(*exact(snapshot.vectors, queries, k, snapshot.live, engine.rows))
+    tails = zip(*exact(snapshot.vectors, queries, k, snapshot.live, engine.rows, check))
     answers = []
     for query, rows, tail in zip(queries, proposed, tails):
         rows = np.array([row for row in rows if 0 <= row < snapshot.count and snapshot.live[row]], np.int64)
+        check(rows)
         answer = best(k, (inner(snapshot.vectors[rows], query.astype(np.float64)), rows), tail)
         if len(answer[1]) < min(k, len(snapshot)):  # too many of the candidates were replaced or removed since
-            answer = [column[0] for column in exact(snapshot.vectors, query[None], k, snapshot.live)]
+            answer = [column[0] for column in exact(snapshot.vectors, query[None], k, snapshot.live, 0, check)]
         answers.append(answer)
     return answers
+
+
+def check_of(snapshot):
+    """The function that refuses damaged rows of `snapshot`; for rows that are only in memory it does nothing."""
+    return getattr(snapshot, "check", lambda rows: None)
 
 
 def recall(snapshot, engine, k=10, queries=100, seed=0):
@@ -76,6 +85,7 @@ def recall(snapshot, engine, k=10, queries=100, seed=0):
     The query itself, which every engine finds, is left out. A picture that is as near as the last of the k counts.
     """
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(snapshot.live))[:queries]
+    check_of(snapshot)(drawn)
     vectors, shares = snapshot.vectors[drawn], []
     answers = zip(drawn, search(snapshot, vectors, k + 1), search(snapshot, vectors, k + 1, engine))
     for own, (right, rows), (cosines, candidates) in answers:

@@ -5,12 +5,14 @@ import logging
 import os
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import List
+from typing import Dict, List
 
 import numpy as np
 
 from gluon_cgd.datasets import folders, images, tree
 from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval.gone import Moves, find_gone, rows_in
+from gluon_cgd.retrieval.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 BATCH = 64  # pictures that are embedded and committed at a time
@@ -18,14 +20,20 @@ BATCH = 64  # pictures that are embedded and committed at a time
 
 @dataclass
 class Changes:
-    """What an update did, in pictures. `bad` has a sentence for each that could not be read."""
+    """What an update did, in pictures. `bad` has a sentence for each that could not be read.
+
+    moved: found at another path, with the embedding they had.  gone: still in the index though their files are gone.
+    kept: {folder: how many of them}, of folders that have no picture left, which only prune="all" removes.
+    """
 
     found: int = 0
     added: int = 0
     changed: int = 0
+    moved: int = 0
     same: int = 0
     removed: int = 0
     gone: int = 0
+    kept: Dict[str, int] = field(default_factory=dict)
     bad: List[str] = field(default_factory=list)
     left_out: tree.LeftOut = field(default_factory=tree.LeftOut)
 
@@ -38,15 +46,16 @@ def pictures_under(folder, skip_bad=False, left_out=None):
 def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH):
     """Bring the collection of `writer` up to date with `folder`; yields the Changes after each commit.
 
-    embed: a list of pictures, uint8 (side, side, 3) -> (N, D).  prune: remove pictures that are gone from the folder.
+    embed: a list of pictures, uint8 (side, side, 3) -> (N, D).  prune: remove pictures that are gone, from `folder` and
+    from others; "all": also those of a folder that has no picture left.
     skip_bad: skip pictures and folders that cannot be read; without it the first one stops the update, which keeps what
     was before it. What the index knows of such a folder is not gone.
     A picture is known by its path; it has changed if its size or its time of change differs.
     Raises ValueError for a folder without pictures, for a picture that cannot be read, and for a wrong embedding.
     """
-    folders.check_pictures(folder)
-    changes, snapshot = Changes(), collection.Snapshot(writer.folder, writer.manifest)
-    seen = np.zeros(snapshot.count, bool)
+    there = has_pictures(folder, writer, prune)
+    changes, snapshot = Changes(), Snapshot(writer.folder, writer.manifest)
+    seen, moved = np.zeros(snapshot.count, bool), []
 
     def load(item):
         path, stat, _ = item
@@ -54,25 +63,49 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
             raise ValueError(f"{path} cannot be read (it is gone, or a link to nothing): remove it")
         return images.load_picture(path, side)
 
-    loaded = images.load_ahead(load, _changed(folder, snapshot, seen, changes, skip_bad), batch)
+    items = _changed(folder, snapshot, seen, moved, changes, skip_bad) if there else ()
+    loaded = images.load_ahead(load, items, batch)
     for chunk in iter(lambda: list(islice(loaded, batch)), []):
         _commit(writer, chunk, embed, changes, skip_bad)
+        _move(writer, snapshot, moved, changes)
         yield changes
-    inside = os.path.abspath(folder).rstrip(os.sep) + os.sep
-    gone = [row for row in np.flatnonzero(snapshot.live & ~seen) if snapshot.path(row).startswith(inside)]
+    _move(writer, snapshot, moved, changes)
     unknown = tuple(os.path.join(place, "") for place in changes.left_out.unreadable + changes.left_out.broken)
-    gone = [row for row in gone if not snapshot.path(row).startswith(unknown)]
-    if prune and gone:
-        writer.commit(np.empty((0, snapshot.dim)), [], [], gone)
-        changes.removed = len(gone)
-    else:
-        changes.gone = len(gone)
+    indexed, folder = writer.manifest["folders"], os.path.abspath(folder)
+    gone = find_gone(snapshot, seen, folder, unknown, indexed, prune, lambda: Snapshot(writer.folder, writer.manifest))
+    if prune and gone.rows:
+        writer.commit(np.empty((0, snapshot.dim)), [], [], gone.rows)
+    changes.removed = len(gone.rows) if prune else 0
+    changes.kept, changes.gone = gone.kept, len(gone.rows) - changes.removed + sum(gone.kept.values())
     yield changes
 
 
-def _changed(folder, snapshot, seen, changes, skip_bad):
-    """Yield (path, stat or None, row before or -1) of each new and changed picture; sets `seen` and counts."""
-    finder = collection.Finder(snapshot)
+def has_pictures(folder, index=None, prune=False):
+    """Whether `folder` holds pictures. Raises ValueError if not, unless `prune` is "all" and the index has some of it.
+
+    index: the Snapshot or the Writer of the index, if there is one.
+    """
+    try:
+        folders.check_pictures(folder)
+        return True
+    except ValueError as error:
+        known = () if index is None else rows_in(Snapshot(index.folder, index.manifest), os.path.abspath(folder))
+        indexed = len(known)
+        if not indexed:
+            raise
+        if prune != "all":
+            raise ValueError(
+                f"{error}; the index has {indexed:,} pictures of it: mount its disk, or say --prune all to remove them"
+            ) from error
+        return False
+
+
+def _changed(folder, snapshot, seen, moved, changes, skip_bad):
+    """Yield (path, stat or None, row before or -1) of each new and changed picture; sets `seen` and counts.
+
+    A picture that was moved goes into the list `moved`, as (path, stat, row before).
+    """
+    finder, moves = collection.Finder(snapshot), Moves(snapshot)
     for path in pictures_under(folder, skip_bad, changes.left_out):
         changes.found += 1
         row, stat = finder.row(path), None
@@ -84,7 +117,24 @@ def _changed(folder, snapshot, seen, changes, skip_bad):
             if stat and (before["size"], before["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns):
                 changes.same += 1
                 continue
+        elif stat:
+            before = moves.row(path, stat, seen)
+            if before >= 0:
+                seen[before] = True
+                moved.append((path, stat, before))
+                continue
         yield path, stat, row
+
+
+def _move(writer, snapshot, moved, changes):
+    """Give each of the pictures `moved`, [(path, stat, row before), ...], its new path, and empty the list."""
+    if moved:
+        paths, stats, rows = zip(*moved)
+        rows = np.array(rows)
+        snapshot.check(rows)
+        writer.commit(snapshot.vectors[rows], paths, stats, rows)
+        changes.moved += len(moved)
+        moved.clear()
 
 
 def _commit(writer, chunk, embed, changes, skip_bad):

@@ -5,6 +5,34 @@ import os
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.models import opened
 
+# What an index remembers of its model: `about` of opened.Model. key -> whether a value can be one, and what it is
+REMEMBERED = {
+    "name": (lambda value: isinstance(value, str), "a text"),
+    "source": (lambda value: isinstance(value, str) and value != "", "a path"),
+    "parameters_sha256": (lambda value: isinstance(value, str) and value != "", "a hash"),
+    "onnx": (lambda value: isinstance(value, bool), "true or false"),
+    "which": (lambda value: value in (None, "last", "best"), "last, best or null"),
+    "experiment": (lambda value: isinstance(value, dict), "an object"),
+}
+
+
+def remembered_by(folder, manifest):
+    """The `about` of the model that the index in `folder` was made with. Raises ValueError if `manifest` lacks it."""
+    about = manifest["model"]
+    for key, (holds, kind) in REMEMBERED.items():
+        if key not in about or not holds(about[key]):
+            raise ValueError(
+                f"{folder} does not say which model it was made with ({key} must be {kind}): delete it and index again"
+            )
+    try:
+        Experiment.from_dict(about["experiment"])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder} was made with a model that this version of gluon_cgd does not know ({error}): delete it and "
+            "index again"
+        ) from error
+    return about
+
 
 def open_model(folder, remembered, checkpoint=None, exported=None, which=None, **more):
     """The Model that is named, or else the one that the index in `folder` remembers.

@@ -16,7 +16,7 @@ from gluon_cgd.commands import search
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts
-from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval import collection, manifest
 from tests.models.test_opened import published
 
 EXPERIMENT = Experiment(dataset="glyphs", backbone="cifar_resnet10", pretrained=False, input_size=16, dim=8)
@@ -126,6 +126,94 @@ def test_indexing_again_says_what_it_did(own, tmp_path, indexed, capsys, caplog)
     assert "0 added, 0 changed, 11 as before, 1 left out that cannot be read, 1 removed that are gone\n" in printed
     assert "2 rows of replaced and removed pictures gave their room back" in printed
     assert len(collection.read(own)) == 12 + 11  # of the folder that was indexed first too
+
+
+def test_a_damaged_index_is_refused_by_search_and_mended_by_the_same_index_command(own, indexed, capsys, caplog):
+    folder, query = indexed[0], indexed[0] / "03.png"
+    before = found(capsys, own, query)["results"]
+    for value in (np.nan, 1e38, 0):
+        file = next(own.glob("vectors-*.bin"))
+        vectors = np.fromfile(file, "<f4").reshape(-1, 8)
+        vectors[5] = value
+        vectors.tofile(file)
+        told = refused(capsys, "search", own, query)
+        assert "is not what was written" in told
+        assert f"python -m gluon_cgd index --images DIR --out {own} mends it" in told
+        assert main(["index", "--images", str(folder), "--out", str(own)]) == 0
+        assert "12 pictures in" in (printed := capsys.readouterr().out)
+        assert "1 added, 0 changed, 11 as before\n" in printed
+        assert "1 of 12 embeddings are lost" in caplog.text
+        results = found(capsys, own, query)["results"]
+        assert [result["path"] for result in results] == [result["path"] for result in before]
+        cosines = [result["cosine"] for result in before]
+        np.testing.assert_allclose([result["cosine"] for result in results], cosines, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["vectors", "rows", "names", "dead", "collection.json"])
+def test_a_file_of_the_index_that_a_power_cut_emptied_is_mended_by_the_same_command(own, indexed, capsys, name):
+    query = indexed[0] / "03.png"
+    before = found(capsys, own, query)["results"]
+    file = next(own.glob(f"{name}*"))
+    file.write_bytes(bytes(file.stat().st_size // 2))
+    if file.stat().st_size:
+        assert "index --images DIR" in refused(capsys, "search", own, query)
+    assert main(["index", "--images", str(indexed[0]), "--out", str(own)]) == 0
+    assert found(capsys, own, query)["results"] == before
+
+
+def test_a_manifest_that_does_not_say_its_model_is_a_sentence(own, indexed, capsys):
+    file, query = own / "collection.json", indexed[0] / "03.png"
+    right = json.loads(file.read_text())
+    for key, value in dict(source=None, name=3, onnx=0, which="x", parameters_sha256="", experiment=[]).items():
+        model = {**right["model"], key: value}
+        for wrong in (model, {name: known for name, known in model.items() if name != key}):
+            told = {**right, "model": wrong}
+            file.write_text(json.dumps({**told, "digest": manifest.digest(told)}))
+            assert f"does not say which model it was made with ({key} must be" in refused(capsys, "search", own, query)
+    for experiment in ({"dim": "8"}, {"dim": True}, {"hidden": 1}, {"dataset": "glyphs", "dim": -1}):
+        told = {**right, "model": {**right["model"], "experiment": experiment}}
+        file.write_text(json.dumps({**told, "digest": manifest.digest(told)}))
+        assert "with a model that this version of gluon_cgd does not know" in refused(capsys, "search", own, query)
+
+
+def test_a_moved_folder_is_indexed_without_embedding_and_an_emptied_one_is_pruned(own, tmp_path, indexed, capsys):
+    old, new = shutil.copytree(indexed[0], tmp_path / "old"), tmp_path / "new"
+    again = ["--out", str(own)]
+    assert main(["index", "--images", str(old), *again]) == 0
+    os.rename(old, new)
+    capsys.readouterr()
+    assert main(["index", "--images", str(new), *again, "--prune"]) == 0
+    assert capsys.readouterr().out == (
+        f"12 pictures in {new}: 0 added, 0 changed, 0 as before, 12 moved, 0 removed that are gone\n"
+    )
+    for file in new.iterdir():
+        file.unlink()
+    assert "--prune all to remove them" in refused(capsys, "index", "--images", new, *again, "--prune")
+    assert main(["index", "--images", str(new), *again, "--prune", "all"]) == 0
+    assert capsys.readouterr().out == (
+        f"0 pictures in {new}: 0 added, 0 changed, 0 as before, 12 removed that are gone\n"
+    )
+    assert len(collection.read(own)) == 12
+
+
+def test_a_folder_whose_disk_may_not_be_mounted_is_kept_and_named(own, tmp_path, indexed, capsys):
+    disk = tmp_path / "disk\x1b[31m"
+    disk.mkdir()
+    for file in indexed[0].iterdir():
+        shutil.copy(file, disk / f"another {file.name}")
+    assert main(["index", "--images", str(disk), "--out", str(own)]) == 0
+    os.rename(disk, tmp_path / "unplugged")
+    again = ["index", "--images", str(indexed[0]), "--out", str(own)]
+    for flags, removed in (([], ""), (["--prune"], "0 removed that are gone, ")):
+        capsys.readouterr()
+        assert main([*again, *flags]) == 0
+        assert capsys.readouterr().out == (
+            f"12 pictures in {indexed[0]}: 0 added, 0 changed, 12 as before, {removed}12 still in the index whose "
+            f"folder has no picture left: {tmp_path}/disk\\x1b[31m is empty, gone or on a disk that is not mounted "
+            "(--prune all removes them)\n"
+        )
+    assert main([*again, "--prune", "all"]) == 0
+    assert "12 as before, 12 removed that are gone\n" in capsys.readouterr().out
 
 
 def test_a_picture_that_is_gone_is_marked_and_drawn_as_an_empty_place(own, indexed, tmp_path, capsys, caplog):
@@ -261,7 +349,7 @@ def test_names_of_any_kind_are_one_line_each(own, tmp_path, model, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert any(line.endswith("new\\nline.png") for line in lines)
-    assert any("\\udcff.png" in line for line in lines)
+    assert any("\\xff.png" in line for line in lines)
 
 
 def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, capsys, model):
@@ -345,8 +433,12 @@ def test_milvus_lite_is_sent_the_index_and_searches(own, indexed, tmp_path, caps
 def test_an_engine_that_is_not_installed_is_said_with_the_remedy(own, indexed, capsys, monkeypatch):
     import importlib
 
+    there = importlib.import_module
+
     def absent(name):
-        raise ImportError(f"No module named {name!r}")
+        if name in ("faiss", "pymilvus"):
+            raise ImportError(f"No module named {name!r}")
+        return there(name)
 
     monkeypatch.setattr(importlib, "import_module", absent)
     for engine, package in (("faiss", "faiss-cpu"), ("milvus", "pymilvus and milvus-lite")):

@@ -81,6 +81,55 @@ def test_what_faiss_cannot_do_is_said_in_a_sentence(tmp_path):
         approximate.Faiss(collection.read(tmp_path), "flat")
 
 
+@needs_faiss
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+def test_a_damaged_or_exchanged_faiss_index_is_refused_before_faiss_reads_it_and_built_again(tmp_path, kind):
+    snapshot = add(tmp_path / "a", 60)
+    file = approximate.build_faiss(snapshot, kind).file
+    whole, rng = file.read_bytes(), np.random.default_rng(0)
+    damaged = [whole[:-1], whole[: len(whole) // 2], b"", bytes(len(whole)), whole + b"x", whole[:-200] + bytes(200)]
+    for place in rng.integers(len(whole), size=20):
+        damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for data in damaged:
+        file.write_bytes(data)
+        with pytest.raises(ValueError, match="and cannot be read: delete it and build it again"):
+            approximate.Faiss(snapshot, kind)
+    engine = approximate.build(snapshot, "faiss", kind, None)
+    agrees(snapshot, engine, 0.9)
+    other = approximate.build_faiss(add(tmp_path / "b", 60, seed=1), kind).file
+    shutil.copy(other, file)
+    with pytest.raises(ValueError, match="is of another index and cannot be read"):
+        approximate.Faiss(snapshot, kind)
+
+
+@needs_faiss
+def test_damaged_embeddings_are_not_built_into_an_engine_or_returned_by_one(tmp_path):
+    snapshot = add(tmp_path, 60)
+    engine = approximate.build_faiss(snapshot, "flat")
+    rows = np.fromfile(tmp_path / "vectors-0.bin", "<f4").reshape(-1, DIM)
+    query = rows[7:8].copy()
+    rows[7, 3] *= -1
+    rows.tofile(tmp_path / "vectors-0.bin")
+    with pytest.raises(ValueError, match="embedding of /0/7.jpg is not what was written"):
+        exact.search(collection.read(tmp_path), query, 1, engine)
+    with pytest.raises(ValueError, match="embedding of /0/7.jpg is not what was written"):
+        approximate.build_faiss(collection.read(tmp_path), "hnsw")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff", b'{"a": -1}', b'{"a": true}', b'{"a": "3"}', b'{"a": 1.5}', b"[" * 100_000]
+)
+def test_a_damaged_note_of_what_milvus_has_is_a_sentence(tmp_path, content):
+    engine = object.__new__(approximate.Milvus)
+    engine._snapshot = add(tmp_path, 3)
+    assert engine._noted() == {}
+    (tmp_path / "milvus.json").write_bytes(content)
+    with pytest.raises(ValueError, match="milvus.json cannot be read .*: delete it, and the same command with `index`"):
+        engine._noted()
+    (tmp_path / "milvus.json").write_bytes(b'{"a": 3}')
+    assert engine._noted() == {"a": 3}
+
+
 def test_a_compressed_vector_is_of_pieces_of_equal_width():
     assert [approximate.pieces_of(dim) for dim in (1536, 64, 12, 4, 13)] == [192, 8, 1, 1, 1]
     assert [approximate.lists_of(rows) for rows in (39, 1000, 10**6, 10**7)] == [1, 25, 4000, 12649]

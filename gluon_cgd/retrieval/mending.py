@@ -1,0 +1,122 @@
+"""Mending of a damaged index: what is as it was written is kept, the rest is left out, to be embedded again."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+
+from gluon_cgd.files.lock import locked
+from gluon_cgd.files.regular import open_regular
+from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval.manifest import BEFORE, FORMAT, NAME, Damaged, read_manifest, write
+from gluon_cgd.retrieval.snapshot import FILES, ROWS, Snapshot, counted, data_file
+
+log = logging.getLogger(__name__)
+BLOCK = 2**26  # bytes of embeddings that are compared with their checksums at a time
+LONG = 2**31  # bytes: above this it takes more than a moment
+
+
+def mend(folder):
+    """Compare every byte of the collection in `folder` with its checksum, and leave out what differs.
+
+    A collection of an earlier version gets checksums. Returns the number of rows that were left out; nothing is done
+    for a folder without a collection. Raises ValueError while another process writes, and if both manifests are lost.
+    """
+    folder = Path(folder)
+    if not any(os.path.lexists(folder / name) for name in (NAME, BEFORE)):
+        return 0
+    with locked(folder, "writing to"):
+        manifest = _find_manifest(folder)
+        if counted(manifest)["vectors"] > LONG:
+            log.info("%s: checking %s embeddings", folder, f"{manifest['rows']:,}")
+        try:
+            rows = Snapshot(folder, manifest)
+            for part in _parts(rows):
+                rows.check(part)
+        except (Damaged, FileNotFoundError) as error:
+            log.warning("%s", error.what if isinstance(error, Damaged) else f"{error.filename} is missing")
+            rows = Remains(folder, manifest)
+        else:
+            if manifest["format"] == FORMAT:
+                return 0
+            log.info("%s was made by an earlier version and gets checksums", folder)
+        collection.rewrite(rows)
+        held = manifest["rows"] - manifest["dead"]
+        lost = max(0, held - len(rows))
+        if lost:
+            message = "%s: %s of %s embeddings are lost; those of --images are made again, index your other folders too"
+            log.warning(message, folder, f"{lost:,}", f"{held:,}")
+        return lost
+
+
+def _find_manifest(folder):
+    """The manifest, or if it is damaged the one before it, which takes its place."""
+    try:
+        return read_manifest(folder)
+    except Damaged as error:
+        try:
+            before = read_manifest(folder, BEFORE)
+        except (ValueError, OSError) as other:
+            raise ValueError(f"{error.what}, and neither can {BEFORE}: delete {folder}, and index again") from other
+        log.warning("%s: %s takes its place", error.what, BEFORE)
+        (folder / NAME).unlink(missing_ok=True)  # it may be a pipe
+        write(folder, before)
+        return before
+
+
+class Remains(Snapshot):
+    """What can be used of a damaged collection: `live` rows have the embedding and the path that were written."""
+
+    def __init__(self, folder, manifest):
+        self.folder, self.manifest, self.dim = Path(folder), manifest, manifest["dim"]
+        size, kind = counted(manifest), ROWS[manifest["format"]]
+        there = {name: _remaining(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
+        self.count = min(len(there["vectors"]) // (4 * self.dim), len(there["rows"]) // kind.itemsize)
+        self.vectors = there["vectors"][: self.count * 4 * self.dim].view("<f4").reshape(-1, self.dim)
+        self.rows = there["rows"][: self.count * kind.itemsize].view(kind)
+        self._names, self._checked = there["names"], np.zeros(self.count, bool)
+        self.live = np.zeros(self.count, bool)
+        for part in _parts(self):
+            self.live[part] = self.intact(part)
+        for row in np.flatnonzero(self.live):
+            self.live[row] = self._has_its_path(row)
+        try:
+            dead = self._dead(there["dead"][: len(there["dead"]) // 8 * 8])
+        except Damaged:
+            log.warning("%s: it is not known which pictures were removed: --prune removes them again", folder)
+            self._keep_last()
+        else:
+            self.live[dead[dead < self.count]] = False
+
+    def _has_its_path(self, row):
+        """Whether the path of `row` is inside the file of names and has the hash that the row holds."""
+        record = self.rows[row]
+        start, length = int(record["start"]), int(record["length"])
+        return (
+            start >= 0 < length
+            and start + length <= len(self._names)
+            and collection.key_of(self.path(row)) == int(record["key"])
+        )
+
+    def _keep_last(self):
+        """Leave only the last row of each path: the others were replaced."""
+        rows = np.flatnonzero(self.live)
+        self.live[rows] = False
+        self.live[list({self.path(row): row for row in rows}.values())] = True
+
+
+def _remaining(file, size):
+    """As much as is there of the first `size` bytes of `file`."""
+    try:
+        with open_regular(file) as handle:
+            there = min(size, os.fstat(handle.fileno()).st_size)
+            return np.asarray(np.memmap(handle, np.uint8, "r", shape=(there,))) if there else np.empty(0, np.uint8)
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        return np.empty(0, np.uint8)
+
+
+def _parts(rows):
+    """The rows as slices of about BLOCK bytes."""
+    step = max(1, BLOCK // (4 * rows.dim))
+    return [slice(start, min(start + step, rows.count)) for start in range(0, rows.count, step)]
