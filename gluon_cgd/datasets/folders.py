@@ -20,14 +20,14 @@ class Listing(NamedTuple):
 
     pictures: [(class name, path, box, part), ...].  classes: the class names in order of their labels.  parted: whether
     the source itself divides the pictures into parts, 0 to train, 1 to test, 2 to search in; else every part is None.
-    notes: lines that say what was left out.  loose: number of pictures that are in no class folder.
+    notes: what a person should know of them, in lines.  left_out: what else is in the folder.
     """
 
     pictures: List[tuple]
     classes: List[str]
     parted: bool
     notes: List[str]
-    loose: int = 0
+    left_out: tree.LeftOut
 
 
 def listed(source: PathLike, allow_partial: bool = False) -> Listing:
@@ -77,10 +77,10 @@ def _in_folder(root, allow_partial):
     _refuse_shared(left_out.again, start, depth)
     found.sort(key=lambda one: one[0])  # classes that are links came last
     left_out.empty = _empty(root, uses, {tuple(place) for place, _ in found}, left_out)
-    classes, name_of = labels.numbered((place[-1] for place, _ in found), root)
+    classes, name_of, notes = labels.numbered((place[-1] for place, _ in found), root)
     pictures = [(name_of[place[-1]], path, None, uses and uses[place[0]]) for place, path in found]
-    notes = [note for note in (parts.described(uses or {}, unused), left_out.line("of a class")) if note]
-    return Listing(pictures, classes, bool(uses), notes, left_out.loose)
+    notes += [note for note in (parts.described(uses or {}, unused), left_out.line("of a class")) if note]
+    return Listing(pictures, classes, bool(uses), notes, left_out)
 
 
 def _refuse_shared(again, start, depth):
@@ -106,9 +106,10 @@ def _in_list(file):
     rows, parted = lists.pictures_of(file)
     uses = parts.assign({role for *_, role in rows}) if parted else {None: None}
     used = [(*row, uses[role]) for *row, role in rows if not parted or uses[role] is not None]
-    classes, name_of = labels.numbered((label for label, *_ in used), file)
-    note = parts.described(uses, len(rows) - len(used)) if parted else ""
-    return Listing([(name_of[label], *rest) for label, *rest in used], classes, parted, [note] * bool(note))
+    classes, name_of, notes = labels.numbered((label for label, *_ in used), file)
+    use = parts.described(uses, len(rows) - len(used)) if parted else ""
+    pictures = [(name_of[label], *rest) for label, *rest in used]
+    return Listing(pictures, classes, parted, notes + [use] * bool(use), tree.LeftOut())
 
 
 def split_by_part(listing: Listing, source: PathLike) -> Split:
@@ -118,10 +119,13 @@ def split_by_part(listing: Listing, source: PathLike) -> Split:
     for label, path, box, part in listing.pictures:
         split[part].append(Record(path, numbers[label], box))
     if not split[0] or not split[1]:
-        loose = f"; {listing.loose:,} pictures are in no class folder: put them into PART/CLASS/" * bool(listing.loose)
+        count = listing.left_out.loose
+        loose = f"; {count:,} pictures are in no class folder: put them into PART/CLASS/" * bool(count)
         raise ValueError(
             f"{source} has {len(split[0])} pictures to train and {len(split[1])} to test: both are needed{loose}"
         )
+    if len({record.label for part in split[1:] for record in part}) == 1:
+        log.warning("%s: all test pictures are of one class, so that each Recall@K is 100 %%", source)
     return Split(split[0], split[1], split[2] or None)
 
 
@@ -173,13 +177,15 @@ def _one_of_each(records, members, rng, source):
 
 
 def _too_few(listing, split, needed, source):
-    count, loose = len(listing.classes), listing.loose
+    count, loose, kinds = len(listing.classes), listing.left_out.loose, listing.left_out.kinds()
     if not count and loose:
         return (
             f"{source} holds {loose:,} pictures and no folders of classes: to search in them as they are, index them "
             f"(python -m gluon_cgd index --images {source}); to train on them, sort them into a folder for each class"
         )
     message = f"{source} has {count} classes with pictures: a split by {split} needs {needed} at least"
+    if not count and kinds:
+        message += f"; it holds {kinds}"
     if count == 1:
         inside = os.path.join(source, listing.classes[0])
         deeper = len(tree.subfolders(inside)) > 1

@@ -1,12 +1,9 @@
 """Names of classes as people write them: blanks around them are dropped, and names that look alike are refused."""
 
-import logging
 import unicodedata
 from typing import Dict, Iterable, List, Tuple
 
 from gluon_cgd.datasets.records import PathLike
-
-log = logging.getLogger(__name__)
 
 
 def canonical(name: str) -> str:
@@ -14,15 +11,16 @@ def canonical(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
-def numbered(names: Iterable[str], source: PathLike) -> Tuple[List[str], Dict[str, str]]:
-    """(the names of the classes, in order of their labels; {name as written: name of its class}).
+def numbered(names: Iterable[str], source: PathLike) -> Tuple[List[str], Dict[str, str], List[str]]:
+    """(the names of the classes, in order of their labels; {name as written: name of its class}; notes).
 
     Classes are in the order of the names as they are written in `source`, which are ordered by their characters. Names
-    that differ only in blanks around them are one class, which a warning says. Raises ValueError for an empty name, and
+    that differ only in blanks around them are one class, which a note says. Raises ValueError for an empty name, and
     for two names that differ only in case, in the form of their characters or in blanks: they would be two classes.
     """
     written = sorted(set(names))
     classes = {name: canonical(name) for name in written}
+    notes: List[str] = []
     first: Dict[str, str] = {}  # what remains of a name -> the first name as written
     for name in written:
         if not classes[name]:
@@ -33,8 +31,8 @@ def numbered(names: Iterable[str], source: PathLike) -> Tuple[List[str], Dict[st
             remedy = "rename one if they are two classes, else merge them"
             raise ValueError(f"{source} has the classes {both}, which differ only in {differ}: {remedy}")
         if other != name:
-            log.warning("%s: %r and %r are one class, %s", source, other, name, classes[name])
-    return list(dict.fromkeys(classes.values())), classes
+            notes.append(f"{other!r} and {name!r} are one class, {classes[name]}")
+    return list(dict.fromkeys(classes.values())), classes, notes
 
 
 def _alike(name):

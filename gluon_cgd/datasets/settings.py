@@ -46,6 +46,11 @@ def fitted(
     experiment = replace(experiment, **{choice.field: choice.value for choice in choices})
     split = datasets.split_of(experiment, root, allow_partial)
     sizes = list(Counter(record.label for record in split.train).values())
+    if len(sizes) < 2:
+        rule = "a folder for each class in each part" if listing.parted else "a folder for each class"
+        raise ValueError(
+            f"{experiment.dataset} has {len(sizes)} class to train on, and 2 are needed at least: make {rule}"
+        )
     choices += schedule(sizes, sum(len(part) for part in split[1:] if part), given)
     return replace(experiment, **{choice.field: choice.value for choice in choices}), split, choices
 

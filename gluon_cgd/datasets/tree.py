@@ -1,10 +1,10 @@
 """The pictures in a folder and its subfolders, and a count of everything that is left out. All commands walk here."""
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Counter as Counts
-from typing import Dict, Iterator, List, Optional, Set, Tuple
+from typing import Deque, Dict, Iterator, List, Optional, Set, Tuple
 
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.machine.prepare import installed
@@ -25,7 +25,7 @@ FOREIGN = {
     *("__macosx", "icon\r", "network trash folder", "temporary items"),  # macOS
     *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "zbthumbnail.info"),  # Windows
     *("$recycle.bin", "recycler", "recycled", "system volume information"),
-    *("lost+found", "__pycache__"),
+    *("lost+found", "lost.dir", "__pycache__"),
 }
 STREAMS = (":zone.identifier", ":encryptable", "@synoeastream", "@synoresource")  # notes that come with a copied file
 SHOWN = 20  # names and endings of a kind that the line on what is left out names
@@ -111,11 +111,11 @@ def walk(folder: PathLike, left_out: Optional[LeftOut] = None, skip_bad: bool = 
     """
     left_out, readable = LeftOut() if left_out is None else left_out, endings()
     seen: Dict[str, str] = {}  # real path of each folder walked -> its path under `folder`
-    links: List[Tuple[str, str]] = []  # (link to a folder, real path of the folder that the link is in)
+    links: Deque[Tuple[str, str]] = deque()  # (link to a folder, real path of the folder that the link is in)
     pending, following = [(os.fspath(folder), os.path.realpath(folder))], False
     while pending or links:
         if not pending:
-            (link, around), following = links.pop(0), True
+            (link, around), following = links.popleft(), True
             real = os.path.realpath(link)
             if os.path.join(around, "").startswith(os.path.join(real, "")):
                 left_out.around.append(link)

@@ -169,3 +169,33 @@ def test_data_states_the_ceiling(tmp_path, capsys):
     assert main(["data", str(file)]) == 0
     told = "no Recall@K can be above 85.71 %: 1 of 7 test pictures have no other picture of their class to be found"
     assert told in capsys.readouterr().out
+
+
+def test_one_class_to_train_on_is_refused_and_one_to_test_on_is_said(tmp_path, caplog):
+    files(tmp_path / "yolo", *(f"{part}/images/{i}.jpg" for part in ("train", "val") for i in range(4)))
+    with pytest.raises(
+        ValueError, match="yolo has 1 class to train on, and 2 are needed at least: make a folder for each"
+    ):
+        settings.fitted({"dataset": str(tmp_path / "yolo")})
+    assert "all test pictures are of one class, so that each Recall@K is 100 %" in caplog.text
+
+
+def test_without_a_class_the_refusal_says_what_is_there(tmp_path):
+    files(tmp_path / "phone", "golf/1.HEIC", "golf/2.HEIC", "polo/1.HEIC")
+    with pytest.raises(
+        ValueError, match=r"phone has 0 classes with pictures: .*; it holds \.heic 3 \(install pillow-heif"
+    ):
+        settings.fitted({"dataset": str(tmp_path / "phone")})
+
+
+def test_what_a_person_should_know_is_said_once(tmp_path, capsys):
+    files(
+        tmp_path / "photos",
+        *(f"{name}/{i}.jpg" for name in ("Golf", "polo", "up", "id") for i in range(4)),
+        "notes.txt",
+    )
+    files(tmp_path / "photos", "Golf /5.jpg")
+    assert main(["data", str(tmp_path / "photos")]) == 0
+    said = capsys.readouterr().err
+    assert said.count("'Golf' and 'Golf ' are one class, Golf") == 1
+    assert said.count("left out") == 1
