@@ -3,6 +3,8 @@
 Exit status: 0 done, 2 refused with a sentence on stderr, 130 interrupted.
 """
 
+import contextlib
+import os
 import sys
 from importlib import import_module
 
@@ -50,9 +52,19 @@ def main(arguments=None):
     return process.exit_status(command)
 
 
+def leave_present_folder():
+    """Let Python take no module from the present folder, as it does after -m: it may hold a user's numpy.py."""
+    here = sys.path[0] or os.curdir
+    found_there = os.path.abspath(__file__).startswith(os.path.join(os.path.abspath(here), "gluon_cgd", ""))
+    if os.path.samefile(here, os.curdir) and not found_there:
+        del sys.path[0]
+
+
 def program():
     """`python -m gluon_cgd`, and `gluon-cgd` where the package is installed; returns the exit status."""
     try:
+        with contextlib.suppress(OSError):  # the present folder is deleted
+            leave_present_folder()
         from gluon_cgd.machine import process  # here and not at the top: from now on Ctrl-C is one line
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

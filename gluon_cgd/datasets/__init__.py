@@ -68,6 +68,7 @@ def load_glyphs(root: Optional[PathLike] = None) -> Split:
     """The embedded benchmark (see `glyphs`): 100 classes to train and 100 others to test, as in CUB200-2011."""
     folder = Path(root or facts.cache_folder()) / "glyphs-1"
     if not folder.is_dir():
+        facts.made(folder.parent)
         log.info("rendering the glyphs into %s", folder)
     train, test = glyphs.write(folder)
     return Split([Record(*r) for r in train], [Record(*r) for r in test])

@@ -37,8 +37,7 @@ def cached(
     Raises ValueError or OSError that names the picture, or the missing disk space, and leaves no half-written file.
     After Ctrl-C the pictures that are done are kept, and the next call goes on from there.
     """
-    folder = Path(folder or facts.cache_folder()) / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = facts.made(Path(folder or facts.cache_folder()) / "pictures")
     stats = [os.stat(r.path) for r in records]
     rows = [(os.path.abspath(r.path), s.st_size, s.st_mtime_ns, r.box) for r, s in zip(records, stats)]
     file = folder / f"{hashlib.sha256(json.dumps([side, rows]).encode()).hexdigest()[:24]}-{side}.uint8"

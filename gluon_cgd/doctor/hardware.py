@@ -206,7 +206,11 @@ def disk(official):
 
     official: `datasets.OFFICIAL`, or {} if it cannot be imported. Pictures that are in the cache need no more room.
     """
-    folder, there, other = facts.cache_folder(), None, "name another folder in GLUON_CGD_CACHE"
+    there, other = None, "name another folder in GLUON_CGD_CACHE"
+    try:
+        folder = facts.cache_folder()
+    except ValueError as error:  # no home folder
+        return [wrong("cache", *str(error).split(": ", 1))]
     try:
         there = next(place for place in (folder, *folder.parents) if place.exists())
         os.listdir(there)

@@ -98,11 +98,15 @@ def python():
 
 def numpy(tried, versions):
     """The line of NumPy's version."""
-    version = versions.get("numpy") or tried["numpy"].version
+    spec = find_spec("numpy")
+    file = spec.origin or "" if spec else ""
+    version = not prepare.foreign(file) and versions.get("numpy") or tried["numpy"].version
+    if prepare.foreign(file) and tried["numpy"].error:
+        return [wrong("NumPy", f"{file} cannot be imported", prepare.foreign(file))]
     if not version:
         return [_absent("NumPy", "numpy")]
     try:
-        prepare.check_numpy(version)
+        prepare.check_numpy(version, file)
     except ImportError as error:
         says, _, remedy = str(error).partition(": ")
         return [wrong("NumPy", says, remedy)]

@@ -15,7 +15,6 @@ from pathlib import Path
 from gluon_cgd.doctor import findings, interpreter, libraries
 from gluon_cgd.doctor.findings import note, ok, wrong
 from gluon_cgd.machine import facts, prepare, process
-from gluon_cgd.machine.sentences import sentence
 
 VENV = facts.PROJECT / ".venv"
 
@@ -28,7 +27,7 @@ def lines(data=None):
     """
     typed = {name: value for name, value in os.environ.items() if name not in prepare.CHOSEN}
     problem = obstacle()
-    python = elsewhere() if problem else None
+    python = elsewhere() if problem and not prepare.foreign(prepare.numpy_file()) else None
     if python:
         go_on(python, problem, typed)
     return environment(problem, typed) + examine(data, typed)
@@ -40,7 +39,7 @@ def obstacle():
         prepare.make_ready()
         prepare.check_mxnet()
     except Exception as error:  # a broken NumPy raises anything
-        return sentence(error)
+        return prepare.broken(error)
     return ""
 
 
@@ -85,6 +84,9 @@ def environment(problem, typed):
         return [ok("environment", f"{sys.executable}{instead}")]
     setup = facts.setup()
     says = f"{sys.executable} cannot train ({cause(problem)})"
+    remedy = prepare.foreign(prepare.numpy_file())
+    if remedy and problem.endswith(remedy):  # every other interpreter would take the same NumPy
+        return [wrong("environment", says, remedy)]
     if not facts.SETUP.is_file():  # an installed package has no environment of its own
         return [wrong("environment", says, setup)]
     if sys.prefix == str(VENV):

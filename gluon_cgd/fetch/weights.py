@@ -35,7 +35,10 @@ class Source(NamedTuple):
 
 def cache_folder():
     """MXNet's own: $MXNET_HOME/models, by default ~/.mxnet/models."""
-    return os.path.join(data_dir(), "models")
+    folder = os.path.join(data_dir(), "models")
+    if folder.startswith("~"):
+        raise ValueError("this user has no home folder for weights: set MXNET_HOME to a folder that you can write to")
+    return folder
 
 
 def published(library, model):

@@ -9,6 +9,7 @@ from typing import Optional
 
 PACKAGES = Path(__file__).resolve().parents[2]  # the folder that holds this package: the project, or site-packages
 SETUP = PACKAGES / "env.sh"  # makes the project's own environment; there is none where the package is installed
+OWN_CACHE = "set GLUON_CGD_CACHE to a folder that you can write to"
 PROJECT = PACKAGES if SETUP.is_file() else Path()  # data/ and runs/ are here by default; Path(): the present folder
 
 
@@ -30,7 +31,19 @@ def cores() -> int:
 
 def cache_folder() -> Path:
     """The folder of rendered glyphs and resized pictures: $GLUON_CGD_CACHE, or ~/.cache/gluon_cgd."""
-    return Path(os.environ.get("GLUON_CGD_CACHE") or Path.home() / ".cache" / "gluon_cgd")
+    try:
+        return Path(os.environ.get("GLUON_CGD_CACHE") or Path.home() / ".cache" / "gluon_cgd")
+    except RuntimeError as error:
+        raise ValueError(f"this user has no home folder for the cache of pictures: {OWN_CACHE}") from error
+
+
+def made(folder: Path) -> Path:
+    """`folder`, which lies in the cache or is named by the user in its place; it is made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"the cache {folder} cannot be made ({error.strerror}): {OWN_CACHE}") from error
+    return folder
 
 
 def machine(device: str) -> str:

@@ -36,17 +36,52 @@ def numpy_needed() -> str:
     return "1.26.4" if sys.version_info >= (3, 12) else "1.23.5"
 
 
-def check_numpy(version: str) -> None:
-    """Raise WrongEnvironment, naming the remedy, unless NumPy `version` is of the series that MXNet needs."""
+def check_numpy(version: str, file: str = "") -> None:
+    """Raise ImportError, naming the remedy, unless NumPy `version` is of the series that MXNet needs.
+
+    file: where it was imported from. If this Python would take another one, but for the user's settings or folder, the
+    error is not WrongEnvironment: the project's own environment would take the same one.
+    """
     from gluon_cgd.machine import facts
 
     needed = numpy_needed()
-    if version.split(".")[:2] != needed.split(".")[:2]:
-        own = f", or use the project's own environment instead ({facts.setup()})" if facts.SETUP.is_file() else ""
-        raise WrongEnvironment(
-            f"NumPy {version} is installed, but MXNet 1.9.1 on Python {sys.version_info[0]}.{sys.version_info[1]} "
-            f"needs NumPy {needed[:4]}.x: run `{sys.executable} -m pip install --no-deps numpy=={needed}`{own}"
-        )
+    if version.split(".")[:2] == needed.split(".")[:2]:
+        return
+    rule = f"MXNet 1.9.1 on Python {sys.version_info[0]}.{sys.version_info[1]} needs NumPy {needed[:4]}.x"
+    if foreign(file):
+        raise ImportError(f"NumPy {version} is taken from {file}, but {rule}: {foreign(file)}")
+    own = f", or use the project's own environment instead ({facts.setup()})" if facts.SETUP.is_file() else ""
+    pip = f"run `{sys.executable} -m pip install --no-deps numpy=={needed}`"
+    raise WrongEnvironment(f"NumPy {version} is installed, but {rule}: {pip}{own}")
+
+
+def foreign(file: str) -> str:
+    """What to do so that Python does not take a module from `file`; "" if the interpreter's own packages hold it."""
+    file = os.path.abspath(file) if file else ""
+    for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if file else ():
+        folder = os.path.abspath(entry)
+        if file.startswith(folder + os.sep) and not folder.startswith(os.path.join(sys.prefix, "")):
+            return f"take {folder} out of PYTHONPATH, or `unset PYTHONPATH`"
+    if file and file.startswith(os.path.expanduser(os.path.join("~", ".local", ""))):
+        return "`export PYTHONNOUSERSITE=1`, so that the packages in ~/.local are not taken"
+    return ""
+
+
+def numpy_file() -> str:
+    """The file that Python takes NumPy from, without importing it; "" if there is none."""
+    spec = PathFinder.find_spec("numpy")
+    return str(spec.origin or "") if spec else ""
+
+
+def broken(error: BaseException) -> str:
+    """What went wrong in an import, in one sentence with its remedy. NumPy says it in twenty lines."""
+    file = getattr(error, "path", None) or (numpy_file() if "numpy" in str(error).lower() else "")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1:
+        said = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("original error was:")]
+        lines = [f"{file or 'a package'} cannot be imported ({(said or lines[-1:])[0]})"]
+    text, remedy = " ".join(lines) or type(error).__name__, foreign(file)
+    return text if remedy in text else f"{text}: {remedy}"  # "" is in every text
 
 
 def restore_numpy_names(numpy: object) -> None:
@@ -101,15 +136,17 @@ def installed(name: str) -> bool:
 
 
 def make_ready() -> None:
-    """Make `import mxnet` work; does nothing if MXNet is not installed. Raises WrongEnvironment, naming the remedy."""
+    """Make `import mxnet` work; does nothing if MXNet is not installed. Raises ImportError, naming the remedy."""
     try:
         import numpy
+
+        version, file = numpy.__version__, str(numpy.__file__)
     except ModuleNotFoundError as error:
         from gluon_cgd.machine import facts
 
         raise WrongEnvironment(f"{sys.executable} has no NumPy: {facts.setup()} first") from error
     if installed("mxnet"):
-        check_numpy(numpy.__version__)
+        check_numpy(version, file)
         restore_numpy_names(numpy)
         load_cuda_libraries()
 
@@ -131,12 +168,16 @@ def choose(name: str, value: str) -> None:
 
 
 def prepare() -> None:
-    """Set the variables that MXNet reads when it is imported, and install the Gate. Raises nothing."""
+    """Set the variables that libraries read when they are imported, and install the Gate. Raises nothing."""
     # All cores, as facts.cores counts them: by default MXNet uses half of them and is half as fast
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     choose("OMP_NUM_THREADS", str(cores))
     # Waiting threads sleep instead of spinning. It costs nothing for one process; without it a second process on the
     # same cores makes both ten times slower.
     choose("OMP_WAIT_POLICY", "PASSIVE")
+    # Matplotlib ends where there is no home folder, and complains of one that cannot be written to
+    home, cache = os.path.expanduser("~"), os.environ.get("GLUON_CGD_CACHE")
+    if home == "~" or (cache and not os.access(home, os.W_OK)):
+        choose("MPLCONFIGDIR", os.path.join(cache or os.devnull, "matplotlib"))  # null: it makes a temporary one
     if Gate not in sys.meta_path:
         sys.meta_path.insert(0, Gate)

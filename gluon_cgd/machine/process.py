@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, List
 
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine import progress, streams
-from gluon_cgd.machine.prepare import WrongEnvironment, installed
+from gluon_cgd.machine.prepare import WrongEnvironment, broken, installed
 from gluon_cgd.machine.sentences import sentence
 
 # module -> package: all that an exported model needs
@@ -69,7 +69,9 @@ def exit_status(command: Callable[[], Any]) -> Any:
 
         light = f", or for an exported model: python -m pip install {' '.join(LIGHT.values())}" * (name in LIGHT)
         raise WrongEnvironment(f"{sys.executable} has no {name}: {setup()} first{light}") from error
-    except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:  # MXNet's own is a RuntimeError
+    except ImportError as error:
+        return refused(broken(error))
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:  # MXNet's own is a RuntimeError
         return refused(sentence(error))
     except KeyboardInterrupt:
         return interrupted()

@@ -41,3 +41,14 @@ def test_commands_work_beside_files_of_the_projects_names(typed, glyph_folder, t
     for picture in ("run/card.png", "results.png", "similarity.png"):
         with Image.open(tmp_path / picture) as drawn:
             assert drawn.width > 500
+
+
+def test_files_of_the_names_of_libraries_are_not_taken_for_them(tmp_path):
+    for name in ("numpy", "random", "PIL/__init__", "cv2", "logging", "tqdm", "json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the user was imported')\n")
+    environment = dict(os.environ, PYTHONPATH=str(facts.PROJECT))
+    command = [sys.executable, "-m", "gluon_cgd", "search", "index", "picture.jpg"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "index is not an index" in done.stderr
+    assert done.returncode == 2

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,65 @@ def test_another_numpy_is_refused_with_the_command_that_mends_it():
         with pytest.raises(ImportError, match=rf"NumPy {version} .*pip install --no-deps numpy=="):
             prepare.check_numpy(version)
     prepare.check_numpy(np.__version__)
+
+
+def copy_of_numpy(folder, **files):
+    """A NumPy in `folder` that is this environment's but for `files`, {name: text}."""
+    (folder / "numpy").mkdir(parents=True)
+    for file in Path(np.__file__).parent.iterdir():
+        if file.name not in files:
+            (folder / "numpy" / file.name).symlink_to(file)
+    for name, text in files.items():
+        (folder / "numpy" / name).write_text(text)
+    return folder
+
+
+def test_another_numpy_in_pythonpath_is_named_with_the_remedy_that_helps(tmp_path):
+    """Neither pip nor another environment helps: each would take the same NumPy."""
+    version = "version = short_version = full_version = __version__ = '1.99.1'\ngit_revision, release = '', True\n"
+    other = copy_of_numpy(tmp_path / "a folder", **{"version.py": version})
+    path = os.pathsep.join([str(facts.PROJECT), str(other)])
+    command = [sys.executable, "-m", "gluon_cgd", "train", "--out", str(tmp_path / "run"), "--dataset", "glyphs"]
+    for entered in ({}, {process.ENTERED: "1"}):
+        variables = dict(os.environ, PYTHONPATH=path, **entered)
+        run = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert run.returncode == 2
+        assert re.fullmatch(
+            rf"NumPy 1\.99\.1 is taken from {other}/numpy/__init__.py, but MXNet 1.9.1 on Python 3.\d+ needs "
+            rf"NumPy 1.2\d.x: take {other} out of PYTHONPATH, or `unset PYTHONPATH`\n",
+            run.stderr,
+        )
+
+
+def test_a_numpy_of_another_python_is_a_sentence(tmp_path):
+    text = r"raise ImportError('\n\nIMPORTANT:\n\nImporting the numpy C-extensions failed\nOriginal error was: it is broken\n')"
+    other = copy_of_numpy(tmp_path / "other", **{"__init__.py": text})
+    variables = dict(os.environ, PYTHONPATH=os.pathsep.join([str(facts.PROJECT), str(other)]))
+    command = [sys.executable, "-m", "gluon_cgd", "search", "index", "picture.jpg"]
+    run = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, cwd=tmp_path)
+    remedy = f"take {other} out of PYTHONPATH, or `unset PYTHONPATH`"
+    assert run.stderr == f"{other}/numpy/__init__.py cannot be imported (it is broken): {remedy}\n"
+    assert run.returncode == 2
+
+
+def test_what_is_taken_from_elsewhere_is_recognised(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/a{os.pathsep}{tmp_path}/b/{os.pathsep}{sys.prefix}/lib")
+    assert prepare.foreign(f"{tmp_path}/b/numpy/__init__.py").startswith(f"take {tmp_path}/b out of PYTHONPATH")
+    for file in ("", np.__file__, f"{tmp_path}/bc/numpy/__init__.py", f"{sys.prefix}/lib/numpy.py"):
+        assert prepare.foreign(file) == ""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "PYTHONNOUSERSITE=1" in prepare.foreign(f"{tmp_path}/.local/lib/python3.11/site-packages/numpy/__init__.py")
+
+
+@pytest.mark.parametrize("home", [None, "/dev/null"])
+def test_without_a_home_the_cache_must_be_named(home, tmp_path, monkeypatch):
+    monkeypatch.delenv("GLUON_CGD_CACHE", raising=False)
+    if home is None:
+        monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    else:
+        monkeypatch.setenv("HOME", home)
+    with pytest.raises((ValueError, OSError), match="cache.*: set GLUON_CGD_CACHE to a folder that you can write to"):
+        facts.made(facts.cache_folder() / "pictures")
 
 
 def test_removed_numpy_names_come_back_and_present_ones_stay():
