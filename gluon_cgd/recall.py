@@ -10,12 +10,16 @@ TIE = 2.0**-44  # the same of float64: an item nearer than this to the nearest o
 
 
 class Embeddings(NamedTuple):
-    """The embeddings of a test set with their labels; without a gallery the queries are searched in themselves."""
+    """The embeddings of a test set with their labels; without a gallery the queries are searched in themselves.
+
+    queries_first: the gallery begins with the queries, in their order, and none of them may find itself there.
+    """
 
     query: np.ndarray  # (N, D)
     query_labels: Sequence[int]  # (N,)
     gallery: Optional[np.ndarray] = None  # (M, D)
     gallery_labels: Optional[Sequence[int]] = None  # (M,)
+    queries_first: bool = False
 
 
 def recall_of(ks: Iterable[int], embeddings: Embeddings) -> Dict[str, float]:
@@ -30,13 +34,13 @@ def branch_recalls(ks: Iterable[int], embeddings: Embeddings, names: Sequence[st
     combined descriptor is the branches' unit vectors side by side, all divided by one number. So a piece of it gives
     the same ranking as the branch.
     """
-    query, labels, gallery, gallery_labels = embeddings
+    query, labels, gallery, gallery_labels, queries_first = embeddings
     width = query.shape[1] // len(names)
     recalls = {}
     for i, name in enumerate(names):
         piece = slice(i * width, (i + 1) * width)
         of_gallery = gallery if gallery is None else gallery[:, piece]
-        recalls[name] = recall_of(ks, Embeddings(query[:, piece], labels, of_gallery, gallery_labels))
+        recalls[name] = recall_of(ks, Embeddings(query[:, piece], labels, of_gallery, gallery_labels, queries_first))
     return recalls
 
 
@@ -46,10 +50,12 @@ def recall_at(
     query_labels: Sequence,
     gallery: Optional[np.ndarray] = None,
     gallery_labels: Optional[Sequence] = None,
+    queries_first: bool = False,
 ) -> Dict[int, float]:
     """{k: fraction of queries with an item of their class among the k nearest by Euclidean distance}.
 
-    query (N, D), gallery (M, D), labels (N,) and (M,). Without a gallery each query is searched in all others.
+    query (N, D), gallery (M, D), labels (N,) and (M,). Without a gallery each query is searched in all others; with
+    `queries_first` in all of a gallery that begins with the queries, but for itself.
     A query is found at k when fewer than k items of other classes are as near as the nearest item of its own class. So
     a tie counts against the query, and a model that maps everything to one point scores 0. A query whose class is not
     in the gallery is never found. Distances that float32 cannot tell apart are compared in float64, so two programs
@@ -59,7 +65,7 @@ def recall_at(
     ks = list(ks)
     if any(int(k) != k or k < 1 for k in ks):
         raise ValueError(f"k must be whole and at least 1, got {ks}")
-    search = _Search(query, query_labels, gallery, gallery_labels)
+    search = _Search(query, query_labels, gallery, gallery_labels, queries_first)
     ranks = search.ranks(search.nearest_own()[0])
     return {k: float((ranks < k).mean()) for k in ks}
 
@@ -81,14 +87,17 @@ class _Search:
     |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2). The bracket is the score of item g: the higher, the nearer.
     """
 
-    def __init__(self, query, query_labels, gallery, gallery_labels):
+    def __init__(self, query, query_labels, gallery, gallery_labels, queries_first=False):
         self.itself = gallery is None
+        self.leaves_out = self.itself or queries_first  # item i is query i, which does not find it
         query = _checked("query", query, query_labels)
         gallery = query if self.itself else _checked("gallery", gallery, gallery_labels)
         if gallery.shape[1] != query.shape[1]:
             raise ValueError(
                 f"query has {query.shape[1]} dimensions and gallery {gallery.shape[1]}: embed both with one model"
             )
+        if queries_first and len(gallery) < len(query):
+            raise ValueError(f"the gallery has {len(gallery)} items: it must begin with the {len(query)} queries")
         largest = max(np.abs(query).max(), np.abs(gallery).max(), 1e-38)
         if not 1e-6 < largest < 1e6:  # squares would overflow or vanish; scaling by a power of two is exact
             scale = np.float32(2.0 ** -np.floor(np.log2(largest)))
@@ -108,7 +117,7 @@ class _Search:
             for i in _pieces(queries[label]):
                 for j in _pieces(items[label]):
                     tile = self._exactly(i, j)
-                    if self.itself:
+                    if self.leaves_out:
                         tile[i[:, None] == j] = -np.inf
                     _keep_nearest(scores, rows, i, j, tile)
         return scores, rows
@@ -151,7 +160,7 @@ class _Search:
             for j in _pieces(np.arange(i[0] if self.itself else 0, len(self.gallery))):
                 products = self.query[i[0] : i[-1] + 1] @ self.gallery[j[0] : j[-1] + 1].T
                 scores = products - half_squares[j]
-                if self.itself and i[0] == j[0]:
+                if self.leaves_out and i[0] == j[0]:
                     np.fill_diagonal(scores, -np.inf)
                 yield i, j, scores
                 if self.itself and i[0] != j[0]:

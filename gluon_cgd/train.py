@@ -10,7 +10,7 @@ import mxnet as mx
 import numpy as np
 
 from gluon_cgd import backbones, datasets, model
-from gluon_cgd.datasets import images
+from gluon_cgd.datasets import images, training_part
 from gluon_cgd.datasets.cache import cached, fingerprint
 from gluon_cgd.datasets.records import PathLike, Split, ceiling
 from gluon_cgd.descriptors import DESCRIPTORS
@@ -94,6 +94,7 @@ class Run:
         stored = checkpoint.load_checkpoint(file) if file.is_file() else None
         if stored:
             results.same_run(file, stored[1], run)
+        self.training = training_part.describe(split, experiment.dataset, progress)
         # The classifier counts classes from 0 without gaps
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
         self.sampler = ClassBalancedSampler(self.labels, experiment.batch_classes, experiment.batch_images, run["seed"])
@@ -230,6 +231,7 @@ class Run:
             self.run,
             iterations=self.iterations,
             classes=int(self.labels.max()) + 1,
+            **({"training": self.training} if self.training else {}),
             **{name: entry["recall"] for name, entry in kept.items()},
             best_iteration=best["iteration"],
             branches={name: entry.get("branches", {}) for name, entry in kept.items()},

@@ -60,6 +60,30 @@ def test_of_two_as_near_the_one_of_another_class_is_the_nearest():
     assert nearest(Embeddings(same[:1], labels[:1])).tolist() == [-1]
 
 
+@pytest.mark.parametrize("tile", [1024, 16])
+def test_queries_that_begin_the_gallery_do_not_find_themselves(tile, monkeypatch):
+    monkeypatch.setattr(recall, "TILE", tile)
+    rng = np.random.default_rng(3)
+    query, others = unit(rng, 30, 5), unit(rng, 50, 5)
+    labels, other_labels = rng.integers(0, 8, 30), rng.integers(0, 8, 50)
+    everything, all_labels = np.concatenate([query, others]), np.concatenate([labels, other_labels])
+    distances = np.linalg.norm(query[:, None] - everything, axis=2)
+    distances[np.arange(30), np.arange(30)] = np.inf
+    order = np.argsort(distances, axis=1)
+    searched = Embeddings(query, labels, everything, all_labels, queries_first=True)
+    expected = {f"R@{k}": (all_labels[order[:, :k]] == labels[:, None]).any(axis=1).mean() for k in (1, 2, 8)}
+    assert recall.recall_of((1, 2, 8), searched) == expected
+    assert nearest(searched).tolist() == order[:, 0].tolist()
+    branches = recall.branch_recalls((1,), searched._replace(query=query[:, :4], gallery=everything[:, :4]), "SM")
+    piece = searched._replace(query=query[:, :2], gallery=everything[:, :2])
+    assert branches["S"] == recall.recall_of((1,), piece)
+    # With nothing added it is the search of the queries in themselves
+    alone = Embeddings(query, labels, query, labels, queries_first=True)
+    assert recall.recall_of((1, 2), alone) == recall.recall_of((1, 2), Embeddings(query, labels))
+    with pytest.raises(ValueError, match="it must begin with the 30 queries"):
+        recall_at((1,), query, labels, query[:5], labels[:5], queries_first=True)
+
+
 def test_recall_of_a_gallery_excludes_nothing():
     rng = np.random.default_rng(1)
     query, gallery = unit(rng, 30, 5), unit(rng, 50, 5)

@@ -73,6 +73,7 @@ def draw(places, pictures, labels, title, file):
 def run(options):
     """Embed some classes of the test part, flatten their embeddings and draw."""
     from gluon_cgd.datasets.cache import cached
+    from gluon_cgd.evaluate import compute_named, paths_of
 
     if options.classes < 1:
         raise ValueError(f"--classes {options.classes} must be at least 1")
@@ -80,8 +81,9 @@ def run(options):
     labels = np.array([record.label for record in split.query])
     chosen = np.random.default_rng(options.seed).permutation(np.unique(labels))[: options.classes]
     rows = np.flatnonzero(np.isin(labels, chosen))
-    pictures = cached([split.query[row] for row in rows], trained.input_size)
-    places = flattened(trained.embed(pictures), options.method, options.seed)
+    records = [split.query[row] for row in rows]
+    pictures = cached(records, trained.input_size)
+    places = flattened(compute_named(trained.embed, pictures, paths_of(records)), options.method, options.seed)
     title = f"{name}: {len(rows)} test pictures of {len(chosen)} classes"
     draw(places, pictures, labels[rows], f"{title}, {options.method}", options.out)
     print(f"{title}\nWritten: {options.out}")

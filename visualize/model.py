@@ -20,13 +20,13 @@ def add_flags(p, out):
 def open_test_set(options):
     """(Model, Split, title) of the model and the dataset in `options`; the title names both.
 
-    Raises ValueError for an --out that cannot be drawn, and whatever `open_model` and `datasets.load` raise.
+    Raises ValueError for an --out that cannot be drawn, and whatever `open_model` and `load_tested` raise.
     """
-    from gluon_cgd import datasets
+    from gluon_cgd.datasets.tested_part import load_tested
     from gluon_cgd.models.opened import open_model
 
     figures.check("--out", options.out)
     model = open_model(**best_model_of(options), batch_size=128)
     experiment = replace(model.experiment, dataset=options.dataset or model.experiment.dataset)
-    split = datasets.split_of(experiment, options.data, options.allow_partial)
+    split, _ = load_tested(experiment, model.trained, options.data, options.allow_partial)
     return model, split, f"{model.about['name']} on {Path(experiment.dataset).name}"

@@ -30,14 +30,15 @@ def add_flags(p):
     model.add_flags(p, "ranking.png")
 
 
-def ranked(queries, gallery, rows, k):
+def ranked(queries, gallery, rows, k, queries_first=False):
     """The `k` gallery items nearest to each of the queries `rows`, nearest first: int (len(rows), k).
 
-    queries: embeddings (N, D).  gallery: embeddings (M, D), or None to search the other queries.
+    queries: embeddings (N, D).  gallery: embeddings (M, D), or None to search the other queries; with `queries_first`
+    it begins with the queries, which do not find themselves.
     """
     items = queries if gallery is None else gallery
     distances = (items**2).sum(axis=1) - 2 * queries[rows] @ items.T  # (rows, M), without the query's own square
-    if gallery is None:
+    if gallery is None or queries_first:
         distances[np.arange(len(rows)), rows] = np.inf
     return np.argsort(distances, axis=1, kind="stable")[:, :k]
 
@@ -63,23 +64,37 @@ def draw(lines, title, file):
 
 def run(options):
     """Embed the test part, rank it and draw."""
+    from gluon_cgd import datasets
+    from gluon_cgd.commands.evaluate import percent
     from gluon_cgd.datasets.cache import cached
-    from gluon_cgd.evaluate import labelled
+    from gluon_cgd.evaluate import searches
+    from gluon_cgd.recall import recall_of
 
     if min(options.queries, options.k) < 1:
         raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
     trained, split, name = model.open_test_set(options)
-    query, gallery = (part and cached(part, trained.input_size) for part in split[1:])
-    embeddings, labels, gallery_embeddings, gallery_labels = labelled(trained.embed, split, query, gallery)
-    pictures, item_labels = (query, labels) if gallery is None else (gallery, gallery_labels)
+
+    def pictures_of(records):
+        return cached(records, trained.input_size)
+
+    found = searches(trained.embed, split, pictures_of)
+    where, embeddings = found[-1]  # in the whole collection, if that is another number
+    query, labels = pictures_of(split.query), embeddings.query_labels
+    parts = [split.gallery or split.query, split.train if embeddings.queries_first else []]
+    items = [(picture, record.label) for part in parts if part for picture, record in zip(pictures_of(part), part)]
     rows = np.random.default_rng(options.seed).permutation(len(query))[: options.queries]
+    nearest = ranked(embeddings.query, embeddings.gallery, rows, options.k, embeddings.queries_first)
     lines = []
-    for row, nearest in zip(rows, ranked(embeddings, gallery_embeddings, rows, options.k)):
-        lines.append((query[row], [(pictures[i], item_labels[i] == labels[row]) for i in nearest]))
+    for row, results in zip(rows, nearest):
+        lines.append((query[row], [(items[i][0], items[i][1] == labels[row]) for i in results]))
     title = f"{name}: {len(lines)} of {len(query):,} queries, drawn"
-    draw(lines, title, options.out)
+    draw(lines, f"{title}; searched {where}", options.out)
     right = np.mean([same for _, results in lines for _, same in results])
-    print(f"{title}; {100 * right:.0f} % of the {options.k} results shown are of the query's class")
+    ks = datasets.recall_ks(options.dataset or trained.experiment.dataset)
+    for place, vectors in found:
+        print(f"{percent(recall_of(ks, vectors))}  {place}")
+    print(f"{title}; searched {where}")
+    print(f"{100 * right:.0f} % of the {options.k} results shown are of the query's class")
     print(f"Written: {options.out}")
 
 

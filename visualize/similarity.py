@@ -69,12 +69,14 @@ def explain(options):
     import cv2
 
     from gluon_cgd.datasets import images
+    from gluon_cgd.evaluate import compute_named
 
     photos = [images.decode(path) for path in (options.query, options.result)]
     model = open_model(**best_model_of(options))
     source = options.checkpoint or options.model
     experiment, size = model.experiment, (model.input_size, model.input_size)
-    features = model.features([cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos])
+    resized = [cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos]
+    features = compute_named(model.features, resized, (options.query, options.result))
     similarity = decompose(*features, **arguments(model.projections(), experiment))
     names = [NAMES[letter] for letter in experiment.descriptors]
     mask, rectangle = region(options, photos[0], similarity.map1.shape)

@@ -8,7 +8,9 @@ from pathlib import Path
 from gluon_cgd import datasets
 from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name
 from gluon_cgd.datasets.cache import cached
-from gluon_cgd.evaluate import labelled
+from gluon_cgd.datasets.tested_part import load_tested
+from gluon_cgd.datasets.training_part import carried
+from gluon_cgd.evaluate import searches
 from gluon_cgd.models.opened import load_trained, open_model
 from gluon_cgd.recall import recall_of
 from gluon_cgd.runs.results import read_result
@@ -41,19 +43,27 @@ def evaluate(options):
     """Print the recall of a trained model on a dataset's test pictures."""
     model = open_model(**model_of(options), dataset=options.dataset)
     dataset = options.dataset or model.experiment.dataset
-    split = datasets.split_of(replace(model.experiment, dataset=dataset), options.data, options.allow_partial)
-    query, gallery = (
-        records and cached(records, model.input_size, progress=sys.stderr.isatty()) for records in split[1:]
-    )
-    recall = recall_of(datasets.recall_ks(dataset), labelled(model.embed, split, query, gallery))
+    experiment = replace(model.experiment, dataset=dataset)
+    split, warnings = load_tested(experiment, model.trained, options.data, options.allow_partial)
+
+    def pictures_of(records):
+        return cached(records, model.input_size, progress=sys.stderr.isatty())
+
+    found = searches(model.embed, split, pictures_of)
+    recalls = [(where, recall_of(datasets.recall_ks(dataset), embeddings)) for where, embeddings in found]
     if options.json:
         kinds = ("symbol", "model", "checkpoint")
         source = {kind: getattr(options, kind) for kind in kinds if getattr(options, kind)}
         if options.checkpoint and not options.checkpoint.endswith(".params"):
             source["which"] = options.which or "last"
-        print(json.dumps({"dataset": dataset, **source, "recall": recall}))
+        values = {"dataset": dataset, **source, "test_pictures": len(split.query), "recall": recalls[0][1]}
+        if len(recalls) > 1:
+            values["in_collection"] = {"pictures": len(found[1][1].gallery), "recall": recalls[1][1]}
+        print(json.dumps({**values, **({"warnings": warnings} if warnings else {})}))
+    elif len(recalls) > 1:
+        print("\n".join(f"{percent(recall)}  {where}" for where, recall in recalls))
     else:
-        print(percent(recall))
+        print(percent(recalls[0][1]))
 
 
 def publish(options):
@@ -65,7 +75,7 @@ def publish(options):
     net, experiment = load_trained(options.checkpoint, options.which)
     result = read_result(Path(options.checkpoint) / "result.json")
     which = options.which or "last"
-    about = {"which": which, "recall": result[which], "data": result.get("data")}
+    about = {"which": which, "recall": result[which], "data": result.get("data"), **carried(result)}
     print(zoo.save(net, experiment, options.out, **about, seed=result["seed"], versions=result.get("versions")))
 
 

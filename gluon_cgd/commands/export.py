@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from gluon_cgd.commands.options import add_model
+from gluon_cgd.datasets.training_part import carried
 from gluon_cgd.export import export, int8
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.runs.results import read_result
@@ -43,11 +44,12 @@ def command(options):
 
 
 def history(checkpoint, which):
-    """What the run, or the published file, says of its model: {"which", "recall", "seed"} and a run's commit."""
+    """What the run, or the published file, says of its model: its recall, its training pictures, a run's commit."""
     if checkpoint.endswith(".params"):
         from gluon_cgd.models.zoo import read_description  # it needs MXNet
 
         beside = read_description(checkpoint)
-        return {key: beside.get(key) for key in ("which", "recall", "seed")}
+        return {**{key: beside.get(key) for key in ("which", "recall", "seed")}, **carried(beside)}
     result = read_result(Path(checkpoint) / "result.json")
-    return dict(which=which, recall=result[which], seed=result["seed"], trained_at_commit=result.get("commit"))
+    about = dict(which=which, recall=result[which], seed=result["seed"], trained_at_commit=result.get("commit"))
+    return {**about, **carried(result)}

@@ -10,6 +10,7 @@ import numpy as np
 
 from gluon_cgd.commands.options import add_ctx, add_model, model_of, name, parse_pixels
 from gluon_cgd.datasets import images
+from gluon_cgd.evaluate import compute_named
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import figures
 from gluon_cgd.files.printable import printable
@@ -133,7 +134,8 @@ def embed(options, remembered):
     """Embed what is new or changed and update the index, and return the Changes. remembered: the model, if any."""
     model = open_model(options.out, remembered, **model_of(options))
     side, total = model.input_size, sum(1 for _ in pictures.pictures_under(options.images, options.skip_bad))
-    dim = model.embed([np.zeros((side, side, 3), np.uint8)]).shape[1]
+    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)  # black could have no embedding
+    dim = compute_named(model.embed, [noise], ["a picture of noise"]).shape[1]
     with collection.writing(options.out, dim, model.about) as writer, task("indexing", total, "img") as bar:
         check_same(options.out, writer.manifest["model"], model.about)  # another process may have made it just now
         writer.describe(model.about, os.path.abspath(options.images))

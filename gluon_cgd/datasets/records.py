@@ -44,6 +44,15 @@ def counted(split: Split) -> str:
     return ", ".join(words) + " and " + last
 
 
+def is_by_images(split: Split) -> bool:
+    """Whether the test pictures are of the training classes, and have no gallery of their own.
+
+    Then there are two numbers: the recall among the test pictures, and that among all pictures, as a search has them.
+    """
+    trained = {record.label for record in split.train}
+    return split.gallery is None and any(record.label in trained for record in split.query)
+
+
 def join(folder: PathLike, name: str, source: object) -> str:
     """`folder`/`name`, whose parts may be separated by backslashes, as Windows does.
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from gluon_cgd.evaluate import directed, finite, finite_weights
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.machine import facts
@@ -28,7 +29,7 @@ class Exported:
     def embed(self, pictures, batch_size=32):
         """The embeddings of `pictures`: float32 (N, D), of unit length.
 
-        Raises ValueError for pictures of another shape or type.
+        Raises ValueError for pictures of another shape or type, and NotFinite for an embedding that is NaN or 0.
         """
         return self._batches(pictures, batch_size, "embedding", (self.dim,))
 
@@ -44,6 +45,7 @@ class Exported:
             raise ValueError("the model was exported without what heatmaps need: export it again with --features")
         picture = np.zeros((1, self.input_size, self.input_size, 3), np.uint8)
         below = self._computed(picture, "projections", tuple(self.about["projections"]))
+        finite_weights(below)
         return np.split(below, 1 if self.experiment["architecture"] == "B" else len(self.experiment["descriptors"]))
 
     def _batches(self, pictures, batch_size, output, shape):
@@ -57,7 +59,7 @@ class Exported:
         for start in by_batches(len(pictures), batch_size):
             batch = np.ascontiguousarray(pictures[start : start + batch_size])
             values[start : start + batch_size] = self._computed(batch, output, (len(batch), *shape))
-        return values
+        return directed(values) if output == "embedding" else finite(values, "feature map")
 
     def _computed(self, batch, output, shape):
         """What the graph computes as `output`. Raises ValueError if that is not float32 of `shape`."""

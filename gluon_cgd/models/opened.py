@@ -3,11 +3,13 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
+from gluon_cgd.datasets.training_part import Trained, trained_of
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest
 from gluon_cgd.machine import prepare
 from gluon_cgd.models import onnx_model
@@ -20,6 +22,7 @@ class Model(NamedTuple):
     embed: pictures -> embeddings (N, D).  features: pictures -> the last feature maps (N, C, h, w), and projections:
     () -> the FC layers' weights, n x (k, C), for heatmaps; both raise ValueError for a file that does not hold them.
     about: a dict with its name, its source and the hash of its parameters, by which an index knows it again.
+    trained: which pictures it was trained on; None for a symbol.
     """
 
     embed: Callable
@@ -28,6 +31,7 @@ class Model(NamedTuple):
     experiment: Experiment
     input_size: int
     about: dict
+    trained: Optional[Trained] = None
 
 
 def open_model(
@@ -72,7 +76,7 @@ def open_model(
 
 
 def _open_checkpoint(checkpoint, which, on, batch_size):
-    from gluon_cgd.evaluate import features_of
+    from gluon_cgd.evaluate import features_of, finite_weights
     from gluon_cgd.models.zoo import name_of
     from gluon_cgd.runs.checkpoint import parameters_hash
     from gluon_cgd.similarity import weights_of
@@ -85,7 +89,20 @@ def _open_checkpoint(checkpoint, which, on, batch_size):
         return features_of(net, np.asarray(pictures), on[0])
 
     embed = _embedding(net, on, batch_size)
-    return Model(embed, features, lambda: weights_of(net), experiment, experiment.input_size, about)
+    trained = trained_on(checkpoint)
+
+    def projections():
+        return [finite_weights(weights) for weights in weights_of(net)]
+
+    return Model(embed, features, projections, experiment, experiment.input_size, about, trained)
+
+
+def trained_on(checkpoint):
+    """The Trained of a run's folder or of a published .params file: which pictures that model was trained on."""
+    file = Path(checkpoint)
+    file = file.with_suffix(".json") if file.suffix == ".params" else file / "result.json"
+    values = read_json(file)
+    return trained_of(values["experiment"]["dataset"], values, file)
 
 
 def _open_symbol(prefix, epoch, dataset, input_size, on, batch_size):
@@ -102,11 +119,11 @@ def _open_symbol(prefix, epoch, dataset, input_size, on, batch_size):
 
 def _embedding(net, on, batch_size):
     """The function pictures -> embeddings of `net` on the devices `on`."""
-    from gluon_cgd.evaluate import embed
+    from gluon_cgd.evaluate import directed, embed
 
     def embedding(pictures):
         size = batch_size or max(1 << (len(pictures) - 1).bit_length(), len(on))
-        return embed(net, np.asarray(pictures), on, size)
+        return directed(embed(net, np.asarray(pictures), on, size))
 
     return embedding
 
@@ -118,7 +135,8 @@ def _open_exported(file, runtime):
     parameters = model.about.get("parameters_sha256") or digest(file)
     about = dict(onnx=True, source=os.path.abspath(file), which=None, name=model.about["name"])
     about.update(experiment=experiment.to_dict(), parameters_sha256=parameters)
-    return Model(model.embed, model.features, model.projections, experiment, model.input_size, about)
+    trained = trained_of(experiment.dataset, model.about, file)
+    return Model(model.embed, model.features, model.projections, experiment, model.input_size, about, trained)
 
 
 def find_best(runs, which="last"):

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import mxnet as mx
+import numpy as np
 
 from gluon_cgd import backbones, model
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
@@ -126,7 +127,7 @@ def trained(experiment, classes, parameters, ctx=None):
     """The CGD of `experiment` with the values in the file `parameters`, on `ctx`; for use, not for training.
 
     On a CPU its layers are fused, which is faster and changes only the rounding.
-    Raises ValueError for parameters of another network.
+    Raises ValueError for parameters of another network, and for NaN.
     """
     # Before memory is taken for them; even a small backbone has eight channels, with a weight each for every class
     if 8 * 4 * classes > Path(parameters).stat().st_size:
@@ -137,6 +138,12 @@ def trained(experiment, classes, parameters, ctx=None):
         net.load_parameters(str(parameters), ctx=mx.cpu())  # the net was made there: Gluon refuses another device
     except Exception as error:  # MXNet raises many kinds for a broken file
         raise ValueError(f"{parameters} cannot be read as a {name_of(experiment)}: get it again") from error
+    for name, parameter in net._collect_params_with_prefix().items():
+        if not np.isfinite(parameter.data().asnumpy()).all():
+            raise ValueError(
+                f"{parameters} holds NaN or infinite numbers ({name}): the training diverged; take another checkpoint, "
+                "or train again with a lower learning rate"
+            )
     devices = listed(ctx or mx.cpu())
     net.collect_params().reset_ctx(devices)
     fuses = devices[0].device_type == "cpu" and backbones.BACKBONES[experiment.backbone].fuses

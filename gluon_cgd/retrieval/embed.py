@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from gluon_cgd.datasets import images
+from gluon_cgd.evaluate import compute_named
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine.progress import task
+from gluon_cgd.retrieval.index import unit
 
 log = logging.getLogger(__name__)
 BATCH = 32  # pictures that are embedded at a time, while as many are decoded
@@ -19,7 +21,8 @@ def embed_files(embed, paths, side, skip_bad=False, progress=False):
     """(embeddings (N, D), the paths of their pictures), by `embed`, a function of uint8 (B, side, side, 3).
 
     Raises ValueError for a picture that cannot be read. With skip_bad such pictures are logged and left out, and it
-    raises only if none can be read.
+    raises only if none can be read. Raises ValueError, with a picture's name, for an embedding that is zero, NaN or
+    infinite: that is the model's fault.
     """
     kept, rows = [], []
     loaded = images.load_ahead(lambda path: images.load_picture(path, side), paths, BATCH)
@@ -32,8 +35,10 @@ def embed_files(embed, paths, side, skip_bad=False, progress=False):
             for error in errors:
                 log.warning("left out: %s", error)
             if good:
-                rows.append(embed(np.stack([picture for _, picture in good])))
-                kept += [path for path, _ in good]
+                paths_of_batch = [path for path, _ in good]
+                rows.append(compute_named(embed, np.stack([picture for _, picture in good]), paths_of_batch))
+                unit(rows[-1], paths_of_batch)  # refuses one that is zero
+                kept += paths_of_batch
             bar.update(len(batch))
     if not kept:
         raise ValueError(f"none of the {len(paths):,} pictures can be read: the first is {paths[0]}")

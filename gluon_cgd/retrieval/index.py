@@ -10,6 +10,7 @@ from typing import Dict, List
 import numpy as np
 
 from gluon_cgd.datasets import folders, images, tree
+from gluon_cgd.evaluate import compute_named
 from gluon_cgd.retrieval import collection
 from gluon_cgd.retrieval.gone import Moves, find_gone, rows_in
 from gluon_cgd.retrieval.snapshot import Snapshot
@@ -147,7 +148,9 @@ def _commit(writer, chunk, embed, changes, skip_bad):
     bad = [chunk[i] for i in errors if i < end]
     good = [(*item, picture) for item, picture in chunk[:end] if not isinstance(picture, Exception)]
     paths, stats, rows, pictures = zip(*good) if good else ((), (), (), ())
-    vectors = unit(embed(list(pictures)), paths) if good else np.empty((0, writer.manifest["dim"]))
+    vectors = (
+        unit(compute_named(embed, list(pictures), paths), paths) if good else np.empty((0, writer.manifest["dim"]))
+    )
     # The old embedding of a picture that has become unreadable goes too
     dead = [row for row in (*rows, *(item[2] for item, _ in bad)) if row >= 0]
     if good or dead:
@@ -179,4 +182,6 @@ def unit(vectors, paths):
 
 def query_of(embed, pictures, names):
     """The mean (1, D) of the pictures' unit embeddings, of unit length. Raises ValueError as `unit` does."""
-    return unit(unit(embed(pictures), names).astype(np.float64).mean(axis=0, keepdims=True), names)
+    return unit(
+        unit(compute_named(embed, pictures, names), names).astype(np.float64).mean(axis=0, keepdims=True), names
+    )

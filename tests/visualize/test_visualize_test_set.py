@@ -29,6 +29,10 @@ def test_results_are_ranked_as_a_loop_ranks_them():
             items = query if searched is None else gallery
             expected = sorted(others, key=lambda i: np.linalg.norm(items[i] - query[row]))[:4]
             assert nearest.tolist() == expected
+    whole = np.concatenate([query, gallery])
+    for row, nearest in zip(rows, ranking.ranked(query, whole, rows, 4, queries_first=True)):
+        others = [i for i in range(len(whole)) if i != row]
+        assert nearest.tolist() == sorted(others, key=lambda i: np.linalg.norm(whole[i] - query[row]))[:4]
 
 
 @pytest.mark.parametrize("script", [ranking, embedding])

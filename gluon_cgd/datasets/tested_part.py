@@ -1,0 +1,132 @@
+"""The test part of a dataset for one model: without pictures that it was trained on, and what to know of it."""
+
+import logging
+import os
+from collections import Counter
+from typing import List, Optional, Set, Tuple
+
+from gluon_cgd import datasets
+from gluon_cgd.datasets import folders
+from gluon_cgd.datasets.cache import fingerprint
+from gluon_cgd.datasets.records import PathLike, Record, Split
+from gluon_cgd.datasets.training_part import Trained, contents_of, hashes_of, place_of, said_of_copies, tested_in
+from gluon_cgd.experiment import Experiment
+
+log = logging.getLogger(__name__)
+BOXED = ("cub200", "cars196")  # section 4.1
+
+
+def load_tested(
+    experiment: Experiment, trained: Optional[Trained], root: Optional[PathLike] = None, allow_partial: bool = False
+) -> Tuple[Split, List[str]]:
+    """(the Split of `experiment`'s dataset on which a model can be tested, what is to be known of it, in sentences).
+
+    The sentences are logged as warnings too.  trained: what the model says, None if it says nothing.
+    root, allow_partial: see `datasets.load`. Raises as that does, and as `tested_part`.
+    """
+    split = datasets.split_of(experiment, root, allow_partial)
+    said: List[str] = []
+    if trained is not None:
+        split, said = tested_part(split, experiment.dataset, experiment.split, trained)
+    for sentence in said:
+        log.warning("%s", sentence)
+    return split, said
+
+
+def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple[Split, List[str]]:
+    """(the Split on which a model can be tested, sentences about it): no test picture is one that it was trained on.
+
+    split: that of `dataset` as it is now, drawn by the rule `how` ("classes" or "images").  trained: what the model
+    says. A dataset that is as it was at the training keeps its Split. In one that has changed, the training part is the
+    pictures that the model was trained on, wherever they are now, and the others are the test part.
+    Raises ValueError if there are no others.
+    """
+    everything = [*split.train, *split.query, *(split.gallery or [])]
+    same_place = os.path.realpath(dataset) == os.path.realpath(trained.dataset)
+    as_before = trained.data is not None and trained.data == fingerprint(everything)
+    if dataset in datasets.NAMES:
+        differs = dataset == trained.dataset and trained.data is not None and not as_before
+        copy = f"this copy of {dataset} is not the one that the model was trained on: do not compare with its record"
+        return split, [copy] * differs + _about_boxes(split, dataset, trained)
+    if trained.part is None:
+        return split, _unknown(dataset, trained, as_before, same_place) + _about_boxes(split, dataset, trained)
+    part, hashes = trained.part, hashes_of(trained.part)
+    tested = tested_in(split, contents_of([*split.query, *(split.gallery or [])]), {content for content, _ in hashes})
+    if as_before and tested == {name: part[name] for name in tested}:
+        return split, [said_of_copies(part)] * bool(part["copies"])
+    known = _known(everything, dataset, hashes, same_place)
+    if not known and not same_place:
+        other = f"the model was trained on {trained.dataset}, and none of those pictures is in {dataset}"
+        return split, [f"{other}; its test part is drawn in the same way", *_about_boxes(split, dataset, trained)]
+    new, rest = _divided(split, dataset, how, known)
+    if not new.query or new.gallery == []:
+        raise ValueError(
+            f"the model was trained on all pictures of {dataset} that could be tested, or on others of their classes: "
+            "add pictures that it has not seen, or name another --dataset"
+        )
+    return new, [_changed(dataset, trained, new) + rest, *_about_boxes(new, dataset, trained)]
+
+
+def _known(records: List[Record], dataset: str, hashes: List[Tuple[bytes, bytes]], same_place: bool) -> Set[str]:
+    """The paths of `records` whose picture is one of `hashes`: by its content, or saved again at the same place."""
+    contents = contents_of(records)
+    learned, there = {content for content, _ in hashes}, set(contents.values())
+    known = {path for path, content in contents.items() if content in learned}
+    if known or same_place:  # in another folder the same names say nothing
+        lost = {place for content, place in hashes if content not in there}
+        known |= {path for path in contents if place_of(path, dataset) in lost}
+    return known
+
+
+def _divided(split: Split, dataset: str, how: str, known: Set[str]) -> Tuple[Split, str]:
+    """(Split whose training part is the pictures `known`, words on those that are in neither part)."""
+    if split.gallery is not None or folders.listed(dataset).parted:
+        train = [record for part in split for record in part or () if record.path in known]
+        query, gallery = ([r for r in part if r.path not in known] if part else None for part in split[1:])
+        new = sum(record.path not in known for record in split.train)
+        return Split(train, query or [], gallery), f"; {new:,} others are in its training part" * bool(new)
+    records = sorted([*split.train, *split.query], key=lambda record: (record.label, record.path))
+    train = [record for record in records if record.path in known]
+    test = [record for record in records if record.path not in known]
+    seen, counts = {record.label for record in train}, Counter(record.label for record in test)
+    # As in `folders.divide`: classes that nothing was trained on, or at least two pictures of a class
+    test = [r for r in test if (r.label not in seen if how == "classes" else counts[r.label] > 1)]
+    rest, why = len(records) - len(train) - len(test), "the only one of their class"
+    why = "of training classes" if how == "classes" else why
+    return Split(train, test), f"; {rest:,} others are in neither part ({why})" * bool(rest)
+
+
+def _changed(dataset: str, trained: Trained, new: Split) -> str:
+    """The sentence for a dataset that has changed since the training."""
+    assert trained.part is not None
+    tested = len(new.query) + len(new.gallery or ())
+    same_place = os.path.realpath(dataset) == os.path.realpath(trained.dataset)
+    changed = "has changed since the training" if same_place else f"is not what {trained.dataset} was at the training"
+    return (
+        f"{dataset} {changed}: the model was trained on {len(new.train):,} of its pictures "
+        f"({trained.part['pictures']:,} at the training), which are not tested; the test pictures are {tested:,} others"
+        f" ({trained.part['tested']:,} at the training), so do not compare this recall with the recorded one"
+    )
+
+
+def _unknown(dataset: str, trained: Trained, as_before: bool, same_place: bool) -> List[str]:
+    """What is to be said of a model that does not list its training pictures, on people's own pictures."""
+    if as_before or trained.dataset in datasets.NAMES:
+        return []
+    changed = f"{dataset} has changed since the training" if same_place and trained.data else f"{dataset} is tested"
+    return [
+        f"{changed}, and the model does not say which pictures it was trained on (an earlier version wrote it): some "
+        "of them may be among the test pictures, which makes the recall too high; train again to be sure"
+    ]
+
+
+def _about_boxes(split: Split, dataset: str, trained: Trained) -> List[str]:
+    """A sentence if the model was trained on boxes and is tested on whole pictures, or the other way round."""
+    if trained.part is None and trained.dataset not in datasets.NAMES:
+        return []
+    boxes = bool(trained.part["boxes"]) if trained.part else trained.dataset in BOXED
+    tested = any(record.box for record in split.query)
+    if boxes == tested:
+        return []
+    kinds = {True: "pictures cut out by their boxes", False: "whole pictures"}
+    return [f"the model was trained on {kinds[boxes]}, and {dataset} has {kinds[tested]}: expect a lower recall"]
