@@ -56,10 +56,12 @@ def evaluate(options):
         source = {kind: getattr(options, kind) for kind in kinds if getattr(options, kind)}
         if options.checkpoint and not options.checkpoint.endswith(".params"):
             source["which"] = options.which or "last"
-        values = {"dataset": dataset, **source, "test_pictures": len(split.query), "recall": recalls[0][1]}
+        values = {"dataset": dataset, **source, "recall": recalls[0][1]}
+        if warnings or len(recalls) > 1:
+            values.update(test_pictures=len(split.query), warnings=warnings)
         if len(recalls) > 1:
             values["in_collection"] = {"pictures": len(found[1][1].gallery), "recall": recalls[1][1]}
-        print(json.dumps({**values, **({"warnings": warnings} if warnings else {})}))
+        print(json.dumps(values))
     elif len(recalls) > 1:
         print("\n".join(f"{percent(recall)}  {where}" for where, recall in recalls))
     else:

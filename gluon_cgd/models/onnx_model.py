@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from gluon_cgd.evaluate import directed, finite, finite_weights
+from gluon_cgd.evaluate import finite, finite_weights
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.machine import facts
@@ -29,7 +29,7 @@ class Exported:
     def embed(self, pictures, batch_size=32):
         """The embeddings of `pictures`: float32 (N, D), of unit length.
 
-        Raises ValueError for pictures of another shape or type, and NotFinite for an embedding that is NaN or 0.
+        Raises ValueError for pictures of another shape or type, and NotFinite for NaN.
         """
         return self._batches(pictures, batch_size, "embedding", (self.dim,))
 
@@ -59,7 +59,7 @@ class Exported:
         for start in by_batches(len(pictures), batch_size):
             batch = np.ascontiguousarray(pictures[start : start + batch_size])
             values[start : start + batch_size] = self._computed(batch, output, (len(batch), *shape))
-        return directed(values) if output == "embedding" else finite(values, "feature map")
+        return finite(values, "embedding" if output == "embedding" else "feature map")
 
     def _computed(self, batch, output, shape):
         """What the graph computes as `output`. Raises ValueError if that is not float32 of `shape`."""

@@ -8,6 +8,7 @@ from typing import Callable, NamedTuple, Optional
 import numpy as np
 
 from gluon_cgd.datasets.training_part import Trained, trained_of
+from gluon_cgd.evaluate import directed, finite_weights
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest
@@ -76,7 +77,7 @@ def open_model(
 
 
 def _open_checkpoint(checkpoint, which, on, batch_size):
-    from gluon_cgd.evaluate import features_of, finite_weights
+    from gluon_cgd.evaluate import features_of
     from gluon_cgd.models.zoo import name_of
     from gluon_cgd.runs.checkpoint import parameters_hash
     from gluon_cgd.similarity import weights_of
@@ -119,7 +120,7 @@ def _open_symbol(prefix, epoch, dataset, input_size, on, batch_size):
 
 def _embedding(net, on, batch_size):
     """The function pictures -> embeddings of `net` on the devices `on`."""
-    from gluon_cgd.evaluate import directed, embed
+    from gluon_cgd.evaluate import embed
 
     def embedding(pictures):
         size = batch_size or max(1 << (len(pictures) - 1).bit_length(), len(on))
@@ -136,7 +137,11 @@ def _open_exported(file, runtime):
     about = dict(onnx=True, source=os.path.abspath(file), which=None, name=model.about["name"])
     about.update(experiment=experiment.to_dict(), parameters_sha256=parameters)
     trained = trained_of(experiment.dataset, model.about, file)
-    return Model(model.embed, model.features, model.projections, experiment, model.input_size, about, trained)
+
+    def embed(pictures):
+        return directed(model.embed(pictures))
+
+    return Model(embed, model.features, model.projections, experiment, model.input_size, about, trained)
 
 
 def find_best(runs, which="last"):

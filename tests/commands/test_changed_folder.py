@@ -49,7 +49,7 @@ def test_with_a_split_by_images_both_numbers_are_printed(photos, capsys):
     _, file = photos
     values, _ = evaluated(capsys, file)
     assert (values["test_pictures"], values["in_collection"]["pictures"]) == (6, 24)
-    assert "warnings" not in values
+    assert values["warnings"] == []
     assert main(["evaluate", "--checkpoint", str(file)]) == 0
     among, whole = capsys.readouterr().out.splitlines()
     assert among.endswith("  among the 6 test pictures (the paper's protocol)")
