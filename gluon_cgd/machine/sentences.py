@@ -68,4 +68,15 @@ def _of_system(error):
         return f"{' -> '.join(names)} {meaning}: {remedy}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"a file {meaning}: {remedy}"
+    if "usable temporary directory" in reason:
+        return f"{error.strerror}: set TMPDIR to a folder that you can write to"
+    if error.errno == errno.ENOENT and not _is_in_a_folder():
+        return "the present folder was deleted: change to another one (cd), and start again"
     return f"the system reports: {reason}: {remedy}"
+
+
+def _is_in_a_folder():
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False

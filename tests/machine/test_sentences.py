@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import tempfile
 
 import pytest
 
@@ -28,3 +29,23 @@ def test_a_name_cannot_control_the_terminal():
     assert sentence(FileNotFoundError(errno.ENOENT, "", "a\x1b[2J")) == "a\\x1b[2J does not exist: check its name"
     assert sentence(ValueError("class a\x1b]0;x\x07: rename it")) == "class a\\x1b]0;x\\x07: rename it"
     assert "memory" in sentence(MemoryError())
+
+
+def test_a_temporary_folder_that_is_missing_is_answered_with_its_variable(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/dev/null/a", "/dev/null/b"])
+    with pytest.raises(OSError, match="No usable temporary") as refused:
+        tempfile.mkdtemp()
+    assert sentence(refused.value).endswith(
+        "['/dev/null/a', '/dev/null/b']: set TMPDIR to a folder that you can write to"
+    )
+
+
+def test_a_present_folder_that_is_gone_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    assert sentence(error) == "the system reports: no such file or directory: check its name"
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert sentence(error) == "the present folder was deleted: change to another one (cd), and start again"
