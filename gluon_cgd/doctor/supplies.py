@@ -52,7 +52,11 @@ def _parameters(name):
     damaged = [root / place.name for place in weights.sources(*model) if (root / place.name).exists()]
     by_hand = f"get {weights.by_hand(*model, root)}"
     if damaged:
-        return wrong(title, f"{damaged[0]} is not the published file (its hash differs)", f"remove it, and {by_hand}")
+        return wrong(
+            title,
+            f"{damaged[0]} is not the published file (its hash or its tensors differ)",
+            f"remove it, and {by_hand}",
+        )
     return note(title, f"not in {root}; the first run downloads them", f"if that fails, {by_hand}")
 
 

@@ -38,7 +38,7 @@ def unpack(archive, folder, note=None, checksum=None):
     archive, folder = Path(archive), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     delete_abandoned(folder)
-    with _temporary(folder) as temporary:
+    with temporary_folder(folder) as temporary:
         files = {}  # path in the archive -> (size, CRC-32)
         for member in each(members(archive), f"unpacking {archive.name}", unit="files"):
             _extract(member, temporary, archive, files)
@@ -90,7 +90,7 @@ def _facts(file):
 
 
 @contextlib.contextmanager
-def _temporary(folder):
+def temporary_folder(folder):
     """A new folder in `folder` that is deleted in the end; it is locked, so that others see that it is in use."""
     while True:
         temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))

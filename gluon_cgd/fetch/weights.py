@@ -1,5 +1,6 @@
 """ImageNet parameters: from a file, from the cache, or from the places on the network that still have them."""
 
+import contextlib
 import logging
 import os
 import tempfile
@@ -9,19 +10,21 @@ from typing import NamedTuple, Optional
 
 import mxnet as mx
 import numpy as np
-import portalocker
 from mxnet.base import data_dir
 
-from gluon_cgd.fetch import download
-from gluon_cgd.files.parameters import LIMIT, WrongParameters, check_parameters
-from gluon_cgd.files.regular import read_bytes
-from gluon_cgd.files.whole import digest
+from gluon_cgd.fetch import archives, download, partial, timm
+from gluon_cgd.fetch.timm import from_timm
+from gluon_cgd.files.lock import waiting
+from gluon_cgd.files.parameters import WrongParameters, check_parameters
+from gluon_cgd.files.whole import digest, sync_folder
+from gluon_cgd.machine.sentences import sentence
 
 log = logging.getLogger(__name__)
 
 GLUONCV = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"  # unless MXNET_GLUON_REPO names another
 GLUONCV2 = "https://github.com/osmr/imgclsmob"
 HUGGING_FACE = "https://huggingface.co"  # unless HF_ENDPOINT names another
+LIMIT = 1 << 30  # bytes of a file; the largest has 276 MB
 TIMM = {"resnet50_v1b": "resnet50.gluon_in1k"}  # the same parameters, under timm's names
 
 
@@ -69,12 +72,14 @@ def sources(library, model):
 def kept(library, model, root=None):
     """Path of the file of `model`'s ImageNet parameters in `root` (by default `cache_folder()`), or None.
 
-    A file with another hash than the published one is not taken. timm's file, without a known hash, is taken as it is.
+    A file with another hash than the published one is not taken, nor timm's, whose hash only the hub knows, if it is
+    not whole or has other tensors.
     """
     for place in sources(library, model):
         file = Path(root or cache_folder()).expanduser() / place.name
-        if file.is_file() and (place.sha1 is None or digest(file, "sha1") == place.sha1):
-            return file
+        with contextlib.suppress(PermissionError):
+            if file.is_file() and (digest(file, "sha1") == place.sha1 if place.sha1 else timm.holds(file, model)):
+                return file
     return None
 
 
@@ -86,27 +91,45 @@ def resolve(library, model, root=None, progress=False):
     """
     root = Path(root or cache_folder()).expanduser()
     places = sources(library, model)
-    file = kept(library, model, root)
-    if file:  # before the lock: a folder with the file need not be writable
-        return file
-    files = [root / place.name for place in places]
-    problems = [f"{file} is {'not the file that was published' if file.exists() else 'not there'}" for file in files]
+    problems = []
     try:
+        file = kept(library, model, root)
+        if file:  # before the lock: a folder with the file need not be writable
+            return file
+        problems += [_state(root / place.name) for place in places]
         root.mkdir(parents=True, exist_ok=True)
-        with portalocker.Lock(root / f"{model}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
-            file = kept(library, model, root)
+        with waiting(root / f"{model}.lock", f"{model}'s ImageNet parameters in {root}"):
+            file = kept(library, model, root) or _fetched(model, places, root, progress, problems)
             if file:
                 return file
-            for place in places:
-                log.info("fetching %s", place.url)
-                try:
-                    return (_fetch_zip if place.sha1 else _fetch_from_hub)(place, root, progress)
-                except (OSError, ValueError) as error:  # an error of requests is an OSError
-                    problems.append(str(error).rpartition(": ")[0])  # the remedy follows once, for all of them
     except OSError as error:
         problems.append(f"{root} cannot be written ({error.strerror or type(error).__name__})")
     lines = "".join(f"\n  - {problem}" for problem in problems)
     raise ValueError(f"{model}'s ImageNet parameters cannot be had:{lines}\nGet {by_hand(library, model, root)}")
+
+
+def _state(file):
+    if not file.exists():
+        return f"{file} is not there"
+    return (
+        f"{file} {'is not the file that was published' if os.access(file, os.R_OK) else 'may not be read by this user'}"
+    )
+
+
+def _fetched(model, places, root, progress, problems):
+    """The file of the first of `places` that has it, fetched into `root`, or None with the reasons in `problems`."""
+    archives.delete_abandoned(root)
+    for place in places:
+        log.info("fetching %s", place.url)
+        try:
+            file = (_fetch_zip if place.sha1 else _fetch_from_hub)(place, model, root, progress)
+        except (OSError, ValueError) as error:  # an error of requests is an OSError
+            problems.append(sentence(error).rpartition(": ")[0])  # the remedy follows once, for all of them
+        else:
+            for other in places:  # what a broken connection left of them
+                partial.forget(_received(other, root))
+            return file
+    return None
 
 
 def by_hand(library, model, root):
@@ -116,35 +139,51 @@ def by_hand(library, model, root):
     return f"{names} by hand into {root}, or name such a file with --weights"
 
 
-def _fetch_zip(place, root, progress):
+def _received(place, root):
+    """The file into which the URL of `place` is received; what is wanted of it enters the cache only when checked."""
+    return root / f"{place.name}.{'zip' if place.sha1 else 'download'}"
+
+
+def _fetch_zip(place, _, root, progress):
     """Fetch the zip of `place` and put the file that it holds into `root`."""
-    archive = root / f"{place.name}.zip"
-    download.fetch(place.url, archive, None, progress)
+    archive = _received(place, root)
+    download.fetch(place.url, archive, None, progress, LIMIT)
     try:
-        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=root) as folder:
-            download.unpack(archive, folder)
-            file = Path(folder) / place.name
+        with archives.temporary_folder(root) as folder:
+            archives.unpack(archive, folder)
+            file = folder / place.name
             if not file.is_file():
-                raise ValueError(f"{place.url} holds no {place.name}")
+                raise ValueError(f"{place.url} holds no {place.name}: get it by hand")
             sha1 = digest(file, "sha1")
             if sha1 != place.sha1:
-                raise ValueError(f"{place.url} sent another file (sha1 {sha1}, not {place.sha1})")
-            os.replace(file, root / place.name)
+                raise ValueError(f"{place.url} sent another file (sha1 {sha1}, not {place.sha1}): get it by hand")
+            return _keep(file, root / place.name)
     finally:
         archive.unlink()
-    return root / place.name
 
 
-def _fetch_from_hub(place, root, progress):
-    """Fetch the safetensors file of `place` into `root`, compared with the SHA-256 that the hub states."""
-    file = root / place.name
-    download.fetch(place.url, file, download.stated_sha256(place.url), progress)
+def _fetch_from_hub(place, model, root, progress):
+    """Fetch the safetensors file of `place` into `root`.
+
+    It is compared with the SHA-256 that the hub states, if it states one, and must hold all parameters of `model`.
+    """
+    file = _received(place, root)
+    file.unlink(missing_ok=True)  # of a killed process; it costs less than to find out what it is
+    download.fetch(place.url, file, download.stated_sha256(place.url), progress, LIMIT)
     try:
-        from_timm(file)
-    except ValueError:
-        file.unlink()
-        raise
-    return file
+        _set(timm.network(model), file, model, from_timm(file))
+        return _keep(file, root / place.name)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _keep(file, target):
+    """Rename `file`, which is on the same disk, to `target`, and wait until it is there to stay."""
+    with open(file, "rb+") as handle:
+        os.fsync(handle.fileno())
+    os.replace(file, target)
+    sync_folder(target.parent)
+    return target
 
 
 def sha256_of(file):
@@ -166,7 +205,16 @@ def load_weights(net, file, name):
     file = Path(file)
     if not file.is_file():
         raise ValueError(f"{file}, the file of {name}'s ImageNet parameters, does not exist")
-    converted = from_timm(file) if file.suffix == ".safetensors" else None
+    count = _set(net, file, name, from_timm(file) if file.suffix == ".safetensors" else None)
+    message = "%s starts from %s (sha256 %s): all of its %d parameters are set"
+    log.info(message, name, file, sha256_of(file), count)
+
+
+def _set(net, file, name, converted=None):
+    """Set every parameter of `net` and return their number.
+
+    converted: the arrays of `file` under our names, if it is not a .params.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source = str(file)
         if converted:
@@ -187,31 +235,4 @@ def load_weights(net, file, name):
     for key, parameter in parameters.items():
         if not np.isfinite(parameter.data().asnumpy()).all():
             raise ValueError(f"{file} does not hold the parameters of {name}: {key} is NaN or infinite")
-    message = "%s starts from %s (sha256 %s): all of its %d parameters are set"
-    log.info(message, name, file, sha256_of(file), len(parameters))
-
-
-def from_timm(file):
-    """timm's ResNet-50 under GluonCV's names: {"layer1.0.bn1.gamma": float32 array, ...} of a .safetensors file.
-
-    Convolutions and FC layers keep their names; a batch norm's weight and bias become Gluon's gamma and beta, and its
-    count of batches is left out. Raises ValueError for a broken file.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        tensors = load(read_bytes(file, LIMIT))
-    # KeyError, TypeError: a type that NumPy lacks; MemoryError: an empty tensor whose shape is huge
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
-        raise ValueError(f"{file} is not a whole safetensors file of float32: download timm's again") from error
-    if not tensors:
-        raise ValueError(f"{file} holds no tensors: download timm's again")
-    norms = {name[: -len(".running_mean")] for name in tensors if name.endswith(".running_mean")}
-    renamed = {}
-    for name, tensor in tensors.items():
-        layer, _, kind = name.rpartition(".")
-        if kind != "num_batches_tracked":
-            kind = {"weight": "gamma", "bias": "beta"}.get(kind, kind) if layer in norms else kind
-            renamed[f"{layer}.{kind}"] = np.asarray(tensor, np.float32)
-    return renamed
+    return len(parameters)

@@ -367,3 +367,120 @@ def test_every_backbone_with_parameters_names_a_published_file():
             assert len(sha1) == 40
             assert sha1[:8] in file
             assert url.endswith(".zip")
+
+
+HUB = "/timm/resnet50.gluon_in1k/resolve/main/model.safetensors"
+
+
+def changed(tensors, change):
+    """The `tensors` of a whole .safetensors file that is not the one wanted."""
+    name = "layer2.0.conv1.weight"
+    if change == "missing":
+        del tensors[name]
+    elif change == "more":
+        tensors["head.weight"] = np.zeros(3, np.float32)
+    elif change == "shape":
+        tensors[name] = tensors[name][:, :-1]
+    elif change == "nan":
+        tensors[name] = tensors[name] * np.nan
+    elif change == "twice":
+        tensors["bn1.gamma"] = tensors["bn1.weight"]
+    elif change == "other":
+        tensors = {"weight": np.zeros((3, 3), np.float32)}
+    return {key: np.ascontiguousarray(value) for key, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["missing", *(pytest.param(c, marks=pytest.mark.slow) for c in ("more", "shape", "nan", "twice", "other"))],
+)
+def test_a_file_whose_hash_nobody_states_enters_the_cache_only_with_all_tensors(
+    places, published, resnet, tmp_path, change
+):
+    save_file(changed(timm_tensors(resnet.net), change), str(tmp_path / "other"))
+    places.files[HUB] = (tmp_path / "other").read_bytes()
+    places.etags.clear()
+    places.broken = {published["GluonCV"]: "404"}
+    with pytest.raises(ValueError, match=r"cannot be had:(.|\n)*(does not hold the parameters|twice)"):
+        weights.resolve("gluoncv", "resnet50_v1b", tmp_path / "cache")
+    assert os.listdir(tmp_path / "cache") == ["resnet50_v1b.lock"]
+
+
+@pytest.mark.slow
+def test_a_whole_file_whose_hash_nobody_states_is_kept(places, published, resnet, tmp_path):
+    places.etags.clear()
+    places.broken = {published["GluonCV"]: "404"}
+    file = weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
+    assert file.read_bytes() == resnet.safetensors.read_bytes()
+    assert weights.kept("gluoncv", "resnet50_v1b", tmp_path) == file
+
+
+def damaged(resnet, file, damage):
+    """Write what is not, or not all of, timm's file."""
+    whole = resnet.safetensors.read_bytes()
+    if damage == "shape":
+        save_file(changed(timm_tensors(resnet.net), "shape"), str(file))
+    elif damage == "folder":
+        file.mkdir()
+    else:
+        endless = (1 << 62).to_bytes(8, "little") + b"{"
+        file.write_bytes({"cut": whole[:-1000], "no": b"", "page": b"<html>", "header": endless}[damage])
+
+
+@pytest.mark.parametrize("damage", ["cut", "shape", "no", "page", "header", "folder"])
+def test_a_file_in_the_cache_that_lacks_tensors_is_not_taken(resnet, tmp_path, damage):
+    damaged(resnet, tmp_path / "resnet50.gluon_in1k.safetensors", damage)
+    assert weights.kept("gluoncv", "resnet50_v1b", tmp_path) is None
+
+
+def test_a_whole_file_in_the_cache_is_taken(resnet, tmp_path):
+    file = tmp_path / "resnet50.gluon_in1k.safetensors"
+    os.link(resnet.safetensors, file)
+    assert weights.kept("gluoncv", "resnet50_v1b", tmp_path) == file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["cut", "shape", "folder"])
+def test_a_file_in_the_cache_that_lacks_tensors_is_replaced(places, published, resnet, tmp_path, damage):
+    file = tmp_path / "resnet50.gluon_in1k.safetensors"
+    damaged(resnet, file, damage)
+    places.broken = {published["GluonCV"]: "404"}
+    if damage == "folder":
+        with pytest.raises(ValueError, match="resnet50.gluon_in1k.safetensors is not the file that was published"):
+            weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
+    else:
+        assert weights.resolve("gluoncv", "resnet50_v1b", tmp_path).read_bytes() == resnet.safetensors.read_bytes()
+
+
+def test_what_killed_processes_left_in_the_cache_is_used_or_goes(places, published, tmp_path):
+    name = weights.published("gluoncv", "resnet50_v1b")[0]
+    (tmp_path / ".unpacking-12345678").mkdir()
+    (tmp_path / f"{name}.zip").write_bytes(b"half")  # of a version that renamed it before it was compared
+    places.broken = {published["timm"]: "404"}
+    with pytest.raises(ValueError, match="cannot be unpacked"):
+        weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
+    (tmp_path / f"{name}.zip.part").write_bytes(b"half")
+    (tmp_path / "resnet50.gluon_in1k.safetensors.download.part").write_bytes(b"half")
+    file = weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([file.name, "resnet50_v1b.lock"])
+
+
+def test_a_temporary_folder_of_a_living_process_stays(places, published, tmp_path):
+    with weights.archives.temporary_folder(tmp_path) as living:
+        weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
+        assert living.is_dir()
+
+
+def test_a_cache_with_the_file_is_only_read(places, published, tmp_path, monkeypatch):
+    file = weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
+    before = os.stat(tmp_path).st_mtime_ns
+
+    def waiting(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(weights, "waiting", waiting)
+    assert weights.resolve("gluoncv", "resnet50_v1b", tmp_path) == file
+    assert os.stat(tmp_path).st_mtime_ns == before
+    file.unlink()
+    with pytest.raises(ValueError, match=r"cannot be written \(Permission denied\)"):
+        weights.resolve("gluoncv", "resnet50_v1b", tmp_path)

@@ -1,0 +1,77 @@
+"""timm's ResNet-50, the same parameters as GluonCV's in a .safetensors file under PyTorch's names."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from gluon_cgd.files.parameters import LIMIT
+from gluon_cgd.files.regular import open_regular, read_bytes
+
+
+def from_timm(file):
+    """timm's ResNet-50 under GluonCV's names: {"layer1.0.bn1.gamma": float32 array, ...} of a .safetensors file.
+
+    Convolutions and FC layers keep their names; a batch norm's weight and bias become Gluon's gamma and beta, and its
+    count of batches is left out. Raises ValueError for a broken file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(read_bytes(file, LIMIT))
+    # KeyError, TypeError: a type that NumPy lacks; MemoryError: an empty tensor whose shape is huge
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, MemoryError) as error:
+        raise ValueError(f"{file} is not a whole safetensors file of float32: download timm's again") from error
+    return {own: np.asarray(tensors[name], np.float32) for own, name in _own_names(tensors, file).items()}
+
+
+def holds(file, model):
+    """Whether the .safetensors `file` is whole and has the tensors of GluonCV's `model`, by their names and shapes.
+
+    Only the header is read, which states them.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        open_regular(file, LIMIT).close()
+        with safe_open(file, "numpy") as opened:
+            names = _own_names(opened.keys(), file)
+            shapes = {own: tuple(opened.get_slice(name).get_shape()) for own, name in names.items()}
+    except (SafetensorError, OSError, ValueError, MemoryError, OverflowError):
+        return False
+    return shapes == wanted_shapes(model)
+
+
+@lru_cache(maxsize=None)
+def wanted_shapes(model):
+    """{name: shape} of the parameters of GluonCV's `model`."""
+    return {name: parameter.shape for name, parameter in network(model)._collect_params_with_prefix().items()}
+
+
+def network(model):
+    """GluonCV's `model`, whose parameters have shapes but no values yet."""
+    import mxnet as mx
+    from gluoncv.model_zoo import get_model
+
+    net = get_model(model, pretrained=False)
+    net.infer_shape(mx.nd.zeros((1, 3, 224, 224)))
+    return net
+
+
+def _own_names(names, file):
+    """{GluonCV's name: timm's name} of timm's `names`."""
+    norms = {name[: -len(".running_mean")] for name in names if name.endswith(".running_mean")}
+    own = {}
+    for name in names:
+        layer, _, kind = name.rpartition(".")
+        if kind == "num_batches_tracked":
+            continue
+        if layer in norms:
+            kind = {"weight": "gamma", "bias": "beta"}.get(kind, kind)
+        renamed = f"{layer}.{kind}"
+        if renamed in own:
+            raise ValueError(f"{file} holds {renamed} twice, as {own[renamed]} and as {name}: download timm's again")
+        own[renamed] = name
+    if not own:
+        raise ValueError(f"{file} holds no tensors: download timm's again")
+    return own
