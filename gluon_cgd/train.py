@@ -18,7 +18,7 @@ from gluon_cgd.evaluate import embedded
 from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.fetch.weights import sha256_of
 from gluon_cgd.files.lock import locked
-from gluon_cgd.files.whole import digest, write_json
+from gluon_cgd.files.whole import write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices
 from gluon_cgd.machine.progress import Task, task
@@ -63,17 +63,20 @@ def fit(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: name a folder for the run")
+    data = fingerprint([record for part in split for record in part or ()])
+    run = {"experiment": experiment.to_dict(), "seed": int(seed), "revision": REVISION, "data": data}
+    if weights:
+        if not Path(weights).is_file():
+            raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
+        run["weights"] = sha256_of(weights)
+    done = results.finished(out, run, warn=lambda damage: None)
+    if done:  # before the lock: it may be another user's folder
+        checkpoint.forget(out)
+        return done
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), logged_to(out / "train.log"):
-        data = fingerprint([record for part in split for record in part or ()])
-        run = {"experiment": experiment.to_dict(), "seed": int(seed), "revision": REVISION, "data": data}
-        if weights:
-            if not Path(weights).is_file():
-                raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
-            run["weights"] = sha256_of(weights)
         done = results.finished(out, run)
         if done:
-            (out / "checkpoint.npz").unlink(missing_ok=True)
             return done
         if experiment.pretrained and not weights:
             weights = backbones.imagenet_file(experiment.backbone, progress=progress)
@@ -85,15 +88,13 @@ class Run:
     """One training run: the network, its data, and how far it is. run: its identity, which a resumed run must share."""
 
     log_every = 50  # iterations
+    files: Dict[str, str] = {}  # the SHA-256 of best.params, if there is one
 
     def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):  # types as of `fit`
         self.experiment, self.split, self.out, self.run = experiment, split, out, run
         self.devices, self.progress, self.parts = devices.listed(ctx), progress, parts
         devices.check_batch(experiment.batch_size, len(self.devices))
-        file = out / "checkpoint.npz"
-        stored = checkpoint.load_checkpoint(file) if file.is_file() else None
-        if stored:
-            results.same_run(file, stored[1], run)
+        stored = checkpoint.resumable(out, run)
         self.training = training_part.describe(split, experiment.dataset, progress)
         # The classifier counts classes from 0 without gaps
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
@@ -109,7 +110,8 @@ class Run:
             arrays, meta = stored
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
-            log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, file)
+            self.files = meta.get("files", {})
+            log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
         names = devices.names(self.devices)
         log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, names)
         if ceiling(split):
@@ -146,11 +148,10 @@ class Run:
             if self.iteration in evaluations:
                 self.evaluate()
             self.seconds = time.time() - started
-            # After an evaluation too, so that best.params is never ahead of the history
-            due = self.iteration % checkpoint_every == 0 or self.iteration in evaluations
-            if due and self.iteration < self.iterations:
-                meta = dict(self.run, iteration=self.iteration, history=self.history, seconds=self.seconds)
-                checkpoint.save_checkpoint(self.out / "checkpoint.npz", self.net, self.trainer, meta)
+            # After each evaluation too, also after the last: then it holds what is needed until the result is written
+            if self.iteration % checkpoint_every == 0 or self.iteration in evaluations:
+                state = dict(iteration=self.iteration, history=self.history, seconds=self.seconds, files=self.files)
+                checkpoint.save_run(self.out, self.net, self.trainer, {**self.run, **state})
             if not pending:
                 mark = time.time()
 
@@ -216,7 +217,7 @@ class Run:
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
         if self.iteration and self.best() is self.history[-1]:
-            checkpoint.save_parameters(self.net, self.out / "best.params")
+            self.files = {checkpoint.BEST: checkpoint.save_parameters(self.net, self.out / checkpoint.WAITING)}
 
     def best(self) -> Dict[str, Any]:
         """The entry of the history with the highest Recall@1; the first one of equals, and not the untrained one."""
@@ -224,7 +225,7 @@ class Run:
 
     def finish(self) -> Dict[str, Any]:
         """Write last.params and result.json, remove the checkpoint, and return the result."""
-        checkpoint.save_parameters(self.net, self.out / "last.params")
+        files = checkpoint.save_last(self.net, self.out, self.files)
         last, best = self.history[-1], self.best()
         kept = {"untrained": self.history[0], "last": last, "best": best}
         result = dict(
@@ -240,10 +241,10 @@ class Run:
             parts=self.parts,
             **results.origin(self.devices),
             parameters_sha256=checkpoint.parameters_hash(self.net),
-            files={name: digest(self.out / name) for name in ("last.params", "best.params")},
+            files=files,
         )
         write_json(self.out / "result.json", result)
-        (self.out / "checkpoint.npz").unlink(missing_ok=True)
+        checkpoint.forget(self.out)
         scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
         log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])
         return result

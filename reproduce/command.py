@@ -161,9 +161,8 @@ def train(tables, options, seeds=None):
         remedy = "choose rows of the paper's own method"
         raise ValueError(f"the rows of {names} like {options.rows!r} are other people's work: {remedy}")
     needed = tables == [FIGURE4] or "report" in options.tables  # they read the parameters too
-    runs = plan.wanted(
-        tables, seeds or options.seeds, options.mini, options.runs, options.rows, options.weights, needed
-    )
+    seeds = seeds or options.seeds
+    runs = plan.wanted(tables, seeds, options.mini, options.runs, options.rows, options.weights, needed)
     todo = [run for run in runs if not run.done]
     log.info("%s%s: %d runs, %d already done", names, " --mini" * options.mini, len(runs), len(runs) - len(todo))
     if not todo:

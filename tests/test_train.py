@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -136,15 +137,33 @@ def test_a_process_killed_at_random_moments_goes_on_to_the_same_bits(tmp_path):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_checkpoint_that_is_cut_off_is_refused(small_experiment, small_split, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["last.params", "best.params", "result.json"])
+def test_a_file_of_a_finished_run_that_is_damaged_is_noticed_and_mended(
+    name, whole, small_experiment, small_split, monkeypatch, caplog
+):
+    """tests/campaigns/test_power_cuts.py trains to the end."""
+    result, folder = whole
+    assert result["files"] == {name: digest(folder / name) for name in ("last.params", "best.params")}
+    (folder / name).write_bytes(b"\0" * (folder / name).stat().st_size)
+    monkeypatch.setattr(train.Run, "go", lambda run, every: {"trained": run.iteration})
+    assert fit(small_experiment, small_split, folder) == {"trained": 0}
+    assert f"{name} is not" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["checkpoint.npz", "best.params"])
+def test_a_file_of_a_run_half_done_that_is_damaged_is_noticed(
+    name, small_experiment, small_split, tmp_path, monkeypatch, caplog
+):
     monkeypatch.setattr(train.Run, "finish", lambda run: None)
-    fit(small_experiment, small_split, tmp_path, checkpoint_every=5)
-    stored = tmp_path / "checkpoint.npz"
-    data = stored.read_bytes()
-    for broken in (data[: len(data) // 2], b"", b"PK\x03\x04 not a zip"):
-        stored.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"checkpoint .*checkpoint.npz cannot be read .*: delete it"):
-            fit(small_experiment, small_split, tmp_path)
+    fit(small_experiment, small_split, tmp_path)
+    data = (tmp_path / name).read_bytes()
+    monkeypatch.setattr(train.Run, "go", lambda run, every: run.iteration)
+    assert fit(small_experiment, small_split, tmp_path) == 12  # the last checkpoint holds the end
+    for broken in (data[: len(data) // 2], b"", data[:-100] + b"\0" * 100):
+        (tmp_path / name).write_bytes(broken)
+        assert fit(small_experiment, small_split, tmp_path) == 0
+        assert re.search(f"{name} .*: training starts again", caplog.text)
+        caplog.clear()
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(small_experiment, small_split, tmp_path):

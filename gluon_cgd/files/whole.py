@@ -44,6 +44,10 @@ def replacing(file):
             os.fsync(written.fileno())
         os.replace(temporary, file)
         sync_folder(folder or ".")
+    except OSError as error:
+        if error.errno and error.filename in (None, temporary):  # a full disk does not say of which file
+            error.filename = os.fspath(file)
+        raise
     finally:
         os.close(descriptor)
         Path(temporary).unlink(missing_ok=True)

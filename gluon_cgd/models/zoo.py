@@ -131,7 +131,8 @@ def trained(experiment, classes, parameters, ctx=None):
     """
     # Before memory is taken for them; even a small backbone has eight channels, with a weight each for every class
     if 8 * 4 * classes > Path(parameters).stat().st_size:
-        raise ValueError(f"{parameters} is too small for {classes:,} classes, which it should know: get it again")
+        reason = f"it is too small for {classes:,} classes"
+        raise ValueError(f"{parameters} cannot be read as a {name_of(experiment)} ({reason}): get it again")
     net = model.from_experiment(replace(experiment, pretrained=False), classes)
     try:
         check_parameters(parameters)

@@ -1,18 +1,34 @@
 """Checkpoints, from which a training run resumes to the same bits; and the parameters that it leaves behind."""
 
+import contextlib
+import errno
 import hashlib
+import io
 import json
+import logging
+import math
 import os
+import struct
 import zipfile
-from typing import Any, Dict, Mapping, Tuple
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.files.whole import replacing
+from gluon_cgd.files.parameters import WrongParameters, check_parameters
+from gluon_cgd.files.regular import open_regular
+from gluon_cgd.files.whole import digest, replacing, sync_folder
 from gluon_cgd.machine import devices
+from gluon_cgd.runs import schema
+from gluon_cgd.runs.results import Damaged, same_run
+
+log = logging.getLogger(__name__)
+DAMAGE = (zipfile.BadZipFile, EOFError, struct.error, OverflowError)  # what reading a file raises that was cut off
+NONSENSE = (ValueError, KeyError, TypeError, RuntimeError, SyntaxError, MemoryError)  # and one that is whole, but wrong
+BEST, WAITING = "best.params", "best.params.new"
 
 
 def save_checkpoint(file: PathLike, net: gluon.Block, trainer: gluon.Trainer, meta: Mapping[str, Any]) -> None:
@@ -30,36 +46,124 @@ def save_checkpoint(file: PathLike, net: gluon.Block, trainer: gluon.Trainer, me
         if others:
             arrays[f"devices:{name}"] = np.stack([first, *others])
             arrays[f"parameter:{name}"] = first + sum(other - first for other in others) / (1 + len(others))
-    with replacing(file) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **arrays)
-        handle.flush()
-        os.fsync(handle.fileno())
+    with replacing(file) as temporary, open(temporary, "wb") as handle, zipfile.ZipFile(handle, "w") as members:
+        for name, array in arrays.items():  # as np.savez, which leaves its archive open where the disk is full
+            with members.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def save_run(folder: PathLike, net: gluon.Block, trainer: gluon.Trainer, meta: Mapping[str, Any]) -> None:
+    """Write checkpoint.npz into `folder`; new best parameters, which it promises, then take the place of the old."""
+    save_checkpoint(Path(folder) / "checkpoint.npz", net, trainer, meta)
+    if (Path(folder) / WAITING).exists():
+        keep_best(folder, meta)
 
 
 def load_checkpoint(file: PathLike) -> Tuple[Dict[str, np.ndarray], Dict[str, Any]]:
-    """(arrays, meta) that `save_checkpoint` wrote. Raises ValueError for a broken file; nothing in it is executed."""
+    """(arrays, meta) that `save_checkpoint` wrote; nothing in it is executed.
+
+    Raises Damaged for a file that was cut off or overwritten, and ValueError for one that is whole, but no checkpoint.
+    """
     try:
-        with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = _read(file)
         meta = json.loads(str(arrays.pop("meta")))
-        iteration, history = meta["iteration"], meta["history"]
-        if not (isinstance(iteration, int) and iteration > 0 and history and isinstance(meta["experiment"], dict)):
-            raise ValueError("not a checkpoint of training")
-        return arrays, {**meta, "seconds": float(meta["seconds"]), "history": [{**entry} for entry in history]}
-    # AttributeError, TypeError: the file is whole, but not what `save_checkpoint` writes
-    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        wrong = schema.CHECKPOINT(meta, "")
+        if wrong:
+            raise ValueError(f"it {wrong}")
+        return arrays, {**meta, "seconds": float(meta["seconds"]), "history": [{**entry} for entry in meta["history"]]}
+    except DAMAGE as error:
+        raise Damaged(f"checkpoint {file} cannot be read ({error or 'cut off'}): training starts again") from error
+    except NONSENSE as error:
         raise ValueError(
-            f"checkpoint {file} cannot be read ({type(error).__name__}): delete it to train from the start"
+            f"checkpoint {file} cannot be read ({_reason(error)}): delete it to train from the start"
         ) from error
+
+
+def _reason(error):
+    return str(error).splitlines()[0] if isinstance(error, ValueError) else type(error).__name__
+
+
+def _read(file, names=None):
+    """{name: array} of a checkpoint, of all arrays or of `names`, read without trusting what they say of their size."""
+    with open_regular(file) as handle, zipfile.ZipFile(handle) as members:
+        entries = members.infolist()
+        size = os.fstat(handle.fileno()).st_size
+        if any(entry.compress_type or entry.file_size != entry.compress_size for entry in entries):
+            raise ValueError("it is compressed, as checkpoints are not")
+        if sum(entry.file_size for entry in entries) > size:
+            raise ValueError("its parts overlap")
+        chosen = [entry for entry in entries if names is None or entry.filename[: -len(".npy")] in names]
+        return {entry.filename[: -len(".npy")]: _array(members.read(entry)) for entry in chosen}
+
+
+def _array(data):
+    """The array that the bytes `data` of an .npy file hold, numbers or text. Raises ValueError for anything else."""
+    stream = io.BytesIO(data)
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array of it is of another version of NumPy")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if dtype.kind not in "fU" or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+        raise ValueError("an array of it has another size or kind than it says")
+    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
 
 
 def iteration(file: PathLike) -> int:
     """The iteration of the checkpoint `file`, without reading its arrays; 0 if there is no readable checkpoint."""
     try:
-        with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as stored:
-            return int(json.loads(str(stored["meta"]))["iteration"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        meta = json.loads(str(_read(file, ("meta",))["meta"]))
+        return 0 if schema.CHECKPOINT(meta, "") else meta["iteration"]
+    except (OSError, *DAMAGE, *NONSENSE):
         return 0
+
+
+def resumable(folder: PathLike, run: Mapping[str, Any]) -> Optional[Tuple[Dict[str, np.ndarray], Dict[str, Any]]]:
+    """(arrays, meta) of the checkpoint in `folder` from which `run` goes on, or None if it starts from the beginning.
+
+    Where the checkpoint, or the best.params that it promises, is damaged, this is said in the log.
+    Raises ValueError for a checkpoint of another run, and for a file that is whole, but no checkpoint.
+    """
+    file = Path(folder) / "checkpoint.npz"
+    if not file.exists():
+        return None
+    try:
+        arrays, meta = load_checkpoint(file)
+    except Damaged as error:
+        log.warning("%s", error)
+        return None
+    same_run(file, meta, run)
+    wrong = schema.history(meta["history"], "'history'")
+    if wrong:
+        raise ValueError(f"checkpoint {file} {wrong}: delete it to train from the start")
+    if not keep_best(folder, meta):
+        best = Path(folder) / BEST
+        log.warning("%s is not the file that the checkpoint names: training starts again", best)
+        return None
+    return arrays, meta
+
+
+def keep_best(folder: PathLike, meta: Mapping[str, Any]) -> bool:
+    """Whether best.params in `folder` is the one that a checkpoint promises; if it waits beside, it takes its place.
+
+    meta: of the checkpoint. New best parameters wait until a checkpoint promises them: until then it is the older ones
+    that a resumed run needs.
+    """
+    best, waiting = Path(folder) / BEST, Path(folder) / WAITING
+    promised = meta.get("files", {}).get(BEST)
+    if promised is None:  # of an earlier version, or there was no evaluation yet
+        return len(meta["history"]) < 2 or hash_of_file(best) != ""
+    for file in (waiting, best):
+        if file.is_file() and digest(file) == promised:
+            os.replace(file, best)
+            sync_folder(folder)
+            waiting.unlink(missing_ok=True)
+            return True
+    return False
+
+
+def forget(folder: PathLike) -> None:
+    """Delete the checkpoint of a finished run; in a folder that is another user's it stays."""
+    with contextlib.suppress(OSError):
+        (Path(folder) / "checkpoint.npz").unlink()
 
 
 def restore(arrays: Mapping[str, np.ndarray], net: gluon.Block, trainer: gluon.Trainer, updates: int) -> None:
@@ -100,8 +204,8 @@ def parameters_hash(net: gluon.Block) -> str:
 def hash_of_file(file: PathLike) -> str:
     """The `parameters_hash` of the network whose parameters are in `file`, "" if the file cannot be read."""
     try:
-        values = mx.nd.load(str(file))
-        return _hash(values) if isinstance(values, dict) else ""
+        check_parameters(file)
+        return _hash(mx.nd.load(str(file)))
     except (mx.MXNetError, MemoryError, ValueError):
         return ""
 
@@ -114,11 +218,29 @@ def _hash(values):
     return digest.hexdigest()
 
 
-def save_parameters(net: gluon.Block, file: PathLike) -> None:
+def save_last(net: gluon.Block, folder: PathLike, files: Mapping[str, str]) -> Dict[str, str]:
+    """Write last.params into `folder`; returns {name: SHA-256} of it and of best.params.
+
+    Raises Damaged if best.params is not the file that `files`, of the last checkpoint, has.
+    """
+    best = Path(folder) / BEST
+    found = digest(best)
+    if files.get(BEST, found) != found:
+        raise Damaged(f"{best} is not the file that this run wrote: the same command trains the run again")
+    return {"last.params": save_parameters(net, Path(folder) / "last.params"), BEST: found}
+
+
+def save_parameters(net: gluon.Block, file: PathLike) -> str:
     """As Gluon's `save_parameters`, but `file` appears only when it is whole, with the first device's values.
 
     Gluon's own takes the mean over devices, which for three equal values can differ from them in the last bit.
+    Returns the file's SHA-256. Raises OSError if the disk is full.
     """
     values = {name: p.list_data()[0].copyto(mx.cpu()) for name, p in net._collect_params_with_prefix().items()}
     with replacing(file) as temporary:
-        mx.nd.save(temporary, values)
+        try:
+            mx.nd.save(temporary, values)
+            check_parameters(temporary)  # MXNet does not notice if the last bytes find no room
+        except (mx.MXNetError, WrongParameters) as error:  # MXNet quotes C++
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
+        return digest(temporary)

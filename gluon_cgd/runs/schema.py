@@ -130,6 +130,11 @@ def branches(value: Any, place: str) -> Optional[str]:
     return fields({}, dict.fromkeys(STAGES, each(recall)))(value, "" if isinstance(value, dict) else place)
 
 
+def evaluations(value: Any, place: str) -> Optional[str]:
+    """The rule of the history in a checkpoint: a list that is not empty; `history` says what its entries are."""
+    return each(fields({}), of=list)(value, place) or (None if value else f"has no {place}")
+
+
 FILES = each(text)
 OF_A_RUN: Mapping[str, Rule] = {  # what identifies a run, and how it was made: not in every version's files
     "revision": whole(0, MOST),
@@ -157,7 +162,13 @@ MORE: Mapping[str, Rule] = {
 RESULT = fields({"experiment": experiment, **OUTCOME}, MORE)
 RECORDED = fields({"experiment": experiment, "runs": each(fields(OUTCOME, MORE), of=list)})  # of `reproduce --record`
 CHECKPOINT = fields(
-    {"experiment": experiment, "iteration": whole(1, MOST), "seconds": number(0, 10**10)}, {"files": FILES}
+    {
+        "experiment": experiment,
+        "iteration": whole(1, MOST),
+        "history": evaluations,
+        "seconds": number(0, 10**10),
+    },
+    {"files": FILES},
 )
 PUBLISHED = fields(  # what `zoo.save` writes beside a model
     {"experiment": experiment, "classes": classes, "sha1": text},

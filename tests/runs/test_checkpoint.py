@@ -1,4 +1,10 @@
+import copy
+import gc
 import json
+import re
+import resource
+import tracemalloc
+import zipfile
 
 import mxnet as mx
 import numpy as np
@@ -6,6 +12,7 @@ import pytest
 from mxnet import autograd, gluon
 
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.models import opened
 from gluon_cgd.runs import checkpoint, results
 
@@ -158,3 +165,132 @@ def test_the_best_run_is_of_real_pictures_and_of_the_parameters_that_are_asked_f
     assert opened.find_best(tmp_path, "best") == str(tmp_path / "one")
     (tmp_path / "two" / "last.params").unlink()
     assert opened.find_best(tmp_path) == str(tmp_path / "one")
+
+
+def members(file):
+    """{name: bytes} of a checkpoint."""
+    with zipfile.ZipFile(file) as stored:
+        return {entry.filename: stored.read(entry) for entry in stored.infolist()}
+
+
+def npy(text, data=b""):
+    """An .npy file that describes itself by `text`."""
+    head = text.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + data
+
+
+def bomb(file):
+    """As `file`, compressed, with 64 MB of zeros."""
+    arrays = dict(np.load(file))
+    np.savez_compressed(file, **{**arrays, "parameter:0.weight": np.zeros(2**24, np.float32)})
+
+
+def overlapping(file):
+    """As `file`, with a thousand more names for one array."""
+    parts = members(file)
+    with zipfile.ZipFile(file, "w") as stored:
+        for name, data in parts.items():
+            stored.writestr(name, data)
+        for number in range(1000):
+            entry = copy.copy(stored.getinfo("parameter:0.weight.npy"))
+            entry.filename = f"{number}.npy"
+            stored.filelist.append(entry)
+
+
+def with_array(data):
+    """A change: the first array of a checkpoint is `data`."""
+
+    def change(file):
+        parts = {**members(file), "parameter:0.weight.npy": data}
+        with zipfile.ZipFile(file, "w") as stored:
+            for name, part in parts.items():
+                stored.writestr(name, part)
+
+    return change
+
+
+def with_meta(text):
+    """A change: the description in a checkpoint is `text`."""
+
+    def change(file):
+        np.savez(file, **{**dict(np.load(file)), "meta": np.array(text)})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (bomb, "it is compressed, as checkpoints are not"),
+        (overlapping, "its parts overlap"),
+        (with_array(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000,), }")), "another size or"),
+        (with_array(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", b"1234")), ""),
+        (
+            with_array(npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"12345678")),
+            "another size",
+        ),
+        (with_array(npy("{'descr': '<U0', 'fortran_order': False, 'shape': (9,), }")), ""),
+        (with_array(npy("(" * 60000)), ""),
+        (with_array(b"no array"), ""),
+        (with_array(b"\x93NUMPY\x02\x00" + b"\xff" * 8), "of another version of NumPy"),
+        (with_meta("[" * 100_000), ""),
+        (with_meta('{"iteration": ' + "9" * 5000 + "}"), ""),
+        (with_meta("{}"), "it has no 'experiment'"),
+        (
+            with_meta(json.dumps({**META, "iteration": 10**12})),
+            "it has 'iteration' 1000000000000, which must",
+        ),
+        (with_meta(json.dumps({**META, "iteration": True})), "it has 'iteration' True"),
+        (with_meta(json.dumps({**META, "seconds": float("nan")})), "it has 'seconds' nan"),
+        (with_meta(json.dumps({**META, "history": [7]})), "it has 'history' 7, which must be a table"),
+        (with_meta(json.dumps({**META, "files": {"best.params": 1}})), "it has 'files' 1, which must be a text"),
+        (with_meta(json.dumps({**META, "experiment": {"dim": 10**9}})), "dim 1000000000 must be from 1 to 65536"),
+    ],
+    ids=str,
+)
+def test_a_hostile_checkpoint_is_refused_before_it_takes_memory(tmp_path, change, message):
+    net, trainer = learner(0)
+    update(net, trainer, 1)
+    file = tmp_path / "c.npz"
+    checkpoint.save_checkpoint(file, net, trainer, META)
+    change(file)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"c.npz cannot be read .*{message}.*: delete it to train from the start"):
+        checkpoint.load_checkpoint(file)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+    assert checkpoint.iteration(file) in (0, META["iteration"])
+
+
+@pytest.mark.parametrize("history", [[{"iteration": 0}], [{"iteration": 0, "recall": {"R@1": 7}}]])
+def test_a_history_that_cannot_be_is_refused_before_training_goes_on(tmp_path, history):
+    net, trainer = learner(0)
+    update(net, trainer, 1)
+    checkpoint.save_checkpoint(tmp_path / "checkpoint.npz", net, trainer, {**META, "history": history})
+    with pytest.raises(ValueError, match="checkpoint.npz has .* under 'history'.*: delete it to train from the start"):
+        checkpoint.resumable(tmp_path, {"experiment": {}, "seed": 0})
+
+
+@pytest.mark.parametrize("room", [0, 500, 2000])
+def test_a_disk_that_is_full_is_one_error_that_names_the_file_and_the_old_file_stays(tmp_path, room, monkeypatch):
+    """Also nothing is printed when the half-written archive is forgotten: pytest makes an error of that."""
+    net, trainer = learner(0)
+    update(net, trainer, 2)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_parameters(net, tmp_path / "p.params")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    net[0].weight.set_data(mx.nd.ones((3, 4)))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))  # bytes of a file: writing more fails
+    try:
+        with pytest.raises(OSError, match=r"c\.npz") as full:
+            checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+        assert re.search(r"c.npz cannot (be written|become so large).*: ", sentence(full.value))
+        if room < 500:
+            with pytest.raises(OSError, match=r"p\.params") as full:
+                checkpoint.save_parameters(net, tmp_path / "p.params")
+            assert re.search(r"p.params cannot (be written|become so large).*: ", sentence(full.value))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    gc.collect()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
