@@ -1,5 +1,6 @@
 """The pictures in a folder and its subfolders, and a count of everything that is left out. All commands walk here."""
 
+import errno
 import os
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -155,6 +156,8 @@ def _entries(place, left_out, skip_bad, flag=""):
     try:
         with os.scandir(place) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
+        if not os.access(place, os.X_OK):  # its names can be read, and none of its files
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         _refuse(error, place, "is a folder that cannot be read", skip_bad, flag)
         left_out.unreadable.append(os.fspath(place))

@@ -130,6 +130,16 @@ def test_a_folder_that_cannot_be_read_is_refused_or_counted(tmp_path, monkeypatc
     assert left_out.line() == f"left out: 1 folders that cannot be read: {tmp_path}/polo"
 
 
+def test_a_folder_whose_files_cannot_be_reached_is_refused(tmp_path, monkeypatch):
+    files(tmp_path, "golf/1.jpg", "polo/1.jpg")
+    monkeypatch.setattr(os, "access", lambda place, mode: not str(place).endswith("/polo"))
+    with pytest.raises(
+        PermissionError, match=r"polo is a folder that cannot be read \(Permission denied\): mend or remove"
+    ):
+        walked(tmp_path)
+    assert walked(tmp_path, skip_bad=True)[0] == ["golf/1.jpg"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
 def test_a_folder_without_permission_is_refused(tmp_path):
     files(tmp_path, "golf/1.jpg", "polo/1.jpg")
