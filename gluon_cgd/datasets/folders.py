@@ -194,11 +194,15 @@ def _too_few(listing, split, needed, source):
 
 
 def check_pictures(folder: PathLike, flag: str = "--images") -> None:
-    """Raise ValueError, naming the `flag`, unless `folder` is a folder with a picture in it."""
+    """Raise ValueError, naming the `flag`, unless `folder` is a folder with a picture in it.
+
+    Raises OSError if the only ones may be in folders that cannot be read.
+    """
     if not os.path.isdir(folder):
         raise ValueError(f"{folder} is not a folder: {flag} must name the folder of pictures")
     left_out = tree.LeftOut()
     if next(tree.walk(folder, left_out, skip_bad=True), None) is None:
+        list(tree.walk(folder))  # refuses a folder that cannot be read: it may hold pictures
         kinds, there = ", *".join(sorted(tree.endings())), left_out.kinds()
         there = f", but {there}" if there else ""
         raise ValueError(f"{folder} holds no pictures (files named *{kinds}){there}: check {flag}")

@@ -84,6 +84,15 @@ def test_a_disk_that_is_not_mounted_is_no_reason_to_prune(tmp_path, photos):
     right(tmp_path / "idx", photos)
 
 
+@pytest.mark.parametrize("prune", [False, "gone", "all"])
+def test_where_nothing_can_be_read_nothing_is_pruned(tmp_path, photos, monkeypatch, prune):
+    update(tmp_path / "idx", tmp_path / "photos")
+    unreadable(monkeypatch, "/photos")
+    with pytest.raises(PermissionError, match="photos is a folder that cannot be read"):
+        update(tmp_path / "idx", tmp_path / "photos", prune=prune, skip_bad=True)
+    right(tmp_path / "idx", photos)
+
+
 @pytest.mark.parametrize("command", ["index", "embed"])
 def test_a_class_that_cannot_be_read_goes_through_the_commands(
     tmp_path, photos, exported, monkeypatch, capsys, command
