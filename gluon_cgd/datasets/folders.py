@@ -64,9 +64,12 @@ def load_split(
 def _in_folder(root, allow_partial):
     uses, left_out = parts.of_folder(root), tree.LeftOut()
     depth, start, unused = 2 if uses else 1, len(os.path.join(root, "")), 0
+    inside = set()  # (folder of a class, folder in it)
     found = []  # ([folder of the part, folder of the class] or [folder of the class], path)
     for path in tree.walk(root, left_out, allow_partial, "--allow-partial"):
-        place = path[start:].split(os.sep)[:-1][:depth]
+        above = path[start:].split(os.sep)[:-1]
+        place = above[:depth]
+        inside.update([tuple(above[:2])] * (not uses and len(above) > 1))
         if len(place) < depth:
             left_out.loose += 1
             left_out.first = left_out.first or path
@@ -79,7 +82,8 @@ def _in_folder(root, allow_partial):
     left_out.empty = _empty(root, uses, {tuple(place) for place, _ in found}, left_out)
     classes, name_of, notes = labels.numbered((place[-1] for place, _ in found), root)
     pictures = [(name_of[place[-1]], path, None, uses and uses[place[0]]) for place, path in found]
-    notes += [note for note in (parts.described(uses or {}, unused), left_out.line("of a class")) if note]
+    said = (parts.described(uses or {}, unused), parts.in_classes(inside), left_out.line("of a class"))
+    notes += [note for note in said if note]
     return Listing(pictures, classes, bool(uses), notes, left_out)
 
 

@@ -1,7 +1,7 @@
 """Which part of a split the folders train/, val/, test/ and so on are, and the values of a list's split column."""
 
 import re
-from typing import Dict, Iterable, Optional
+from typing import Dict, Iterable, Optional, Set, Tuple
 
 from gluon_cgd.datasets import tree
 from gluon_cgd.datasets.records import PathLike
@@ -41,6 +41,18 @@ def described(assigned: Dict[str, Optional[int]], unused: int) -> str:
     words = [f"{name} {USES[place]}" for name, place in sorted(assigned.items()) if place is not None]
     words += [f"{name} not used ({unused:,} pictures)" for name, place in assigned.items() if place is None]
     return ", ".join(words) if "val" in map(role, assigned) else ""
+
+
+def in_classes(folders: Iterable[Tuple[str, ...]]) -> str:
+    """A sentence if there are split folders inside classes; "" otherwise. folders: (class folder, folder in it)."""
+    roles: Dict[str, Set[Optional[str]]] = {}
+    for name, below in sorted(folders):
+        roles.setdefault(name, set()).add(role(below))
+    split = [name for name, own in roles.items() if "train" in own and len(own - {None}) > 1]
+    if not split:
+        return ""
+    words = f"{len(split):,} classes hold train/ and other split folders, which are not used as such, the first is"
+    return f"{words} {split[0]}: put the classes into train/ and test/ to use them"
 
 
 def of_folder(root: PathLike) -> Optional[Dict[str, Optional[int]]]:

@@ -104,6 +104,16 @@ def test_classes_may_have_the_names_of_parts(tmp_path):
     assert not folders.listed(source).parted
 
 
+def test_split_folders_inside_classes_are_said_not_to_be_used(tmp_path, caplog):
+    places = [f"{name}/{part}" for name in ("golf", "polo", "up", "id") for part in ("train", "test")]
+    split = datasets.load(made(tmp_path, *places, "lupo/train"))
+    assert len(split.train) + len(split.query) == 18
+    assert (
+        "4 classes hold train/ and other split folders, which are not used as such, the first is golf: put"
+        in caplog.text
+    )
+
+
 def test_a_link_into_another_part_is_refused(tmp_path):
     source = made(tmp_path, "train/a", "train/b", "test/a")
     (tmp_path / "test/b").symlink_to("../train/b")
