@@ -93,6 +93,8 @@ def _read(file, names=None):
         if sum(entry.file_size for entry in entries) > size:
             raise ValueError("its parts overlap")
         chosen = [entry for entry in entries if names is None or entry.filename[: -len(".npy")] in names]
+        if any(not 0 <= entry.header_offset < size for entry in entries):
+            raise zipfile.BadZipFile("a part of it is said to be outside of it")
         return {entry.filename[: -len(".npy")]: _array(members.read(entry)) for entry in chosen}
 
 
