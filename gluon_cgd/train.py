@@ -4,7 +4,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -22,8 +22,7 @@ from gluon_cgd.files.whole import write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices
 from gluon_cgd.machine.progress import Task, task
-from gluon_cgd.recall import branch_recalls, recall_of
-from gluon_cgd.runs import checkpoint, results
+from gluon_cgd.runs import checkpoint, collapse, results
 from gluon_cgd.runs.log import logged_to
 from gluon_cgd.sampler import ClassBalancedSampler
 
@@ -72,6 +71,7 @@ def fit(
     done = results.finished(out, run, warn=lambda damage: None)
     if done:  # before the lock: it may be another user's folder
         checkpoint.forget(out)
+        collapse.warn(out, done)
         return done
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), logged_to(out / "train.log"):
@@ -106,11 +106,13 @@ class Run:
         self.learner = Learner(experiment, self.net, self.devices, parts)
         self.trainer = self.learner.trainer
         self.iteration, self.history, self.seconds = 0, [], 0.0
+        self.pending = []  # the losses of the steps since the last line of the log
         if stored:
             arrays, meta = stored
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
             self.files = meta.get("files", {})
+            self.pending = [mx.nd.array(means, ctx=self.devices[0]) for means in meta.get("pending", ())]
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
         names = devices.names(self.devices)
         log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, names)
@@ -134,26 +136,26 @@ class Run:
         """Take the steps that are left, with the evaluations and the checkpoints that are due on the way."""
         parts = self.experiment.evaluations
         evaluations = {round(self.iterations * (part + 1) / parts) for part in range(parts)}
-        pending, mark = [], time.time()
+        mark, first = time.time(), self.iteration
         started = mark - self.seconds
         for indices, batch in self.batches():
-            pending.append(self.step(batch, mx.nd.array(self.labels[indices], ctx=self.devices[0])))
-            if len(pending) > 1:
-                pending[-2].wait_to_read()  # at most two steps in MXNet's queue: more would fill the memory
+            self.pending.append(self.step(batch, mx.nd.array(self.labels[indices], ctx=self.devices[0])))
+            if len(self.pending) > 1:
+                self.pending[-2].wait_to_read()  # at most two steps in MXNet's queue: more would fill the memory
             self.iteration += 1
             bar.update()
             if self.iteration % self.log_every == 0 or self.iteration in evaluations:
-                self.report(pending, mark, bar)
-                pending = []
+                self.report((self.iteration - first) / (time.time() - mark), bar)
             if self.iteration in evaluations:
                 self.evaluate()
             self.seconds = time.time() - started
             # After each evaluation too, also after the last: then it holds what is needed until the result is written
             if self.iteration % checkpoint_every == 0 or self.iteration in evaluations:
                 state = dict(iteration=self.iteration, history=self.history, seconds=self.seconds, files=self.files)
+                state["pending"] = [means.asnumpy().tolist() for means in self.pending]
                 checkpoint.save_run(self.out, self.net, self.trainer, {**self.run, **state})
-            if not pending:
-                mark = time.time()
+            if not self.pending:
+                mark, first = time.time(), self.iteration
 
     def batches(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (B,), pictures uint8 (B, H, W, 3)) of each iteration; a thread prepares one batch ahead."""
@@ -181,14 +183,15 @@ class Run:
         steps = sum(self.iteration >= round(at * self.iterations) for at in self.experiment.decay_at)
         return self.experiment.learning_rate * self.experiment.decay_factor**steps
 
-    def report(self, pending: List, mark: float, bar: Task) -> None:
-        """Log the losses of the steps since the time `mark`, in GluonCV's format. Raises ValueError if they are NaN."""
-        means = mx.nd.stack(*pending).mean(axis=0).asnumpy()
+    def report(self, rate: float, bar: Task) -> None:
+        """Log the losses of the pending steps in GluonCV's format. Raises ValueError if they are NaN. rate: steps/s."""
+        means = mx.nd.stack(*self.pending).mean(axis=0).asnumpy()
         self.check_finite("the loss", means)
-        speed = len(pending) * self.experiment.batch_size / (time.time() - mark)
-        terms = [f"{name}={mean:.4f}" for name, mean in zip(("ranking", "classification"), means)]
+        self.pending, self.losses = [], dict(zip(("ranking", "classification"), means.tolist()))
+        terms = [f"{name}={mean:.4f}" for name, mean in self.losses.items()]
         epoch = self.iteration * self.experiment.batch_size // len(self.labels)
         line = "Epoch[%d] Batch [%d]\tSpeed: %.1f samples/sec\t%s\tlr=%g"
+        speed = rate * self.experiment.batch_size
         log.info(line, epoch, self.iteration, speed, "\t".join(terms), self.trainer.learning_rate)
         bar.note(" ".join(terms))
 
@@ -208,14 +211,13 @@ class Run:
             self.check_finite(name, parameter.list_data()[0].asnumpy())  # NaN features can give a finite loss
         test = (self.split, self.query, self.gallery)
         embeddings = embedded(self.net, *test, self.devices, experiment.batch_size)
-        recall = recall_of(ks, embeddings)
-        entry = {"iteration": self.iteration, "recall": recall}
-        if experiment.has_branches:
-            names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors]
-            entry["branches"] = branch_recalls(ks, embeddings, names)
+        names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors if experiment.has_branches]
+        entry = {"iteration": self.iteration, **results.measured(ks, embeddings, names)}
+        entry.update({"losses": self.losses} if self.iteration else {})
         self.history.append(entry)
-        scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
+        scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in entry["recall"].items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
+        log.info("[Iteration %d] spread: %s", self.iteration, collapse.told(entry, experiment))
         if self.iteration and self.best() is self.history[-1]:
             self.files = {checkpoint.BEST: checkpoint.save_parameters(self.net, self.out / checkpoint.WAITING)}
 
@@ -227,16 +229,12 @@ class Run:
         """Write last.params and result.json, remove the checkpoint, and return the result."""
         files = checkpoint.save_last(self.net, self.out, self.files)
         last, best = self.history[-1], self.best()
-        kept = {"untrained": self.history[0], "last": last, "best": best}
         result = dict(
             self.run,
             iterations=self.iterations,
             classes=int(self.labels.max()) + 1,
             **({"training": self.training} if self.training else {}),
-            **{name: entry["recall"] for name, entry in kept.items()},
-            best_iteration=best["iteration"],
-            branches={name: entry.get("branches", {}) for name, entry in kept.items()},
-            history=self.history,
+            **results.of_history(self.history, best),
             seconds=round(self.seconds, 1),
             parts=self.parts,
             **results.origin(self.devices),
@@ -247,4 +245,5 @@ class Run:
         checkpoint.forget(self.out)
         scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
         log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])
+        collapse.warn(self.out, result)
         return result

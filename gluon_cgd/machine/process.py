@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, List
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine import progress, streams
 from gluon_cgd.machine.prepare import WrongEnvironment, broken, installed
+from gluon_cgd.machine.progress import PACKAGES
 from gluon_cgd.machine.sentences import sentence
 
 # module -> package: all that an exported model needs
@@ -118,7 +119,11 @@ def run_module(name: str, file: str) -> Any:
     """As `run`, for the script `file`, which is the module `name` of this project. The module is imported here."""
     import importlib
 
-    return last(run(lambda: importlib.import_module(name).main(), [os.path.abspath(file)]))
+    def main():
+        with shown(name.replace(".command", ""), *PACKAGES):  # before the imports, which can take long
+            return importlib.import_module(name).main()
+
+    return last(run(main, [os.path.abspath(file)]))
 
 
 def last(status: Any) -> Any:

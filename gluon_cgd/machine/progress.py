@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, Callable, Iterable, Iterator, List, Optional
 
-FIRST, THEN = 4.0, 13.0  # seconds of silence, at the beginning and later: five and fifteen are promised
+FIRST, THEN = 3.5, 13.0  # seconds of silence, at the beginning and later: five and fifteen are promised
 PACKAGES = ("gluon_cgd", "reproduce")  # whose log lines end a silence
 
 log = logging.getLogger(__name__)

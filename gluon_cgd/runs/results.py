@@ -11,7 +11,8 @@ from gluon_cgd.experiment import REMOVED, Experiment, shown
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest
 from gluon_cgd.machine import facts
-from gluon_cgd.runs import schema
+from gluon_cgd.recall import Embeddings, branch_recalls, recall_of
+from gluon_cgd.runs import collapse, schema
 
 log = logging.getLogger(__name__)
 PARAMETERS = ("last.params", "best.params")
@@ -103,6 +104,20 @@ def read_result(file: PathLike) -> Dict[str, Any]:
     if wrong:
         raise ValueError(f"{file} {wrong}: delete it to train again")
     return result
+
+
+def measured(ks: Sequence[int], embeddings: Embeddings, branches: Sequence[str]) -> Dict[str, Any]:
+    """{"recall", "spread"} of the test pictures' embeddings, and the recall of the `branches` if there are any."""
+    entry: Dict[str, Any] = {"recall": recall_of(ks, embeddings), "spread": collapse.spread(embeddings)}
+    return {**entry, "branches": branch_recalls(ks, embeddings, branches)} if branches else entry
+
+
+def of_history(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> Dict[str, Any]:
+    """What a result says of a run's evaluations: its `history`, and the recalls before, at the end and at the best."""
+    kept = dict(zip(schema.STAGES, (history[0], history[-1], best)))
+    recalls = {name: entry["recall"] for name, entry in kept.items()}
+    branches = {name: entry.get("branches", {}) for name, entry in kept.items()}
+    return dict(recalls, best_iteration=best["iteration"], branches=branches, history=history)
 
 
 def origin(devices: Sequence) -> Dict[str, Any]:

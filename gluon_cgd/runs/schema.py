@@ -117,7 +117,11 @@ def alike(value: Any, place: str) -> Optional[str]:
 
 
 STAGES = ("untrained", "last", "best")
-EVALUATION = fields({"iteration": whole(0, MOST), "recall": recall}, {"branches": each(recall)})
+LOSS = number(-(10**30), 10**30)
+EVALUATION = fields(
+    {"iteration": whole(0, MOST), "recall": recall},
+    {"branches": each(recall), "spread": each(optional(number(-1.01, 1.01))), "losses": each(LOSS)},
+)
 
 
 def history(value: Any, place: str) -> Optional[str]:
@@ -168,7 +172,7 @@ CHECKPOINT = fields(
         "history": evaluations,
         "seconds": number(0, 10**10),
     },
-    {"files": FILES},
+    {"files": FILES, "pending": each(each(LOSS, of=list), of=list)},
 )
 PUBLISHED = fields(  # what `zoo.save` writes beside a model
     {"experiment": experiment, "classes": classes, "sha1": text},

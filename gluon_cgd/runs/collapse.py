@@ -1,0 +1,160 @@
+"""Whether a run has collapsed, or is worse than before it was trained: the findings, their reason and the remedies.
+
+A ranking loss can be lowered in two ways: by telling the classes apart, or by bringing all pictures to one point, where
+all distances are 0. There a loss with a margin is exactly the margin (`at_one_point`). Hard mining begins with the
+second way, for the hardest pairs pull everything together, and turns to the first when the features tell the classes of
+a batch apart. A run that ends before that has collapsed. It is recognised by three signs together:
+
+1. Pictures of different classes have a median cosine of ALIKE or more: everything lies within a narrow cone.
+2. The median distance of different classes is not larger, by the margin, than that of the same class. An embedding can
+   be narrow and still tell classes apart; this compares its spread with what the loss asks for.
+3. The mean ranking loss of the last steps is not below its value at one point: the hardest positive of a batch is still
+   as far away as its hardest negative. Without a log this sign is not asked for.
+
+The other finding needs no threshold: Recall@1 below that of the untrained network.
+"""
+
+import logging
+import math
+from typing import Any, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from gluon_cgd.datasets.records import PathLike
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.recall import Embeddings
+
+log = logging.getLogger(__name__)
+ALIKE = 0.9  # a cosine; an angle of 26 degrees
+PAIRS = 2048  # of each kind, drawn with a seed of their own; the medians are then off by a fiftieth of the spread
+
+
+def spread(embeddings: Embeddings) -> Dict[str, Optional[float]]:
+    """{"same": median cosine of pairs of one class, "other": of different classes}; None where there is no such pair.
+
+    Pairs are a query and an item of its gallery, or two queries. Always the same ones for equal labels.
+    """
+    query, labels, gallery, gallery_labels = embeddings[:4]
+    items = query if gallery is None else gallery
+    classes, numbers = np.unique(
+        np.concatenate([labels, labels if gallery is None else gallery_labels]), return_inverse=True
+    )
+    own, others = numbers[: len(query)], numbers[len(query) :]
+    rng = np.random.default_rng(0)  # its own: training draws from others
+    order = np.argsort(others, kind="stable")  # the items, class by class
+    counts = np.bincount(others, minlength=len(classes))
+    first = np.cumsum(counts) - counts
+
+    def median(kind):
+        i = rng.integers(len(query), size=PAIRS)
+        inside = counts[own[i]]
+        outside = len(items) - inside
+        size = inside if kind == "same" else outside
+        i, size, inside = i[size > 0], size[size > 0], inside[size > 0]
+        place = (rng.random(len(i)) * size).astype(np.int64)  # the place of the item among those of its kind
+        start = first[own[i]]
+        place = start + place if kind == "same" else np.where(place < start, place, place + inside)
+        j = order[place]
+        i, j = (i[i != j], j[i != j]) if gallery is None else (i, j)
+        if not len(i):
+            return None
+        a, b = query[i].astype(np.float64), items[j].astype(np.float64)
+        lengths = np.sqrt(np.einsum("pd,pd->p", a, a) * np.einsum("pd,pd->p", b, b))
+        return float(np.median(np.einsum("pd,pd->p", a, b) / np.maximum(lengths, 1e-30)))
+
+    return {kind: median(kind) for kind in ("same", "other")}
+
+
+def at_one_point(experiment: Experiment) -> float:
+    """The ranking loss of an embedding that maps all pictures to one point; of batch-hard mining it is the margin."""
+    losses = {"soft_margin": math.log(2), "margin": experiment.margin + experiment.margin_boundary}
+    ranked = len(experiment.descriptors) if experiment.architecture == "A" else 1  # a loss for each branch
+    return ranked * losses.get(experiment.loss, experiment.margin)
+
+
+def has_collapsed(experiment: Experiment, cosines: Mapping[str, Optional[float]], ranking: Optional[float]) -> bool:
+    """Whether the three signs hold (see above). cosines: as `spread` returns.  ranking: the loss, None if not known."""
+    same, other = cosines.get("same"), cosines.get("other")
+    if same is None or other is None or other < ALIKE:
+        return False
+    apart = _distance(other) - _distance(same)
+    return apart < experiment.margin and (ranking is None or ranking >= at_one_point(experiment))
+
+
+def _distance(cosine):
+    """The distance of two unit vectors with this cosine."""
+    return math.sqrt(max(0.0, 2 - 2 * cosine))
+
+
+def is_below(result: Mapping[str, Any], which: str = "last") -> bool:
+    """Whether a run's `which` evaluation has a lower Recall@1 than its untrained network; False where one lacks."""
+    untrained, trained = (result.get(stage, {}).get("R@1") for stage in ("untrained", which))
+    return untrained is not None and trained is not None and trained < untrained
+
+
+def evaluation(result: Mapping[str, Any], which: str = "last") -> Mapping[str, Any]:
+    """The entry of the history of a run's `which` evaluation; {} if it has none."""
+    history = result.get("history") or [{}]
+    if which == "untrained":
+        return history[0]
+    at = result.get("best_iteration") if which == "best" else history[-1].get("iteration")
+    return next((entry for entry in history if entry.get("iteration") == at), {})
+
+
+def findings(result: Mapping[str, Any], which: str = "last", ranking: Optional[float] = None) -> List[str]:
+    """What is wrong with a run, in parts of sentences; [] for most.
+
+    which: its "last" or "best" evaluation.  ranking: the last ranking loss of its log, for runs that do not record it.
+    """
+    experiment, entry, found = Experiment.from_dict(result["experiment"]), evaluation(result, which), []
+    if is_below(result, which):
+        before, after = (100 * result[stage]["R@1"] for stage in ("untrained", which))
+        found.append(f"R@1 after training, {after:.2f} %, is below that of the untrained network, {before:.2f} %")
+    cosines = entry.get("spread") or {}
+    ranking = entry.get("losses", {}).get("ranking", ranking)
+    if has_collapsed(experiment, cosines, ranking):
+        text = "the embedding has collapsed to nearly one point: the median cosine of pictures of different classes is "
+        text += f"{cosines['other']:.4f}, of the same class {cosines['same']:.4f}"
+        if ranking is not None:
+            text += f", and the ranking loss, {ranking:.4f}, is not below {beside(experiment)}"
+        found.append(text)
+    return found
+
+
+def beside(experiment: Experiment) -> str:
+    """ "0.1 (the margin)": what the ranking loss is to be compared with."""
+    point = at_one_point(experiment)
+    return f"{point:.4g} ({'the margin' if point == experiment.margin else 'its value for a single point'})"
+
+
+def remedies(experiment: Experiment) -> str:
+    """What usually helps, as far as `experiment` does not do it yet; the flags are those of `train`."""
+    usual = ["start from ImageNet weights (without --no-pretrained)"] * (not experiment.pretrained)
+    usual += ["train with both losses (without --no-classification)"] * (not experiment.classification)
+    usual += ["more --passes, or a later --decay-at", "another --learning-rate"]
+    usual += ["--frozen-batch-norm, where there are few pictures"] * (not experiment.frozen_batch_norm)
+    return "; ".join(usual)
+
+
+def told(entry: Mapping[str, Any], experiment: Experiment) -> str:
+    """The spread and the ranking loss of an `evaluation`, for the log."""
+    cosines = entry["spread"]
+    shown = {kind: "-" if cosine is None else f"{cosine:.4f}" for kind, cosine in cosines.items()}
+    text = f"median cosine {shown['same']} of the same class, {shown['other']} of other classes"
+    ranking = entry.get("losses", {}).get("ranking")
+    return text if ranking is None else f"{text}; ranking loss {ranking:.4f} beside {beside(experiment)}"
+
+
+def warn(folder: PathLike, result: Mapping[str, Any]) -> None:
+    """Log the `warnings` of the run in `folder`."""
+    for sentence in warnings(result):
+        log.warning("%s: %s", folder, sentence)
+
+
+def warnings(result: Mapping[str, Any], which: str = "last", ranking: Optional[float] = None) -> List[str]:
+    """A sentence for each of the `findings`, and one with the remedies; [] without a finding."""
+    found = findings(result, which, ranking)
+    if not found:
+        return []
+    experiment = Experiment.from_dict(result["experiment"])
+    return [*found, f"usual remedies: {remedies(experiment)}; see docs/training.md"]
