@@ -22,6 +22,7 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
     from gluon_cgd.cards.picture import draw
     from gluon_cgd.datasets.cache import cached, fingerprint
     from gluon_cgd.evaluate import embedded
+    from gluon_cgd.runs import collapse
     from gluon_cgd.runs.log import losses
     from gluon_cgd.runs.results import read_result
 
@@ -33,11 +34,13 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
             "restore the pictures, or train again"
         )
     query, gallery = (records and cached(records, experiment.input_size) for records in split[1:])
-    pairs = confusion.pairs(embedded(net, split, query, gallery, ctx))
+    embeddings = embedded(net, split, query, gallery, ctx)
+    pairs, logged = confusion.pairs(embeddings), losses(folder / "train.log")
+    result = collapse.completed(result, logged, which, collapse.spread(embeddings))
     names = datasets.class_names(experiment.dataset)
     class_name = (lambda label: names[label]) if names else str
     text = markdown(folder, result, experiment, split, pairs, class_name, which, flags)
-    draw(losses(folder / "train.log"), result.get("history", []), pairs, class_name, folder / "card.png")
+    draw(logged, result.get("history", []), pairs, class_name, folder / "card.png")
     write_text(folder / "card.md", text)
     return folder / "card.md", folder / "card.png"
 
@@ -51,11 +54,13 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
 
     from gluon_cgd.descriptors import DESCRIPTORS  # here: it imports MXNet, which other commands do not need
     from gluon_cgd.models.zoo import name_of
+    from gluon_cgd.runs import collapse
 
     own = datasets.is_own(experiment.dataset)
     blocks = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, **blocks)
-    environment.filters.update(escaped=escaped, shown=shown)
+    four = "{:.4f}".format
+    environment.filters.update(escaped=escaped, shown=shown, cosine=lambda value: "-" if value is None else four(value))
     return environment.get_template("card.md.jinja").render(
         name=name_of(experiment),
         dataset=Path(experiment.dataset).name,
@@ -67,6 +72,9 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         parted=own and folders.listed(experiment.dataset, allow_partial=True).parted,
         result=result,
         branches=result.get("branches", {}).get("last", {}),
+        warnings=collapse.warnings(result, which),
+        evaluations={stage: collapse.evaluation(result, stage) for stage in ("untrained", "last", "best")},
+        point=collapse.beside(experiment),
         which=which,
         classes=confusion.worst_first(pairs),
         class_name=class_name,

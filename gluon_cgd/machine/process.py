@@ -171,5 +171,6 @@ def shown(doing: str, *packages: str) -> Iterator[None]:
             from tqdm.contrib.logging import logging_redirect_tqdm
 
             stack.enter_context(logging_redirect_tqdm())
+        stack.enter_context(progress.watched(progress.FIRST))
         stack.enter_context(progress.task(doing, bar=False))
         yield

@@ -76,15 +76,17 @@ def duration(seconds: float) -> str:
 
 
 class Watch:
-    """Says what the innermost task is doing when nothing was said for FIRST seconds, later for THEN seconds.
+    """Says what the innermost task is doing when nothing was said for `first` seconds, later for THEN seconds.
 
     clock: seconds, as time.monotonic.  say: what receives a line.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, say: Callable[[str], Any] = log.info):
+    def __init__(
+        self, first: float = FIRST, clock: Callable[[], float] = time.monotonic, say: Callable[[str], Any] = log.info
+    ):
         self.clock, self.say = clock, say
         self.tasks: List[Task] = []
-        self.heard, self.limit = clock(), FIRST
+        self.heard, self.limit = clock(), first
 
     def hear(self) -> None:
         """Something was said just now."""
@@ -119,9 +121,9 @@ class _Ear(logging.Handler):
 class _Watching(threading.Thread):
     """A Watch, and the thread that looks again and again until `end`."""
 
-    def __init__(self):
+    def __init__(self, first):
         super().__init__(name="progress", daemon=True)
-        self.watch, self.stop = Watch(), threading.Event()
+        self.watch, self.stop = Watch(first), threading.Event()
         self.ear = _Ear(self.watch)
         # On a logger without any handler, ours would keep warnings from Python's handler of last resort
         self.loggers = [logger for logger in map(logging.getLogger, PACKAGES) if logger.hasHandlers()]
@@ -144,12 +146,12 @@ _changing = threading.RLock()  # re-entrant: a forgotten task can be collected, 
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[Watch]:
-    """The Watch of this process; its thread ends with the last `with watched()`."""
+def watched(first: float = THEN) -> Iterator[Watch]:
+    """The Watch of this process; its thread ends with the last `with watched()`. first: see Watch."""
     global _watching, _users
     with _changing:
         if _watching is None:
-            _watching = _Watching()
+            _watching = _Watching(first)
             _watching.start()
         _users += 1
         watch = _watching.watch

@@ -101,23 +101,38 @@ def evaluation(result: Mapping[str, Any], which: str = "last") -> Mapping[str, A
     return next((entry for entry in history if entry.get("iteration") == at), {})
 
 
-def findings(result: Mapping[str, Any], which: str = "last", ranking: Optional[float] = None) -> List[str]:
-    """What is wrong with a run, in parts of sentences; [] for most.
+def completed(
+    result: Mapping[str, Any],
+    losses: Mapping[int, Mapping[str, float]],
+    which: str = "last",
+    cosines: Optional[Mapping[str, Optional[float]]] = None,
+) -> Dict[str, Any]:
+    """`result`, with what earlier versions did not record: the `losses` of its log, `cosines` of an evaluation."""
+    chosen, history = evaluation(result, which), []
+    for entry in result.get("history") or ():
+        known: Dict[str, Any] = {"losses": losses[entry["iteration"]]} if entry["iteration"] in losses else {}
+        if cosines and entry is chosen:
+            known["spread"] = cosines
+        history.append({**known, **entry})
+    return {**result, "history": history}
 
-    which: its "last" or "best" evaluation.  ranking: the last ranking loss of its log, for runs that do not record it.
-    """
-    experiment, entry, found = Experiment.from_dict(result["experiment"]), evaluation(result, which), []
+
+def findings(result: Mapping[str, Any], which: str = "last") -> List[str]:
+    """What is wrong with a run at its "last" or "best" evaluation, in parts of sentences; [] for most."""
+    experiment, entry, found = Experiment.from_dict(result.get("experiment", {})), evaluation(result, which), []
     if is_below(result, which):
         before, after = (100 * result[stage]["R@1"] for stage in ("untrained", which))
         found.append(f"R@1 after training, {after:.2f} %, is below that of the untrained network, {before:.2f} %")
-    cosines = entry.get("spread") or {}
-    ranking = entry.get("losses", {}).get("ranking", ranking)
-    if has_collapsed(experiment, cosines, ranking):
+    cosines, ranking = entry.get("spread"), entry.get("losses", {}).get("ranking")
+    at_the_point = ranking is not None and ranking >= at_one_point(experiment)
+    beside_it = f"the ranking loss, {ranking:.4f}, is not below {beside(experiment)}" if at_the_point else ""
+    if cosines and has_collapsed(experiment, cosines, ranking):
         text = "the embedding has collapsed to nearly one point: the median cosine of pictures of different classes is "
         text += f"{cosines['other']:.4f}, of the same class {cosines['same']:.4f}"
-        if ranking is not None:
-            text += f", and the ranking loss, {ranking:.4f}, is not below {beside(experiment)}"
-        found.append(text)
+        text += f", and {beside_it}" if beside_it else ""
+        found.append(text + ("" if found else "; R@1 did not fall all the same"))
+    elif not cosines and beside_it:  # a run of an earlier version, with its log
+        found.append(f"{beside_it}: the embedding may have collapsed (`card` measures its spread)")
     return found
 
 
@@ -151,10 +166,10 @@ def warn(folder: PathLike, result: Mapping[str, Any]) -> None:
         log.warning("%s: %s", folder, sentence)
 
 
-def warnings(result: Mapping[str, Any], which: str = "last", ranking: Optional[float] = None) -> List[str]:
+def warnings(result: Mapping[str, Any], which: str = "last") -> List[str]:
     """A sentence for each of the `findings`, and one with the remedies; [] without a finding."""
-    found = findings(result, which, ranking)
+    found = findings(result, which)
     if not found:
         return []
-    experiment = Experiment.from_dict(result["experiment"])
+    experiment = Experiment.from_dict(result.get("experiment", {}))
     return [*found, f"usual remedies: {remedies(experiment)}; see docs/training.md"]

@@ -127,6 +127,36 @@ def test_a_benchmark_has_a_card_with_numbers_for_names():
     assert "worst" not in more
 
 
+def test_the_card_shows_the_spread_and_warns_of_a_collapse():
+    before, after = {"R@1": 0.283}, {"R@1": 0.2}
+    cosines, ranking = {"same": 0.9912, "other": 0.9876}, {"ranking": 0.1021}
+    history = [{"iteration": 0, "recall": before, "spread": {"same": 0.6, "other": None}}]
+    history.append({"iteration": 9, "recall": after, "spread": cosines, "losses": ranking})
+    recalls = dict(untrained=before, last=after, best=after, best_iteration=9)
+    result, split = dict(seed=3, history=history, **recalls), Split([Record("a", 0)], [Record("b", 7)])
+    arguments = ("runs/x", result, Experiment(), split, Counter({(7, 8): 1}), str)
+    text = card.markdown(*arguments)
+    assert rows(text, "|  | same class | other classes | ranking loss |") == [
+        ["untrained", "0.6000", "-", "-"],
+        ["last", "0.9912", "0.9876", "0.1021"],
+        ["best", "0.9912", "0.9876", "0.1021"],
+    ]
+    warning = "\n".join(line for line in text.splitlines() if line.startswith("> "))
+    for part in (
+        "**Warning:** R@1 after training, 20.00 %",
+        "28.30 %",
+        "collapsed",
+        "0.1 (the margin)",
+        "> Usual remed",
+    ):
+        assert part in warning
+    history[1].update(spread={"same": 0.8, "other": 0.1}, recall={"R@1": 0.4})
+    result.update(last={"R@1": 0.4}, best={"R@1": 0.4})
+    assert "Warning" not in card.markdown(*arguments)
+    del history[0]["spread"], history[1]["spread"]
+    assert "## Spread" not in card.markdown(*arguments)
+
+
 @pytest.mark.parametrize("classes", [2, LARGEST, LARGEST + 1])
 def test_few_classes_are_a_map_and_many_are_bars(tmp_path, classes):
     counted = Counter({(label, label): 3 for label in range(classes)})

@@ -3,6 +3,7 @@
 import ast
 import logging
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ class Clock:
 def watch():
     """A Watch of a Clock; `said` are its lines with their seconds."""
     clock, said = Clock(), []
-    watch = progress.Watch(clock, lambda line: said.append((clock.now - 1000, line)))
+    watch = progress.Watch(progress.FIRST, clock, lambda line: said.append((clock.now - 1000, line)))
     watch.said = said
     return watch
 
@@ -119,13 +120,10 @@ def test_a_bar_is_refreshed_and_says_no_lines(watch, capsys):
     assert "3/10" in capsys.readouterr().err
 
 
-def test_the_thread_speaks_while_the_main_thread_works(monkeypatch, caplog):
-    monkeypatch.setattr(progress, "FIRST", 0.01)
-    said = __import__("threading").Event()
-    caplog.set_level(logging.INFO, "gluon_cgd")
-    monkeypatch.setattr(progress.log, "info", lambda line: said.set(), raising=False)
-    monkeypatch.setattr(progress.Watch.__init__, "__defaults__", (progress.time.monotonic, progress.log.info))
-    with progress.task("working"):
+def test_the_thread_speaks_while_the_main_thread_works():
+    said = threading.Event()
+    with progress.watched(0.05) as watch, progress.task("working"):
+        watch.say = lambda line: said.set()
         assert said.wait(5)
 
 
@@ -147,8 +145,7 @@ def test_the_thread_ends_with_the_last_task_and_leaves_the_loggers_as_they_were(
 
 
 def test_a_line_of_the_package_is_heard():
-    with progress.watched() as watch:
-        watch.limit = progress.FIRST
+    with progress.watched(progress.FIRST) as watch:
         logging.getLogger("gluon_cgd.somewhere").warning("a line")
         assert watch.limit == progress.THEN
 
@@ -239,8 +236,8 @@ def test_every_command_is_watched_from_its_first_moment(titles, tmp_path, capsys
 @pytest.mark.parametrize(
     ("file", "title"),
     [
-        ("gluon_cgd/fetch/download.py", "task(partial.stem"),
-        ("gluon_cgd/fetch/download.py", 'f"unpacking {archive.name}"'),
+        ("gluon_cgd/fetch/download.py", "task(wanted.file.name"),
+        ("gluon_cgd/fetch/archives.py", 'f"unpacking {archive.name}"'),
         ("gluon_cgd/commands/search.py", '"indexing"'),
         ("gluon_cgd/commands/search.py", "task(options.engine"),
         ("gluon_cgd/retrieval/embed.py", '"embedding"'),
