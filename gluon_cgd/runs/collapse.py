@@ -55,7 +55,7 @@ def spread(embeddings: Embeddings) -> Dict[str, Optional[float]]:
         start = first[own[i]]
         place = start + place if kind == "same" else np.where(place < start, place, place + inside)
         j = order[place]
-        i, j = (i[i != j], j[i != j]) if gallery is None else (i, j)
+        i, j = (i[i != j], j[i != j]) if gallery is None or embeddings.queries_first else (i, j)
         if not len(i):
             return None
         a, b = query[i].astype(np.float64), items[j].astype(np.float64)

@@ -57,6 +57,7 @@ def test_a_kind_without_pairs_has_no_median():
     assert collapse.spread(Embeddings(vectors, range(6)))["same"] is None
     assert collapse.spread(Embeddings(vectors, [1] * 6))["other"] is None
     assert collapse.spread(Embeddings(vectors, [0] * 6, vectors, [1] * 6))["same"] is None
+    assert collapse.spread(Embeddings(vectors, range(6), vectors, range(6), True))["same"] is None  # none with itself
     assert collapse.spread(Embeddings(np.zeros((6, 4)), [0, 0, 0, 1, 1, 1])) == {"same": 0, "other": 0}
 
 
@@ -165,9 +166,7 @@ def test_a_run_that_got_worse_says_so_in_log_and_again_when_it_is_asked_for(
     from gluon_cgd import train
 
     caplog.set_level(logging.INFO, "gluon_cgd")
-    monkeypatch.setattr(train, "recall_of", lambda ks, embeddings: {"R@1": recalls.pop(0)})
-    monkeypatch.setattr(train, "branch_recalls", lambda *_: {"SPoC": {"R@1": 0.1}})
-    monkeypatch.setattr(train.collapse, "spread", lambda embeddings: NARROW)
+    monkeypatch.setattr(train.results, "measured", lambda *_: {"recall": {"R@1": recalls.pop(0)}, "spread": NARROW})
     experiment, recalls = replace(small_experiment, evaluations=1), [0.283, 0.2]
     result = train.fit(experiment, small_split, tmp_path)
     assert result["history"][1]["spread"] == NARROW
