@@ -4,7 +4,6 @@ import json
 import os
 import re
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -161,6 +160,6 @@ def test_what_cannot_be_read_in_it_is_refused_by_name_then_counted(odd, tmp_path
     said = capsys.readouterr()
     assert said.out == f"33 pictures in {root}: 32 added, 0 changed, 0 as before, 1 left out that cannot be read\n"
     assert "1 folders that cannot be read: " in said.err
-    kept = [path for path in pictures if not Path(path).is_relative_to(root / "Golf")]
+    kept = [path for path in pictures if not path.startswith(str(root / "Golf"))]
     snapshot = collection.read(tmp_path / "idx")
     assert sorted(snapshot.path(row) for row in np.flatnonzero(snapshot.live)) == kept
