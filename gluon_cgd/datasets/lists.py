@@ -47,6 +47,9 @@ def pictures_of(file: Path) -> Tuple[List[tuple], bool]:
     pictures = []
     try:
         text = text_of(file)
+        if "\0" in text:
+            reason = "it holds zero bytes, as a spreadsheet program's own files do"
+            raise ValueError(f"{file} is not text ({reason}): save it as CSV in UTF-8")
         told = re.match(r"sep=.\r?\n", text)  # a line for Excel
         text = text[told.end() :] if told else text
         columns, separator = _header(file, text)
@@ -73,9 +76,8 @@ def _header(file, text):
             return columns, separator
         first.append(names)
     # The separator that the author had in mind is the one that makes the most columns
-    raise ValueError(
-        f"{file} starts with {','.join(max(first, key=len))!r}: its header must be path,label[,x1,y1,x2,y2][,split]"
-    )
+    names = ",".join(max(first, key=len))[:200]
+    raise ValueError(f"{file} starts with {names!r}: its header must be path,label[,x1,y1,x2,y2][,split]")
 
 
 def _row(file, line, row):

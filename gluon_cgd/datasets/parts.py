@@ -92,14 +92,20 @@ def _refuse_incomplete(root, split, listed):
 
 
 def _refuse_lookalikes(root, tops):
-    """Raise ValueError for folders like train_images/ and test_images/, whose subfolders are classes."""
-    found = {}
-    for name in tops:
-        words = re.sub(r"(set|data|images|photos|pictures)\b", " ", re.sub(r"[^a-z]+", " ", name.casefold())).split()
-        own = [kind for kind in map(role, words) if kind]
-        if own and tree.subfolders(f"{root}/{name}"):
-            found.setdefault(own[0], name)
-    if "train" in found and len(found) > 1:
-        names = " and ".join(f"{name}/" for name in found.values())
-        right = " and ".join(f"{kind}/" for kind in found)
-        raise ValueError(f"{root} holds {names}, which look like parts of a split: rename them to {right}")
+    """Raise ValueError for folders like train_images/ and testA/: if they are all, or if class folders are in them."""
+    alike = {name: kind for name in tops for kind in [_role_in(name)] if kind}
+    if len(alike) < len(tops):
+        alike = {name: kind for name, kind in alike.items() if tree.subfolders(f"{root}/{name}")}
+    if "train" in alike.values() and len(set(alike.values())) > 1:
+        names = " and ".join(f"{name}/" for name in alike)
+        right = " and ".join(f"{kind}/" for kind in dict.fromkeys(alike.values()))
+        raise ValueError(
+            f"{root} holds {names}, which look like parts of a split: rename them to {right}, with a folder for each "
+            "class in each of them"
+        )
+
+
+def _role_in(name):
+    """The role that a word of `name` has: train in seg_train, trainA, TrainSet, trainset and train2017; else None."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+    return next((kind for kind in (role(re.sub(r"(set|data)$", "", word.lower())) for word in words) if kind), None)

@@ -86,6 +86,9 @@ def test_a_list_is_read_however_it_was_written(root, title):
         (text().replace("Müller", " ").encode(), "line 2 has no path or no label"),
         (text().replace("test", "exam").encode(), "line 3 has split 'exam': it must be one of gallery, queries"),
         (b"\0" + text().encode(), "list.csv"),
+        (b"PK\3\4" + bytes(100), "list.csv is not text .it holds zero bytes, .*: save it as CSV in UTF-8"),
+        (text().replace("a/1", "a/\0").encode(), "list.csv is not text"),
+        (b"x" * 100000, "list.csv starts with 'x{200}': its header"),
         (text().encode("utf-16")[:-1], "list.csv is not a CSV file in UTF-8"),
     ],
 )

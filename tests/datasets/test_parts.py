@@ -90,6 +90,12 @@ def test_query_and_gallery_in_any_case(tmp_path):
         (["train_images/a", "val_images/a"], "rename them to train/ and val/"),
         (["trainset/a", "testset/a", "x"], "rename them to test/ and train/"),
         (["train2017/a", "val2017/a"], "rename them to train/ and val/"),
+        (
+            ["trainA", "trainB", "testA", "testB"],
+            "holds testA/ and testB/ and trainA/ and trainB/, .* to test/ and train/",
+        ),
+        (["bounding_box_train", "bounding_box_test", "query"], "which look like parts of a split: rename"),
+        (["TrainSet", "TESTSET"], "rename them to test/ and train/, with a folder for each class in each of them"),
     ],
 )
 def test_anything_else_is_refused_by_name(tmp_path, places, message):

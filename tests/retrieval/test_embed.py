@@ -1,3 +1,4 @@
+import json
 import os
 
 import numpy as np
@@ -92,3 +93,14 @@ def test_the_commands_work_without_mxnet(exported, folder, tmp_path, without_mxn
     refusal = without_mxnet("-m", "gluon_cgd", "embed", "--checkpoint", exported / "run", *images)
     assert refusal.returncode == 2
     assert f"has no mxnet: `source {facts.SETUP}` first" in refusal.stderr
+
+
+def test_evaluate_states_the_ceiling_of_recall(exported, folder, tmp_path, capsys):
+    rows = ["a.jpg,0,test", "b.png,0,test", "é.png,1,test", "deep/d.png,2,train"]
+    (folder / "list.csv").write_text("\n".join(["path,label,split", *rows]), encoding="utf-8")
+    command = ["evaluate", "--model", str(exported / "model.onnx"), "--dataset", str(folder / "list.csv")]
+    told = "no Recall@K can be above 66.67 %: 1 of 3 test pictures have no other picture of their class to be found"
+    assert main(command) == 0
+    assert told in capsys.readouterr().err
+    assert main([*command, "--json"]) == 0
+    assert told in json.loads(capsys.readouterr().out)["warnings"]
