@@ -89,6 +89,7 @@ class Run:
 
     log_every = 50  # iterations
     files: Dict[str, str] = {}  # the SHA-256 of best.params, if there is one
+    training: Optional[Dict[str, Any]] = None  # what the result says of the training pictures
 
     def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):  # types as of `fit`
         self.experiment, self.split, self.out, self.run = experiment, split, out, run

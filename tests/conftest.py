@@ -1,5 +1,6 @@
 """What several test modules need: pictures in a folder, a miniature CARS196, and a run that takes seconds."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -84,6 +85,33 @@ def exported(small_split, tmp_path_factory):
     export = ["export", "--checkpoint", str(folder / "run"), "--onnx", str(folder / "model.onnx"), "--features"]
     assert main(export) == 0
     return folder
+
+
+@pytest.fixture
+def other_user():
+    """A context in which this process is a user who may read, but not write, what is in a folder."""
+
+    @contextlib.contextmanager
+    def become(folder):
+        places = [folder, *(place for place in folder.rglob("*") if not place.is_symlink())]
+        modes = {place: place.stat().st_mode & 0o777 for place in places}
+        for place, mode in modes.items():
+            place.chmod(mode & 0o555)
+        user = os.geteuid()
+        if user == 0:  # whom permissions do not bind
+            for parent in reversed(folder.parents):  # pytest's are its user's alone
+                if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+                    modes[parent] = parent.stat().st_mode & 0o777
+                    parent.chmod(modes[parent] | 0o011)
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+            for place, mode in modes.items():
+                place.chmod(mode)
+
+    return become
 
 
 @pytest.fixture

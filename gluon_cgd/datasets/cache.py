@@ -4,22 +4,30 @@ import errno
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import List, Optional, Sequence
 
 import numpy as np
-import portalocker
 
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.records import PathLike, Record
-from gluon_cgd.files.whole import write_text
+from gluon_cgd.files.lock import waiting
+from gluon_cgd.files.regular import open_regular, read_json
+from gluon_cgd.files.whole import sync_folder, write_json
 from gluon_cgd.machine import facts
 from gluon_cgd.machine.progress import each, task
 
 log = logging.getLogger(__name__)
-BLOCK = 32  # pictures that one thread decodes and that are written at once: a task has its cost too
+# Pictures that one thread decodes and that are written at once: a task has its cost too. Each has a checksum, so that
+# another number makes all caches again
+BLOCK = 32
+PIECE = 1 << 22  # bytes that are read at once to check them
+FOREIGN = (errno.EACCES, errno.EPERM, errno.EROFS)  # errors of a place that may be read, but not written
 
 
 def fingerprint(records: Sequence[Record]) -> str:
@@ -33,66 +41,141 @@ def cached(
 ) -> np.ndarray:
     """All pictures of `records`, cropped and resized: read-only, memory-mapped uint8 (N, side, side, 3).
 
-    Written under `folder` (by default the cache folder) on first use, and reused until a picture's file changes.
+    Written under `folder` (by default the cache folder) on first use, and reused until a picture's file changes. Its
+    checksum is in its name and is compared with all of its bytes, by all cores, each time (a second for about 3 GB and
+    core, if it is in memory); a damaged file is made again. Another user's file is read without being written to.
     Raises ValueError or OSError that names the picture, or the missing disk space, and leaves no half-written file.
     After Ctrl-C the pictures that are done are kept, and the next call goes on from there.
     """
     folder = facts.made(Path(folder or facts.cache_folder()) / "pictures")
     stats = [os.stat(r.path) for r in records]
     rows = [(os.path.abspath(r.path), s.st_size, s.st_mtime_ns, r.box) for r, s in zip(records, stats)]
-    file = folder / f"{hashlib.sha256(json.dumps([side, rows]).encode()).hexdigest()[:24]}-{side}.uint8"
+    stem = folder / f"{hashlib.sha256(json.dumps([side, rows]).encode()).hexdigest()[:24]}-{side}"
     shape = (len(records), side, side, 3)
-    # A second process waits, and then finds the file
-    with portalocker.Lock(f"{file}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
-        if file.is_file() and file.stat().st_size != np.prod(shape, dtype=np.int64):
-            log.warning("%s is damaged and is made again", file)
-            file.unlink()
-        if not file.is_file():
-            _fill(file, records, side, progress)
+    file = _whole(stem, shape)  # before the lock: the folder may be another user's
+    if file is None:
+        try:
+            with waiting(f"{stem}.uint8.lock", f"the pictures in {folder}"):  # a second process then finds the file
+                file = _whole(stem, shape, mend=True) or _fill(stem, records, side, progress)
+        except OSError as error:
+            if error.errno not in FOREIGN or Path(str(error.filename)).parent != folder:
+                raise
+            what = f"the cache {folder} lacks these pictures and may not be written by this user"
+            raise OSError(f"{what}: {facts.OWN_CACHE}") from error
     return np.memmap(file, np.uint8, "r", shape=shape)
 
 
-def _fill(file, records, side, progress):
-    """Write `file`. The number of finished pictures is kept beside it, for a call after an interruption."""
-    temporary, note = file.with_suffix(".part"), file.with_suffix(".count")
+def _whole(stem, shape, mend=False):
+    """The file whose name begins with `stem` that holds pictures of this `shape`; None if there is none, or a damaged.
+
+    mend: say what is damaged, and delete it.
+    """
+    size = math.prod(shape)
+    files = [*stem.parent.glob(f"{stem.name}-*.uint8"), stem.with_suffix(".uint8")]
+    for file in files:  # the last, of an earlier version, has no checksum in its name
+        if file.is_file():
+            fits = file.stat().st_size == size
+            if fits and (file == files[-1] or file == _named(stem, _checksums(file, size // shape[0], shape[0]))):
+                return file
+            if mend:
+                log.warning("%s is damaged and is made again", file)
+                file.unlink()
+    return None
+
+
+def _named(stem, checksums):
+    """The file of pictures with these `checksums`."""
+    return Path(f"{stem}-{hashlib.sha256(json.dumps(checksums).encode()).hexdigest()[:16]}.uint8")
+
+
+def _checksums(file, picture, count):
+    """The CRC-32 of each BLOCK of the first `count` pictures in `file`, of `picture` bytes each; by all cores.
+
+    Raises OSError where the disk reports a fault, which would end the process if the file were mapped.
+    """
+    with open_regular(file) as handle, ThreadPoolExecutor(facts.cores()) as pool:
+
+        def checksum(first):
+            value, end = 0, picture * min(first + BLOCK, count)
+            for place in range(picture * first, end, PIECE):
+                value = zlib.crc32(os.pread(handle.fileno(), min(PIECE, end - place), place), value)
+            return value
+
+        return list(pool.map(checksum, range(0, count, BLOCK)))
+
+
+def _fill(stem, records, side, progress):
+    """Write and return the file. What is finished is noted beside it, for a call after an interruption."""
+    temporary, note = stem.with_suffix(".part"), stem.with_suffix(".count")
     picture = side * side * 3
     size = picture * len(records)
     try:
-        whole = int(note.read_text()) if note.exists() and temporary.exists() else 0
-        if size - whole * picture > shutil.disk_usage(file.parent).free:
+        checksums = _half_done(temporary, note, picture, len(records))
+        whole = min(len(checksums) * BLOCK, len(records))
+        if size - whole * picture > shutil.disk_usage(stem.parent).free:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         doing = task(f"pictures at {side}", len(records), "img", progress, whole)
-        with open(temporary, "r+b" if whole else "wb") as out, doing as bar:
-            out.seek(whole * picture)
+        with _opened(temporary, whole * picture) as out, doing as bar:
             try:
                 for pictures in _decoded(records[whole:], side):
                     out.write(pictures)
-                    whole += len(pictures)
+                    checksums.append(zlib.crc32(pictures))
                     bar.update(len(pictures))
-                    if whole % (16 * BLOCK) == 0:
-                        _note(note, whole, out)
+                    if len(checksums) % 16 == 0:
+                        _note(note, checksums, out)
             except KeyboardInterrupt:
-                _note(note, whole, out)
+                _note(note, checksums, out)
                 raise
-            out.truncate(size)  # of what an interrupted version before this one wrote; it flushes
+            out.flush()
             os.fsync(out)
-        os.replace(temporary, file)
+        if _checksums(temporary, picture, len(records)) != checksums:
+            raise OSError(f"{temporary} does not hold what was written to it: check its disk")
+        os.replace(temporary, _named(stem, checksums))
+        sync_folder(stem.parent)
+        return _named(stem, checksums)
     except Exception as error:  # not Ctrl-C: then the next call goes on
         temporary.unlink(missing_ok=True)
         if getattr(error, "errno", None) not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
-        needed = f"{file.parent} has no room for {size / 1e9:.1f} GB of pictures"
+        needed = f"{stem.parent} has no room for {size / 1e9:.1f} GB of pictures"
         raise OSError(f"{needed}: free some, or name another folder in GLUON_CGD_CACHE") from error
     finally:
         if not temporary.exists():
             note.unlink(missing_ok=True)
 
 
-def _note(note, whole, out):
-    """Bring the open file `out` to the disk, then write into the file `note` that it holds `whole` pictures."""
+def _half_done(temporary, note, picture, count):
+    """The checksums of the pictures that an interrupted call left in `temporary`; [] if there are none, or damaged."""
+    if not (temporary.is_file() and note.is_file()):
+        return []
+    try:
+        checksums = read_json(note)
+        blocks = len(checksums) if isinstance(checksums, list) else 0
+        fits = 0 < blocks <= -(-count // BLOCK)
+        if fits and _checksums(temporary, picture, min(blocks * BLOCK, count)) == checksums:
+            return checksums
+    except ValueError:  # the note itself
+        pass
+    log.warning("%s is damaged and is made again", temporary)
+    return []
+
+
+def _opened(temporary, place):
+    """The file `temporary`, cut off at `place` and open to write there; a link in its place is deleted first."""
+    if temporary.is_symlink():
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    out = os.fdopen(descriptor, "wb")
+    out.truncate(place)
+    out.seek(place)
+    return out
+
+
+def _note(note, checksums, out):
+    """Bring the open file `out` to the disk, then write into the file `note` the checksums of what it holds."""
     out.flush()
     os.fsync(out)
-    write_text(note, str(whole))
+    write_json(note, checksums)
 
 
 def _decoded(records, side):

@@ -5,18 +5,26 @@ cut off at the border, blur and noise. It needs no file, so it works on a closed
 birds or cars.
 """
 
+import contextlib
+import logging
 import os
 import shutil
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
 import numpy as np
-import portalocker
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from gluon_cgd.datasets.records import PathLike
+from gluon_cgd.files.lock import waiting
+from gluon_cgd.files.regular import read_bytes
+from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine.progress import each
+
+log = logging.getLogger(__name__)
+SIGNATURE = b"\x89PNG\r\n\x1a\n"  # with which a PNG file begins
 
 # Drawn once, in random order, from the letters, digits and signs that all typefaces have. Of characters that most
 # typefaces draw alike, whatever their size (Latin A and Greek Alpha, s and S), one is here; a test compares them all.
@@ -107,10 +115,50 @@ def picture(label: int, index: int, seed: int = 0) -> np.ndarray:
     return render(characters[label], neighbours, rng)
 
 
+def is_whole(file: Path) -> bool:
+    """Whether the PNG `file` is there, up to its end, and each part of it has the checksum that follows it."""
+    try:
+        data = read_bytes(file, 1 << 20)
+    except (OSError, ValueError):
+        return False
+    place = len(SIGNATURE) if data.startswith(SIGNATURE) else len(data)
+    while place + 12 <= len(data):  # length, kind, contents, checksum
+        kind, end = data[place + 4 : place + 8], place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if end > len(data) or zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            return False
+        if kind == b"IEND":
+            return end == len(data)
+        place = end
+    return False
+
+
+def _complete(folder, files):
+    """Render `folder`, or those of its `files`, [(path, label, index), ...], that are damaged or missing."""
+    temporary = Path(f"{folder}.part")
+    if temporary.is_symlink():
+        temporary.unlink()
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+    lacking = [(path, *rest) for path, *rest in files if not is_whole(folder / path)]
+    is_there = folder.is_dir()
+    if is_there and lacking:
+        log.warning("%d of %d files in %s are damaged and are rendered again", len(lacking), len(files), folder)
+    try:
+        for path, label, index in each(lacking, "rendering the letters", unit="pictures"):
+            file = (folder if is_there else temporary) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(file) if is_there else contextlib.nullcontext(file) as rendered:
+                Image.fromarray(picture(label, index)).save(rendered, "PNG", compress_level=1)
+        if not is_there:
+            os.rename(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write(folder: PathLike) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]]]:
     """Make sure that `folder` holds the benchmark as PNG files; return (training, test) lists of (path, label).
 
-    Rendered into a temporary folder first, so that an interrupted or a second process leaves no half-made copy.
+    Rendered into a temporary folder first, so that an interrupted or a second process leaves no half-made copy. A file
+    that is damaged or missing is rendered again. Raises OSError where that is another user's folder.
     """
     folder = Path(folder)
     files = [
@@ -120,16 +168,9 @@ def write(folder: PathLike) -> Tuple[List[Tuple[str, int]], List[Tuple[str, int]
         for index in range(images)
     ]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with portalocker.Lock(f"{folder}.lock", flags=portalocker.LockFlags.EXCLUSIVE):  # a second process waits
-        if not folder.is_dir():
-            temporary = Path(f"{folder}.part")
-            shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
-            try:
-                for path, label, index in each(files, "rendering the letters", unit="pictures"):
-                    (temporary / path).parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(picture(label, index)).save(temporary / path, compress_level=1)
-                os.rename(temporary, folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+    # First without the lock: the folder may be another user's
+    if not folder.is_dir() or not all(is_whole(folder / path) for path, *_ in files):
+        with waiting(f"{folder}.lock", "the pictures of letters"):
+            _complete(folder, files)
     records = [(str(folder / path), label) for path, label, _ in files]
     return [r for r in records if r[1] < 100], [r for r in records if r[1] >= 100]

@@ -52,7 +52,9 @@ def _opened(file):
         check_kind(file, os.stat(file).st_mode)
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | flags, 0o666)
-    except PermissionError:  # another user's, who may write here too
+    except OSError as error:  # another user's, who may write here too
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS) or not os.path.exists(file):
+            raise
         descriptor = os.open(file, os.O_RDONLY | flags)
     try:
         check_kind(file, os.fstat(descriptor).st_mode)

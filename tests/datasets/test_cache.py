@@ -45,15 +45,107 @@ def test_the_cache_is_reused_until_a_file_a_box_or_the_side_changes(tmp_path, mo
     assert len(calls) == 15
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a cache", None])
+def damages(data):
+    """{kind: `data` after a power cut or a fault of the disk}."""
+    half = len(data) // 2
+    return {
+        "nothing": b"",
+        "other": b"not a cache",
+        "cut": data[:-100],
+        "half": data[:half],
+        "zeroed tail": data[:-100] + b"\0" * 100,
+        "zeroed middle": data[:half] + b"\0" * 7 + data[half + 7 :],
+        "zeros": b"\0" * len(data),
+        "a bit": data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :],
+        "longer": data + b"\0",
+    }
+
+
+@pytest.mark.parametrize("damage", damages(b"x" * 1000))
 def test_a_damaged_cache_is_made_again(tmp_path, damage, caplog):
     given = records(tmp_path)
     before = cache.cached(given, 18)
     file, expected = Path(before.filename), np.array(before)
     del before
-    file.write_bytes(file.read_bytes()[:-100] if damage is None else damage)
+    file.write_bytes(damages(file.read_bytes())[damage])
+    again = cache.cached(given, 18)
+    np.testing.assert_array_equal(again, expected)
+    assert again.filename == file
+    assert f"{file} is damaged and is made again" in caplog.text
+    caplog.clear()
+    cache.cached(given, 18)
+    assert not caplog.text
+
+
+def test_a_cache_of_an_earlier_version_is_read_and_one_of_another_length_is_made_again(tmp_path, monkeypatch, caplog):
+    given = records(tmp_path)
+    file = Path(cache.cached(given, 18).filename)
+    old = file.with_name(f"{file.stem.rpartition('-')[0]}.uint8")
+    file.rename(old)
+    assert cache.cached(given, 18).filename == old
+    old.write_bytes(b"cut")
+    assert cache.cached(given, 18).filename == file
+    assert f"{old} is damaged" in caplog.text
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("what", ["part", "count"])
+@pytest.mark.parametrize("damage", damages(b"x" * 1000))
+def test_pictures_half_done_that_are_damaged_are_never_taken_for_whole(tmp_path, what, damage, monkeypatch):
+    given, load, calls = records(tmp_path, 12), images.load_picture, []
+    expected = np.array(cache.cached(given, 18, tmp_path / "other"))
+
+    def interrupted(path, *rest):
+        calls.append(path)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return load(path, *rest)
+
+    monkeypatch.setattr(facts, "cores", lambda: 1)
+    monkeypatch.setattr(cache, "BLOCK", 2)
+    monkeypatch.setattr(images, "load_picture", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        cache.cached(given, 18)
+    monkeypatch.setattr(images, "load_picture", load)
+    (file,) = (tmp_path / "cache" / "pictures").glob(f"*.{what}")
+    file.write_bytes(damages(file.read_bytes())[damage])
     np.testing.assert_array_equal(cache.cached(given, 18), expected)
-    assert "is damaged and is made again" in caplog.text
+
+
+def test_what_was_written_is_read_back_before_it_is_kept(tmp_path, monkeypatch):
+    given, sync = records(tmp_path), os.fsync
+
+    def lose(out):
+        sync(out)
+        for file in (tmp_path / "cache" / "pictures").glob("*.part"):
+            file.write_bytes(b"\0" * file.stat().st_size)
+
+    monkeypatch.setattr(os, "fsync", lose)
+    with pytest.raises(OSError, match="does not hold what was written to it: check its disk"):
+        cache.cached(given, 18)
+    assert left(tmp_path) == []
+
+
+def test_a_link_in_the_place_of_half_done_pictures_is_not_written_through(tmp_path):
+    given, victim = records(tmp_path), tmp_path / "victim"
+    victim.write_text("mine")
+    file = Path(cache.cached(given, 18).filename)
+    file.unlink()
+    file.with_name(f"{file.stem.rpartition('-')[0]}.part").symlink_to(victim)
+    assert cache.cached(given, 18).filename == file
+    assert victim.read_text() == "mine"
+
+
+def test_another_users_cache_is_read_and_never_written(tmp_path, other_user):
+    """The pictures of a shared GLUON_CGD_CACHE that its owner alone can write to."""
+    given = records(tmp_path)
+    made = cache.cached(given, 18)
+    with other_user(tmp_path / "cache"):
+        np.testing.assert_array_equal(cache.cached(given, 18), made)
+        with pytest.raises(
+            OSError, match="lacks these pictures and may not be written by this user: set GLUON_CGD_CACHE"
+        ):
+            cache.cached(given, 16)
 
 
 def left(tmp_path):

@@ -1,10 +1,15 @@
 import hashlib
+import re
+import shutil
+from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw
 
 from gluon_cgd.datasets import glyphs
+from gluon_cgd.machine.sentences import sentence
 
 
 def bitmap(character, typeface):
@@ -78,3 +83,60 @@ def test_an_interrupted_rendering_leaves_nothing(tmp_path, monkeypatch):
         assert [entry.name for entry in tmp_path.iterdir()] == ["glyphs.lock"]
     else:
         raise AssertionError("the interruption was swallowed")
+
+
+@pytest.fixture
+def few(tmp_path, monkeypatch):
+    """(folder, files) of a small benchmark that is rendered in no time."""
+    monkeypatch.setattr(glyphs, "TRAIN_IMAGES", 1)
+    monkeypatch.setattr(glyphs, "TEST_IMAGES", 1)
+    monkeypatch.setattr(glyphs, "picture", lambda label, index: np.full((48, 48, 3), label, np.uint8))
+    train, test = glyphs.write(tmp_path / "cache" / "glyphs")
+    return tmp_path / "cache" / "glyphs", [Path(path) for path, _ in train + test]
+
+
+def damages(data):
+    half = len(data) // 2
+    middle = data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :]
+    zeroed = [data[:-20] + bytes(20), bytes(len(data)), data[: len(data) - 4] + bytes(4)]
+    return [b"", data[:half], data[:-1], middle, *zeroed, data + b"\0", b"<html>404</html>", None]
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_a_file_that_is_damaged_or_missing_is_rendered_again(few, number, caplog):
+    folder, files = few
+    before = {file: file.read_bytes() for file in files}
+    damaged = damages(before[files[7]])[number]
+    if damaged is None:
+        files[7].unlink()
+    else:
+        assert damaged != before[files[7]]
+        files[7].write_bytes(damaged)
+    glyphs.write(folder)
+    assert {file: file.read_bytes() for file in files} == before
+    assert f"1 of 200 files in {folder} are damaged and are rendered again" in caplog.text
+    assert sorted(place.name for place in folder.parent.iterdir()) == ["glyphs", "glyphs.lock"]
+    caplog.clear()
+    glyphs.write(folder)
+    assert not caplog.text
+
+
+def test_another_users_letters_are_read_and_never_written(few, other_user):
+    folder, files = few
+    with other_user(folder.parent):
+        assert len(glyphs.write(folder)[0]) == 100
+    files[0].write_bytes(b"")
+    with other_user(folder.parent), pytest.raises(OSError) as refused:  # noqa: PT011
+        glyphs.write(folder)
+    assert re.search("glyphs.* may not be .* by this user: .*choose another place", sentence(refused.value))
+
+
+def test_a_link_in_the_place_of_half_rendered_letters_is_not_written_through(few, tmp_path):
+    folder, files = few
+    shutil.rmtree(folder)
+    (tmp_path / "victim").mkdir()
+    Path(f"{folder}.part").symlink_to(tmp_path / "victim")
+    glyphs.write(folder)
+    assert list((tmp_path / "victim").iterdir()) == []
+    assert not folder.is_symlink()
+    assert all(map(glyphs.is_whole, files))

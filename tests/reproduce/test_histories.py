@@ -141,8 +141,7 @@ def happen(rng, table, runs):
     elif what == 7 and (folder / "result.json").is_file():  # a file cut off
         file = folder / "result.json"
         file.write_bytes(file.read_bytes()[: int(rng.integers(200))])
-        assert reproduce(runs) == 2
-        return file
+        assert reproduce(runs) == 0  # it is trained again
     return None
 
 
