@@ -68,6 +68,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
         counts=counted(split),
         ceiling=ceiling(split),
+        one_of_each=own and bool(split.gallery) and split.gallery == split.train,  # see folders.divide
         own=own,
         parted=own and folders.listed(experiment.dataset, allow_partial=True).parted,
         result=result,

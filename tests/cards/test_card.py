@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from gluon_cgd import datasets
 from gluon_cgd.__main__ import main, parser
 from gluon_cgd.cards import text as card
 from gluon_cgd.cards.picture import LARGEST, cut, draw
@@ -173,6 +174,15 @@ def test_a_long_name_keeps_its_beginning_and_its_end():
     assert cut("Aston Martin V8 Vantage Convertible 2012") == "Aston Martin…rtible 2012"
     assert len(cut("x" * 99)) == 24
     assert cut("phở") == "phở"
+
+
+def test_the_card_of_a_tiny_collection_says_what_was_tested(tmp_path):
+    data = miniatures.folder(tmp_path / "two", classes=2, images=2)
+    split = datasets.load(str(data), split="images")
+    recall = {"R@1": 0.5}
+    result = {"seed": 3, "untrained": recall, "last": recall, "best": recall}
+    text = card.markdown("runs/x", result, Experiment(str(data), split="images"), split, Counter(), str)
+    assert "| split | one picture of each class for testing, drawn with seed 0 and searched in the others |" in text
 
 
 def test_the_card_states_the_ceiling_of_recall():
