@@ -113,7 +113,7 @@ def _open_symbol(prefix, epoch, dataset, input_size, on, batch_size):
         raise ValueError(f"{prefix} gives embeddings alone: heatmaps need a --checkpoint or a --model")
 
     experiment = Experiment(dataset=dataset, input_size=input_size or 224)
-    embed = _embedding(load_symbol(prefix, epoch, on), on, batch_size)
+    embed = _embedding(load_symbol(prefix, epoch, on, experiment.input_size), on, batch_size)
     about = dict(onnx=False, source=os.path.abspath(prefix), which=None, name=Path(prefix).name)
     return Model(embed, refuse, refuse, experiment, experiment.input_size, about)
 
