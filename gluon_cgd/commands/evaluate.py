@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gluon_cgd import datasets
+from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name
 from gluon_cgd.datasets.cache import cached
 from gluon_cgd.datasets.records import ceiling
@@ -47,6 +48,7 @@ def evaluate(options):
     """Print the recall of a trained model on a dataset's test pictures."""
     model = open_model(**model_of(options), dataset=options.dataset)
     dataset = options.dataset or model.experiment.dataset
+    effects.check_data(options, dataset)
     experiment = replace(model.experiment, dataset=dataset)
     split, warnings = load_tested(experiment, model.trained, options.data, options.allow_partial)
     if ceiling(split):
