@@ -10,7 +10,7 @@ from gluon_cgd import datasets
 from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name
 from gluon_cgd.datasets.cache import cached
-from gluon_cgd.datasets.records import ceiling
+from gluon_cgd.datasets.records import ceiling, is_searched_in_training
 from gluon_cgd.datasets.tested_part import load_tested
 from gluon_cgd.datasets.training_part import carried
 from gluon_cgd.evaluate import searches
@@ -71,7 +71,7 @@ def evaluate(options):
         if len(recalls) > 1:
             values["in_collection"] = {"pictures": len(found[1][1].gallery), "recall": recalls[1][1]}
         print(json.dumps(values))
-    elif len(recalls) > 1:
+    elif len(recalls) > 1 or is_searched_in_training(split):
         print("\n".join(f"{percent(recall)}  {where}" for where, recall in recalls))
     else:
         print(percent(recalls[0][1]))

@@ -8,8 +8,16 @@ from typing import List, Optional, Set, Tuple
 from gluon_cgd import datasets
 from gluon_cgd.datasets import folders
 from gluon_cgd.datasets.cache import fingerprint
-from gluon_cgd.datasets.records import PathLike, Record, Split
-from gluon_cgd.datasets.training_part import Trained, contents_of, hashes_of, place_of, said_of_copies, tested_in
+from gluon_cgd.datasets.records import PathLike, Record, Split, is_searched_in_training
+from gluon_cgd.datasets.training_part import (
+    Trained,
+    contents_of,
+    hashes_of,
+    place_of,
+    said_of_copies,
+    tested_in,
+    tested_records,
+)
 from gluon_cgd.experiment import Experiment
 
 log = logging.getLogger(__name__)
@@ -51,7 +59,7 @@ def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple
     if trained.part is None:
         return split, _unknown(dataset, trained, as_before, same_place) + _about_boxes(split, dataset, trained)
     part, hashes = trained.part, hashes_of(trained.part)
-    tested = tested_in(split, contents_of([*split.query, *(split.gallery or [])]), {content for content, _ in hashes})
+    tested = tested_in(split, contents_of(tested_records(split)), {content for content, _ in hashes})
     if as_before and tested == {name: part[name] for name in tested}:
         return split, [said_of_copies(part)] * bool(part["copies"])
     known = _known(everything, dataset, hashes, same_place)
@@ -80,7 +88,8 @@ def _known(records: List[Record], dataset: str, hashes: List[Tuple[bytes, bytes]
 
 def _divided(split: Split, dataset: str, how: str, known: Set[str]) -> Tuple[Split, str]:
     """(Split whose training part is the pictures `known`, words on those that are in neither part)."""
-    if split.gallery is not None or folders.listed(dataset).parted:
+    small = is_searched_in_training(split)
+    if not small and (split.gallery is not None or folders.listed(dataset, allow_partial=True).parted):
         train = [record for part in split for record in part or () if record.path in known]
         query, gallery = ([r for r in part if r.path not in known] if part else None for part in split[1:])
         new = sum(record.path not in known for record in split.train)
@@ -91,6 +100,9 @@ def _divided(split: Split, dataset: str, how: str, known: Set[str]) -> Tuple[Spl
     seen, counts = {record.label for record in train}, Counter(record.label for record in test)
     # As in `folders.divide`: classes that nothing was trained on, or at least two pictures of a class
     test = [r for r in test if (r.label not in seen if how == "classes" else counts[r.label] > 1)]
+    if how != "classes" and (small or not test):
+        test = [r for r in records if r.path not in known and r.label in seen]  # one of each is searched in the others
+        return Split(train, test, train), ""
     rest, why = len(records) - len(train) - len(test), "the only one of their class"
     why = "of training classes" if how == "classes" else why
     return Split(train, test), f"; {rest:,} others are in neither part ({why})" * bool(rest)
@@ -99,7 +111,7 @@ def _divided(split: Split, dataset: str, how: str, known: Set[str]) -> Tuple[Spl
 def _changed(dataset: str, trained: Trained, new: Split) -> str:
     """The sentence for a dataset that has changed since the training."""
     assert trained.part is not None
-    tested = len(new.query) + len(new.gallery or ())
+    tested = len(tested_records(new))
     same_place = os.path.realpath(dataset) == os.path.realpath(trained.dataset)
     changed = "has changed since the training" if same_place else f"is not what {trained.dataset} was at the training"
     return (
