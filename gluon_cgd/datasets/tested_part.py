@@ -41,6 +41,25 @@ def load_tested(
     return split, said
 
 
+def check_unchanged(split: Split, dataset: str, trained: Trained, why: str) -> None:
+    """Raise ValueError if `split` of `dataset` is not that of the training. why: what that spoils, in words."""
+    if trained.data is None:
+        log.warning("the run does not say what %s was when it was trained: %s if it has changed", dataset, why)
+    elif not _as_before(split, trained):
+        raise ValueError(f"{dataset} has changed since the training, and {why}: restore the pictures, or train again")
+
+
+def _as_before(split: Split, trained: Trained) -> bool:
+    """Whether `split` has the files that the model was trained on, and tests the same pictures."""
+    if trained.data != fingerprint([record for part in split for record in part or ()]):
+        return False
+    if trained.part is None:
+        return True
+    learned = {content for content, _ in hashes_of(trained.part)}
+    tested = tested_in(split, contents_of(tested_records(split)), learned)
+    return tested == {name: trained.part[name] for name in tested}
+
+
 def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple[Split, List[str]]:
     """(the Split on which a model can be tested, sentences about it): no test picture is one that it was trained on.
 
@@ -51,18 +70,16 @@ def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple
     """
     everything = [*split.train, *split.query, *(split.gallery or [])]
     same_place = os.path.realpath(dataset) == os.path.realpath(trained.dataset)
-    as_before = trained.data is not None and trained.data == fingerprint(everything)
+    as_before = _as_before(split, trained)
     if dataset in datasets.NAMES:
         differs = dataset == trained.dataset and trained.data is not None and not as_before
         copy = f"this copy of {dataset} is not the one that the model was trained on: do not compare with its record"
         return split, [copy] * differs + _about_boxes(split, dataset, trained)
     if trained.part is None:
         return split, _unknown(dataset, trained, as_before, same_place) + _about_boxes(split, dataset, trained)
-    part, hashes = trained.part, hashes_of(trained.part)
-    tested = tested_in(split, contents_of(tested_records(split)), {content for content, _ in hashes})
-    if as_before and tested == {name: part[name] for name in tested}:
-        return split, [said_of_copies(part)] * bool(part["copies"])
-    known = _known(everything, dataset, hashes, same_place)
+    if as_before:
+        return split, [said_of_copies(trained.part)] * bool(trained.part["copies"])
+    known = _known(everything, dataset, hashes_of(trained.part), same_place)
     if not known and not same_place:
         other = f"the model was trained on {trained.dataset}, and none of those pictures is in {dataset}"
         return split, [f"{other}; its test part is drawn in the same way", *_about_boxes(split, dataset, trained)]
