@@ -1,5 +1,6 @@
 """The card of a trained model: what it is, what it learned from, how good it is, and which classes it confuses."""
 
+import logging
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,8 @@ from gluon_cgd.datasets.training_part import said_of_copies, trained_of
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.grid import escaped
 from gluon_cgd.files.whole import write_text
+
+log = logging.getLogger(__name__)
 
 
 class Searched(NamedTuple):
@@ -48,6 +51,9 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
     )
     ks, logged = datasets.recall_ks(experiment.dataset), losses(folder / "train.log")
     searched = [Searched(where, recall_of(ks, embeddings), confusion.pairs(embeddings)) for where, embeddings in found]
+    for where, recall, _ in searched if len(searched) > 1 else ():
+        scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
+        log.info("%s parameters, %s: %s", which, where, scores)
     result = collapse.completed(result, logged, which, collapse.spread(found[0][1]))
     names = datasets.class_names(experiment.dataset)
     class_name = (lambda label: names[label]) if names else str

@@ -8,7 +8,7 @@ from typing import List, Optional, Set, Tuple
 from gluon_cgd import datasets
 from gluon_cgd.datasets import folders
 from gluon_cgd.datasets.cache import fingerprint
-from gluon_cgd.datasets.records import PathLike, Record, Split, is_searched_in_training
+from gluon_cgd.datasets.records import PathLike, Record, Split, ceiling, is_searched_in_training
 from gluon_cgd.datasets.training_part import (
     Trained,
     contents_of,
@@ -36,6 +36,7 @@ def load_tested(
     said: List[str] = []
     if trained is not None:
         split, said = tested_part(split, experiment.dataset, experiment.split, trained)
+    said += [ceiling(split)] * bool(ceiling(split))
     for sentence in said:
         log.warning("%s", sentence)
     return split, said
