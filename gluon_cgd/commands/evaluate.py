@@ -1,7 +1,6 @@
 """`python -m gluon_cgd evaluate` and `publish`: a trained model's recall, and the model as one file to give away."""
 
 import json
-import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +9,13 @@ from gluon_cgd import datasets
 from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name
 from gluon_cgd.datasets.cache import cached
-from gluon_cgd.datasets.records import ceiling, is_searched_in_training
+from gluon_cgd.datasets.records import is_searched_in_training
 from gluon_cgd.datasets.tested_part import load_tested
 from gluon_cgd.datasets.training_part import carried
 from gluon_cgd.evaluate import searches
 from gluon_cgd.models.opened import load_trained, open_model
 from gluon_cgd.recall import recall_of
 from gluon_cgd.runs.results import read_result
-
-log = logging.getLogger(__name__)
 
 
 def add_evaluate(p):
@@ -51,9 +48,6 @@ def evaluate(options):
     effects.check_data(options, dataset)
     experiment = replace(model.experiment, dataset=dataset)
     split, warnings = load_tested(experiment, model.trained, options.data, options.allow_partial)
-    if ceiling(split):
-        log.warning("%s", ceiling(split))
-        warnings = [*warnings, ceiling(split)]
 
     def pictures_of(records):
         return cached(records, model.input_size, progress=sys.stderr.isatty())
