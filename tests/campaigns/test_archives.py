@@ -8,6 +8,7 @@ import os
 import signal
 import tarfile
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,8 +18,14 @@ from gluon_cgd.fetch.archives import unpack
 pytestmark = pytest.mark.slow
 
 ARCHIVES = 600  # of each kind
-SECONDS = 20  # an archive that takes longer hangs
-PACKED = {"zip": bytes, "tar": bytes, "tgz": gzip.compress, "tar.xz": lzma.compress, "tar.bz2": bz2.compress}
+SECONDS = 120  # an archive that takes longer hangs; a busy machine may take some
+PACKED = {
+    "zip": bytes,
+    "tar": bytes,
+    "tgz": partial(gzip.compress, mtime=0),
+    "tar.xz": lzma.compress,
+    "tar.bz2": bz2.compress,
+}
 NUMBERS = (0, 1, 2, 0x7F, 0xFF, 0x100, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 1 << 40, (1 << 63) - 1)
 NAMES = (
     "../x",
@@ -62,7 +69,8 @@ def made_zip(contents, rng):
     methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in contents.items():
-            archive.writestr(name, content, methods[rng.integers(4)])
+            day = (int(rng.integers(1980, 2100)), *(int(number) for number in rng.integers(1, 13, 5)))
+            archive.writestr(zipfile.ZipInfo(name, day), content, methods[rng.integers(4)])
     return buffer.getvalue()
 
 
