@@ -4,7 +4,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -90,6 +90,7 @@ class Run:
     log_every = 50  # iterations
     files: Dict[str, str] = {}  # the SHA-256 of best.params, if there is one
     training: Optional[Dict[str, Any]] = None  # what the result says of the training pictures
+    pending: List[Any] = []  # the losses of the steps since the last line of the log
 
     def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):  # types as of `fit`
         self.experiment, self.split, self.out, self.run = experiment, split, out, run
@@ -107,7 +108,6 @@ class Run:
         self.learner = Learner(experiment, self.net, self.devices, parts)
         self.trainer = self.learner.trainer
         self.iteration, self.history, self.seconds = 0, [], 0.0
-        self.pending = []  # the losses of the steps since the last line of the log
         if stored:
             arrays, meta = stored
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
@@ -115,8 +115,8 @@ class Run:
             self.files = meta.get("files", {})
             self.pending = [mx.nd.array(means, ctx=self.devices[0]) for means in meta.get("pending", ())]
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
-        names = devices.names(self.devices)
-        log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, names)
+        where = self.iterations, experiment.batch_size, devices.names(self.devices)
+        log.info("%d iterations of %d pictures on %s", *where)
         if ceiling(split):
             log.warning("%s", ceiling(split))
         self.pictures = cached(split.train, experiment.resize, cache, progress)
@@ -140,7 +140,8 @@ class Run:
         mark, first = time.time(), self.iteration
         started = mark - self.seconds
         for indices, batch in self.batches():
-            self.pending.append(self.step(batch, mx.nd.array(self.labels[indices], ctx=self.devices[0])))
+            labels = mx.nd.array(self.labels[indices], ctx=self.devices[0])
+            self.pending = [*self.pending, self.step(batch, labels)]
             if len(self.pending) > 1:
                 self.pending[-2].wait_to_read()  # at most two steps in MXNet's queue: more would fill the memory
             self.iteration += 1
@@ -210,8 +211,7 @@ class Run:
         devices.average_statistics(self.net)
         for name, parameter in self.net.collect_params().items():
             self.check_finite(name, parameter.list_data()[0].asnumpy())  # NaN features can give a finite loss
-        test = (self.split, self.query, self.gallery)
-        embeddings = embedded(self.net, *test, self.devices, experiment.batch_size)
+        embeddings = embedded(self.net, self.split, self.query, self.gallery, self.devices, experiment.batch_size)
         names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors if experiment.has_branches]
         entry = {"iteration": self.iteration, **results.measured(ks, embeddings, names)}
         entry.update({"losses": self.losses} if self.iteration else {})
