@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from gluon_cgd.datasets.records import PathLike, Split
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import write_json
+from gluon_cgd.runs import collapse
 from gluon_cgd.train import fit
 
 log = logging.getLogger(__name__)
@@ -19,18 +20,26 @@ SMALL_DIM = 128  # section 3.4 advises few descriptors where the embedding is sm
 
 
 def choose(experiment: Experiment, split: Split, out: PathLike, seeds: int = 1, **where: Any) -> Dict[str, Any]:
-    """Train each single descriptor, then the two best ones combined: {"singles", "pairs", "best", "experiment"}.
+    """Train each single descriptor, then the two best ones combined: {"singles", "pairs", "best", "experiment", ...}.
 
     "singles" and "pairs" are {configuration: [Recall@1 of each seed]}; the pairs are both orders of the two best.
-    "best" is the configuration with the highest mean, "experiment" what to train with it, a dict.
+    "below" are the configurations with runs that ended below their untrained network, and the Recall@1 of those runs
+    before and after training. Such configurations are not recommended, whatever their mean.
+    "best" is the one with the highest mean of the others, "experiment" what to train with it, a dict. If there is no
+    other, both are None, and "remedies" is a text.
     out: folder that receives one run per configuration and seed, and choice.json; finished runs are not trained again.
     where: the other arguments of `train.fit`. Raises ValueError as `train.fit` does, and for an odd dim.
     """
 
+    below: Dict[str, List[Tuple[float, float]]] = {}
+
     def train_and_test(configuration: str, seed: int) -> float:
         chosen, folder = replace(experiment, descriptors=configuration), Path(out) / f"{configuration}-seed{seed}"
         log.info("descriptors %s, seed %d: %s", configuration, seed, folder)
-        return fit(chosen, split, folder, seed=seed, **where)["last"]["R@1"]
+        result = fit(chosen, split, folder, seed=seed, **where)
+        if collapse.is_below(result):
+            below.setdefault(configuration, []).append((result["untrained"]["R@1"], result["last"]["R@1"]))
+        return result["last"]["R@1"]
 
     def recalls(configuration: str) -> List[float]:
         return [train_and_test(configuration, seed) for seed in range(seeds)]
@@ -38,11 +47,14 @@ def choose(experiment: Experiment, split: Split, out: PathLike, seeds: int = 1, 
     for first, second in permutations(DESCRIPTORS, 2):
         replace(experiment, descriptors=first + second)  # refuses an impossible pair now, not after the singles
     singles = {letter: recalls(letter) for letter in DESCRIPTORS}
-    first, second = sorted(singles, key=lambda letter: -np.mean(singles[letter]))[:2]
+    first, second = sorted(singles, key=lambda letter: (letter in below, -np.mean(singles[letter])))[:2]
     pairs = {pair: recalls(pair) for pair in (first + second, second + first)}
-    means = {configuration: np.mean(values) for configuration, values in {**singles, **pairs}.items()}
-    best = max(means, key=lambda configuration: means[configuration])
-    experiment_of_best = replace(experiment, descriptors=best).to_dict()
-    choice = {"singles": singles, "pairs": pairs, "best": best, "experiment": experiment_of_best}
+    means = {name: np.mean(values) for name, values in {**singles, **pairs}.items() if name not in below}
+    best = max(means, key=lambda name: means[name]) if means else None
+    experiment_of_best = replace(experiment, descriptors=best).to_dict() if best else None
+    choice: Dict[str, Any] = {"singles": singles, "pairs": pairs, "best": best, "experiment": experiment_of_best}
+    choice["below"] = {name: [list(recalls) for recalls in runs] for name, runs in below.items()}
+    if not best:
+        choice["remedies"] = collapse.remedies(experiment)
     write_json(Path(out) / "choice.json", choice)
     return choice

@@ -13,10 +13,13 @@ def recorded(monkeypatch):
 
     def fit(experiment, split, folder, seed=0, **where):
         calls.append((experiment.descriptors, folder.name, seed))
-        return {"last": {"R@1": fit.recall[experiment.descriptors] + 0.01 * seed}}
+        return {
+            "untrained": {"R@1": fit.untrained.get(experiment.descriptors, 0.1)},
+            "last": {"R@1": fit.recall[experiment.descriptors] + 0.01 * seed},
+        }
 
     fit.recall = {"S": 0.5, "M": 0.3, "G": 0.6, "GS": 0.62, "SG": 0.7}
-    fit.calls = calls
+    fit.calls, fit.untrained = calls, {}
     monkeypatch.setattr(choose, "fit", fit)
     return fit
 
@@ -39,6 +42,32 @@ def test_a_single_descriptor_wins_where_no_pair_is_above_it(recorded, small_expe
     text = "\n".join(train.reasoning(found))
     assert "Neither is better than G alone, unlike in section 3.4: take --descriptors G." in text
     assert "Section 3.4 advises few descriptors at 8 dimensions" in text
+
+
+def test_what_training_made_worse_is_not_recommended(recorded, small_experiment, tmp_path):
+    recorded.untrained.update(G=0.605, SM=0.9)  # of G the first run is below, the second is not
+    recorded.recall.update(SM=0.8, MS=0.55)
+    found = choose.choose(small_experiment, None, tmp_path, seeds=2)
+    assert list(found["pairs"]) == ["SM", "MS"]  # G, the best by its mean, is not combined
+    assert found["best"] == "MS"
+    assert found["below"] == {"G": [[0.605, 0.6]], "SM": [[0.9, 0.8], [0.9, 0.81]]}
+    text = "\n".join(train.reasoning(found))
+    assert "G  GeM  60.50 ± 0.71 (2 runs)  (worse than untrained: 60.50 before training and 60.00 after)" in text
+    assert "Not considered, as training made them worse than they were: G, SM." in text
+    assert "Take --descriptors MS." in text
+
+
+def test_nothing_is_recommended_where_all_runs_got_worse(recorded, small_experiment, tmp_path):
+    recorded.untrained.update(dict.fromkeys(recorded.recall, 0.95))
+    found = choose.choose(small_experiment, None, tmp_path)
+    assert (found["best"], found["experiment"]) == (None, None)
+    text = "\n".join(train.reasoning(found))
+    assert "No configuration is recommended: training made each of them worse than its untrained network." in text
+    assert "start from ImageNet weights" in text
+    assert "ake --descriptors" not in text
+    recorded.recall.update(M=0.96, MG=0.2, GM=0.2)
+    left = choose.choose(small_experiment, None, tmp_path)
+    assert left["best"] == "M"
 
 
 def test_a_dim_that_pairs_cannot_share_is_refused_before_anything_is_trained(recorded, small_experiment, tmp_path):

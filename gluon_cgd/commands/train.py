@@ -123,14 +123,25 @@ def reasoning(choice):
         spread = f" ± {100 * np.std(recalls, ddof=1):.2f} ({len(recalls)} runs)" if len(recalls) > 1 else ""
         return f"{100 * np.mean(recalls):.2f}{spread}"
 
-    singles, pairs, best = choice["singles"], choice["pairs"], choice["best"]
+    def fall(name):
+        runs = [
+            f"{100 * before:.2f} before training and {100 * after:.2f} after" for before, after in below.get(name, ())
+        ]
+        return f"  (worse than untrained: {'; '.join(runs)})" if runs else ""
+
+    singles, pairs, best, below = (choice[part] for part in ("singles", "pairs", "best", "below"))
     pair = next(iter(pairs))
     lines = ["Recall@1 in % of the single descriptors:"]
-    lines += [
-        f"  {letter}  {DESCRIPTORS[letter].__name__:5}{percent_of(recalls)}" for letter, recalls in singles.items()
-    ]
+    for letter, recalls in singles.items():
+        lines.append(f"  {letter}  {DESCRIPTORS[letter].__name__:5}{percent_of(recalls)}{fall(letter)}")
     lines.append(f"The two best are {pair[0]} and {pair[1]}. Combined (the first letter feeds the classifier):")
-    lines += [f"  {name} {percent_of(recalls)}" for name, recalls in pairs.items()]
+    lines += [f"  {name} {percent_of(recalls)}{fall(name)}" for name, recalls in pairs.items()]
+    if below and best:
+        lines.append(f"Not considered, as training made them worse than they were: {', '.join(below)}.")
+    if not best:
+        lines.append("No configuration is recommended: training made each of them worse than its untrained network.")
+        lines.append(f"Usual remedies: {choice['remedies']}.")
+        return lines
     if best in pairs:
         lines.append(f"Take --descriptors {best}.")
     else:
