@@ -4,7 +4,6 @@ Exit status: 0 complete and within tolerance (mini: complete), 1 complete but a 
 incomplete table), 2 could not run, with one sentence why.
 """
 
-import functools
 import json
 import logging
 
@@ -119,7 +118,10 @@ def write_page(tables, options):
         for row in entries_of(table, options)
         for column, verdict in row.verdicts.items()
     }
-    every = functools.partial(store.every, options.runs)
+
+    def every(experiment):
+        return store.with_losses(options.runs, experiment, store.every(options.runs, experiment))
+
     html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds)
     print(f"Written: {file}")
     return 0

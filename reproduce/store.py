@@ -6,7 +6,9 @@ from pathlib import Path
 from gluon_cgd import datasets
 from gluon_cgd.experiment import REVISION
 from gluon_cgd.files.whole import digest
+from gluon_cgd.runs import collapse
 from gluon_cgd.runs import results as results_of_runs
+from gluon_cgd.runs.log import losses
 
 log = logging.getLogger("reproduce")
 
@@ -57,7 +59,18 @@ def results(runs, experiment, seeds):
         if len({done.get(*part) for done in finished_runs}) > 1:
             place = folder(runs, experiment, 0).parent
             raise ValueError(f"the runs in {place} {difference}: keep only those that agree")
-    return finished_runs
+    return with_losses(runs, experiment, finished_runs)
+
+
+def with_losses(runs, experiment, finished_runs):
+    """`finished_runs` of `experiment` with the losses of their logs, where an earlier version did not record them."""
+
+    def completed(run):
+        if all("losses" in entry for entry in run.get("history", ())[1:]):
+            return run
+        return collapse.completed(run, losses(folder(runs, experiment, run["seed"]) / "train.log"))
+
+    return [completed(run) for run in finished_runs]
 
 
 def every(runs, experiment):

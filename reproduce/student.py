@@ -17,7 +17,7 @@ from gluon_cgd.files import grid, regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.runs import schema
 from reproduce import store
-from reproduce.report import formats
+from reproduce.report import comparison, formats
 from reproduce.tables import Cell, Row, Table, mini, number
 
 log = logging.getLogger("reproduce")
@@ -182,7 +182,7 @@ def as_text(table, rows, small, which):
     text = header(small, which)
     for title, lines in grids(rows, small):
         text += ["", title, *grid.as_text(lines)]
-    return "\n".join(text)
+    return "\n".join(text + ([""] if comparison.doubtful(rows) else []) + comparison.doubtful(rows))
 
 
 def write(table, rows, small, which, runs):
@@ -190,5 +190,6 @@ def write(table, rows, small, which, runs):
     text = ["# A student report's tables", "", *header(small, which)]
     for title, lines in grids(rows, small):
         text += ["", f"## {title}", "", grid.as_markdown(lines)]
+    text += [""] + [f"- {line}" for line in comparison.doubtful(rows)]
     stem = formats.write_files(table, rows, small, which, runs, "\n".join(text) + "\n")
     return f"{stem}.md, .json"

@@ -117,12 +117,14 @@ def completed(
     return {**result, "history": history}
 
 
-def findings(result: Mapping[str, Any], which: str = "last") -> List[str]:
-    """What is wrong with a run at its "last" or "best" evaluation, in parts of sentences; [] for most."""
-    experiment, entry, found = Experiment.from_dict(result.get("experiment", {})), evaluation(result, which), []
+def findings(result: Mapping[str, Any], which: str = "last") -> Dict[str, str]:
+    """What is wrong with a run at its "last" or "best" evaluation: {finding: sentence without its end}; {} for most."""
+    experiment, entry = Experiment.from_dict(result.get("experiment", {})), evaluation(result, which)
+    found: Dict[str, str] = {}
     if is_below(result, which):
         before, after = (100 * result[stage]["R@1"] for stage in ("untrained", which))
-        found.append(f"R@1 after training, {after:.2f} %, is below that of the untrained network, {before:.2f} %")
+        text = f"R@1 after training, {after:.2f} %, is below that of the untrained network, {before:.2f} %"
+        found["worse than untrained"] = text
     cosines, ranking = entry.get("spread"), entry.get("losses", {}).get("ranking")
     at_the_point = ranking is not None and ranking >= at_one_point(experiment)
     beside_it = f"the ranking loss, {ranking:.4f}, is not below {beside(experiment)}" if at_the_point else ""
@@ -130,9 +132,10 @@ def findings(result: Mapping[str, Any], which: str = "last") -> List[str]:
         text = "the embedding has collapsed to nearly one point: the median cosine of pictures of different classes is "
         text += f"{cosines['other']:.4f}, of the same class {cosines['same']:.4f}"
         text += f", and {beside_it}" if beside_it else ""
-        found.append(text + ("" if found else "; R@1 did not fall all the same"))
+        found["collapsed to nearly one point"] = text + ("" if found else "; R@1 did not fall all the same")
     elif not cosines and beside_it:  # a run of an earlier version, with its log
-        found.append(f"{beside_it}: the embedding may have collapsed (`card` measures its spread)")
+        text = f"{beside_it}: the embedding may have collapsed (`card` measures its spread)"
+        found["perhaps collapsed (the ranking loss ended at its margin)"] = text
     return found
 
 
@@ -172,4 +175,4 @@ def warnings(result: Mapping[str, Any], which: str = "last") -> List[str]:
     if not found:
         return []
     experiment = Experiment.from_dict(result.get("experiment", {}))
-    return [*found, f"usual remedies: {remedies(experiment)}; see docs/training.md"]
+    return [*found.values(), f"usual remedies: {remedies(experiment)}; see docs/training.md"]

@@ -3,6 +3,7 @@
 from typing import NamedTuple, Tuple
 
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.runs import collapse
 from reproduce.page import svg
 from reproduce.report.comparison import recall
 from visualize import curves
@@ -33,6 +34,10 @@ class Runs(NamedTuple):
         minutes = f"{result['seconds'] / 60:.1f}" if "seconds" in result else "-"
         best, iterations, device = (result.get(key, "-") for key in ("best_iteration", "iterations", "device"))
         return [*("-" if value is None else f"{value:.2f}" for value in values), best, iterations, minutes, device]
+
+    def findings(self, result):
+        """Sentences: whether the run collapsed or got worse, see `runs.collapse`."""
+        return [text[0].upper() + text[1:] for text in collapse.findings(result, self.which).values()]
 
     def drawing(self):
         """(title, plot) of Recall@1 over the iterations; the plot is an <svg>, or "" without a history."""

@@ -23,6 +23,7 @@ ENVIRONMENT.globals.update(
     benchmark_of=comparison.benchmark_of,
     difference=formats.difference,
     differs=differs,
+    doubtful=comparison.doubtful,
     number=formats.number,
     parts=comparison.parts,
     runs_done=runs_done,

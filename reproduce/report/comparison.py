@@ -1,11 +1,13 @@
 """A table, published beside ours, as data: its entries, their verdicts and the exit status."""
 
 import fnmatch
+from collections import Counter
 from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.runs import collapse
 from reproduce.selection import columns_of, experiment_of, rows_in
 from reproduce.tables import BENCHMARKS, Cell
 from reproduce.verdicts.verdict import Verdict, judge, sentence
@@ -25,6 +27,7 @@ class Entry(NamedTuple):
     columns: Tuple[str, ...]
     compared: str  # "last" or "best": the evaluation of each run that counts
     verdicts: Dict[str, Verdict]
+    findings: Dict[str, int] = {}  # {"worse than untrained": how many of its runs, ...}
 
     def own_columns(self):
         """The columns that its experiment can fill: on the embedded benchmark not those of Table 7's datasets."""
@@ -104,11 +107,21 @@ def entries(table, results_of, small, which):
         published = {column: cell for column, cell in row.published.items() if cell}
         measured, untrained = (ours(results, when, columns, median) for when in (which, "untrained"))
         names = table.name, row.name, experiment
-        rows.append(Entry(*names, published, measured, untrained, tuple(columns), which, {}))
+        found = Counter(finding for result in results for finding in collapse.findings(result, which))
+        rows.append(Entry(*names, published, measured, untrained, tuple(columns), which, {}, dict(found)))
     for (name, column), verdict in (verdicts(table, rows) if table.judged and not small else {}).items():
         entry = next(entry for entry in rows if entry.row == name and column in entry.columns)
         entry.verdicts[column] = verdict
     return rows
+
+
+def doubtful(rows):
+    """Sentences: which rows have runs that collapsed or got worse, and so say little; [] without such runs."""
+    found = {}
+    for row in rows:
+        for finding, count in row.findings.items():
+            found.setdefault(finding, []).append(f"{row.row} ({count} of {row.runs()})")
+    return [f"runs that are {finding}: {', '.join(rows)}" for finding, rows in found.items()]
 
 
 def parts(rows, small):

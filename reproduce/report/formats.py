@@ -4,11 +4,13 @@ from pathlib import Path
 
 from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
-from reproduce.report.comparison import TOLERANCE, parts
+from reproduce.report.comparison import TOLERANCE, doubtful, parts
 from reproduce.report.plot import plot
 from reproduce.tables import EVERYTHING, number
 from reproduce.verdicts import figure3, orderings
 from reproduce.verdicts.verdict import sentence
+
+DOUBT = "Runs that say little of the method (docs/training.md, 'When training makes it worse'):"
 
 
 def difference(published, our):
@@ -77,12 +79,14 @@ def as_text(table, rows, small, which):
     """The report of a table for a terminal."""
     text = [*header(table, small, which)]
     if table.name == "figure3":
-        return "\n".join([*text, figure3.as_text(rows)])
+        return "\n".join([*text, figure3.as_text(rows), *([""] * bool(doubtful(rows))), *doubtful(rows)])
     for lines in grids(table, rows, small):
         text += ["", *grid.as_text(lines)]
     differing = unreproduced(rows)
     if differing:
         text += ["", *differing]
+    if doubtful(rows):
+        text += ["", DOUBT, *doubtful(rows)]
     claims = [claim.sentence() for claim in orderings.claims(table, rows)]
     if claims:
         text += ["", "The paper's orderings by R@1, in our numbers:", *claims]
@@ -92,12 +96,13 @@ def as_text(table, rows, small, which):
 def body(table, rows, small):
     """The numbers of a table in Markdown, and below them the verdicts and orderings."""
     if table.name == "figure3":
-        return "\n".join(["```", figure3.as_text(rows).strip(), "```"])
+        marks = [f"- {line}" for line in doubtful(rows)]
+        return "\n".join(["```", figure3.as_text(rows).strip(), "```", *([""] * bool(marks)), *marks])
     text = []
     for lines in grids(table, rows, small):
         text += [grid.as_markdown(lines), ""]
     claims = [claim.sentence() for claim in orderings.claims(table, rows)]
-    return "\n".join(text + [f"- {line}" for line in (*unreproduced(rows), *claims)])
+    return "\n".join(text + [f"- {line}" for line in (*unreproduced(rows), *doubtful(rows), *claims)])
 
 
 def write(table, rows, small, which, runs):

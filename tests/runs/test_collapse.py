@@ -130,17 +130,18 @@ def test_the_findings_name_the_numbers_and_the_remedies_fit_the_run():
     assert collapse.warnings(result_of(0.2, 0.2, WIDE, 0.05)) == []
     (rose, _) = collapse.warnings(result_of(0.03, 0.498, NARROW, 0.1021))
     assert rose.endswith("; R@1 did not fall all the same")
-    assert "its value for a single point" in collapse.findings(result_of(0.5, 0.6, NARROW, 0.7, loss="soft_margin"))[0]
+    assert "its value for a single point" in collapse.warnings(result_of(0.5, 0.6, NARROW, 0.7, loss="soft_margin"))[0]
 
 
 def test_an_older_run_tells_what_its_result_and_its_log_tell():
     old = result_of(0.3, 0.2)
-    assert collapse.findings(old) == ["R@1 after training, 20.00 %, is below that of the untrained network, 30.00 %"]
+    below = "R@1 after training, 20.00 %, is below that of the untrained network, 30.00 %"
+    assert collapse.findings(old) == {"worse than untrained": below}
     logged = collapse.completed(old, {9: {"ranking": 0.104}})
-    assert "0.1040, is not below 0.1 (the margin): the embedding may have collapsed" in collapse.findings(logged)[1]
+    assert "0.1040, is not below 0.1 (the margin): the embedding may have collapsed" in collapse.warnings(logged)[1]
     measured = collapse.completed(old, {9: {"ranking": 0.104}}, "last", NARROW)
-    assert "has collapsed" in collapse.findings(measured)[1]
-    assert collapse.findings({"untrained": {"R@1": 0.1}, "last": {"R@1": 0.2}}) == []
+    assert "has collapsed" in collapse.warnings(measured)[1]
+    assert collapse.findings({"untrained": {"R@1": 0.1}, "last": {"R@1": 0.2}}) == {}
     assert "spread" not in old["history"][1]
 
 
@@ -148,7 +149,7 @@ def test_the_best_evaluation_has_findings_of_its_own():
     result = result_of(0.3, 0.2, NARROW, 0.104)
     result["history"].insert(1, {"iteration": 4, "recall": {"R@1": 0.4}, "spread": WIDE, "losses": {"ranking": 0.2}})
     result.update(best={"R@1": 0.4}, best_iteration=4)
-    assert collapse.findings(result, "best") == []
+    assert collapse.findings(result, "best") == {}
     assert len(collapse.findings(result, "last")) == 2
 
 

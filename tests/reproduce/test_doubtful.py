@@ -1,0 +1,86 @@
+"""Runs that collapsed, or are worse than before training, are marked wherever their numbers are shown."""
+
+import json
+
+import pytest
+
+from reproduce import selection, store, student
+from reproduce.command import main
+from reproduce.documents import summary
+from reproduce.page import html
+from reproduce.report import comparison, formats
+from reproduce.tables import FIGURE3, TABLES
+from tests.reproduce.test_html import run
+from tests.reproduce.test_reproduce import run_of
+
+TABLE1 = TABLES["table1"]
+NARROW = {"spread": {"same": 0.9912, "other": 0.9876}, "losses": {"ranking": 0.1021}}
+
+
+def fallen(experiment, seed, recall=0.8):
+    """A result whose last recall is below the untrained one, in a collapsed embedding."""
+    result = run(experiment, seed, recall)
+    result["untrained"] = {k: 0.9 for k in result["untrained"]}
+    result["history"][-1].update(NARROW)
+    return result
+
+
+def results(experiment):
+    """Of "Both" one run in three has fallen, of all others none."""
+    bad = selection.experiment_of(TABLE1.rows[1], True)
+    return [fallen(experiment, 0) if seed == 0 and experiment == bad else run(experiment, seed) for seed in range(3)]
+
+
+def test_a_report_counts_such_runs_of_each_row_as_text_markdown_and_json():
+    rows = comparison.entries(TABLE1, results, True, "last")
+    told = [
+        "runs that are worse than untrained: Both (1 of 3)",
+        "runs that are collapsed to nearly one point: Both (1 of 3)",
+    ]
+    assert comparison.doubtful(rows) == told
+    assert "\n".join(["", formats.DOUBT, *told, ""]) in formats.as_text(TABLE1, rows, True, "last")
+    assert "\n".join(f"- {line}" for line in told) in formats.body(TABLE1, rows, True)
+    assert [row.as_dict()["findings"] for row in rows] == [
+        {},
+        {"worse than untrained": 1, "collapsed to nearly one point": 1},
+    ]
+    good = comparison.entries(TABLE1, lambda experiment: [run(experiment, 0)], True, "last")
+    assert formats.DOUBT not in formats.as_text(TABLE1, good, True, "last")
+
+
+def test_figure_3_and_the_student_report_count_them_too():
+    rows = comparison.entries(FIGURE3, lambda experiment: [fallen(experiment, 0)], True, "last")
+    assert "worse than untrained: glyphs S (1 of 1)" in formats.as_text(FIGURE3, rows, True, "last")
+    assert "- runs that are worse than untrained: glyphs S (1 of 1)" in formats.body(FIGURE3, rows, True)
+    table = student.table(student.base_experiment(None, True)[0], True)
+    rows = comparison.entries(table, lambda experiment: [fallen(experiment, 0)], True, "last")
+    assert "worse than untrained: S 1536 (1 of 1)" in student.as_text(table, rows, True, "last")
+
+
+def test_the_page_marks_the_rows_and_the_runs():
+    page = html.page([TABLE1], results, True)
+    assert "runs that are worse than untrained: Both (1 of 3)" in page
+    assert page.count("Seed 0: R@1 after training, ") == 1
+    assert "Seed 0: The embedding has collapsed to nearly one point" in page
+    assert "that say little" not in html.page([TABLE1], lambda experiment: [run(experiment, 0)], True)
+
+
+@pytest.mark.parametrize(("ranking", "marked"), [(0.1021, True), (0.05, False)])
+def test_a_run_of_an_earlier_version_is_marked_by_its_log(ranking, marked, tmp_path, capsys):
+    experiment = selection.experiment_of(TABLE1.rows[0], True)
+    run_of(tmp_path, experiment, 0, 0.5)
+    place = store.folder(tmp_path, experiment, 0)
+    result = json.loads((place / "result.json").read_text())
+    history = [{"iteration": step, "recall": {"R@1": value}} for step, value in ((0, 0.02), (50, 0.5))]
+    (place / "result.json").write_text(json.dumps({**result, "history": history, "best_iteration": 50}))
+    (place / "train.log").write_text(f"x Epoch[0] Batch [50]\tSpeed: 1.0 samples/sec\tranking={ranking}\tlr=0.1\n")
+    assert main(["table1", "--mini", "--report", "--runs", str(tmp_path)]) == 1
+    assert (
+        "perhaps collapsed (the ranking loss ended at its margin): Rank (1 of 1)" in capsys.readouterr().out
+    ) == marked
+    assert store.every(tmp_path, experiment)[0]["history"] == history  # what is recorded is what the run wrote
+
+
+def test_the_documents_mark_recorded_runs():
+    """Deep networks fall to chance in the few steps of Table 7's mini form."""
+    assert "\n- runs that are worse than untrained: CGD BN-Inception 64 (3 of 3), " in summary.tables()
