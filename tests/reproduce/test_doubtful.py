@@ -20,7 +20,7 @@ NARROW = {"spread": {"same": 0.9912, "other": 0.9876}, "losses": {"ranking": 0.1
 def fallen(experiment, seed, recall=0.8):
     """A result whose last recall is below the untrained one, in a collapsed embedding."""
     result = run(experiment, seed, recall)
-    result["untrained"] = {k: 0.9 for k in result["untrained"]}
+    result["untrained"] = dict.fromkeys(result["untrained"], 0.9)
     result["history"][-1].update(NARROW)
     return result
 
