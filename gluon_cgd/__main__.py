@@ -47,6 +47,7 @@ def main(arguments=None):
             return 2
         with process.shown(arguments[0], "gluon_cgd"):  # before the imports, which can take long on a busy machine
             options = parser(arguments[:1]).parse_args(arguments)
+            import_module("gluon_cgd.commands.effects").check(options)
             return options.run(options) or 0
 
     return process.exit_status(command)

@@ -4,7 +4,7 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from gluon_cgd.datasets.records import PathLike, Record, Split, is_by_images
+from gluon_cgd.datasets.records import PathLike, Record, Split, is_by_images, is_searched_in_training
 from gluon_cgd.machine.progress import by_batches
 from gluon_cgd.recall import Embeddings
 
@@ -145,7 +145,10 @@ def searches(
     where = (
         f"among the {len(split.query):,} test pictures" if gallery is None else f"in the gallery of {len(gallery):,}"
     )
-    found = [(f"{where} (the paper's protocol)", embeddings)]
+    where += " (the paper's protocol)"
+    if is_searched_in_training(split):
+        where = f"among the {len(split.train):,} training pictures (the classes are too small for the paper's protocol)"
+    found = [(where, embeddings)]
     if is_by_images(split):
         whole = in_collection(embed_pictures, embeddings, split.train, pictures_of(split.train))
         found.append((f"among all {len(split.query) + len(split.train):,} pictures, as a search finds them", whole))

@@ -1,14 +1,33 @@
 """The flags of `python -m reproduce`, and which of them do not go together."""
 
 import functools
-import os
 from pathlib import Path
 
 from gluon_cgd import datasets
+from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import name as nonempty
 from gluon_cgd.commands.parser import Parser
 from gluon_cgd.machine import facts
 from reproduce.training import backends
+
+MODES = ("write", "plan", "record", "html", "report", "json")  # what is done instead of training; one at a time
+STORED = {"mini", "seeds", "runs", "compare"}
+TRAINING = {"mini", "seeds", "runs", "ctx", "data", "weights", "parts", "backend", "slurm"}
+# What is done -> the flags that have an effect on it; the others are refused
+EFFECTIVE = {
+    "write": set(),
+    "plan": {"mini", "seeds", "runs", "measure", "dataset"},
+    "plan --measure": {"mini", "seeds", "runs", "measure", "dataset", "ctx"},
+    "record": {"runs"},
+    "html": STORED,
+    "report": STORED | {"rows", "dataset"},
+    "json": STORED | {"rows", "dataset"},
+    "efficiency": {"mini", "ctx", "runs"},
+    "figure4": TRAINING | {"query"},
+    "figure4 --report": {"mini", "seeds", "runs", "ctx", "data", "query"},
+    "training": TRAINING | {"compare", "rows", "dataset"},
+    "listing": set(),
+}
 
 
 def parser(description):
@@ -51,13 +70,8 @@ def parser(description):
 def check(options):
     """Raise ValueError for options that do not go together."""
     datasets.check_root(options.data)  # before weights are downloaded
-    for place in (Path(options.runs), *Path(options.runs).parents):
-        if os.path.lexists(place) and not place.is_dir():
-            what = "a file" if place.exists() else "a link that leads nowhere"
-            what = what if place == Path(options.runs) else f"inside {place}, which is {what}"
-            raise ValueError(f"--runs {options.runs} is {what}: name the folder that holds the runs")
-    if options.query is not None and options.query < 0:
-        raise ValueError(f"--query {options.query} must be at least 0, a test picture's number")
+    if Path(options.runs).exists() and not Path(options.runs).is_dir():
+        raise ValueError(f"--runs {options.runs} is a file: name the folder that holds the runs")
     if options.record and not any(Path(options.runs).glob("*/*/result.json")):
         what = "holds no finished run" if Path(options.runs).is_dir() else "does not exist"
         raise ValueError(f"--runs {options.runs} {what}: name the folder that holds the runs to record")
@@ -83,3 +97,33 @@ def check(options):
         raise ValueError("--measure works only with --plan: add --plan")
     if options.slurm and options.backend != "slurm":
         raise ValueError(f"--slurm {slurm} works only with --backend slurm: add it")
+    check_effects(options)
+
+
+def check_effects(options):
+    """Raise ValueError for a flag that has no effect on what is done."""
+    modes = [mode for mode in MODES if getattr(options, mode)]
+    if len(modes) > 1:
+        raise ValueError(f"--{' and --'.join(modes)} are different things to do: choose one")
+    done = modes[0] if modes else "training" if options.tables else "listing"
+    done += " --measure" * options.measure
+    for name in ("efficiency", "figure4"):
+        if name in options.tables and done in ("training", "report"):
+            done = name + " --report" * (done == "report")
+    known = EFFECTIVE[done] | {"tables", *MODES}
+    rules = [
+        effects.Rule((flag,), lambda options: False, f"{{typed}} has no effect on {words(done)}: leave it out")
+        for flag in vars(options)
+        if flag not in known
+    ]
+    small = "{typed} has no effect with --mini, which needs no data: leave it out"
+    rules.append(effects.Rule(("data",), lambda options: not options.mini, small))
+    own = "{typed} is for the paper's datasets, and --dataset names your own: leave it out"
+    rules.append(effects.Rule(("data",), lambda options: not options.dataset, own))
+    effects.check(options, rules)
+
+
+def words(done):
+    """A key of EFFECTIVE as it reads in a sentence."""
+    named = {"listing": "the list of all tables (name one)", "figure4": "figure4", "efficiency": "efficiency"}
+    return named.get(done, done if " " in done or done == "training" else f"--{done}").replace("plan --", "--plan --")

@@ -109,6 +109,8 @@ def measure(experiments, seeds, runs, data, ctx, which):
     the accuracy are skipped.
     """
     from gluon_cgd.datasets.cache import cached
+    from gluon_cgd.datasets.tested_part import check_unchanged
+    from gluon_cgd.datasets.training_part import trained_of
     from gluon_cgd.evaluate import accuracy
     from gluon_cgd.machine import devices
     from gluon_cgd.models.opened import load_trained
@@ -121,7 +123,10 @@ def measure(experiments, seeds, runs, data, ctx, which):
                 continue
             contexts = devices.contexts(ctx)
             net, _ = load_trained(folder, which, contexts)
-            train = store.load_data(experiment, data).train
+            split = store.load_data(experiment, data)
+            trained = trained_of(experiment.dataset, result, folder / "result.json")
+            check_unchanged(split, experiment.dataset, trained, "the accuracy would be of other pictures")
+            train = split.train
             log.info("accuracy on %d training pictures: %s", len(train), folder)
             share = accuracy(net, cached(train, experiment.input_size), [record.label for record in train], contexts)
             run = {"parameters_sha256": result.get("parameters_sha256")}

@@ -15,7 +15,7 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
 
 from pathlib import Path
 
-from gluon_cgd.commands.options import main_of
+from gluon_cgd.commands.options import main_of, name
 from gluon_cgd.files import figures, regular
 from gluon_cgd.runs import schema
 
@@ -78,8 +78,8 @@ def boxes(recalls):
 
 def add_flags(p):
     """The flags of this script."""
-    p.add_argument("report", help="runs/reports/figure3.json or figure3-mini.json")
-    p.add_argument("--out", help="the picture: .png, .pdf or .svg (default: beside the report, .png)")
+    p.add_argument("report", type=name, help="runs/reports/figure3.json or figure3-mini.json")
+    p.add_argument("--out", type=name, help="the picture: .png, .pdf or .svg (default: beside the report, .png)")
 
 
 def run(options):

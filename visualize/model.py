@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_best_model, add_ctx, add_data, best_model_of, name
 from gluon_cgd.files import figures
 
@@ -13,7 +14,7 @@ def add_flags(p, out):
     help_text = "draw the test part of this dataset (default: the one the model was trained on)"
     p.add_argument("--dataset", type=name, help=help_text)
     add_data(p)
-    p.add_argument("--out", default=out, help=f"the picture: .png, .pdf or .svg (default {out})")
+    p.add_argument("--out", type=name, default=out, help=f"the picture: .png, .pdf or .svg (default {out})")
     add_ctx(p, several=False)
 
 
@@ -28,5 +29,7 @@ def open_test_set(options):
     figures.check("--out", options.out)
     model = open_model(**best_model_of(options), batch_size=128)
     experiment = replace(model.experiment, dataset=options.dataset or model.experiment.dataset)
+    effects.check(options, effects.BEST_RUN)
+    effects.check_data(options, experiment.dataset)
     split, _ = load_tested(experiment, model.trained, options.data, options.allow_partial)
     return model, split, f"{model.about['name']} on {Path(experiment.dataset).name}"

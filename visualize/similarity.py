@@ -17,8 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_best_model, add_ctx, best_model_of, main_of, parse_pixels
+from gluon_cgd.commands.parser import name as nonempty
 from gluon_cgd.files import figures
+from gluon_cgd.files.printable import printable
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.similarity import NAMES, arguments, decompose
@@ -26,17 +29,24 @@ from gluon_cgd.similarity import NAMES, arguments, decompose
 
 def add_flags(p):
     """The flags of this script."""
-    p.add_argument("query", help="a picture")
-    p.add_argument("result", help="another picture")
+    p.add_argument("query", type=nonempty, help="a picture")
+    p.add_argument("result", type=nonempty, help="another picture")
     add_best_model(p, exported=True)
     p.add_argument(
-        "--out", default="similarity.png", help="the figure, .png, .pdf or .svg; its numbers go into a .json"
+        "--out",
+        type=nonempty,
+        default="similarity.png",
+        help="the figure, .png, .pdf or .svg; its numbers go into a .json",
     )
     p.add_argument("--per-branch", action="store_true", help="draw a row for each descriptor too")
     p.add_argument("--show-sum", action="store_true", help="write the sum of each heatmap under it")
     place = p.add_mutually_exclusive_group()
-    place.add_argument("--point", metavar="X,Y", help="show what in the result answers this pixel of the query")
-    place.add_argument("--box", metavar="X1,Y1,X2,Y2", help="show what in the result answers these pixels of the query")
+    place.add_argument(
+        "--point", type=nonempty, metavar="X,Y", help="show what in the result answers this pixel of the query"
+    )
+    place.add_argument(
+        "--box", type=nonempty, metavar="X1,Y1,X2,Y2", help="show what in the result answers these pixels of the query"
+    )
     add_ctx(p, several=False)
 
 
@@ -73,19 +83,22 @@ def explain(options):
 
     photos = [images.decode(path) for path in (options.query, options.result)]
     model = open_model(**best_model_of(options))
+    effects.check(options, effects.BEST_RUN)
     source = options.checkpoint or options.model
     experiment, size = model.experiment, (model.input_size, model.input_size)
     resized = [cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos]
     features = compute_named(model.features, resized, (options.query, options.result))
     similarity = decompose(*features, **arguments(model.projections(), experiment))
     names = [NAMES[letter] for letter in experiment.descriptors]
+    if options.per_branch and len(names) == 1:
+        raise ValueError(f"--per-branch is for several descriptors, and this model has {names[0]} alone: leave it out")
     mask, rectangle = region(options, photos[0], similarity.map1.shape)
     if mask is None:
         rows = [("all descriptors" if len(names) > 1 else names[0], similarity.map1, similarity.map2)]
     else:
         map2 = similarity.answer(mask)
         rows = [(f"the marked part: {map2.sum():+.4f} of {similarity.cosine:.4f}", similarity.map1 * mask, map2)]
-    if options.per_branch and mask is None and len(names) > 1:
+    if options.per_branch:
         for name, (map1, map2) in zip(names, similarity.branches):
             rows.append((f"{name}: {map1.sum():+.4f} of {similarity.cosine:.4f}", map1, map2))
     caption = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
@@ -129,10 +142,17 @@ def run(options):
     drawn = [{"title": title, "map1": map1.tolist(), "map2": map2.tolist()} for title, map1, map2 in rows]
     values = dict(query=str(options.query), result=str(options.result), model=caption, cosine=similarity.cosine)
     write_json(out.with_suffix(".json"), {**values, "branches": branches, "drawn": drawn})
-    print(f"cosine {similarity.cosine:.4f} by {caption}")
+    print(f"cosine {similarity.cosine:.4f} by {printable(caption)}")
     for name, branch in branches.items():
         print(f"  {name}: {branch['share']:+.4f}")
-    print(f"Written: {out}, {out.with_suffix('.json').name}")
+    print(printable(f"Written: {out}, {out.with_suffix('.json').name}"))
 
 
-main = main_of(__doc__, add_flags, run)
+RULES = (
+    effects.Rule(
+        ("per_branch",),
+        lambda options: not (options.point or options.box),
+        "{flags} is for whole pictures: leave it out with --point and --box",
+    ),
+)
+main = main_of(__doc__, add_flags, run, rules=RULES)

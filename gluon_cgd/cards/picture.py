@@ -10,11 +10,12 @@ PAIRS = 15
 LONGEST = 24  # characters of a class's name
 
 
-def draw(losses, history, pairs, class_name, file):
+def draw(losses, history, pairs, class_name, file, where=""):
     """Draw into the PNG `file`.
 
     losses: {iteration: {"ranking": mean, ...}}, {} without a log.  history: that of a result.  pairs: as
-    `confusion.pairs` returns them.  class_name: a function from labels to names.
+    `confusion.pairs` returns them.  class_name: a function from labels to names.  where: in what the test pictures of
+    `pairs` are searched, in words, if not as for the recall.
     """
     import matplotlib
 
@@ -29,10 +30,12 @@ def draw(losses, history, pairs, class_name, file):
         upper, lower = curves.subplots(2, 1, sharex=True)
         draw_losses(upper, losses)
         draw_recall(lower, history)
+        if where:
+            lower.set_title("among the test pictures (the paper's protocol)", fontsize=8, loc="left")
         if few:
-            heat_map(right.subplots(), [cut(class_name(label)) for label in labels], confusion.matrix(pairs)[1])
+            heat_map(right.subplots(), [cut(class_name(label)) for label in labels], confusion.matrix(pairs)[1], where)
         else:
-            bars(right.subplots(), confusion.most_confused(pairs, PAIRS), class_name)
+            bars(right.subplots(), confusion.most_confused(pairs, PAIRS), class_name, where)
         save(figure, file)
 
 
@@ -66,8 +69,8 @@ def draw_recall(axes, history):
         axes.legend(frameon=False, fontsize=7, ncol=2, loc="best")
 
 
-def heat_map(axes, names, shares):
-    """One row for each class, one column for each class of the nearest picture."""
+def heat_map(axes, names, shares, where=""):
+    """One row for each class, one column for each class of the nearest picture; where: see `draw`."""
     drawn = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     places, size = range(len(names)), 8 if len(names) <= 15 else 6
     axes.set_xticks(places, names, rotation=90, fontsize=size)
@@ -78,13 +81,14 @@ def heat_map(axes, names, shares):
                 if value:
                     colour = "white" if value > 0.5 else "black"
                     axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=colour)
-    axes.set_title("Of the pictures of a class (line), the nearest is of (column), %", fontsize=9, loc="left")
+    title = "Of the pictures of a class (line), the nearest is of (column), %"
+    axes.set_title(f"{title}\n{where}".strip(), fontsize=9, loc="left")
     bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.7, pad=0.02)
     bar.ax.tick_params(labelsize=7)
 
 
-def bars(axes, confused, class_name):
-    """One bar for each of the most confused pairs of classes."""
+def bars(axes, confused, class_name, where=""):
+    """One bar for each of the most confused pairs of classes; where: see `draw`."""
     plain(axes, "of the class's pictures (%)")
     shares = [100 * times / size for _, _, times, size in confused]
     drawn = axes.barh(range(len(confused)), shares, color=LINES[0], height=0.7)
@@ -93,7 +97,8 @@ def bars(axes, confused, class_name):
     axes.set_yticks(range(len(confused)), pairs, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.3 * max(shares, default=100))
-    axes.figure.suptitle("Class → class of its nearest picture, most often wrong", fontsize=9)
+    title = "Class → class of its nearest picture, most often wrong"
+    axes.figure.suptitle(f"{title}\n{where}".strip(), fontsize=9)
 
 
 def cut(name):

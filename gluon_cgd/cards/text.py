@@ -1,15 +1,30 @@
 """The card of a trained model: what it is, what it learned from, how good it is, and which classes it confuses."""
 
+import logging
 import shlex
+from collections import Counter
 from pathlib import Path
+from typing import Dict, NamedTuple
 
 from gluon_cgd import datasets
 from gluon_cgd.cards import confusion
 from gluon_cgd.datasets import folders
 from gluon_cgd.datasets.records import ceiling, counted
+from gluon_cgd.datasets.tested_part import check_unchanged
+from gluon_cgd.datasets.training_part import said_of_copies, trained_of
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.grid import escaped
 from gluon_cgd.files.whole import write_text
+
+log = logging.getLogger(__name__)
+
+
+class Searched(NamedTuple):
+    """How well the test pictures are found. where: in what, in words.  pairs: as `confusion.pairs` returns them."""
+
+    where: str
+    recall: Dict[str, float]
+    pairs: Counter
 
 
 def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
@@ -20,35 +35,41 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
     of the run.
     """
     from gluon_cgd.cards.picture import draw
-    from gluon_cgd.datasets.cache import cached, fingerprint
-    from gluon_cgd.evaluate import embedded
+    from gluon_cgd.datasets.cache import cached
+    from gluon_cgd.evaluate import embed, searches
+    from gluon_cgd.recall import recall_of
     from gluon_cgd.runs import collapse
     from gluon_cgd.runs.log import losses
     from gluon_cgd.runs.results import read_result
 
     folder = Path(folder)
     result = read_result(folder / "result.json")
-    if result.get("data") not in (None, fingerprint([record for part in split for record in part or ()])):
-        raise ValueError(
-            f"{experiment.dataset} has changed since {folder} was trained on it, and the card would mix both: "
-            "restore the pictures, or train again"
-        )
-    query, gallery = (records and cached(records, experiment.input_size) for records in split[1:])
-    embeddings = embedded(net, split, query, gallery, ctx)
-    pairs, logged = confusion.pairs(embeddings), losses(folder / "train.log")
-    result = collapse.completed(result, logged, which, collapse.spread(embeddings))
+    trained = trained_of(experiment.dataset, result, folder / "result.json")
+    check_unchanged(split, experiment.dataset, trained, "the card would mix both")
+    found = searches(
+        lambda pictures: embed(net, pictures, ctx), split, lambda records: cached(records, experiment.input_size)
+    )
+    ks, logged = datasets.recall_ks(experiment.dataset), losses(folder / "train.log")
+    searched = [Searched(where, recall_of(ks, embeddings), confusion.pairs(embeddings)) for where, embeddings in found]
+    for where, recall, _ in searched if len(searched) > 1 else ():
+        scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
+        log.info("%s parameters, %s: %s", which, where, scores)
+    result = collapse.completed(result, logged, which, collapse.spread(found[0][1]))
     names = datasets.class_names(experiment.dataset)
     class_name = (lambda label: names[label]) if names else str
-    text = markdown(folder, result, experiment, split, pairs, class_name, which, flags)
-    draw(logged, result.get("history", []), pairs, class_name, folder / "card.png")
+    text = markdown(folder, result, experiment, split, searched[0].pairs, class_name, which, flags, searched)
+    where, _, pairs = searched[-1]
+    history = result.get("history", [])
+    draw(logged, history, pairs, class_name, folder / "card.png", where * (len(searched) > 1))
     write_text(folder / "card.md", text)
     return folder / "card.md", folder / "card.png"
 
 
-def markdown(folder, result, experiment, split, pairs, class_name, which="last", flags=()):
+def markdown(folder, result, experiment, split, pairs, class_name, which="last", flags=(), searched=()):
     """The card as Markdown text.
 
-    pairs: as `confusion.pairs` returns them.  class_name: a function from labels to names.  Rest: see `write_card`.
+    pairs: as `confusion.pairs` returns them.  class_name: a function from labels to names.  searched: as `pairs` and,
+    where that is another number, in the whole collection: [Searched, ...].  Rest: see `write_card`.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -68,6 +89,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
         counts=counted(split),
         ceiling=ceiling(split),
+        one_of_each=own and bool(split.gallery) and split.gallery == split.train,  # see folders.divide
         own=own,
         parted=own and folders.listed(experiment.dataset, allow_partial=True).parted,
         result=result,
@@ -77,6 +99,10 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         point=collapse.beside(experiment),
         which=which,
         classes=confusion.worst_first(pairs),
+        searched=searched if len(searched) > 1 else (),
+        found=confusion.worst_first(searched[-1].pairs if searched else pairs),
+        boxes=any(record.box for record in split.query),
+        copies=said_of_copies(result["training"]) if result.get("training", {}).get("copies") else "",
         class_name=class_name,
         changes={name: value for name, value in experiment.changes().items() if name != "dataset"},
         paper=Experiment(),

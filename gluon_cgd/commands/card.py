@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gluon_cgd import datasets
 from gluon_cgd.cards.text import write_card
+from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_ctx, add_data, add_model
 from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
@@ -23,6 +24,7 @@ def command(options):
         raise ValueError(f"{options.checkpoint} is a published file and has no log: name the folder of its run")
     ctx = devices.contexts(options.ctx)
     net, experiment = load_trained(options.checkpoint, options.which, ctx)
+    effects.check_data(options, experiment.dataset)
     split = datasets.split_of(experiment, options.data, options.allow_partial)
     write(options.checkpoint, net, experiment, split, ctx, options, options.which or "last")
 

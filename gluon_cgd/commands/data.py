@@ -17,7 +17,8 @@ def add_command(p):
         "Prints where a dataset comes from. With --root it checks that the files in DIR are complete, and prints the "
         "numbers of pictures and classes."
     )
-    p.add_argument("dataset", help=f"{', '.join(datasets.NAMES)}, a folder with one folder per class, or a .csv file")
+    help_text = f"{', '.join(datasets.NAMES)}, a folder with one folder per class, or a .csv file"
+    p.add_argument("dataset", help=help_text)
     p.add_argument("--root", type=name, metavar="DIR", help="the folder that holds the dataset, or will hold it")
     p.add_argument("--download", action="store_true", help="download it into --root first (cub200 and sop only)")
     p.add_argument("--verify", action="store_true", help="decode every picture and check every box")

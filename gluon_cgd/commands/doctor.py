@@ -3,12 +3,15 @@
 import json
 import sys
 
+from gluon_cgd.commands.parser import name
 from gluon_cgd.doctor import findings, report
 
 
 def add_command(p):
     """The flags of `doctor`."""
-    p.add_argument("--data", metavar="DIR", help="the folder that holds the datasets (default: data, of the project)")
+    p.add_argument(
+        "--data", type=name, metavar="DIR", help="the folder that holds the datasets (default: data, of the project)"
+    )
     p.add_argument("--json", action="store_true", help="print JSON")
     p.set_defaults(run=command)
 

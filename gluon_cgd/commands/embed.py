@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from gluon_cgd.commands.options import add_ctx, add_model, model_of
+from gluon_cgd.commands.options import add_ctx, add_model, model_of, name
 from gluon_cgd.datasets.folders import pictures_in
+from gluon_cgd.files.printable import printable
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.retrieval.embed import embed_files, save
 
@@ -17,8 +18,8 @@ def add_command(p):
     )
     add_model(p)
     add_ctx(p)
-    p.add_argument("--images", required=True, metavar="DIR", help="the folder of pictures")
-    p.add_argument("--out", required=True, metavar="FILE", help="the file to write, for example vectors.npy")
+    p.add_argument("--images", required=True, type=name, metavar="DIR", help="the folder of pictures")
+    p.add_argument("--out", required=True, type=name, metavar="FILE", help="the file to write, for example vectors.npy")
     p.add_argument("--skip-bad", action="store_true", help="skip what cannot be read and name it (default: stop)")
     p.set_defaults(run=command)
 
@@ -32,4 +33,5 @@ def command(options):
     model = open_model(**model_of(options))
     vectors, paths = embed_files(model.embed, paths, model.input_size, options.skip_bad, sys.stderr.isatty())
     save(out, vectors, paths)
-    print(f"{out}: {len(vectors):,} embeddings of {vectors.shape[1]:,} numbers; pictures: {out.with_suffix('.txt')}")
+    numbers = f"{len(vectors):,} embeddings of {vectors.shape[1]:,} numbers"
+    print(printable(f"{out}: {numbers}; pictures: {out.with_suffix('.txt')}"))

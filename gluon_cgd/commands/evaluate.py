@@ -1,23 +1,21 @@
 """`python -m gluon_cgd evaluate` and `publish`: a trained model's recall, and the model as one file to give away."""
 
 import json
-import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from gluon_cgd import datasets
+from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name
 from gluon_cgd.datasets.cache import cached
-from gluon_cgd.datasets.records import ceiling
+from gluon_cgd.datasets.records import is_searched_in_training
 from gluon_cgd.datasets.tested_part import load_tested
 from gluon_cgd.datasets.training_part import carried
 from gluon_cgd.evaluate import searches
 from gluon_cgd.models.opened import load_trained, open_model
 from gluon_cgd.recall import recall_of
 from gluon_cgd.runs.results import read_result
-
-log = logging.getLogger(__name__)
 
 
 def add_evaluate(p):
@@ -47,11 +45,9 @@ def evaluate(options):
     """Print the recall of a trained model on a dataset's test pictures."""
     model = open_model(**model_of(options), dataset=options.dataset)
     dataset = options.dataset or model.experiment.dataset
+    effects.check_data(options, dataset)
     experiment = replace(model.experiment, dataset=dataset)
     split, warnings = load_tested(experiment, model.trained, options.data, options.allow_partial)
-    if ceiling(split):
-        log.warning("%s", ceiling(split))
-        warnings = [*warnings, ceiling(split)]
 
     def pictures_of(records):
         return cached(records, model.input_size, progress=sys.stderr.isatty())
@@ -69,7 +65,7 @@ def evaluate(options):
         if len(recalls) > 1:
             values["in_collection"] = {"pictures": len(found[1][1].gallery), "recall": recalls[1][1]}
         print(json.dumps(values))
-    elif len(recalls) > 1:
+    elif len(recalls) > 1 or is_searched_in_training(split):
         print("\n".join(f"{percent(recall)}  {where}" for where, recall in recalls))
     else:
         print(percent(recalls[0][1]))

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from gluon_cgd.commands.options import add_model
+from gluon_cgd.commands.options import add_model, name
 from gluon_cgd.datasets.training_part import carried
 from gluon_cgd.export import export, int8
 from gluon_cgd.models.opened import load_trained
@@ -18,11 +18,11 @@ def add_command(p):
         "kept."
     )
     add_model(p, exported=False)
-    p.add_argument("--onnx", required=True, metavar="FILE", help="the file to write, for example model.onnx")
+    p.add_argument("--onnx", required=True, type=name, metavar="FILE", help="the file to write, for example model.onnx")
     help_text = "include what heatmaps need: the last feature maps and the FC layers' weights"
     p.add_argument("--features", action="store_true", help=help_text)
     help_text = "compute convolutions in 8-bit integers, calibrated on the pictures in DIR: faster, slightly less exact"
-    p.add_argument("--int8", metavar="DIR", help=help_text)
+    p.add_argument("--int8", type=name, metavar="DIR", help=help_text)
     p.set_defaults(run=command)
 
 

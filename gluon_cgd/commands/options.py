@@ -1,8 +1,7 @@
 """Flags that several commands and scripts share: the model, the data, a part of a picture; the main() of a script."""
 
-import argparse
-
-from gluon_cgd.commands.parser import Parser
+from gluon_cgd.commands import effects
+from gluon_cgd.commands.parser import Parser, name
 from gluon_cgd.machine import process
 from gluon_cgd.machine.facts import PROJECT
 from gluon_cgd.models import onnx_model
@@ -13,13 +12,6 @@ BEST_RUN = (
     "of the runs in --runs, one on real pictures is preferred to one on letters (glyphs); among them the one with the "
     "highest R@1"
 )
-
-
-def name(text):
-    """`text`, a name given on the command line. Raises ArgumentTypeError if it is empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("an empty name")
-    return text
 
 
 def add_model(parser, exported=True, symbol=False, default="", checkpoint=CHECKPOINT):
@@ -53,7 +45,7 @@ def add_best_model(parser, exported=False):
     """Add the flags of a model and --runs, a folder whose best run is the default; with `exported` --model too."""
     add_model(parser, exported, default=BEST_RUN)
     help_text = "the folder in which to look for the best run (default: runs, of the project)"
-    parser.add_argument("--runs", default=PROJECT / "runs", metavar="DIR", help=help_text)
+    parser.add_argument("--runs", type=name, default=PROJECT / "runs", metavar="DIR", help=help_text)
 
 
 def model_of(options):
@@ -90,7 +82,7 @@ def add_ctx(parser, several=True):
     """Add --ctx, for one device or for `several`."""
     more = ", or several that share each batch: gpu0,gpu1" if several else ""
     help_text = f"the device: cpu, gpu0, gpu1, ...{more} (default: gpu0 if there is one, else cpu)"
-    parser.add_argument("--ctx", help=help_text)
+    parser.add_argument("--ctx", type=name, help=help_text)
 
 
 def parse_pixels(flag, text, form):
@@ -104,18 +96,23 @@ def parse_pixels(flag, text, form):
     return numbers
 
 
-def main_of(description, add_flags, run, program=None):
+def main_of(description, add_flags, run, program=None, rules=()):
     """The function main(arguments=None) of a script, which calls `run` with the options and returns the exit status.
 
     description: the first line of it is shown by --help.  add_flags: a function that adds the flags to a parser.
-    program: how the script is started (default: by its file).
+    program: how the script is started (default: by its file).  rules: of `effects`, for its flags.
     """
 
     def main(arguments=None):
         parser = Parser(program, description=description.splitlines()[0])
         add_flags(parser)
         options = parser.parse_args(arguments)
+
+        def command():
+            effects.check(options, rules)
+            return run(options)
+
         with process.shown(parser.prog, "gluon_cgd"):
-            return process.exit_status(lambda: run(options)) or 0
+            return process.exit_status(command) or 0
 
     return main

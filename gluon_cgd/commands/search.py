@@ -53,7 +53,7 @@ def add_search(p):
     p.add_argument("index", type=name, metavar="IDX", help="a folder that `index` made")
     p.add_argument("query", nargs="+", type=name, help="a picture; several are searched for by their mean")
     p.add_argument("-k", type=int, default=10, metavar="N", help="the number of results (default 10)")
-    p.add_argument("--box", metavar="X1,Y1,X2,Y2", help="search with this part of the query only, in pixels")
+    p.add_argument("--box", type=name, metavar="X1,Y1,X2,Y2", help="search with this part of the query only, in pixels")
     p.add_argument("--figure", type=name, metavar="FILE", help="draw query and results into FILE: .png, .pdf or .svg")
     p.add_argument("--heatmaps", action="store_true", help="show in the figure what makes each result similar")
     p.add_argument("--json", action="store_true", help="print JSON")
@@ -72,20 +72,14 @@ def add_engine(p):
 
 
 def engine_of(options):
-    """(engine, kind, uri) that `options` name. Raises ValueError if engine and --uri do not go together."""
+    """(engine, kind, uri) that `options` name. Raises ValueError for milvus without --uri."""
     if options.engine == "milvus" and not options.uri:
         raise ValueError("--engine milvus needs --uri: a file for Milvus Lite (pictures.db), or a cluster's http://...")
-    if options.uri and options.engine != "milvus":
-        raise ValueError(f"--uri {options.uri} is for --engine milvus: name both, or leave it out")
     return options.engine, options.kind, options.uri
 
 
 def index(options):
     """Bring an index up to date with a folder of pictures, then its engine, and print what was done."""
-    of_images = ("prune", "skip_bad", "checkpoint", "model", "runtime", "which", "ctx")
-    unused = [f"--{flag.replace('_', '-')}" for flag in of_images if getattr(options, flag)]
-    if unused and not options.images:
-        raise ValueError(f"{', '.join(unused)} need pictures that are embedded: name their folder with --images")
     engine = engine_of(options)
     if options.images:
         print(update(options))
@@ -150,8 +144,6 @@ def search(options):
         raise ValueError(f"-k {options.k} must be at least 1")
     if len(options.query) > 1 and (options.box or options.heatmaps):
         raise ValueError("--box and --heatmaps are about one query: name one picture")
-    if options.heatmaps and not options.figure:
-        raise ValueError("--heatmaps are drawn into a figure: name one with --figure")
     if options.figure:
         figures.check("--figure", options.figure)
     engine_of(options)

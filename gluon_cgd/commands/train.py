@@ -106,8 +106,6 @@ def choose(options):
 def arguments_of(options):
     """(experiment, split, {other arguments of `train.fit`}) that `options` name; prints what was chosen."""
     values = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
-    if options.weights and not Experiment(**values).pretrained:
-        raise ValueError("--weights and --no-pretrained contradict each other: leave one out")
     ctx = devices.contexts(options.ctx)
     where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
     experiment, split, choices = settings.fitted(values, options.data, options.allow_partial)

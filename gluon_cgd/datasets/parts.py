@@ -70,9 +70,10 @@ def of_folder(root: PathLike) -> Optional[Dict[str, Optional[int]]]:
     listed = " and ".join(f"{name}/" for name in split)
     if beside:
         more = ", ".join(f"{name}/" for name in beside[:5]) + f" and {len(beside) - 5:,} more" * (len(beside) > 5)
+        other = f"; if {split[0]}/ is a class, rename it" * (len(split) == 1)
         raise ValueError(
             f"{root} holds {listed}, which split it into parts, and beside them {more}: move {more} into the part that "
-            f"it belongs to, or out of {root}"
+            f"it belongs to, or out of {root}{other}"
         )
     _refuse_incomplete(root, split, listed)
     return assign(split)

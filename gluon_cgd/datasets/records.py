@@ -53,6 +53,11 @@ def is_by_images(split: Split) -> bool:
     return split.gallery is None and any(record.label in trained for record in split.query)
 
 
+def is_searched_in_training(split: Split) -> bool:
+    """Whether the gallery is the training part: classes of two or three pictures have no other (`folders.divide`)."""
+    return split.gallery is not None and split.gallery == split.train
+
+
 def join(folder: PathLike, name: str, source: object) -> str:
     """`folder`/`name`, whose parts may be separated by backslashes, as Windows does.
 

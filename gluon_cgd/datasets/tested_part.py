@@ -8,8 +8,16 @@ from typing import List, Optional, Set, Tuple
 from gluon_cgd import datasets
 from gluon_cgd.datasets import folders
 from gluon_cgd.datasets.cache import fingerprint
-from gluon_cgd.datasets.records import PathLike, Record, Split
-from gluon_cgd.datasets.training_part import Trained, contents_of, hashes_of, place_of, said_of_copies, tested_in
+from gluon_cgd.datasets.records import PathLike, Record, Split, ceiling, is_searched_in_training
+from gluon_cgd.datasets.training_part import (
+    Trained,
+    contents_of,
+    hashes_of,
+    place_of,
+    said_of_copies,
+    tested_in,
+    tested_records,
+)
 from gluon_cgd.experiment import Experiment
 
 log = logging.getLogger(__name__)
@@ -28,9 +36,29 @@ def load_tested(
     said: List[str] = []
     if trained is not None:
         split, said = tested_part(split, experiment.dataset, experiment.split, trained)
+    said += [ceiling(split)] * bool(ceiling(split))
     for sentence in said:
         log.warning("%s", sentence)
     return split, said
+
+
+def check_unchanged(split: Split, dataset: str, trained: Trained, why: str) -> None:
+    """Raise ValueError if `split` of `dataset` is not that of the training. why: what that spoils, in words."""
+    if trained.data is None:
+        log.warning("the run does not say what %s was when it was trained: %s if it has changed", dataset, why)
+    elif not _as_before(split, trained):
+        raise ValueError(f"{dataset} has changed since the training, and {why}: restore the pictures, or train again")
+
+
+def _as_before(split: Split, trained: Trained) -> bool:
+    """Whether `split` has the files that the model was trained on, and tests the same pictures."""
+    if trained.data != fingerprint([record for part in split for record in part or ()]):
+        return False
+    if trained.part is None:
+        return True
+    learned = {content for content, _ in hashes_of(trained.part)}
+    tested = tested_in(split, contents_of(tested_records(split)), learned)
+    return tested == {name: trained.part[name] for name in tested}
 
 
 def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple[Split, List[str]]:
@@ -43,18 +71,16 @@ def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple
     """
     everything = [*split.train, *split.query, *(split.gallery or [])]
     same_place = os.path.realpath(dataset) == os.path.realpath(trained.dataset)
-    as_before = trained.data is not None and trained.data == fingerprint(everything)
+    as_before = _as_before(split, trained)
     if dataset in datasets.NAMES:
         differs = dataset == trained.dataset and trained.data is not None and not as_before
         copy = f"this copy of {dataset} is not the one that the model was trained on: do not compare with its record"
         return split, [copy] * differs + _about_boxes(split, dataset, trained)
     if trained.part is None:
         return split, _unknown(dataset, trained, as_before, same_place) + _about_boxes(split, dataset, trained)
-    part, hashes = trained.part, hashes_of(trained.part)
-    tested = tested_in(split, contents_of([*split.query, *(split.gallery or [])]), {content for content, _ in hashes})
-    if as_before and tested == {name: part[name] for name in tested}:
-        return split, [said_of_copies(part)] * bool(part["copies"])
-    known = _known(everything, dataset, hashes, same_place)
+    if as_before:
+        return split, [said_of_copies(trained.part)] * bool(trained.part["copies"])
+    known = _known(everything, dataset, hashes_of(trained.part), same_place)
     if not known and not same_place:
         other = f"the model was trained on {trained.dataset}, and none of those pictures is in {dataset}"
         return split, [f"{other}; its test part is drawn in the same way", *_about_boxes(split, dataset, trained)]
@@ -80,7 +106,8 @@ def _known(records: List[Record], dataset: str, hashes: List[Tuple[bytes, bytes]
 
 def _divided(split: Split, dataset: str, how: str, known: Set[str]) -> Tuple[Split, str]:
     """(Split whose training part is the pictures `known`, words on those that are in neither part)."""
-    if split.gallery is not None or folders.listed(dataset).parted:
+    small = is_searched_in_training(split)
+    if not small and (split.gallery is not None or folders.listed(dataset, allow_partial=True).parted):
         train = [record for part in split for record in part or () if record.path in known]
         query, gallery = ([r for r in part if r.path not in known] if part else None for part in split[1:])
         new = sum(record.path not in known for record in split.train)
@@ -91,6 +118,9 @@ def _divided(split: Split, dataset: str, how: str, known: Set[str]) -> Tuple[Spl
     seen, counts = {record.label for record in train}, Counter(record.label for record in test)
     # As in `folders.divide`: classes that nothing was trained on, or at least two pictures of a class
     test = [r for r in test if (r.label not in seen if how == "classes" else counts[r.label] > 1)]
+    if how != "classes" and (small or not test):
+        test = [r for r in records if r.path not in known and r.label in seen]  # one of each is searched in the others
+        return Split(train, test, train), ""
     rest, why = len(records) - len(train) - len(test), "the only one of their class"
     why = "of training classes" if how == "classes" else why
     return Split(train, test), f"; {rest:,} others are in neither part ({why})" * bool(rest)
@@ -99,7 +129,7 @@ def _divided(split: Split, dataset: str, how: str, known: Set[str]) -> Tuple[Spl
 def _changed(dataset: str, trained: Trained, new: Split) -> str:
     """The sentence for a dataset that has changed since the training."""
     assert trained.part is not None
-    tested = len(new.query) + len(new.gallery or ())
+    tested = len(tested_records(new))
     same_place = os.path.realpath(dataset) == os.path.realpath(trained.dataset)
     changed = "has changed since the training" if same_place else f"is not what {trained.dataset} was at the training"
     return (

@@ -15,7 +15,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from gluon_cgd import datasets
 from gluon_cgd.datasets import images
-from gluon_cgd.datasets.records import PathLike, Record, Split
+from gluon_cgd.datasets.records import PathLike, Record, Split, is_searched_in_training
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine import facts
 from gluon_cgd.machine.progress import task
@@ -65,7 +65,7 @@ def describe(split: Split, dataset: str, progress: bool = False) -> Optional[Dic
     """
     if dataset in datasets.NAMES:
         return None
-    contents = contents_of([*split.train, *split.query, *(split.gallery or [])], progress)
+    contents = contents_of([*split.train, *tested_records(split)], progress)
     rows = {(contents[record.path], place_of(record.path, dataset)) for record in split.train}
     return dict(
         pictures=len(split.train),
@@ -80,9 +80,14 @@ def tested_in(split: Split, contents: Mapping[str, bytes], learned: Set[bytes]) 
 
     contents: as `contents_of` returns them.  learned: the hashes of the training pictures' contents.
     """
-    test = [contents[record.path] for record in (*split.query, *(split.gallery or ()))]
+    test = [contents[record.path] for record in tested_records(split)]
     copies = sum(content in learned for content in test)
     return dict(tested=len(test), copies=copies, test_hash=blake2b(b"".join(test), digest_size=HASH).hexdigest())
+
+
+def tested_records(split: Split) -> List[Record]:
+    """The pictures of `split` that a model must not be trained on: queries and gallery."""
+    return [*split.query, *([] if is_searched_in_training(split) else split.gallery or [])]
 
 
 def said_of_copies(part: Mapping[str, Any]) -> str:

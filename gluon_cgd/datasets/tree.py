@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Counter as Counts
@@ -113,12 +114,13 @@ def walk(folder: PathLike, left_out: Optional[LeftOut] = None, skip_bad: bool = 
     left_out, readable = LeftOut() if left_out is None else left_out, endings()
     seen: Dict[str, str] = {}  # real path of each folder walked -> its path under `folder`
     links: Deque[Tuple[str, str]] = deque()  # (link to a folder, real path of the folder that the link is in)
-    pending, following = [(os.fspath(folder), os.path.realpath(folder))], False
+    root, following = os.path.realpath(folder), False
+    pending = [(os.fspath(folder), root)]
     while pending or links:
         if not pending:
             (link, around), following = links.popleft(), True
             real = os.path.realpath(link)
-            if os.path.join(around, "").startswith(os.path.join(real, "")):
+            if any(os.path.join(inner, "").startswith(os.path.join(real, "")) for inner in (around, root)):
                 left_out.around.append(link)
             else:
                 pending.append((link, real))
@@ -170,12 +172,12 @@ def _entries(place, left_out, skip_bad, flag=""):
 def _kind(entry):
     """ "folder", "link" to a folder, or "file"; the OSError of a link that cannot be followed.
 
-    A link to nothing is a file if its name has an ending; without one it was probably a folder.
+    A link to nothing is a file if its name ends like a file's; else it was probably a folder.
     """
     try:
         if entry.is_dir():
             return "link" if entry.is_symlink() else "folder"
-        if entry.is_symlink() and not _ending(entry.name):
+        if entry.is_symlink() and not re.fullmatch(r"\.[a-z]\w{0,4}", _ending(entry.name)):
             os.stat(entry.path)
     except OSError as error:
         return error

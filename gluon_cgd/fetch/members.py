@@ -104,6 +104,10 @@ def _zip(_, file):
         for info in infos:
             plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)  # some programs write no kind
             kind = "folder" if info.is_dir() else "file" if plain else "other"
+            if kind == "folder":
+                if info.file_size:
+                    raise zipfile.BadZipFile(f"the folder {info.filename!r} has a content")
+                opened.open(info).close()  # compares its name with the one in the list
             yield Member(info.orig_filename, info.file_size, kind, functools.partial(_content, opened.open, info))
 
 

@@ -56,7 +56,7 @@ def open_model(
     gains nothing from more than 32. None: the number of pictures, rounded up to a power of two.
     Raises ValueError for arguments that do not go with the model, and as the readers of these files do.
     """
-    if not symbol and (epoch is not None or input_size):
+    if not symbol and not (epoch is None and input_size is None):
         raise ValueError("--epoch and --input-size are for a --symbol: leave them out")
     if runtime and not exported:
         named = checkpoint or symbol
@@ -112,8 +112,8 @@ def _open_symbol(prefix, epoch, dataset, input_size, on, batch_size):
     def refuse(*_):
         raise ValueError(f"{prefix} gives embeddings alone: heatmaps need a --checkpoint or a --model")
 
-    experiment = Experiment(dataset=dataset, input_size=input_size or 224)
-    embed = _embedding(load_symbol(prefix, epoch, on), on, batch_size)
+    experiment = Experiment(dataset=dataset, input_size=224 if input_size is None else input_size)
+    embed = _embedding(load_symbol(prefix, epoch, on, experiment.input_size), on, batch_size)
     about = dict(onnx=False, source=os.path.abspath(prefix), which=None, name=Path(prefix).name)
     return Model(embed, refuse, refuse, experiment, experiment.input_size, about)
 

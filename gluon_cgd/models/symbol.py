@@ -7,36 +7,82 @@ from pathlib import Path
 import mxnet as mx
 from mxnet.gluon import SymbolBlock
 
+from gluon_cgd.files.parameters import check_parameters
+from gluon_cgd.machine.devices import listed
+from gluon_cgd.models.symbol_file import WrongSymbol, check_shapes, first_line, read_symbol
 
-def load_symbol(prefix, epoch=None, ctx=None):
+
+def load_symbol(prefix, epoch=None, ctx=None, input_size=None):
     """The model of `prefix`-symbol.json and `prefix`-0000.params: a function of pictures (B, 3, H, W) -> [embedding].
 
     The symbol's input is `data`, its first output the embedding (B, D); other outputs are left out.
     epoch: the number in the name of the parameters' file; None if there is only one such file.
-    Raises FileNotFoundError for a missing file and ValueError for files of something else.
+    input_size: the side of the pictures, if it is known: what cannot be computed with them is refused at once.
+    Raises FileNotFoundError for a missing file and ValueError for files of something else; so does the function, for
+    pictures of a size that the symbol cannot take.
     """
     graph, parameters = f"{prefix}-symbol.json", _parameters_file(prefix, epoch)
     if not Path(graph).is_file():
         raise FileNotFoundError(f"{graph} does not exist: --symbol takes the part of the name before -symbol.json")
-    try:
-        embedding = mx.sym.load(graph)[0]
-        values = mx.nd.load(parameters)
-        values = {
-            name.partition(":")[2]: value for name, value in values.items()
-        }  # names are "arg:fc_weight", "aux:..."
-    except Exception as error:  # MXNet raises many kinds for a broken file
-        raise ValueError(f"{graph} or {parameters} is not a whole file of MXNet: get both again") from error
+    embedding, values = _read(read_symbol, graph), _read(_read_parameters, parameters)
     needed = {*embedding.list_arguments(), *embedding.list_auxiliary_states()}
     if "data" not in needed:
         raise ValueError(f"{graph} has no input named data: it is not a model of pictures")
     missing = sorted(needed - set(values) - {"data"})
     if missing:
         raise ValueError(f"{parameters} lacks {missing[0]}, which {graph} needs: they do not belong together")
+    shapes = {name: values[name].shape for name in needed - {"data"}}
+    possible = set()  # shapes of batches
+
+    def check(shape):
+        if shape not in possible:
+            try:
+                check_shapes(embedding, {**shapes, "data": shape})
+            except WrongSymbol as error:
+                raise refusal(shape, error) from error
+            possible.add(shape)
+
+    def refusal(shape, error):
+        return ValueError(
+            f"{graph} with {parameters} cannot be computed for {shape[2]} x {shape[3]} pixels ({error}): check "
+            "--input-size, or get both again"
+        )
+
     block = SymbolBlock(embedding, mx.sym.var("data"))
-    for name, parameter in block.collect_params().items():
-        parameter._load_init(values[name], ctx or mx.cpu())
+    try:
+        for name, parameter in block.collect_params().items():
+            parameter._load_init(values[name], ctx or mx.cpu())
+    except (AssertionError, ValueError) as error:  # of another type
+        raise ValueError(f"{parameters} does not go with {graph} ({str(error)[:200]}): get both again") from error
+    if input_size:
+        shape = (3, 3, input_size, input_size)  # 3: as a number in a graph it would be noticed
+        check(shape)
+        try:
+            block(mx.nd.zeros(shape, listed(ctx or mx.cpu())[0])).wait_to_read()
+        except Exception as error:  # MXNet raises many kinds
+            raise refusal(shape, first_line(error)) from error
     block.hybridize(static_alloc=True, static_shape=True)
-    return lambda pictures: [block(pictures)]
+
+    def embed(pictures):
+        check(pictures.shape)
+        return [block(pictures)]
+
+    return embed
+
+
+def _read(reader, file):
+    """What `reader` makes of `file`. Raises ValueError with a sentence for a file that is not whole."""
+    try:
+        return reader(file)
+    except Exception as error:  # MXNet raises many kinds for a broken file
+        reason = str(error).replace(str(file), "").strip()[:500]
+        raise ValueError(f"{file} is not a whole file of MXNet: get both again ({reason})") from error
+
+
+def _read_parameters(file):
+    """{name: array} of a .params file, where the names are "arg:fc_weight", "aux:..."."""
+    check_parameters(file)
+    return {name.partition(":")[2]: value for name, value in mx.nd.load(file).items()}
 
 
 def _parameters_file(prefix, epoch):

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from PIL import Image
 
+from gluon_cgd import datasets
 from gluon_cgd.__main__ import main, parser
 from gluon_cgd.cards import text as card
 from gluon_cgd.cards.picture import LARGEST, cut, draw
@@ -76,6 +77,21 @@ def test_the_commands_on_the_card_are_commands(run, capsys):
     assert recall == json.loads((run / "result.json").read_text())["last"]
 
 
+def test_with_a_split_by_images_the_card_says_both_recalls(run, capsys):
+    text, result = (run / "card.md").read_text(), json.loads((run / "result.json").read_text())
+    capsys.readouterr()
+    assert main(["evaluate", "--checkpoint", str(run), "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)["in_collection"]
+    assert whole["pictures"] == 24
+    ways = {line[0]: line[1:] for line in rows(text, "| test pictures are searched | R@1 | R@2 | R@4 | R@8 |")}
+    assert ways == {
+        "among the 6 test pictures (the paper's protocol)": [f"{100 * v:.1f}" for v in result["last"].values()],
+        "among all 24 pictures, as a search finds them": [f"{100 * v:.1f}" for v in whole["recall"].values()],
+    }
+    right = round(6 * whole["recall"]["R@1"])
+    assert f"among all 24 pictures, as a search finds them, it has for {right} of 6 (" in text
+
+
 def test_the_picture_is_one(run):
     with Image.open(run / "card.png") as picture:
         assert picture.format == "PNG"
@@ -110,6 +126,17 @@ def test_what_has_no_card_is_refused_in_a_sentence(run, tmp_path, capsys):
     for folder in (run.parent / "my photos").iterdir():
         folder.rename(tmp_path / folder.name)
     assert "has 0 classes with pictures" in refused("--checkpoint", str(run))
+
+
+def test_what_spoils_the_recall_is_on_the_card():
+    recall = {"R@1": 0.5}
+    part = dict(pictures=9, tested=4, copies=2, boxes=0, test_hash="", hashes="")
+    result = {"seed": 3, "untrained": recall, "last": recall, "best": recall, "training": part}
+    split = Split([Record("a", 0)] * 4, [Record("b", 7, (0, 0, 4, 4)), Record("c", 8, (0, 0, 4, 4))])
+    text = card.markdown("runs/x", result, Experiment(), split, Counter({(7, 8): 1, (8, 8): 1}), str)
+    assert "\nBeware: 2 of 4 test pictures are copies of training pictures, so the recall is too high: rem" in text
+    assert "cut out by boxes. `index` takes whole pictures" in text
+    assert "as a search finds them" not in text
 
 
 def test_a_benchmark_has_a_card_with_numbers_for_names():
@@ -173,6 +200,15 @@ def test_a_long_name_keeps_its_beginning_and_its_end():
     assert cut("Aston Martin V8 Vantage Convertible 2012") == "Aston Martin…rtible 2012"
     assert len(cut("x" * 99)) == 24
     assert cut("phở") == "phở"
+
+
+def test_the_card_of_a_tiny_collection_says_what_was_tested(tmp_path):
+    data = miniatures.folder(tmp_path / "two", classes=2, images=2)
+    split = datasets.load(str(data), split="images")
+    recall = {"R@1": 0.5}
+    result = {"seed": 3, "untrained": recall, "last": recall, "best": recall}
+    text = card.markdown("runs/x", result, Experiment(str(data), split="images"), split, Counter(), str)
+    assert "| split | one picture of each class for testing, drawn with seed 0 and searched in the others |" in text
 
 
 def test_the_card_states_the_ceiling_of_recall():

@@ -87,10 +87,18 @@ def test_links_to_nothing_are_missing_pictures_and_counted(plain, capsys):
     assert "missing" in told.err
 
 
-def test_an_unmounted_class_is_refused(plain):
-    os.symlink("/nowhere/golf", os.path.join(plain, "golf"))
-    with pytest.raises(OSError, match="golf is a link that cannot be followed .*No such file.*: mend or remove it"):
+@pytest.mark.parametrize("name", ["golf", "golf 1.6", "golf v1.Series", "St. Moritz"])
+def test_an_unmounted_class_is_refused(plain, name):
+    os.symlink("/nowhere/golf", os.path.join(plain, name))
+    with pytest.raises(OSError, match=f"{name} is a link that cannot be followed .*No such file.*: mend or remove it"):
         datasets.load(plain)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "clip.MP4", "a.json5"])
+def test_a_link_to_nothing_that_ends_like_a_file_is_counted_by_its_ending(plain, name, caplog):
+    os.symlink("/nowhere", os.path.join(plain, name))
+    datasets.load(plain)
+    assert f"{os.path.splitext(name)[1].lower()} 1" in caplog.text
 
 
 def test_a_class_without_a_picture_that_can_be_read_is_named(plain, caplog):

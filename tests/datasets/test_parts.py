@@ -70,7 +70,10 @@ def test_query_and_gallery_in_any_case(tmp_path):
             ["train/a", "test/a", "extra/b"],
             r"holds test/ and train/, .* and beside them extra/: move extra/ into the part",
         ),
-        (["train/a", "golf"], r"holds train/, which split it into parts, and beside them golf/"),
+        (
+            ["train/a", "golf"],
+            r"holds train/, which split it into parts, and beside them golf/: .*; if train/ is a class, rename it",
+        ),
         (["Train/a", "Val/a", "new/x", "old/x"], "beside them new/, old/"),
         (["train/a", "Train/a", "test/a"], "holds Train/ and train/, which are the same part: merge"),
         (["train/a", "val/a", "validation/a"], "holds val/ and validation/, which are the same part"),

@@ -158,6 +158,23 @@ def test_a_picture_that_moved_from_train_to_test_is_left_out(tmp_path):
     assert "has changed" in said
 
 
+def test_classes_of_two_pictures_are_searched_in_the_training_part(tmp_path):
+    experiment, split, trained = learn(photos(tmp_path / "photos", images=2))
+    assert split.gallery == split.train
+    assert trained.part["copies"] == 0
+    assert load_tested(experiment, trained) == (split, [])
+    learned, others = bytes_of(split.train), bytes_of(split.query)
+    Path(split.train[0].path).rename(tmp_path / "photos/class 0/zz.png")
+    tested, (said,) = load_tested(experiment, trained)
+    assert (bytes_of(tested.query), bytes_of(tested.gallery)) == (others, learned)
+    assert "the test pictures are 4 others (4 at the training)" in said
+    for label in range(4):
+        for index in range(2, 6):
+            draw(tmp_path / f"photos/class {label}/{index}.png", 8000 + 10 * label + index)
+    tested, _ = load_tested(experiment, trained)
+    assert (bytes_of(tested.train), len(tested.query), tested.gallery) == (learned, 20, None)
+
+
 def test_a_folder_that_holds_nothing_new_is_refused(tmp_path):
     experiment, split, trained = learn(photos(tmp_path / "photos"))
     for record in split.query:

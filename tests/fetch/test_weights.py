@@ -465,14 +465,9 @@ def test_what_killed_processes_left_in_the_cache_is_used_or_goes(places, publish
     assert sorted(os.listdir(tmp_path)) == sorted([file.name, "resnet50_v1b.lock"])
 
 
-def test_a_temporary_folder_of_a_living_process_stays(places, published, tmp_path):
-    with weights.archives.temporary_folder(tmp_path) as living:
-        weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
-        assert living.is_dir()
-
-
-def test_a_cache_with_the_file_is_only_read(places, published, tmp_path, monkeypatch):
-    file = weights.resolve("gluoncv", "resnet50_v1b", tmp_path)
+def test_a_cache_with_the_file_is_only_read(places, published, resnet, tmp_path, monkeypatch):
+    file = tmp_path / "resnet50.gluon_in1k.safetensors"
+    os.link(resnet.safetensors, file)
     before = os.stat(tmp_path).st_mtime_ns
 
     def waiting(*_):

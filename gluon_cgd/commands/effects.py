@@ -1,0 +1,158 @@
+"""Flags that have no effect together with the others are refused here, for all commands and scripts.
+
+Who types a flag believes that it does something. A Rule says when some flags of a command do; `check` looks only at
+flags that were typed. Which file or model they need is known later: see `check_data`, and `models.opened.open_model`.
+"""
+
+from typing import Callable, Dict, NamedTuple, Sequence, Tuple
+
+
+class Rule(NamedTuple):
+    """Flags that have an effect only if `holds(options)`, and what is said else.
+
+    sentence: may hold {flags}, those that were typed, {typed}, the same with their values, and {names} of options.
+    """
+
+    flags: Tuple[str, ...]
+    holds: Callable
+    sentence: str
+
+
+def is_own(options):
+    """Whether the dataset is a folder or a list of people's own pictures."""
+    from gluon_cgd import datasets
+
+    return datasets.is_own(dataset_of(options))
+
+
+def is_divided(options):
+    """Whether the dataset says itself which pictures are for training and which for the test."""
+    from gluon_cgd.datasets import folders
+
+    return not is_own(options) or folders.listed(options.dataset).parted
+
+
+def dataset_of(options):
+    """The dataset that is named, or the default."""
+    from gluon_cgd.experiment import Experiment
+
+    return getattr(options, "dataset", None) or Experiment().dataset
+
+
+def is_benchmark(options):
+    """Whether the dataset is one that has to be got from somewhere."""
+    from gluon_cgd.datasets import OFFICIAL
+
+    return options.dataset in (*OFFICIAL, "sop_mini")
+
+
+def value(options, field):
+    """The value of a field of Experiment, as typed or by default."""
+    from gluon_cgd.experiment import Experiment
+
+    return getattr(options, field, getattr(Experiment(), field))
+
+
+ENGINE = (
+    Rule(("kind",), lambda o: o.engine == "faiss", "{typed} is for --engine faiss: name both, or leave it out"),
+    Rule(("uri",), lambda o: o.engine == "milvus", "{typed} is for --engine milvus: name both, or leave it out"),
+)
+DATA = (
+    Rule(
+        ("data", "root"),
+        lambda o: not is_own(o),
+        "{typed} is for a benchmark, and {dataset} is a folder or a list of your own: leave it out",
+    ),
+    Rule(
+        ("allow_partial",),
+        lambda o: dataset_of(o) != "glyphs",
+        "{typed} is for pictures that can be missing, and glyphs is drawn: leave it out",
+    ),
+)
+CLASSIFICATION = ("smoothing", "temperature", "classifier_batch_norm")
+TRAINING = (
+    *DATA,
+    Rule(
+        ("split", "held_out", "split_seed"),
+        lambda o: not is_divided(o),
+        "{typed}: {dataset} says itself which pictures are for the test: leave it out",
+    ),
+    Rule(("hap2s_sigma",), lambda o: value(o, "loss") == "hap2s_e", "{typed} is for --loss hap2s_e: leave it out"),
+    Rule(("hap2s_alpha",), lambda o: value(o, "loss") == "hap2s_p", "{typed} is for --loss hap2s_p: leave it out"),
+    Rule(("margin_boundary",), lambda o: value(o, "loss") == "margin", "{typed} is for --loss margin: leave it out"),
+    Rule(
+        ("margin",),
+        lambda o: value(o, "loss") != "soft_margin",
+        "{typed} has no effect, since --loss soft_margin has no margin: leave it out",
+    ),
+    Rule(
+        CLASSIFICATION,
+        lambda o: value(o, "classification"),
+        "{typed} is for the classification loss: leave it out, or leave out --no-classification",
+    ),
+    Rule(("decay_factor",), lambda o: len(value(o, "decay_at")) > 0, "{typed} needs a --decay-at: leave it out"),
+    Rule(
+        ("weights",),
+        lambda o: value(o, "pretrained"),
+        "--weights and --no-pretrained contradict each other: leave one out",
+    ),
+)
+GEM = Rule(("gem_p", "gem_minimum"), lambda o: "G" in value(o, "descriptors"), "{typed} is for --descriptors with G")
+BEST_RUN = (
+    Rule(
+        ("runs",),
+        lambda o: not {"checkpoint", "model"} & o.given,
+        "{typed} is where a model is looked for if none is named: leave it out",
+    ),
+)
+EMBEDDING = ("prune", "skip_bad", "checkpoint", "model", "runtime", "which", "ctx")
+RULES: Dict[str, Sequence[Rule]] = {
+    "data": (
+        Rule(
+            ("download", "verify", "prepare", "allow_partial", "input_size"),
+            lambda o: o.root or not is_benchmark(o),
+            "{typed}: name the folder of {dataset} too, with --root",
+        ),
+        *DATA,
+        Rule(("input_size",), lambda o: o.prepare, "{typed} is for --prepare: name both, or leave it out"),
+    ),
+    "train": (*TRAINING, GEM),
+    "choose": TRAINING,
+    "index": (
+        Rule(
+            EMBEDDING,
+            lambda o: o.images,
+            "{flags} need pictures that are embedded: name their folder with --images",
+        ),
+        *ENGINE,
+    ),
+    "search": (
+        *ENGINE,
+        Rule(("heatmaps",), lambda o: o.figure, "{flags} are drawn into a figure: name one with --figure"),
+    ),
+}
+
+
+def check(options, rules=None):
+    """Raise ValueError if a flag that was typed has no effect. rules: by default those of the command."""
+    for rule in RULES.get(getattr(options, "command", ""), ()) if rules is None else rules:
+        typed = [flag for flag in rule.flags if flag in options.given]
+        if typed and not rule.holds(options):
+            names, values = (", ".join(written(options, typed, values)) for values in (False, True))
+            words = {**vars(options), "dataset": dataset_of(options), "flags": names, "typed": values}
+            raise ValueError(rule.sentence.format(**words))
+
+
+def check_data(options, dataset):
+    """As `check`, for --data and --allow-partial of a `dataset` that the model names."""
+    check(type(options)(**{**vars(options), "dataset": dataset}), DATA)
+
+
+def written(options, flags, values):
+    """`flags` as they were typed, with their `values` if these are wanted and are texts or numbers."""
+    for flag in flags:
+        typed, shown = getattr(options, flag), f"--{flag.replace('_', '-')}"
+        if typed is False:
+            shown = shown.replace("--", "--no-", 1)
+        has_value = isinstance(typed, (str, int, float)) and not isinstance(typed, bool)
+        yield f"{shown} {typed}" if values and has_value else shown

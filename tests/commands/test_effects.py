@@ -1,0 +1,257 @@
+"""A flag that has no effect with the others is refused, by every command and script; so is an empty name."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from gluon_cgd.__main__ import COMMANDS, main, parser
+from gluon_cgd.commands import effects
+from reproduce import flags
+from visualize import configurations, embedding, ranking, similarity
+
+# The flags that have an effect whatever the others are, except those that the opener of models refuses (--which of a
+# file, --runtime of a checkpoint) and those of Experiment that RULES do not name. A new flag belongs here or in RULES.
+ALWAYS = {
+    "doctor": {"data", "json"},
+    "data": {"dataset"},
+    "train": {"out", "seed", "ctx", "checkpoint_every", "parts"},
+    "choose": {"out", "seeds", "ctx", "checkpoint_every", "parts"},
+    "evaluate": {"checkpoint", "model", "symbol", "which", "runtime", "epoch", "input_size", "ctx", "dataset", "json"},
+    "card": {"checkpoint", "which", "ctx"},
+    "publish": {"checkpoint", "which", "out"},
+    "export": {"checkpoint", "which", "onnx", "features", "int8"},
+    "embed": {"checkpoint", "model", "which", "runtime", "ctx", "images", "out", "skip_bad"},
+    "index": {"images", "out", "compact", "engine"},
+    "search": {
+        *("index", "query", "k", "box", "figure", "json", "engine"),
+        *("checkpoint", "model", "which", "runtime", "ctx"),
+    },
+}
+DATA = {"data", "allow_partial"}  # `check_data` looks at them where the model names the dataset
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_is_known_to_have_an_effect_or_has_a_rule(command):
+    from gluon_cgd.experiment import Experiment
+
+    sub = parser([command])._subparsers._group_actions[0].choices[command]
+    there = {action.dest for action in sub._actions} - {"help"}
+    if command in ("train", "choose"):
+        there -= set(vars(Experiment())) | {"weights"}
+    ruled = {flag for rule in effects.RULES.get(command, ()) for flag in rule.flags}
+    assert there - ruled - ALWAYS[command] - DATA == set()
+
+
+def check(arguments):
+    effects.check(parser(arguments[:1]).parse_args(arguments))
+
+
+TRAIN = ["train", "--out", "r"]
+WITHOUT_EFFECT = [
+    (["index", "--images", "p", "--out", "i", "--kind", "ivf"], "--kind ivf is for --engine faiss: name both, or"),
+    (["index", "--out", "i", "--compact", "--engine", "milvus", "--uri", "m.db", "--kind", "pq"], "--kind pq is for"),
+    (["index", "--images", "p", "--out", "i", "--kind", "hnsw"], "--kind hnsw is for"),  # the default, typed
+    (["index", "--images", "p", "--out", "i", "--uri", "m.db"], "--uri m.db is for --engine milvus"),
+    (["index", "--out", "i", "--compact", "--prune"], "--prune need pictures that are embedded"),
+    (["index", "--out", "i", "--compact", "--prune", "all", "--ctx", "cpu"], "--prune, --ctx need pictures"),
+    (["search", "i", "q", "--kind", "flat"], "--kind flat is for --engine faiss"),
+    (["search", "i", "q", "--uri", "u", "--engine", "faiss"], "--uri u is for --engine milvus"),
+    (["search", "i", "q", "--heatmaps"], "--heatmaps are drawn into a figure: name one with --figure"),
+    (["data", "cub200", "--verify"], "--verify: name the folder of cub200 too, with --root"),
+    (["data", "sop_mini", "--prepare", "--allow-partial"], "--prepare, --allow-partial: name the folder of sop_mini"),
+    (["data", "inshop", "--input-size", "224"], "--input-size 224: name the folder"),
+    (["data", "glyphs", "--input-size", "64"], "--input-size 64 is for --prepare"),
+    (["data", "glyphs", "--allow-partial"], "--allow-partial is for pictures that can be missing"),
+    (["data", "OWN", "--root", "r"], "--root r is for a benchmark, and OWN is a folder or a list of your own"),
+    ([*TRAIN, "--dataset", "OWN", "--data", "d"], "--data d is for a benchmark, and OWN is"),
+    ([*TRAIN, "--dataset", "glyphs", "--allow-partial"], "--allow-partial is for pictures that can be missing"),
+    ([*TRAIN, "--split", "images"], "--split images: cars196 says itself which pictures are for the test"),
+    (
+        [*TRAIN, "--dataset", "glyphs", "--held-out", "0.5", "--split-seed", "0"],
+        "--held-out 0.5, --split-seed 0: glyphs",
+    ),
+    ([*TRAIN, "--dataset", "DIVIDED", "--held-out", "0.3"], "--held-out 0.3: DIVIDED says itself"),
+    ([*TRAIN, "--hap2s-sigma", "0.5"], "--hap2s-sigma 0.5 is for --loss hap2s_e"),
+    ([*TRAIN, "--loss", "hap2s_e", "--hap2s-alpha", "9"], "--hap2s-alpha 9.0 is for --loss hap2s_p"),
+    ([*TRAIN, "--margin-boundary", "1"], "--margin-boundary 1.0 is for --loss margin"),
+    ([*TRAIN, "--loss", "soft_margin", "--margin", "0.2"], "--margin 0.2 has no effect"),
+    ([*TRAIN, "--no-classification", "--smoothing", "0"], "--smoothing 0.0 is for the classification loss"),
+    ([*TRAIN, "--no-classification", "--no-classifier-batch-norm"], "--no-classifier-batch-norm is for the classif"),
+    ([*TRAIN, "--decay-at", "--decay-factor", "0.5"], "--decay-factor 0.5 needs a --decay-at"),
+    ([*TRAIN, "--descriptors", "SM", "--gem-p", "4"], "--gem-p 4.0 is for --descriptors with G"),
+    ([*TRAIN, "--no-pretrained", "--weights", "w"], "--weights and --no-pretrained contradict each other"),
+    (["choose", "--out", "r", "--loss", "margin", "--hap2s-sigma", "1"], "--hap2s-sigma 1.0 is for"),
+]
+WITH_EFFECT = [
+    ["index", "--images", "p", "--out", "i", "--engine", "faiss", "--kind", "ivf", "--prune"],
+    ["search", "i", "q", "--engine", "milvus", "--uri", "u", "--figure", "f.png", "--heatmaps"],
+    ["data", "cub200"],
+    ["data", "cub200", "--root", "r", "--verify", "--prepare", "--input-size", "64", "--allow-partial"],
+    ["data", "OWN", "--verify", "--prepare", "--input-size", "64", "--allow-partial"],
+    ["data", "glyphs", "--root", "r"],
+    [*TRAIN, "--dataset", "OWN", "--split", "images", "--held-out", "0.3", "--split-seed", "1"],
+    [*TRAIN, "--loss", "hap2s_e", "--hap2s-sigma", "1", "--margin", "0.2", "--gem-p", "2", "--weights", "w"],
+    [
+        *TRAIN,
+        "--loss",
+        "margin",
+        "--margin-boundary",
+        "1",
+        "--smoothing",
+        "0",
+        "--decay-at",
+        "0.5",
+        "--decay-factor",
+        "1",
+    ],
+    ["choose", "--out", "r", "--gem-p", "2"],
+]
+
+
+@pytest.fixture
+def places(tmp_path):
+    """{word of the examples: a folder of classes, or one of train and test}."""
+    for name in ("own/a/1", "own/a/2", "own/b/1", "divided/train/a/1", "divided/test/a/2"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    return {"OWN": str(tmp_path / "own"), "DIVIDED": str(tmp_path / "divided")}
+
+
+@pytest.mark.parametrize(("arguments", "message"), WITHOUT_EFFECT)
+def test_a_flag_without_effect_is_refused(arguments, message, places):
+    for word, place in places.items():
+        message = message.replace(word, place)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check([places.get(word, word) for word in arguments])
+
+
+@pytest.mark.parametrize("arguments", WITH_EFFECT)
+def test_a_flag_with_an_effect_is_not(arguments, places):
+    check([places.get(word, word) for word in arguments])
+
+
+def test_data_flags_are_refused_where_the_model_names_the_dataset(places):
+    options = parser(["evaluate"]).parse_args(["evaluate", "--checkpoint", "r", "--data", "d", "--allow-partial"])
+    with pytest.raises(ValueError, match="--data d is for a benchmark"):
+        effects.check_data(options, places["OWN"])
+    with pytest.raises(ValueError, match="--allow-partial is for pictures that can be missing"):
+        effects.check_data(options, "glyphs")
+    effects.check_data(options, "cars196")
+
+
+@pytest.mark.parametrize("flag", ["--input-size", "--epoch"])
+def test_a_flag_of_a_symbol_is_refused_with_another_model_even_if_it_is_zero(flag, capsys):
+    assert main(["evaluate", "--checkpoint", "r", flag, "0"]) == 2
+    assert "--epoch and --input-size are for a --symbol: leave them out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        (
+            similarity,
+            ["a", "b", "--per-branch", "--box", "1,2,3,4"],
+            "--per-branch is for whole pictures: leave it out",
+        ),
+        (similarity, ["a", "b", "--per-branch", "--point", "1,2"], "--per-branch is for whole pictures"),
+    ],
+)
+def test_a_flag_of_a_script_without_effect_is_refused(script, arguments, message, capsys):
+    assert script.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+REPRODUCE = [
+    (["table1", "--query", "3"], "--query 3 has no effect on training"),
+    (["table1", "--report", "--ctx", "cpu"], "--ctx cpu has no effect on --report"),
+    (["table1", "--json", "--backend", "local"], "--backend local has no effect on --json"),
+    (["table1", "--report", "--json"], "--report and --json are different things to do: choose one"),
+    (["--plan", "--html"], "--plan and --html are different things to do: choose one"),
+    (["--plan", "--ctx", "cpu"], "--ctx cpu has no effect on --plan"),
+    (["--plan", "--weights", "w"], "--weights w has no effect on --plan"),
+    (["--html", "--rows", "*"], "--rows * has no effect on --html"),
+    (["--write", "--mini"], "--mini has no effect on --write"),
+    (["--mini"], "--mini has no effect on the list of all tables (name one)"),
+    (["efficiency", "--seeds", "2"], "--seeds 2 has no effect on efficiency"),
+    (["figure4", "--compare", "last"], "--compare last has no effect on figure4"),
+    (["figure4", "--report", "--weights", "w"], "--weights w has no effect on figure4 --report"),
+    (["table1", "--mini", "--data", "d"], "--data d has no effect with --mini"),
+    (["report", "--dataset", "p", "--data", "d"], "--data d is for the paper's datasets"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), REPRODUCE)
+def test_a_flag_of_reproduce_without_effect_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        flags.check(flags.parser("").parse_args(arguments))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["table1", "--mini", "--seeds", "2", "--rows", "R*", "--ctx", "cpu", "--parts", "2", "--weights", "w"],
+        ["table1", "--data", "d", "--backend", "slurm", "--slurm", "partition=gpu", "--compare", "best"],
+        ["--plan", "--measure", "--ctx", "cpu", "--seeds", "1"],
+        ["--json", "--runs", "r"],
+        ["--write"],
+        ["figure4", "--query", "3", "--report", "--ctx", "cpu"],
+        ["efficiency", "--mini", "--ctx", "cpu"],
+        ["report", "--dataset", "p", "--plan"],
+    ],
+)
+def test_flags_of_reproduce_with_an_effect_are_not(arguments):
+    flags.check(flags.parser("").parse_args(arguments))
+
+
+EMPTY = [
+    *(
+        (main, [*words, ""])
+        for words in (["doctor", "--data"], ["index", "--out"], ["index", "--out", "i", "--images"])
+    ),
+    *((main, ["search", "i", "q", flag, ""]) for flag in ("--box", "--figure", "--ctx", "--uri", "--model")),
+    *((main, ["embed", "--model", "m", flag, ""]) for flag in ("--images", "--out")),
+    *((main, ["export", "--checkpoint", "c", flag, ""]) for flag in ("--onnx", "--int8")),
+    *((main, [*TRAIN, flag, ""]) for flag in ("--ctx", "--data", "--weights")),
+    (similarity.main, ["", "b"]),
+    *((similarity.main, ["a", "b", flag, ""]) for flag in ("--out", "--point", "--box", "--runs", "--ctx", "--model")),
+    *(
+        (script.main, [flag, ""])
+        for script in (ranking, embedding)
+        for flag in ("--out", "--runs", "--dataset", "--data")
+    ),
+    (configurations.main, [""]),
+    (configurations.main, ["r", "--out", ""]),
+]
+
+
+@pytest.mark.parametrize(("command", "arguments"), EMPTY)
+def test_an_empty_name_is_refused_by_every_flag_that_takes_one(command, arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command(arguments)
+    assert "an empty name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["serch", "i", "q"], "serch: did you mean search?"),
+        (["evalaute"], "evalaute: did you mean evaluate?"),
+        (["Train"], "Train: did you mean train?"),
+        (["search", "i", "q", "--engine", "fiass"], "fiass: did you mean faiss?"),
+        (["index", "--out", "i", "--prune", "al"], "al: did you mean all?"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_one_that_is_meant(arguments, told, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert told in capsys.readouterr().err
+
+
+def test_a_word_that_is_like_none_is_answered_with_all(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["xyzzy"])
+    said = capsys.readouterr().err
+    assert "did you mean" not in said
+    assert "'train'" in said
