@@ -66,7 +66,9 @@ def find_table(name, options):
         return student.table(base, options.mini)
     everything = {**TABLES, FIGURE3.name: FIGURE3, FIGURE4.name: FIGURE4}
     if name not in everything:
-        raise ValueError(f"{name} is unknown: choose from {', '.join((*everything, 'efficiency', 'report'))}")
+        raise ValueError(
+            f"{name or repr(name)} is unknown: choose from {', '.join((*everything, 'efficiency', 'report'))}"
+        )
     return everything[name]
 
 
@@ -143,6 +145,9 @@ def draw_figure4(options):
         train([FIGURE4], options, seeds=1)
     experiments = {row.name: selection.experiment_of(row, options.mini) for row in FIGURE4.rows}
     folders = {name: store.folder(options.runs, experiment, 0) for name, experiment in experiments.items()}
+    missing = [str(folder) for folder in folders.values() if not (folder / "result.json").is_file()]
+    if missing:  # told before the data are prepared
+        raise FileNotFoundError(f"{missing[0]} holds no finished run: leave out --report, and it is trained")
     split = store.load_data(experiments["SM"], options.data)
     stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}"
     sentences = figure4.draw(folders, split, devices.contexts(options.ctx)[0], options.query, stem)
@@ -170,6 +175,7 @@ def train(tables, options, seeds=None):
     if not todo:
         return
     devices.contexts(options.ctx)  # refuses a device that is not there
+    backends.check(options.backend, options.slurm, options.parts)
     missing = store.missing_parts({run.experiment for run in todo}, options.data, options.weights)
     if missing:
         sentences = "".join(f"\n  - {lack}" for lack in missing)

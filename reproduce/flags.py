@@ -1,6 +1,7 @@
 """The flags of `python -m reproduce`, and which of them do not go together."""
 
 import functools
+import os
 from pathlib import Path
 
 from gluon_cgd import datasets
@@ -70,8 +71,13 @@ def parser(description):
 def check(options):
     """Raise ValueError for options that do not go together."""
     datasets.check_root(options.data)  # before weights are downloaded
-    if Path(options.runs).exists() and not Path(options.runs).is_dir():
-        raise ValueError(f"--runs {options.runs} is a file: name the folder that holds the runs")
+    for place in (Path(options.runs), *Path(options.runs).parents):
+        if os.path.lexists(place) and not place.is_dir():
+            what = "a file" if place.exists() else "a link that leads nowhere"
+            what = what if place == Path(options.runs) else f"inside {place}, which is {what}"
+            raise ValueError(f"--runs {options.runs} is {what}: name the folder that holds the runs")
+    if options.query is not None and options.query < 0:
+        raise ValueError(f"--query {options.query} must be at least 0, a test picture's number")
     if options.record and not any(Path(options.runs).glob("*/*/result.json")):
         what = "holds no finished run" if Path(options.runs).is_dir() else "does not exist"
         raise ValueError(f"--runs {options.runs} {what}: name the folder that holds the runs to record")

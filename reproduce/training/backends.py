@@ -20,13 +20,10 @@ def train(todo, backend, small, runs, data, ctx, weights, slurm=(), parts=1):
     parts: of each batch, as in `train.fit`; not on a cluster.
     Raises ValueError with a sentence for each run that failed, after all others are done.
     """
+    check(backend, slurm, parts)
     contexts = devices.contexts(ctx)
     on_cpu = contexts[0].device_type == "cpu"
     backend = backend or ("local" if small and on_cpu else "here")
-    if backend == "slurm" and parts != 1:
-        raise ValueError(
-            f"--parts {parts} works only on this machine: leave it out, or ask the cluster for larger devices"
-        )
     if backend == "slurm":
         from reproduce.training import slurm as cluster
 
@@ -44,6 +41,20 @@ def train(todo, backend, small, runs, data, ctx, weights, slurm=(), parts=1):
     if failed:
         lines = "".join(f"\n  - {name}, seed {seed}: {sentence}" for name, seed, sentence in failed)
         raise ValueError(f"{len(failed)} of {len(todo)} runs failed (the same command tries them again):{lines}")
+
+
+def check(backend, slurm=(), parts=1):
+    """Raise ValueError for arguments of `train` that cannot be, before anything is prepared."""
+    if parts < 1:
+        raise ValueError(f"--parts {parts} must be at least 1, the number of parts of a batch: 1 is the default")
+    if backend == "slurm" and parts != 1:
+        raise ValueError(
+            f"--parts {parts} works only on this machine: leave it out, or ask the cluster for larger devices"
+        )
+    if backend == "slurm":
+        from reproduce.training import slurm as cluster
+
+        cluster.parse_options(slurm)
 
 
 def here(todo, devices, runs, data, weights, parts=1):

@@ -51,7 +51,7 @@ def test_two_workers_give_the_bits_of_one_process_and_a_run_that_fails_stops_no_
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_loses_its_run_alone(experiment, tmp_path):
-    long = replace(experiment, passes=10**6)
+    long = replace(experiment, passes=10**5)
     killed = []
 
     def kill():
@@ -105,7 +105,7 @@ def command(experiment, tmp_path):
     started = []
 
     def start(folder=ROOT):
-        endless = json.dumps(replace(experiment, passes=10**6).to_dict())
+        endless = json.dumps(replace(experiment, passes=10**5).to_dict())
         arguments = [sys.executable, str(script), endless, str(tmp_path / "runs"), str(ROOT)]
         program = subprocess.Popen(arguments, cwd=folder, stderr=subprocess.PIPE, start_new_session=True)
         started.append(program)

@@ -207,6 +207,24 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(arguments, message, capsys)
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--parts", "0"], "--parts 0 must be at least 1"),
+        (["--backend", "slurm", "--slurm", "nonsense=1"], "--slurm nonsense=1 is not KEY=VALUE with one of the keys"),
+        (["--backend", "slurm", "--slurm", "time_minutes=never"], "time_minutes 'never' must be a whole number from 5"),
+        (["--backend", "slurm", "--parts", "2"], "--parts 2 works only on this machine"),
+        (["--runs", f"{__file__}/runs"], f"runs is inside {__file__}, which is a file"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_the_data_are_prepared(flags, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(store, "missing_parts", lambda *_: pytest.fail("the data were prepared"))
+    assert main(["table1", "--mini", "--runs", str(tmp_path / "runs"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_cell_beyond_the_tolerance_makes_the_exit_status_1(quick, tmp_path):
     assert main(["table1", "--runs", str(tmp_path), "--seeds", "1"]) == 1  # a dozen steps do not reach 86.7
     assert main(["table1", "--runs", str(tmp_path / "none"), "--seeds", "1", "--report"]) == 1  # nothing run
