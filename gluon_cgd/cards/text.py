@@ -1,19 +1,19 @@
 """The card of a trained model: what it is, what it learned from, how good it is, and which classes it confuses."""
 
 import logging
-import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Dict, NamedTuple
 
 from gluon_cgd import datasets
 from gluon_cgd.cards import confusion
+from gluon_cgd.cards.markdown import Markdown, code, shell
+from gluon_cgd.cards.markdown import markdown as as_markdown
 from gluon_cgd.datasets import folders
 from gluon_cgd.datasets.records import ceiling, counted
 from gluon_cgd.datasets.tested_part import check_unchanged
 from gluon_cgd.datasets.training_part import said_of_copies, trained_of
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.files.grid import escaped
 from gluon_cgd.files.whole import write_text
 
 log = logging.getLogger(__name__)
@@ -78,10 +78,13 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
     from gluon_cgd.runs import collapse
 
     own = datasets.is_own(experiment.dataset)
-    blocks = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    blocks = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=True)
+    blocks["finalize"] = as_markdown  # whatever comes from outside: every expression that is not Markdown
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, **blocks)
     four = "{:.4f}".format
-    environment.filters.update(escaped=escaped, shown=shown, cosine=lambda value: "-" if value is None else four(value))
+    environment.filters.update(
+        code=code, markdown=as_markdown, shown=shown, cosine=lambda value: "-" if value is None else four(value)
+    )
     return environment.get_template("card.md.jinja").render(
         name=name_of(experiment),
         dataset=Path(experiment.dataset).name,
@@ -106,9 +109,9 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         class_name=class_name,
         changes={name: value for name, value in experiment.changes().items() if name != "dataset"},
         paper=Experiment(),
-        checkpoint=shlex.quote(str(folder)),
-        flags="".join(f" {shlex.quote(flag)}" for flag in flags),
-        photos=shlex.quote(experiment.dataset) if Path(experiment.dataset).is_dir() else "photos",
+        checkpoint=shell(folder),
+        flags=Markdown("".join(f" {shell(flag)}" for flag in flags)),
+        photos=shell(experiment.dataset) if Path(experiment.dataset).is_dir() else "photos",
     )
 
 
@@ -118,4 +121,4 @@ def shown(value):
         return {True: "yes", False: "no", None: "as the backbone"}[value]
     if isinstance(value, tuple):
         return " ".join(f"{number:.3g}" for number in value) or "never"
-    return f"{value:.6g}" if isinstance(value, float) else escaped(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
