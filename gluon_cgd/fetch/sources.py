@@ -55,15 +55,16 @@ def obtain(name, root, progress=False):
         raise ValueError(f"{name} cannot be downloaded: {source.words}")
     archive = root / source.url.rsplit("/", 1)[-1]
     note = root / f".{archive.name}.unpacked.json"
+    if is_unpacked(note, source.md5, root):  # before the lock: the folder need not be writable
+        delete_abandoned(root)
+        return
     root.mkdir(parents=True, exist_ok=True)
     with waiting(root / ".download.lock", str(root)):
+        if is_unpacked(note, source.md5, root):  # by the process that had the lock
+            return
         delete_abandoned(root)
         for left in root.glob(f".*{archive.name}.*.part"):  # of files beside the archive; nobody else writes them now
             left.unlink()
-        if note.exists():
-            log.info("comparing the files of %s in %s with their checksums", archive.name, root)
-            if is_unpacked(note, source.md5, root):
-                return
         log.info("downloading %s to %s", source.url, archive)
         fetch(source.url, archive, source.md5, progress)
         log.info("unpacking %s", archive)

@@ -66,6 +66,20 @@ def test_the_command_can_be_repeated_and_does_nothing_twice(birds, tmp_path, cap
     assert there(root) == there(birds.folder)
 
 
+def test_what_is_unpacked_by_another_user_is_only_read(birds, tmp_path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    sources.obtain("cub200", tmp_path)
+    monkeypatch.setattr(sources, "waiting", refused)
+    before = os.stat(tmp_path).st_mtime_ns
+    sources.obtain("cub200", tmp_path)
+    assert os.stat(tmp_path).st_mtime_ns == before
+    (tmp_path / "CUB_200_2011/images.txt").unlink()
+    with pytest.raises(PermissionError):
+        sources.obtain("cub200", tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone", "zeros", "another", "folder gone"])
 def test_a_file_that_is_no_longer_whole_is_unpacked_again(birds, tmp_path, damage):
     root = tmp_path / "data"
