@@ -29,7 +29,7 @@ def is_divided(options):
     """Whether the dataset says itself which pictures are for training and which for the test."""
     from gluon_cgd.datasets import folders
 
-    return not is_own(options) or folders.listed(options.dataset).parted
+    return not is_own(options) or folders.listed(options.dataset, allow_partial=True).parted
 
 
 def dataset_of(options):

@@ -207,3 +207,11 @@ def test_what_a_person_should_know_is_said_once(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("'Golf' and 'Golf ' are one class, Golf") == 1
     assert said.count("left out") == 1
+
+
+def test_a_flag_is_checked_in_a_folder_that_may_be_partial(monkeypatch, capsys, tmp_path):
+    unreadable(monkeypatch, "/Z")
+    files(tmp_path / "photos", *(f"{part}/{name}/1.jpg" for part in ("train", "test") for name in ("a", "Z")))
+    command = ["train", "--dataset", str(tmp_path / "photos"), "--allow-partial", "--split", "images", "--out", "run"]
+    assert main(command) == 2
+    assert "--split images: " in capsys.readouterr().err
