@@ -7,6 +7,7 @@ incomplete table), 2 could not run, with one sentence why.
 import json
 import logging
 
+from gluon_cgd.commands.output import say
 from gluon_cgd.machine import devices, facts, process
 from reproduce import efficiency, selection, store, student
 from reproduce.documents import generated, record, summary
@@ -31,13 +32,13 @@ def run(options):
     """Do what the command line says: list, train, print; returns the exit status."""
     check(options)
     if options.write:
-        print(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
+        say(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
         return 0
     tables = [find_table(name, options) for name in options.tables if name != "efficiency"]
     if options.plan:
         return show_plan(tables or EVERYTHING, options)
     if options.record:
-        print(f"recorded: {', '.join(record.record(options.runs, tables or EVERYTHING)) or 'nothing new'}")
+        say(f"recorded: {', '.join(record.record(options.runs, tables or EVERYTHING)) or 'nothing new'}")
         return 0
     if options.html:
         return write_page(tables or EVERYTHING, options)
@@ -45,10 +46,10 @@ def run(options):
         formats.reports(options.runs)  # refuses a folder that cannot be written before anything is measured
         ctx = devices.context(options.ctx)
         device = "cpu" if ctx.device_type == "cpu" else f"gpu{ctx.device_id}"
-        print(efficiency.report(options.mini, device, options.runs))
+        say(efficiency.report(options.mini, device, options.runs))
         return 0
     if not tables and not options.json:
-        print(formats.listing())
+        say(formats.listing())
         return 0
     if FIGURE4 in tables:
         return draw_figure4(options)
@@ -89,11 +90,11 @@ def print_tables(tables, options):
         everything += rows
         statuses.append(comparison.status(rows, seeds_of(table, options), small, options.rows))
         if not options.json:
-            print("\n" + form.as_text(table, rows, small, which) + "\n")
+            say("\n" + form.as_text(table, rows, small, which) + "\n")
         if trains:
-            print(f"Written: {form.write(table, rows, small, which, options.runs)}")
+            say(f"Written: {form.write(table, rows, small, which, options.runs)}")
     if options.json:
-        print(json.dumps([row.as_dict() for row in everything], indent=1, ensure_ascii=False))
+        print(json.dumps([row.as_dict() for row in everything], indent=1))
         return 0
     return max(statuses)
 
@@ -123,7 +124,7 @@ def write_page(tables, options):
         return store.with_losses(options.runs, experiment, store.every(options.runs, experiment))
 
     html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds)
-    print(f"Written: {file}")
+    say(f"Written: {file}")
     return 0
 
 
@@ -133,7 +134,7 @@ def show_plan(tables, options):
         missing = {run.experiment for run in plan.wanted(tables, options.seeds, options.mini, options.runs)}
         ctx = devices.context(options.ctx)
         costs.measure(missing, f"{ctx.device_type}{ctx.device_id}", options.runs)
-    print(plan.as_text(tables, options.seeds, options.mini, options.runs))
+    say(plan.as_text(tables, options.seeds, options.mini, options.runs))
     return 0
 
 
@@ -152,8 +153,8 @@ def draw_figure4(options):
     stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}"
     sentences = figure4.draw(folders, split, devices.contexts(options.ctx)[0], options.query, stem)
     mini = "\nMINI: on the embedded benchmark (glyphs), with small networks from random parameters." * options.mini
-    print("\n".join([f"Figure 4. {FIGURE4.title}.{mini}", "", *sentences]))
-    print(f"\nWritten: {stem}.png, {stem.name}-spread.png")
+    say("\n".join([f"Figure 4. {FIGURE4.title}.{mini}", "", *sentences]))
+    say(f"\nWritten: {stem}.png, {stem.name}-spread.png")
     return 0
 
 

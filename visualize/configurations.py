@@ -16,6 +16,7 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
 from pathlib import Path
 
 from gluon_cgd.commands.options import main_of, name
+from gluon_cgd.commands.output import say
 from gluon_cgd.files import figures, regular
 from gluon_cgd.runs import schema
 
@@ -90,7 +91,7 @@ def run(options):
         figures.save(boxes(read(options.report)), out)
     except (OSError, ValueError) as error:
         raise ValueError(f"{options.report!r} cannot be drawn: {error}") from error
-    print(out)
+    say(out)
 
 
 main = main_of(__doc__, add_flags, run)

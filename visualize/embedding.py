@@ -16,6 +16,7 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
 import numpy as np
 
 from gluon_cgd.commands.options import main_of
+from gluon_cgd.commands.output import say
 from gluon_cgd.files import figures
 from gluon_cgd.machine import facts
 from visualize import model
@@ -86,7 +87,7 @@ def run(options):
     places = flattened(compute_named(trained.embed, pictures, paths_of(records)), options.method, options.seed)
     title = f"{name}: {len(rows)} test pictures of {len(chosen)} classes"
     draw(places, pictures, labels[rows], f"{title}, {options.method}", options.out)
-    print(f"{title}\nWritten: {options.out}")
+    say(f"{title}\nWritten: {options.out}")
 
 
 main = main_of(__doc__, add_flags, run)

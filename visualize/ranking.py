@@ -16,6 +16,7 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
 import numpy as np
 
 from gluon_cgd.commands.options import main_of
+from gluon_cgd.commands.output import say
 from gluon_cgd.files import figures
 from visualize import model
 
@@ -92,10 +93,10 @@ def run(options):
     right = np.mean([same for _, results in lines for _, same in results])
     ks = datasets.recall_ks(options.dataset or trained.experiment.dataset)
     for place, vectors in found:
-        print(f"{percent(recall_of(ks, vectors))}  {place}")
-    print(f"{title}; searched {where}")
-    print(f"{100 * right:.0f} % of the {options.k} results shown are of the query's class")
-    print(f"Written: {options.out}")
+        say(f"{percent(recall_of(ks, vectors))}  {place}")
+    say(f"{title}; searched {where}")
+    say(f"{100 * right:.0f} % of the {options.k} results shown are of the query's class")
+    say(f"Written: {options.out}")
 
 
 main = main_of(__doc__, add_flags, run)

@@ -19,9 +19,9 @@ import numpy as np
 
 from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_best_model, add_ctx, best_model_of, main_of, parse_pixels
+from gluon_cgd.commands.output import say
 from gluon_cgd.commands.parser import name as nonempty
 from gluon_cgd.files import figures
-from gluon_cgd.files.printable import printable
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.similarity import NAMES, arguments, decompose
@@ -142,10 +142,10 @@ def run(options):
     drawn = [{"title": title, "map1": map1.tolist(), "map2": map2.tolist()} for title, map1, map2 in rows]
     values = dict(query=str(options.query), result=str(options.result), model=caption, cosine=similarity.cosine)
     write_json(out.with_suffix(".json"), {**values, "branches": branches, "drawn": drawn})
-    print(f"cosine {similarity.cosine:.4f} by {printable(caption)}")
+    say(f"cosine {similarity.cosine:.4f} by {caption}")
     for name, branch in branches.items():
-        print(f"  {name}: {branch['share']:+.4f}")
-    print(printable(f"Written: {out}, {out.with_suffix('.json').name}"))
+        say(f"  {name}: {branch['share']:+.4f}")
+    say(f"Written: {out}, {out.with_suffix('.json').name}")
 
 
 RULES = (

@@ -6,6 +6,7 @@ from gluon_cgd import datasets
 from gluon_cgd.cards.text import write_card
 from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_ctx, add_data, add_model
+from gluon_cgd.commands.output import say
 from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
 
@@ -34,7 +35,7 @@ def write(folder, net, experiment, split, ctx, options, which="last"):
     flags = ["--data", str(options.data)] if options.data else []
     flags += ["--allow-partial"] * bool(options.allow_partial)
     files = write_card(folder, net, experiment, split, ctx, which, flags)
-    print(f"Written: {', '.join(map(str, files))}")
+    say(f"Written: {', '.join(map(str, files))}")
 
 
 def has_card(folder):

@@ -4,6 +4,7 @@ import sys
 
 from gluon_cgd import datasets
 from gluon_cgd.commands.options import add_allow_partial, name
+from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.cache import cached, unreadable
 from gluon_cgd.datasets.records import ceiling, counted, parts_of
@@ -37,7 +38,7 @@ def data(options):
     experiment = Experiment(**fields)
     source = sources.SOURCES.get(dataset.replace("sop_mini", "sop"))
     if source and not options.root:
-        print(f"{dataset}: {source.words}. Then: python -m gluon_cgd data {dataset} --root DIR --verify --prepare")
+        say(f"{dataset}: {source.words}. Then: python -m gluon_cgd data {dataset} --root DIR --verify --prepare")
         return
     if options.download:
         if not source:
@@ -46,13 +47,13 @@ def data(options):
     _, split, choices = settings.fitted(fields, options.root, options.allow_partial)
     drawn = [choice for choice in choices if choice.field in ("split", "held_out")]
     limits = [ceiling(split)] * bool(ceiling(split))
-    print("\n".join([f"{dataset}: {counted(split)}", *limits, *settings.lines(drawn)]))
+    say("\n".join([f"{dataset}: {counted(split)}", *limits, *settings.lines(drawn)]))
     if options.verify:
         verify(dataset, split, progress)
     if options.prepare:
         for part_name, part in parts_of(split):
             side = experiment.resize if part is split.train else experiment.input_size
-            print(f"{part_name} pictures at {side} x {side}: {cached(part, side, progress=progress).filename}")
+            say(f"{part_name} pictures at {side} x {side}: {cached(part, side, progress=progress).filename}")
 
 
 def verify(dataset, split, progress):
@@ -62,4 +63,4 @@ def verify(dataset, split, progress):
         first = "".join(f"\n  - {sentence}" for sentence in problems[:10])
         limit = ", the first ten" * (len(problems) > 10)
         raise ValueError(f"{len(problems):,} pictures of {dataset} cannot be used{limit}:{first}")
-    print("every picture can be read, and every box is in its picture")
+    say("every picture can be read, and every box is in its picture")

@@ -3,6 +3,7 @@
 import json
 import sys
 
+from gluon_cgd.commands.output import say
 from gluon_cgd.commands.parser import name
 from gluon_cgd.doctor import findings, report
 
@@ -22,5 +23,5 @@ def command(options):
     if options.json:
         print(json.dumps(dict(findings.as_dict(lines), python=sys.executable), indent=1))
     else:
-        print(findings.text(lines))
+        say(findings.text(lines))
     return 0 if findings.ready(lines) else 2

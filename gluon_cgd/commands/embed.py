@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from gluon_cgd.commands.options import add_ctx, add_model, model_of, name
+from gluon_cgd.commands.output import say
 from gluon_cgd.datasets.folders import pictures_in
-from gluon_cgd.files.printable import printable
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.retrieval.embed import embed_files, save
 
@@ -34,4 +34,4 @@ def command(options):
     vectors, paths = embed_files(model.embed, paths, model.input_size, options.skip_bad, sys.stderr.isatty())
     save(out, vectors, paths)
     numbers = f"{len(vectors):,} embeddings of {vectors.shape[1]:,} numbers"
-    print(printable(f"{out}: {numbers}; pictures: {out.with_suffix('.txt')}"))
+    say(f"{out}: {numbers}; pictures: {out.with_suffix('.txt')}")

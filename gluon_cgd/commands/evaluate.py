@@ -8,6 +8,7 @@ from pathlib import Path
 from gluon_cgd import datasets
 from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name
+from gluon_cgd.commands.output import say
 from gluon_cgd.datasets.cache import cached
 from gluon_cgd.datasets.records import is_searched_in_training
 from gluon_cgd.datasets.tested_part import load_tested
@@ -66,9 +67,9 @@ def evaluate(options):
             values["in_collection"] = {"pictures": len(found[1][1].gallery), "recall": recalls[1][1]}
         print(json.dumps(values))
     elif len(recalls) > 1 or is_searched_in_training(split):
-        print("\n".join(f"{percent(recall)}  {where}" for where, recall in recalls))
+        say("\n".join(f"{percent(recall)}  {where}" for where, recall in recalls))
     else:
-        print(percent(recalls[0][1]))
+        say(percent(recalls[0][1]))
 
 
 def publish(options):
@@ -81,7 +82,7 @@ def publish(options):
     result = read_result(Path(options.checkpoint) / "result.json")
     which = options.which or "last"
     about = {"which": which, "recall": result[which], "data": result.get("data"), **carried(result)}
-    print(zoo.save(net, experiment, options.out, **about, seed=result["seed"], versions=result.get("versions")))
+    say(zoo.save(net, experiment, options.out, **about, seed=result["seed"], versions=result.get("versions")))
 
 
 def percent(recall):

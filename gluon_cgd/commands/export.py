@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from gluon_cgd.commands.options import add_model, name
+from gluon_cgd.commands.output import say
 from gluon_cgd.datasets.training_part import carried
 from gluon_cgd.export import export, int8
 from gluon_cgd.models.opened import load_trained
@@ -40,7 +41,7 @@ def command(options):
         if paths:
             cosine = int8.quantise(whole, options.onnx, int8.read(paths, experiment.input_size))
             words += f", and in 8 bits the mean cosine to that {cosine:.5f}, on {len(paths)} pictures"
-    print(f"{options.onnx}: {Path(options.onnx).stat().st_size / 1e6:.1f} MB; {words}")
+    say(f"{options.onnx}: {Path(options.onnx).stat().st_size / 1e6:.1f} MB; {words}")
 
 
 def history(checkpoint, which):

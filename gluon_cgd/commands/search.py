@@ -4,11 +4,11 @@ import contextlib
 import json
 import logging
 import os
-import sys
 
 import numpy as np
 
 from gluon_cgd.commands.options import add_ctx, add_model, model_of, name, parse_pixels
+from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import images
 from gluon_cgd.evaluate import compute_named
 from gluon_cgd.experiment import Experiment
@@ -82,11 +82,11 @@ def index(options):
     """Bring an index up to date with a folder of pictures, then its engine, and print what was done."""
     engine = engine_of(options)
     if options.images:
-        print(update(options))
+        say(update(options))
     elif options.engine == "exact" and not options.compact:
         raise ValueError("there is nothing to do: name the folder of pictures with --images")
     if options.compact:
-        print(f"{collection.compact(options.out):,} rows of replaced and removed pictures gave their room back")
+        say(f"{collection.compact(options.out):,} rows of replaced and removed pictures gave their room back")
     snapshot = collection.read(options.out)
     if options.engine == "exact":
         return
@@ -94,7 +94,7 @@ def index(options):
         built = approximate.build(snapshot, *engine, bar.at)
     with contextlib.closing(built), task("comparing with the exact search"):
         share, queries = exact.recall(snapshot, built)
-    print(f"{built.name}: recall@10 against exact {share:.3f}, on {queries} pictures of the index")
+    say(f"{built.name}: recall@10 against exact {share:.3f}, on {queries} pictures of the index")
 
 
 def update(options):
@@ -171,11 +171,11 @@ def search(options):
     else:
         for rank, (cosine, path) in enumerate(hits, 1):
             note = "  (the query itself)" if path in own else "" if os.path.exists(path) else "  (not there any more)"
-            print(f"{rank:3}  {cosine:.4f}  {printable(path)}{note}")
+            say(f"{rank:3}  {cosine:.4f}  {printable(path)}{note}")
     if options.figure:
         title = f"{len(hits)} of {len(snapshot):,} pictures, by {model.about['name']}"
         draw(queries, list(drawn(model, queries, hits, options.heatmaps)), title, options.figure)
-        print(f"Written: {printable(options.figure)}", file=sys.stderr)
+        say(f"Written: {options.figure}", to_stderr=True)
 
 
 def drawn(model, queries, hits, heatmaps):

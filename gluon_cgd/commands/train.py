@@ -11,6 +11,7 @@ from gluon_cgd.backbones import BACKBONES
 from gluon_cgd.commands import card
 from gluon_cgd.commands.evaluate import percent
 from gluon_cgd.commands.options import add_ctx, add_data, name
+from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.records import counted
 from gluon_cgd.descriptors import DESCRIPTORS
@@ -88,8 +89,8 @@ def train(options):
     experiment, split, where = arguments_of(options)
     result = fit(experiment, split, options.out, seed=options.seed, **where)
     for which in ("untrained", "last", "best"):
-        print(f"{which:9}  {percent(result[which])}")
-    print(f"parameters {result['parameters_sha256']}")
+        say(f"{which:9}  {percent(result[which])}")
+    say(f"parameters {result['parameters_sha256']}")
     if not card.has_card(options.out):
         net, _ = load_trained(options.out, ctx=where["ctx"])
         card.write(options.out, net, experiment, split, where["ctx"], options)
@@ -100,7 +101,7 @@ def choose(options):
     if not 1 <= options.seeds <= 1000:
         raise ValueError(f"--seeds {shown(options.seeds)} must be at least 1 and at most 1000")
     experiment, split, where = arguments_of(options)
-    print("\n".join(reasoning(rule.choose(experiment, split, options.out, options.seeds, **where))))
+    say("\n".join(reasoning(rule.choose(experiment, split, options.out, options.seeds, **where))))
 
 
 def arguments_of(options):
@@ -110,7 +111,7 @@ def arguments_of(options):
     where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
     experiment, split, choices = settings.fitted(values, options.data, options.allow_partial)
     if choices:
-        print("\n".join([f"{experiment.dataset}: {counted(split)}", *settings.lines(choices)]), flush=True)
+        say("\n".join([f"{experiment.dataset}: {counted(split)}", *settings.lines(choices)]), flush=True)
     return experiment, split, dict(where, progress=sys.stderr.isatty())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from gluon_cgd.experiment import REVISION
+from gluon_cgd.files.printable import printable
 from gluon_cgd.files.whole import write_text
 from reproduce.page.details import Runs, anchor, counted, plain, runs_done
 from reproduce.page.sections import Section, differs
@@ -14,9 +15,15 @@ from reproduce.report import comparison, formats
 
 TEMPLATES = Path(__file__).with_name("templates")
 PAPER = "https://arxiv.org/abs/1903.10663"
-ENVIRONMENT = Environment(
-    loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
-)
+BLOCKS = dict(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+
+
+def visible(value):
+    """`value` as the page shows it: of a text, characters that are invisible or control a terminal as escapes."""
+    return printable(value, lines=True) if type(value) is str else value  # markup and numbers are as they are
+
+
+ENVIRONMENT = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, finalize=visible, **BLOCKS)
 ENVIRONMENT.filters["plain"] = plain
 ENVIRONMENT.globals.update(
     anchor=anchor,

@@ -302,3 +302,23 @@ def test_a_browser_shows_it_without_complaint_and_nothing_sticks_out(form, reque
     assert found, re.search("<title>.*</title>", shown.stdout)[0]
     assert int(found[1]) > 50
     assert shown.stdout.count("</svg>") == page.count("</svg>")
+
+
+def test_whatever_a_result_says_is_text_on_the_page():
+    hostile = "<img src=x onerror=alert(1)>\x1b[31m'\"&\u202e"
+    said = dict(machine=hostile, device=hostile, commit=hostile, weights=hostile, parameters_sha256=hostile)
+    said.update(data=hostile, versions={hostile: hostile}, best_iteration=hostile, iterations=hostile)
+    table = replace(TABLE1, rows=TABLE1.rows[:1])
+
+    def results(experiment):
+        recalls = run(experiment, 0, **said)
+        for which in ("untrained", "last", "best"):
+            recalls[which] = {**recalls[which], hostile: 0.5}
+        return [recalls]
+
+    for small in (False, True):
+        page = html.page([table], results, small, verdicts={(table.name, table.rows[0].name, "R@1"): hostile})
+        Checked(page)
+        assert "<img" not in page
+        assert "onerror" in page
+        assert not [character for character in page if not character.isprintable() and character != "\n"]
