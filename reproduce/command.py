@@ -185,7 +185,9 @@ def train(tables, options, seeds=None):
         log.info("%s", line)
     minutes = summary.recorded_minutes(todo, facts.cores()) if options.mini else None
     if minutes is not None:
-        log.info("about %s on %d cores, as the recorded runs took", summary.duration(minutes), facts.cores())
+        busy = summary.duration(costs.BUSY * minutes)  # "3 minutes"
+        line = "%d to %s on %d cores, as the recorded runs took; the longer time if other programs use them"
+        log.info(line, summary.whole(minutes), busy, facts.cores())
     waiting = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
     where = dict(data=options.data, ctx=options.ctx, weights=options.weights, parts=options.parts)
     backends.train(waiting, options.backend, options.mini, options.runs, slurm=options.slurm, **where)

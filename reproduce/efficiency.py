@@ -13,7 +13,7 @@ import numpy as np
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
-from gluon_cgd.machine import devices
+from gluon_cgd.machine import devices, load
 from gluon_cgd.machine.progress import each
 from gluon_cgd.machine.sentences import sentence
 from reproduce.report import formats
@@ -21,6 +21,8 @@ from reproduce.tables import mini
 
 CONFIGURATIONS = ("SM", "SMG")
 CLASSES = 98  # of CARS196
+SWEEPS = 3  # how often each model is measured
+APART = 1.3  # the longest time of a model over its shortest, in another sweep
 WHAT = {
     "parameters": ("parameters", 1e-6, "M"),
     "step": ("training step", 1, "s"),
@@ -28,25 +30,45 @@ WHAT = {
     "picture": ("embedding a picture", 1e3, "ms"),
     "embedding_memory": ("memory to embed", 1e-9, "GB"),
 }
+TIMES = ("step", "picture")
 
 
-def measure(small, device, configurations=CONFIGURATIONS):
-    """[{"configuration", "cgd", "members"}, ...], each model {"model", "parameters", "step", ...} as in WHAT, SI units.
+def measure(small, device, configurations=CONFIGURATIONS, sweeps=SWEEPS):
+    """[{"configuration", "cgd", "members", "others"}, ...]; a model is {"model", "parameters", "step", ...}, see WHAT.
 
     Every model trains and embeds in a process of its own, with random parameters and pictures; real ones cost the same.
-    device: "cpu", "gpu0", ...  Memory is the highest of the process on a CPU, and what MXNet took on a GPU.
+    All models are measured once, then all again, `sweeps` times, so that what disturbs the machine disturbs all alike.
+    Units are SI's. "sweeps" of a model has the times of each sweep, of which "step" and "picture" are the medians.
+    Memory is the highest of the process on a CPU, and what MXNet took on a GPU. others: the cores that other programs
+    used meanwhile, None if that is not known.
+    device: "cpu", "gpu0", ...
     """
     experiment = Experiment(pretrained=False)
     experiment = mini(experiment) if small else experiment
     # 128 pictures of 224 x 224 do not fit every machine's memory
     batch_size = experiment.batch_size if small or device != "cpu" else 32
-    measured = []
-    for letters in each(configurations, "measuring", unit="configurations"):
+    models = {}  # {letters: [the CGD, its members]}
+    for letters in configurations:
         alone = [replace(experiment, descriptors=letter, dim=experiment.dim // len(letters)) for letter in letters]
-        together = replace(experiment, descriptors=letters)
-        cgd, *members = (one_model(each, batch_size, device) for each in (together, *alone))
-        measured.append({"configuration": letters, "batch_size": batch_size, "cgd": cgd, "members": members})
+        models[letters] = [replace(experiment, descriptors=letters), *alone]
+    turns = [one for _ in range(sweeps) for one in dict.fromkeys(one for group in models.values() for one in group)]
+    taken, before = {}, load.now()
+    for one in each(turns, f"measuring, {sweeps} times each", unit="models"):
+        taken.setdefault(one, []).append(one_model(one, batch_size, device))
+    used = load.others(before, load.now())
+    measured = []
+    for letters, group in models.items():
+        cgd, *members = (summary(taken[one]) for one in group)
+        measured.append(dict(configuration=letters, batch_size=batch_size, cgd=cgd, members=members, others=used))
     return measured
+
+
+def summary(costs):
+    """The costs of one model, from those of each sweep: medians of its times, its highest memory, and "sweeps"."""
+    sweeps = {key: [cost[key] for cost in costs] for key in TIMES}
+    middle = {key: statistics.median(values) for key, values in sweeps.items()}
+    memory = {key: max(cost[key] for cost in costs) for key in WHAT if key.endswith("memory")}
+    return {**costs[0], **middle, **memory, "sweeps": sweeps}
 
 
 def one_model(experiment, batch_size, device):
@@ -65,12 +87,15 @@ def one_model(experiment, batch_size, device):
 
 
 def costs_of(task, experiment, batch_size, device, rounds=8):
-    """The costs of a `task`, "train" or "embed", on random pictures: the median of `rounds` batches, and memory."""
+    """The costs of a `task`, "train" or "embed", on random pictures: the median of the batches, and memory.
+
+    At least `rounds` batches, and more of short ones, so that they last a second together.
+    """
     ctx = devices.context(device)
     before = memory_of(ctx)
     call, learned = prepared(task, experiment, batch_size, ctx)
     seconds = []
-    for _ in range(2 + rounds):
+    while len(seconds) < 2 + rounds or sum(seconds[2:]) < 1 and len(seconds) < 100:
         start = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - start)
@@ -118,17 +143,52 @@ def memory_of(ctx):
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
+def series(models, key):
+    """What `models` together cost in each sweep; only one number where the sweeps are not known."""
+    every = [model.get("sweeps", {}).get(key) or [model[key]] for model in models]
+    return [sum(values) for values in zip(*every)]
+
+
+def shown(values, form=".3g"):
+    """The median of `values`, and their range in brackets if they differ: "0.5 (0.48-0.61)"."""
+    low, middle, high = (format(value, form) for value in (min(values), statistics.median(values), max(values)))
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
 def rows(measured):
-    """The table's lines, head first: for each CGD its costs, those of its ensemble together, and their ratio."""
-    head = ["", *(f"{name} ({unit})" for name, _, unit in WHAT.values())]
-    lines = [head]
+    """The table's lines, head first: for each CGD its costs, those of its ensemble together, and their ratio.
+
+    Each is the median over the sweeps, with the lowest and highest in brackets; a ratio is one of the same sweep.
+    """
+    lines = [["", *(f"{name} ({unit})" for name, _, unit in WHAT.values())]]
     for compared in measured:
-        ensemble = {key: sum(member[key] for member in compared["members"]) for key in WHAT}
         names = " + ".join(member["model"] for member in compared["members"])
-        for name, costs in ((f"CGD {compared['cgd']['model']}", compared["cgd"]), (f"ensemble of {names}", ensemble)):
-            lines.append([name, *(f"{costs[key] * scale:.3g}" for key, (_, scale, _) in WHAT.items())])
-        lines.append(["ensemble / CGD", *(f"{ensemble[key] / compared['cgd'][key]:.2f}" for key in WHAT)])
+        sides = {f"CGD {compared['cgd']['model']}": [compared["cgd"]], f"ensemble of {names}": compared["members"]}
+        for name, models in sides.items():
+            scaled = ([value * scale for value in series(models, key)] for key, (_, scale, _) in WHAT.items())
+            lines.append([name, *map(shown, scaled)])
+        cgd, members = sides.values()
+        ratios = ([a / b for a, b in zip(series(members, key), series(cgd, key))] for key in WHAT)
+        lines.append(["ensemble / CGD", *(shown(values, ".2f") for values in ratios)])
     return lines
+
+
+def warnings(measured):
+    """Sentences: whether other programs disturbed the measurement; [] if nothing tells so."""
+    lines = [load.warning(max((compared.get("others") or 0 for compared in measured), default=0))]
+    models = [model for compared in measured for model in (compared["cgd"], *compared["members"])]
+    apart, name, key = max((max(v) / min(v), model["model"], k) for model in models for k, v in times(model).items())
+    if apart > APART:
+        lines.append(
+            f"{WHAT[key][0]} of {name} took up to {apart:.1f} times as long in one sweep as in another, and more than "
+            f"{APART:g} is no noise of an idle machine: compare only ratios whose ranges are apart, or measure again"
+        )
+    return [f"WARNING: {line}" for line in lines if line]
+
+
+def times(model):
+    """{"step": [seconds of each sweep], "picture": ...} of a model."""
+    return {key: series([model], key) for key in TIMES}
 
 
 def report(small, device, runs):
@@ -140,8 +200,11 @@ def report(small, device, runs):
     title += "(memory adds up)."
     if small:
         title += "\nMINI: a small network and small pictures; most of the cost is what every process needs."
-    text = [title, "", *grid.as_text(lines)]
+    title += f"\nEach is the median of {SWEEPS} sweeps over all models, with the lowest and the highest in brackets."
+    warned = warnings(measured)
+    text = [title, "", *grid.as_text(lines), *([""] * bool(warned)), *warned]
     stem = formats.reports(runs) / ("efficiency-mini" if small else "efficiency")
-    write_text(f"{stem}.md", "\n".join(["# Efficiency", "", title, "", grid.as_markdown(lines)]) + "\n")
+    document = ["# Efficiency", title, grid.as_markdown(lines), *warned]
+    write_text(f"{stem}.md", "\n\n".join(document) + "\n")
     write_json(f"{stem}.json", measured)
     return "\n".join(text) + f"\n\nWritten: {stem}.md, .json"

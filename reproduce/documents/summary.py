@@ -121,7 +121,7 @@ def tables():
 def costs():
     """A line a script: its runs, and how long they take on each machine that was measured."""
     machines = known(recorded.FOLDER)
-    lines = [("command", "runs", *(f"hours on {name}" for name in machines), "`--mini`: runs", "minutes")]
+    lines = [("command", "runs", *(f"hours on {name}" for name in machines), "`--mini`: runs", "minutes on idle cores")]
     for table in EVERYTHING:
         real, small = wanted([table], False), wanted([table], True)
         seconds = [total(real, measured) for measured in machines.values()]
@@ -152,7 +152,12 @@ def origins():
     return as_markdown(lines)
 
 
+def whole(minutes):
+    """`minutes` as a whole number, at least 1."""
+    return max(1, math.ceil(minutes))
+
+
 def duration(minutes):
     """ "2 minutes" for 1.3, in whole minutes and at least one."""
-    count = max(1, math.ceil(minutes))
+    count = whole(minutes)
     return f"{count} minute{'s' * (count > 1)}"

@@ -1,5 +1,6 @@
 """How long a machine takes to train on and to embed a picture, measured, and how long runs will therefore take."""
 
+import logging
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -9,13 +10,15 @@ from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import regular
 from gluon_cgd.files.whole import write_json
-from gluon_cgd.machine import facts
+from gluon_cgd.machine import facts, load
 from gluon_cgd.machine.progress import each
 from gluon_cgd.runs import schema
 from reproduce import efficiency, recorded, store
 from reproduce.report import formats
 from reproduce.training import complexity
 
+log = logging.getLogger("reproduce")
+BUSY = 3  # on two idle cores Table 1's mini form takes a minute, with four times as many programs as cores three
 MEASURED = recorded.FOLDER / "steps.json"  # measured on other machines
 SECONDS = schema.number(0, 10**6)
 TIMES = schema.each(schema.each(schema.fields({"train": SECONDS, "embed": SECONDS})))  # machine -> network -> seconds
@@ -34,7 +37,7 @@ def measure(experiments, device, runs):
     """
     file = formats.reports(runs) / "steps.json"
     known = _read(file)
-    own = known.setdefault(facts.machine(device), {})
+    own, before = known.setdefault(facts.machine(device), {}), load.now()
     for experiment in each(experiments, "measuring networks", unit="networks"):
         if network(experiment) not in own:
             # 128 pictures of 224 x 224 do not fit every machine's memory
@@ -42,6 +45,8 @@ def measure(experiments, device, runs):
             cost = efficiency.one_model(replace(experiment, pretrained=False), batch, device)
             own[network(experiment)] = {"train": cost["step"] / batch, "embed": cost["picture"]}
             write_json(file, known)
+    if load.warning(load.others(before, load.now())):
+        log.warning("%s", load.warning(load.others(before, load.now())))
     return own
 
 
@@ -105,6 +110,7 @@ def costs(missing, runs):
         if not lacking:
             hours = total(missing, measured) / 3600
             lines.append(f"time on {machine}: {hours:,.1f} hours, one run after the other")
+            lines.append(f"  up to {hours * BUSY:,.1f} hours while other programs use that machine too")
         elif len(lacking) < len({network(run.experiment) for run in missing}):
             lines.append(f"time on {machine}: not known, {', '.join(lacking)} not measured")
     lines = lines or ["time: not measured for these networks"]

@@ -245,7 +245,7 @@ def test_every_command_is_watched_from_its_first_moment(titles, tmp_path, capsys
         ("gluon_cgd/export/int8.py", '"calibrating"'),
         ("reproduce/training/local.py", '"training"'),
         ("reproduce/training/costs.py", '"measuring networks"'),
-        ("reproduce/efficiency.py", '"measuring"'),
+        ("reproduce/efficiency.py", 'f"measuring, '),
         ("reproduce/figure4.py", '"heatmaps"'),
     ],
 )
