@@ -21,7 +21,7 @@ from reproduce.tables import mini
 
 CONFIGURATIONS = ("SM", "SMG")
 CLASSES = 98  # of CARS196
-SWEEPS = 3  # how often each model is measured
+SWEEPS, ROUNDS = 3, 4  # how often each model is measured, and with how many batches each time
 APART = 1.3  # the longest time of a model over its shortest, in another sweep
 WHAT = {
     "parameters": ("parameters", 1e-6, "M"),
@@ -54,7 +54,7 @@ def measure(small, device, configurations=CONFIGURATIONS, sweeps=SWEEPS):
     turns = [one for _ in range(sweeps) for one in dict.fromkeys(one for group in models.values() for one in group)]
     taken, before = {}, load.now()
     for one in each(turns, f"measuring, {sweeps} times each", unit="models"):
-        taken.setdefault(one, []).append(one_model(one, batch_size, device))
+        taken.setdefault(one, []).append(one_model(one, batch_size, device, ROUNDS))
     used = load.others(before, load.now())
     measured = []
     for letters, group in models.items():
@@ -71,13 +71,13 @@ def summary(costs):
     return {**costs[0], **middle, **memory, "sweeps": sweeps}
 
 
-def one_model(experiment, batch_size, device):
+def one_model(experiment, batch_size, device, rounds=8):
     """The costs of one model, measured in two processes: one trains, one embeds. Raises ValueError when one fails."""
     costs = {"model": f"{experiment.descriptors} {experiment.dim}"}
     for task in ("train", "embed"):
         try:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                costs.update(pool.submit(costs_of, task, experiment, batch_size, device).result())
+                costs.update(pool.submit(costs_of, task, experiment, batch_size, device, rounds).result())
         except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
             killed = isinstance(error, BrokenProcessPool)
             reason = "its process was killed, perhaps because memory ran out" if killed else sentence(error)
@@ -86,7 +86,7 @@ def one_model(experiment, batch_size, device):
     return costs
 
 
-def costs_of(task, experiment, batch_size, device, rounds=8):
+def costs_of(task, experiment, batch_size, device, rounds):
     """The costs of a `task`, "train" or "embed", on random pictures: the median of the batches, and memory.
 
     At least `rounds` batches, and more of short ones, so that they last a second together.

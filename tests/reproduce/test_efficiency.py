@@ -25,7 +25,7 @@ def models_taking(monkeypatch, seconds):
     """Instead of measuring: each model takes the next of its `seconds`; returns the order of the models."""
     order = []
 
-    def one_model(experiment, batch_size, device):
+    def one_model(experiment, batch_size, device, rounds):
         name = f"{experiment.descriptors} {experiment.dim}"
         step = seconds[experiment.descriptors][order.count(name) % 3]
         order.append(name)
