@@ -6,6 +6,7 @@ matplotlib is imported where it is used: most commands draw nothing.
 from importlib.util import find_spec
 from pathlib import Path
 
+from gluon_cgd.files.printable import printable
 from gluon_cgd.files.whole import replacing
 
 SUFFIXES = (".png", ".pdf", ".svg")
@@ -29,7 +30,12 @@ def check(flag, file):
 
 
 def save(figure, file):
-    """Write a matplotlib figure to `file`; its suffix decides the format."""
+    """Write a matplotlib figure to `file`; its suffix decides the format. Its texts are drawn as they are."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a $ in a name does not begin a formula
+        text.set_text(printable(text.get_text(), lines=True))
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=150, format=Path(file).suffix[1:])
 

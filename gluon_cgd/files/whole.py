@@ -5,6 +5,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -88,8 +89,9 @@ def write_text(file, text):
 
 
 def write_json(file, values):
-    """Write `values` to `file` as JSON."""
-    write_text(file, json.dumps(values, indent=1, ensure_ascii=False))
+    """Write `values` to `file` as JSON, in ASCII if they hold the name of a file that is not UTF-8."""
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    write_text(file, json.dumps(values, indent=1) if re.search("[\ud800-\udfff]", text) else text)
 
 
 def digest(file, kind="sha256"):

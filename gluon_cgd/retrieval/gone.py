@@ -82,7 +82,7 @@ def find_gone(snapshot, seen, folder, unknown, indexed, prune, current):
     folders = {*indexed, folder}
     suspect = folders if prune else {other for other in folders if is_gone(other)}
     gone, alive = defaultdict(list), set()
-    for row in others:
+    for row in others if suspect else ():
         path = snapshot.path(row)
         place = place_of(path, folders)
         if not prune and place not in suspect:

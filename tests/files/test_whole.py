@@ -1,3 +1,4 @@
+import json
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -120,3 +121,10 @@ def test_the_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
         monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
     whole.write_text(tmp_path / "file", "text")
     assert calls == ["fsync", "replace", "fsync"]  # the content, the name, the folder
+
+
+def test_a_name_that_is_not_utf_8_can_be_written_as_json(tmp_path):
+    for name in (os.fsdecode(b"/a/\xff.jpg"), "/ä.jpg"):
+        whole.write_json(tmp_path / "a.json", {"query": name})
+        assert json.loads((tmp_path / "a.json").read_bytes()) == {"query": name}
+    assert "ä" in (tmp_path / "a.json").read_text(encoding="utf-8")
