@@ -153,10 +153,13 @@ def _extract(member, folder, archive, files):
             f"{archive} holds {member.name[:200]!r}, a name that {folder.parent} cannot have: unpack it elsewhere"
         ) from error
     crc = 0
-    with out:
-        for block in member.blocks():
-            out.write(block)
-            crc = zlib.crc32(block, crc)
+    try:
+        with out:
+            for block in member.blocks():
+                out.write(block)
+                crc = zlib.crc32(block, crc)
+    except OSError as error:  # of the disk, whose errors name no file; those of the archive are ValueErrors
+        raise OSError(error.errno, error.strerror, str(folder.parent / path)) from error
     files["/".join(path.parts)] = (member.size, crc)
 
 

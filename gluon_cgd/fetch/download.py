@@ -69,7 +69,8 @@ def stated_sha256(url):
     try:
         answer = connection.ask("HEAD", url, {}, TIMEOUT, BLOCK, PATIENCE, redirects=0)
     except (*connection.BROKEN, requests.RequestException, ValueError) as error:
-        raise OSError(f"{url} cannot be reached ({type(error).__name__}): start again, or get it by hand") from error
+        reason = printable(error)[:200] if isinstance(error, (ValueError, TimeoutError)) else type(error).__name__
+        raise OSError(f"{url} cannot be reached ({reason}): start again, or get it by hand") from error
     answer.blocks.close()
     stated = answer.headers.get("X-Linked-Etag", "").strip('"').lower()
     return stated if re.fullmatch("[0-9a-f]{64}", stated) else None
@@ -81,8 +82,9 @@ def _is_there(wanted):
         return False
     check_kind(wanted.file, os.stat(wanted.file).st_mode)
     if wanted.checksum and digest(wanted.file, wanted.kind) != wanted.checksum:
-        remedy = f"(its {wanted.kind} is not {wanted.checksum}): move it away"
-        raise ValueError(f"{wanted.file} is there but is not the file wanted {remedy}")
+        remedy = f"move it away, or, if it is the beginning of a download, rename it to {wanted.file.name}.part"
+        reason = f"is there but is not the file wanted (its {wanted.kind} is not {wanted.checksum})"
+        raise ValueError(f"{wanted.file} {reason}: {remedy}")
     return True
 
 

@@ -36,9 +36,10 @@ class Partial:
 
     def write(self, block):
         """Append `block`. Raises OSError that names the file."""
+        rest = memoryview(block)
         try:
-            self.handle.write(block)
-            self.handle.flush()
+            while rest:
+                rest = rest[self.handle.write(rest) :]
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
@@ -105,7 +106,7 @@ def opened(file):
                 check_kind(path, status.st_mode)
             if not _is_own(status) or not os.access(path, os.R_OK | os.W_OK):
                 os.unlink(path)
-        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666), "r+b") as handle:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666), "r+b", 0) as handle:
             _lock(handle, path)
             if _is_own(os.fstat(handle.fileno())) and _is_at(handle, path):  # else another process has renamed it
                 try:

@@ -6,6 +6,7 @@ import io
 import logging
 import lzma
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -394,6 +395,18 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(OSError, match=r"out has no room for the .* GB of birds/a.jpg"):
         unpacked(tmp_path, packed(".tgz"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_disk_that_is_full_amid_a_file_is_named_and_leaves_nothing(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    (tmp_path / "a").write_bytes(packed(".tgz"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # bytes of a file
+    try:
+        with pytest.raises(OSError, match="File too large: '.*/out/birds/a.jpg'"):
+            unpack(tmp_path / "a", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list((tmp_path / "out").iterdir())
 
 

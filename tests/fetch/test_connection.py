@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import re
+import resource
 import socket
 import threading
 
@@ -431,6 +432,29 @@ def test_a_file_system_without_locks_is_enough(server, tmp_path, monkeypatch):
     server.answers = [reply()]
     download.fetch(server.url, tmp_path / "f", MD5)
     assert left(tmp_path) == ["f"]
+
+
+def test_a_full_disk_keeps_what_came(server, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    server.answers = [reply(), part(5000)]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))  # bytes of a file
+    try:
+        with pytest.raises(OSError, match="File too large: '.*/f.part'"):
+            download.fetch(server.url, tmp_path / "f", MD5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    download.fetch(server.url, tmp_path / "f", MD5)
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert server.header("Range") == [None, "bytes=5000-"]
+
+
+@pytest.mark.parametrize("url", ["hf-mirror.com/f", "file:///etc/passwd", "", "http://", "http://127.0.0.1:99999/"])
+def test_an_address_that_is_none_is_a_sentence(tmp_path, url):
+    with pytest.raises(OSError, match="cannot be fetched .*: get it by hand"):
+        download.fetch(url, tmp_path / "f", MD5)
+    with pytest.raises(OSError, match="cannot be reached .*: start again, or get it by hand"):
+        download.stated_sha256(url)
+    assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("stated", ["x" * 64, "ab" * 31, "ab" * 32 + "0", ""])

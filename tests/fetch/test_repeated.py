@@ -80,13 +80,16 @@ def test_what_is_unpacked_by_another_user_is_only_read(birds, tmp_path, monkeypa
         sources.obtain("cub200", tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "zeros", "another", "folder gone"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "zeros", "another", "folder gone", "note"])
 def test_a_file_that_is_no_longer_whole_is_unpacked_again(birds, tmp_path, damage):
     root = tmp_path / "data"
     sources.obtain("cub200", root)
     picture = sorted(root.rglob("*.jpg"))[3]
     if damage == "gone":
         picture.unlink()
+    elif damage == "note":
+        note = root / LEFT[0]
+        note.write_bytes(note.read_bytes()[:-100] + bytes(100))
     elif damage == "folder gone":
         shutil.rmtree(root / "CUB_200_2011")
     else:
