@@ -10,6 +10,7 @@ import re
 import mxnet as mx
 
 from gluon_cgd.files.regular import read_json
+from gluon_cgd.models.fused_nodes import taken_apart
 
 NODES = 20_000
 TEXT = 10_000  # characters of a name or an attribute
@@ -56,6 +57,7 @@ def read_symbol(file):
         nodes, (head, output) = graph["nodes"], graph["heads"][0][:2]
         if not isinstance(nodes, list) or not 0 < len(nodes) <= NODES:
             raise WrongSymbol(f"it has no nodes, or more than {NODES:,}")
+        nodes, (head, output) = taken_apart(nodes, (head, output))
         checked = [_checked(node, number) for number, node in enumerate(nodes)]
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise error if isinstance(error, WrongSymbol) else WrongSymbol("it is not a graph of MXNet") from error

@@ -1,9 +1,12 @@
+import json
+
 import mxnet as mx
 import numpy as np
 import pytest
 
 from gluon_cgd import backbones, model
 from gluon_cgd.models import symbol
+from gluon_cgd.models.opened import load_trained
 
 
 @pytest.fixture
@@ -61,3 +64,32 @@ def test_files_that_are_missing_or_do_not_belong_together_are_named(released, tm
     mx.sym.FullyConnected(mx.sym.var("text"), num_hidden=2, name="fc").save(f"{prefix}-symbol.json")
     with pytest.raises(ValueError, match="has no input named data"):
         symbol.load_symbol(prefix, 1)
+
+
+def test_a_network_that_was_exported_after_it_was_fused_computes_the_same(exported, tmp_path):
+    net, _ = load_trained(exported / "run")
+    pictures = mx.nd.random.uniform(shape=(3, 3, 16, 16))
+    expected = net(pictures)[0]
+    net.export(str(tmp_path / "fused"))
+    assert "_sg_mkldnn_conv" in (tmp_path / "fused-symbol.json").read_text()
+    found = symbol.load_symbol(str(tmp_path / "fused"))(pictures)[0]
+    np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("harm", ["operator", "inputs", "head"])
+def test_what_a_fused_node_holds_is_checked_too(exported, tmp_path, harm):
+    net, _ = load_trained(exported / "run")
+    net(mx.nd.zeros((3, 3, 16, 16)))
+    net.export(str(tmp_path / "fused"))
+    file = tmp_path / "fused-symbol.json"
+    graph = json.loads(file.read_text())
+    inner = next(node["subgraphs"][0] for node in graph["nodes"] if node.get("subgraphs"))
+    if harm == "operator":
+        inner["nodes"][-1]["op"] = "Custom"
+    elif harm == "inputs":
+        inner["nodes"][-1]["inputs"][0][0] = 10**6
+    else:
+        inner["heads"] = [[len(inner["nodes"]), 0, 0]]
+    file.write_text(json.dumps(graph))
+    with pytest.raises(ValueError, match="fused-symbol.json is not a whole file of MXNet"):
+        symbol.load_symbol(str(tmp_path / "fused"))
