@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks import inputs, table
 from benchmarks.comparisons import GROUPS, NETWORK
 from benchmarks.turns import Process
+from gluon_cgd.commands.effects import Rule
 from gluon_cgd.commands.options import main_of
 from reproduce.documents import generated
 
@@ -146,7 +147,14 @@ def together(results, before):
     return results
 
 
-main = main_of(__doc__, add_flags, run, "bash benchmarks/run.sh")
+RULES = (
+    Rule(
+        ("only", "rounds", "folder", "record"),
+        lambda options: not options.write,
+        "{flags}: nothing is measured with --write, leave one out",
+    ),
+)
+main = main_of(__doc__, add_flags, run, "bash benchmarks/run.sh", RULES)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from gluon_cgd.commands.effects import Rule
 from gluon_cgd.commands.options import main_of
 from gluon_cgd.retrieval import approximate, collection, exact
 
@@ -121,7 +122,11 @@ def run(options):
             compare(snapshot, queries, options.k, options.kinds, uri)
 
 
-main = main_of(__doc__, add_flags, run)
+RULES = (
+    Rule(("classes",), lambda o: "clustered" in o.vectors, "{typed} is for clustered --vectors: leave it out"),
+    Rule(("milvus", "kinds"), lambda o: len(o.vectors) > 0, "{flags} need some --vectors"),
+)
+main = main_of(__doc__, add_flags, run, rules=RULES)
 
 if __name__ == "__main__":
     sys.exit(main())

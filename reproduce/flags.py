@@ -124,6 +124,8 @@ def check_effects(options):
     ]
     small = "{typed} has no effect with --mini, which needs no data: leave it out"
     rules.append(effects.Rule(("data",), lambda options: not options.mini, small))
+    jobs = "{typed} has no effect with --backend slurm, whose jobs take the devices that they get: leave it out"
+    rules.append(effects.Rule(("ctx",), lambda options: options.backend != "slurm" or "report" in options.tables, jobs))
     own = "{typed} is for the paper's datasets, and --dataset names your own: leave it out"
     rules.append(effects.Rule(("data",), lambda options: not options.dataset, own))
     effects.check(options, rules)

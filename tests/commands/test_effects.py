@@ -177,6 +177,7 @@ REPRODUCE = [
     (["figure4", "--compare", "last"], "--compare last has no effect on figure4"),
     (["figure4", "--report", "--weights", "w"], "--weights w has no effect on figure4 --report"),
     (["table1", "--mini", "--data", "d"], "--data d has no effect with --mini"),
+    (["table1", "--backend", "slurm", "--ctx", "cpu"], "--ctx cpu has no effect with --backend slurm"),
     (["report", "--dataset", "p", "--data", "d"], "--data d is for the paper's datasets"),
 ]
 
