@@ -12,7 +12,7 @@ import numpy as np
 from gluon_cgd import backbones, datasets, model
 from gluon_cgd.datasets import images, training_part
 from gluon_cgd.datasets.cache import cached, fingerprint
-from gluon_cgd.datasets.records import PathLike, Split, ceiling
+from gluon_cgd.datasets.records import PathLike, Split, limits
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.evaluate import embedded
 from gluon_cgd.experiment import REVISION, Experiment
@@ -117,8 +117,8 @@ class Run:
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
         where = self.iterations, experiment.batch_size, devices.names(self.devices)
         log.info("%d iterations of %d pictures on %s", *where)
-        if ceiling(split):
-            log.warning("%s", ceiling(split))
+        for sentence in limits(split, datasets.recall_ks(experiment.dataset)):
+            log.warning("%s", sentence)
         self.pictures = cached(split.train, experiment.resize, cache, progress)
         self.query = cached(split.query, experiment.input_size, cache, progress)
         self.gallery = cached(split.gallery, experiment.input_size, cache, progress) if split.gallery else None

@@ -10,7 +10,7 @@ from gluon_cgd.cards import confusion
 from gluon_cgd.cards.markdown import Markdown, code, shell
 from gluon_cgd.cards.markdown import markdown as as_markdown
 from gluon_cgd.datasets import folders
-from gluon_cgd.datasets.records import ceiling, counted
+from gluon_cgd.datasets.records import ceiling, certainty, counted
 from gluon_cgd.datasets.tested_part import check_unchanged
 from gluon_cgd.datasets.training_part import said_of_copies, trained_of
 from gluon_cgd.experiment import Experiment
@@ -92,6 +92,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
         counts=counted(split),
         ceiling=ceiling(split),
+        doubts=doubts(split, result),
         one_of_each=own and bool(split.gallery) and split.gallery == split.train,  # see folders.divide
         own=own,
         parted=own and folders.listed(experiment.dataset, allow_partial=True).parted,
@@ -105,7 +106,6 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         searched=searched if len(searched) > 1 else (),
         found=confusion.worst_first(searched[-1].pairs if searched else pairs),
         boxes=any(record.box for record in split.query),
-        copies=said_of_copies(result["training"]) if result.get("training", {}).get("copies") else "",
         class_name=class_name,
         changes={name: value for name, value in experiment.changes().items() if name != "dataset"},
         paper=Experiment(),
@@ -113,6 +113,12 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         flags=Markdown("".join(f" {shell(flag)}" for flag in flags)),
         photos=shell(experiment.dataset) if Path(experiment.dataset).is_dir() else "photos",
     )
+
+
+def doubts(split, result):
+    """Sentences for what makes the recall of `result` say less than it seems."""
+    certain = certainty(split, [int(name[2:]) for name in result["last"]])
+    return [certain] * bool(certain) + said_of_copies(result.get("training"))
 
 
 def shown(value):

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import List, NamedTuple, Optional, Tuple, Union
+from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
 
 log = logging.getLogger(__name__)
 PathLike = Union[str, Path]
@@ -101,6 +101,24 @@ def ceiling(split: Split) -> str:
         return ""
     missing = f"{total - found:,} of {total:,} test pictures have no other picture of their class to be found"
     return f"no Recall@K can be above {100 * found / total:.2f} %: {missing}"
+
+
+def limits(split: Split, ks: Iterable[int]) -> List[str]:
+    """`ceiling` and `certainty` of `split`, those that are not empty."""
+    return [sentence for sentence in (ceiling(split), certainty(split, ks)) if sentence]
+
+
+def certainty(split: Split, ks: Iterable[int]) -> str:
+    """Which of the Recall@K of `ks` any model reaches on `split`, in words; "" if there is none.
+
+    With few test pictures, fewer than K are of other classes, and so a picture of the query's class is among K results.
+    """
+    items = split.query if split.gallery is None else split.gallery
+    counts = Counter(record.label for record in items)
+    others = max(len(items) - counts[record.label] for record in split.query)
+    sure = [f"R@{k}" for k in ks if k > others]
+    few = f"at most {others:,} pictures are of other classes and could come first"
+    return f"{' and '.join(sure)} {'say' if len(sure) > 1 else 'says'} nothing of a model: {few}" if sure else ""
 
 
 def _files(folder):

@@ -8,14 +8,14 @@ from typing import List, Optional, Set, Tuple
 from gluon_cgd import datasets
 from gluon_cgd.datasets import folders
 from gluon_cgd.datasets.cache import fingerprint
-from gluon_cgd.datasets.records import PathLike, Record, Split, ceiling, is_searched_in_training
+from gluon_cgd.datasets.records import PathLike, Record, Split, counted, is_searched_in_training, limits
 from gluon_cgd.datasets.training_part import (
     Trained,
     contents_of,
+    hash_of_test,
     hashes_of,
     place_of,
     said_of_copies,
-    tested_in,
     tested_records,
 )
 from gluon_cgd.experiment import Experiment
@@ -36,7 +36,9 @@ def load_tested(
     said: List[str] = []
     if trained is not None:
         split, said = tested_part(split, experiment.dataset, experiment.split, trained)
-    said += [ceiling(split)] * bool(ceiling(split))
+    if datasets.is_own(experiment.dataset):
+        log.info("%s: %s", experiment.dataset, counted(split))
+    said += limits(split, datasets.recall_ks(experiment.dataset))
     for sentence in said:
         log.warning("%s", sentence)
     return split, said
@@ -56,9 +58,7 @@ def _as_before(split: Split, trained: Trained) -> bool:
         return False
     if trained.part is None:
         return True
-    learned = {content for content, _ in hashes_of(trained.part)}
-    tested = tested_in(split, contents_of(tested_records(split)), learned)
-    return tested == {name: trained.part[name] for name in tested}
+    return trained.part["test_hash"] == hash_of_test(split, contents_of(tested_records(split)))
 
 
 def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple[Split, List[str]]:
@@ -79,7 +79,7 @@ def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple
     if trained.part is None:
         return split, _unknown(dataset, trained, as_before, same_place) + _about_boxes(split, dataset, trained)
     if as_before:
-        return split, [said_of_copies(trained.part)] * bool(trained.part["copies"])
+        return split, said_of_copies(trained.part)
     known = _known(everything, dataset, hashes_of(trained.part), same_place)
     if not known and not same_place:
         other = f"the model was trained on {trained.dataset}, and none of those pictures is in {dataset}"

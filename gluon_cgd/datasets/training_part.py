@@ -7,11 +7,13 @@ training would be divided in another way: pictures that the model was trained on
 import base64
 import binascii
 import functools
+import logging
 import os
 import unicodedata
+from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from gluon_cgd import datasets
 from gluon_cgd.datasets import images
@@ -20,6 +22,7 @@ from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine import facts
 from gluon_cgd.machine.progress import task
 
+log = logging.getLogger(__name__)
 HASH = 8  # bytes: among a million pictures, two are taken for one with a chance of 3 in 100 million
 
 
@@ -43,8 +46,8 @@ def trained_of(dataset: str, values: Mapping[str, Any], source: PathLike) -> Tra
     part = values.get("training")
     if part is not None:
         try:
-            counts = [part[name] for name in ("pictures", "tested", "boxes", "copies")]
-            if not all(isinstance(count, int) and count >= 0 for count in counts):
+            counts = [part[name] for name in ("pictures", "boxes", "tested", "copies", "twins")]
+            if not all(type(count) is int and count >= 0 for count in counts):
                 raise ValueError("its counts are not numbers")
             if not isinstance(part["test_hash"], str):
                 raise ValueError("its test_hash is not text")
@@ -60,29 +63,39 @@ def trained_of(dataset: str, values: Mapping[str, Any], source: PathLike) -> Tra
 def describe(split: Split, dataset: str, progress: bool = False) -> Optional[Dict[str, Any]]:
     """The training part of people's own pictures for a result file, ready for JSON; None for a benchmark.
 
+    Logs a warning where test pictures are copies.
     {"pictures": how many training pictures, "boxes": how many of them are cut out by a box, "hashes": which they are,
-    see `hashes_of`, "tested", "copies", "test_hash": see `tested_in`}.
+    see `hashes_of`, "tested": how many test pictures, "copies": how many of them are copies of training pictures,
+    "twins": how many queries have a copy among the test pictures, "test_hash": a hash of all test pictures}.
     """
     if dataset in datasets.NAMES:
         return None
-    contents = contents_of([*split.train, *tested_records(split)], progress)
+    test = tested_records(split)
+    contents = contents_of([*split.train, *test], progress)
     rows = {(contents[record.path], place_of(record.path, dataset)) for record in split.train}
-    return dict(
+
+    def seen(record):
+        return contents[record.path], record.box
+
+    learned, times = set(map(seen, split.train)), Counter(map(seen, test))
+    part = dict(
         pictures=len(split.train),
         boxes=sum(record.box is not None for record in split.train),
         hashes=base64.b64encode(b"".join(content + place for content, place in sorted(rows))).decode(),
-        **tested_in(split, contents, {content for content, _ in rows}),
+        tested=len(test),
+        copies=sum(seen(record) in learned for record in test),
+        twins=sum(times[seen(record)] > 1 for record in split.query),
+        test_hash=hash_of_test(split, contents),
     )
+    for sentence in said_of_copies(part):
+        log.warning("%s", sentence)
+    return part
 
 
-def tested_in(split: Split, contents: Mapping[str, bytes], learned: Set[bytes]) -> Dict[str, Any]:
-    """{"tested", "copies", "test_hash"}: the number of test pictures, how many are `learned` ones, and a hash of all.
-
-    contents: as `contents_of` returns them.  learned: the hashes of the training pictures' contents.
-    """
-    test = [contents[record.path] for record in tested_records(split)]
-    copies = sum(content in learned for content in test)
-    return dict(tested=len(test), copies=copies, test_hash=blake2b(b"".join(test), digest_size=HASH).hexdigest())
+def hash_of_test(split: Split, contents: Mapping[str, bytes]) -> str:
+    """A hash of the test pictures of `split`, whatever their names; contents: as `contents_of` returns them."""
+    test = b"".join(contents[record.path] for record in tested_records(split))
+    return blake2b(test, digest_size=HASH).hexdigest()
 
 
 def tested_records(split: Split) -> List[Record]:
@@ -90,12 +103,14 @@ def tested_records(split: Split) -> List[Record]:
     return [*split.query, *([] if is_searched_in_training(split) else split.gallery or [])]
 
 
-def said_of_copies(part: Mapping[str, Any]) -> str:
-    """The sentence for test pictures that are training pictures under another name; part: as `describe` returns it."""
-    return (
-        f"{part['copies']:,} of {part['tested']:,} test pictures are copies of training pictures, so the recall is too "
-        "high: remove the copies and train again"
-    )
+def said_of_copies(part: Optional[Mapping[str, Any]]) -> List[str]:
+    """Sentences for test pictures that exist twice under other names; part: as `describe` returns it."""
+    kinds = {
+        "copies": "{:,} of {:,} test pictures are copies of training pictures",
+        "twins": "{:,} of {:,} test pictures have a copy among the test pictures, which any model finds",
+    }
+    remedy = ", so the recall is too high: remove the copies and train again"
+    return [text.format(part[kind], part["tested"]) + remedy for kind, text in kinds.items() if part and part[kind]]
 
 
 def hashes_of(part: Mapping[str, Any]) -> List[Tuple[bytes, bytes]]:
@@ -128,11 +143,11 @@ def contents_of(records: Sequence[Record], progress: bool = False) -> Dict[str, 
 
 def _content(path):
     status = os.stat(path)
-    return _content_of(path, status.st_size, status.st_mtime_ns)
+    return _content_of(os.path.abspath(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _content_of(path, size, mtime):
+def _content_of(path, *state):
     """The hash of a file; `choose` and `train`, which writes a card, ask for the same ones again."""
     content = blake2b(digest_size=HASH)
     with open_regular(path) as file:

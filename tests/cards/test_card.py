@@ -130,11 +130,12 @@ def test_what_has_no_card_is_refused_in_a_sentence(run, tmp_path, capsys):
 
 def test_what_spoils_the_recall_is_on_the_card():
     recall = {"R@1": 0.5}
-    part = dict(pictures=9, tested=4, copies=2, boxes=0, test_hash="", hashes="")
+    part = dict(pictures=9, tested=4, copies=2, twins=1, boxes=0, test_hash="", hashes="")
     result = {"seed": 3, "untrained": recall, "last": recall, "best": recall, "training": part}
     split = Split([Record("a", 0)] * 4, [Record("b", 7, (0, 0, 4, 4)), Record("c", 8, (0, 0, 4, 4))])
     text = card.markdown("runs/x", result, Experiment(), split, Counter({(7, 8): 1, (8, 8): 1}), str)
-    assert "\nBeware: 2 of 4 test pictures are copies of training pictures, so the recall is too high: rem" in text
+    assert "\n2 of 4 test pictures are copies of training pictures, so the recall is too high: remove the" in text
+    assert "\n1 of 4 test pictures have a copy among the test pictures, which any model finds, so the recall" in text
     assert "cut out by boxes. `index` takes whole pictures" in text
     assert "as a search finds them" not in text
 

@@ -49,7 +49,8 @@ def test_with_a_split_by_images_both_numbers_are_printed(photos, capsys):
     _, file = photos
     values, _ = evaluated(capsys, file)
     assert (values["test_pictures"], values["in_collection"]["pictures"]) == (6, 24)
-    assert values["warnings"] == []
+    few = "R@8 says nothing of a model: at most 4 pictures are of other classes and could come first"
+    assert values["warnings"] == [few]
     assert main(["evaluate", "--checkpoint", str(file)]) == 0
     among, whole = capsys.readouterr().out.splitlines()
     assert among.endswith("  among the 6 test pictures (the paper's protocol)")
@@ -93,6 +94,34 @@ def test_ranking_searches_the_whole_collection_and_says_both_numbers(photos, tmp
     assert "among the 7 test pictures" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_a_run_and_its_copies_know_their_training_pictures(tmp_path, capsys):
+    folder = miniatures.folder(tmp_path / "photos", classes=3, images=8)
+    small = [f"--{name.replace('_', '-')}={value}" for name, value in SMALL.items() if name != "pretrained"]
+    out = ["--dataset", str(folder), "--split", "images", "--passes", "1", "--out", str(tmp_path / "run")]
+    assert main(["train", *out, "--no-pretrained", *small]) == 0
+    assert main(["publish", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "models")]) == 0
+    file = next((tmp_path / "models").glob("*.params"))
+    exports = [("run", tmp_path / "a.onnx"), (file, tmp_path / "b.onnx")]
+    for source, target in exports:
+        assert main(["export", "--checkpoint", str(tmp_path / source), "--onnx", str(target)]) == 0
+    miniatures.picture(folder / "class 0/0b.jpg", 0, index=50)
+    os.rename(folder / "class 1/0.jpg", folder / "class 1/zzz.jpg")
+    capsys.readouterr()
+    told = []
+    for flag, source in (
+        ("--checkpoint", tmp_path / "run"),
+        ("--checkpoint", file),
+        *(("--model", o) for _, o in exports),
+    ):
+        assert main(["evaluate", flag, str(source), "--json"]) == 0
+        values = json.loads(capsys.readouterr().out)
+        told.append((values["test_pictures"], values["warnings"][0], values["in_collection"]["pictures"]))
+    assert told == [told[0]] * 4
+    assert told[0][0] == 7
+    assert "the test pictures are 7 others (6 at the training)" in told[0][1]
+
+
 def test_pictures_that_are_added_are_tested_and_it_is_said(photos, capsys):
     folder, file = photos
     before, _ = evaluated(capsys, file)
@@ -100,7 +129,7 @@ def test_pictures_that_are_added_are_tested_and_it_is_said(photos, capsys):
         miniatures.picture(folder / f"class {label}" / "0b.jpg", label, index=50)
     values, said = evaluated(capsys, file)
     assert (before["test_pictures"], values["test_pictures"]) == (6, 9)
-    (warning,) = values["warnings"]
+    warning, _ = values["warnings"]
     assert "has changed since the training: the model was trained on 18 of its pictures (18 at the training)" in warning
     assert warning in said
 

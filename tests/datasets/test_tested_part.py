@@ -12,10 +12,11 @@ from PIL import Image
 
 from gluon_cgd import datasets
 from gluon_cgd.datasets.cache import fingerprint
-from gluon_cgd.datasets.records import Record, Split, is_by_images
+from gluon_cgd.datasets.records import Record, Split, certainty, is_by_images
 from gluon_cgd.datasets.tested_part import load_tested
 from gluon_cgd.datasets.training_part import carried, describe, hashes_of, trained_of
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.recall import recall_at
 
 
 def draw(file, seed):
@@ -162,10 +163,11 @@ def test_classes_of_two_pictures_are_searched_in_the_training_part(tmp_path):
     experiment, split, trained = learn(photos(tmp_path / "photos", images=2))
     assert split.gallery == split.train
     assert trained.part["copies"] == 0
-    assert load_tested(experiment, trained) == (split, [])
+    few = "R@4 and R@8 say nothing of a model: at most 3 pictures are of other classes and could come first"
+    assert load_tested(experiment, trained) == (split, [few])
     learned, others = bytes_of(split.train), bytes_of(split.query)
     Path(split.train[0].path).rename(tmp_path / "photos/class 0/zz.png")
-    tested, (said,) = load_tested(experiment, trained)
+    tested, (said, _) = load_tested(experiment, trained)
     assert (bytes_of(tested.query), bytes_of(tested.gallery)) == (others, learned)
     assert "the test pictures are 4 others (4 at the training)" in said
     for label in range(4):
@@ -186,8 +188,10 @@ def test_a_folder_that_holds_nothing_new_is_refused(tmp_path):
 def test_another_folder_is_told_from_a_changed_one(tmp_path):
     experiment, _, trained = learn(photos(tmp_path / "photos"))
     for label in range(4):
-        for index in range(8):
-            draw(tmp_path / f"other/class {label}/{index:02d}.png", 7000 + 10 * label + index)  # names say nothing here
+        for index in range(12):
+            draw(
+                tmp_path / f"other/class {label}/{index:02d}.png", 7000 + 100 * label + index
+            )  # names say nothing here
     other = replace(experiment, dataset=str(tmp_path / "other"))
     tested, (said,) = load_tested(other, trained)
     assert tested == datasets.split_of(other)
@@ -216,6 +220,48 @@ def test_copies_between_the_parts_are_told_at_once(tmp_path):
     tested, (said,) = load_tested(experiment, trained)
     assert tested == split
     assert said.startswith("1 of 12 test pictures are copies of training pictures, so the recall is too high")
+
+
+def test_copies_within_the_test_part_are_told_too(tmp_path, caplog):
+    folder = photos(tmp_path / "photos")
+    first, second = [record for record in learn(folder)[1].query if record.label == 1][:2]
+    shutil.copy(first.path, second.path)
+    experiment, split, trained = learn(folder)
+    told = "2 of 12 test pictures have a copy among the test pictures, which any model finds, so the recall is too high"
+    assert told in caplog.text  # at the training
+    tested, (said,) = load_tested(experiment, trained)
+    assert (tested, said.startswith(told)) == (split, True)
+
+
+def test_parts_of_one_photo_are_no_copies(tmp_path):
+    photos(tmp_path / "photos", classes=1)
+    lines = [f"photos/class 0/{i:02d}.png,dish {c},{c},0,{c + 4},4" for c in range(4) for i in range(10)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,x1,y1,x2,y2", *lines]))
+    part = learn(tmp_path / "list.csv")[2].part
+    assert (part["copies"], part["twins"], part["boxes"]) == (0, 0, 28)
+
+
+@pytest.mark.parametrize(
+    ("labels", "gallery", "sure"),
+    [
+        ([0, 0, 1, 1], None, "R@4 says"),
+        ([0, 0, 0, 1], None, "R@4 says"),
+        ([0, 0, 0, 0], None, "R@1 and R@2 and R@4 say"),
+        ([0, 0, 1, 1, 1, 1], None, ""),
+        ([0, 1], [0, 1, 1, 1], "R@4 says"),
+        ([0, 1], [0, 1, 2, 2, 2], ""),
+    ],
+)
+def test_a_recall_that_any_model_reaches_is_told(labels, gallery, sure):
+    query, items = ([Record(str(i), label) for i, label in enumerate(part or [])] for part in (labels, gallery))
+    said = certainty(Split([], query, items if gallery else None), (1, 2, 4))
+    assert said.startswith(sure + " nothing of a model") if sure else said == ""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        vectors = [rng.normal(size=(len(part), 3)) for part in (labels, gallery or [])]
+        found = recall_at((1, 2, 4), vectors[0], labels, *((vectors[1], gallery) if gallery else ()))
+        findable = np.mean([(gallery or labels).count(label) > (not gallery) for label in labels])
+        assert all(found[k] == findable for k in (1, 2, 4) if f"R@{k}" in sure)
 
 
 def test_boxes_that_differ_from_the_training_are_told(tmp_path):
