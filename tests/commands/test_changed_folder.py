@@ -77,8 +77,10 @@ def test_the_number_in_the_collection_is_what_a_search_finds(photos, tmp_path, c
     assert values["in_collection"]["recall"]["R@1"] == np.mean(found)
 
 
-def test_ranking_searches_the_whole_collection_and_says_both_numbers(photos, tmp_path, capsys, caplog):
+def test_ranking_searches_the_whole_collection_and_says_both_numbers(photos, tmp_path, capsys, caplog, monkeypatch):
     folder, file = photos
+    drawn = []
+    monkeypatch.setattr(ranking, "draw", lambda *arguments: drawn.append(arguments))
     values, _ = evaluated(capsys, file)
     out = tmp_path / "ranking.png"
     assert ranking.main(["--checkpoint", str(file), "--queries", "6", "-k", "1", "--out", str(out)]) == 0
@@ -88,6 +90,7 @@ def test_ranking_searches_the_whole_collection_and_says_both_numbers(photos, tmp
     assert title.endswith("6 of 6 queries, drawn; searched among all 24 pictures, as a search finds them")
     share = 100 * values["in_collection"]["recall"]["R@1"]
     assert right == f"{share:.0f} % of the 1 results shown are of the query's class"
+    assert np.mean([results[0][1] for _, results in drawn[0][0]]) == values["in_collection"]["recall"]["R@1"]
     miniatures.picture(folder / "class 0/0b.jpg", 0, index=50)
     assert ranking.main(["--checkpoint", str(file), "--out", str(out)]) == 0
     assert "has changed since the training" in caplog.text
