@@ -1,6 +1,7 @@
 """The card of a trained model: what it is, what it learned from, how good it is, and which classes it confuses."""
 
 import logging
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Dict, NamedTuple
@@ -117,7 +118,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
 
 def doubts(split, result):
     """Sentences for what makes the recall of `result` say less than it seems."""
-    certain = certainty(split, [int(name[2:]) for name in result["last"]])
+    certain = certainty(split, [int(name[2:]) for name in result["last"] if re.fullmatch("R@[0-9]+", name)])
     return [certain] * bool(certain) + said_of_copies(result.get("training"))
 
 
