@@ -177,6 +177,8 @@ def train(tables, options, seeds=None):
         return
     devices.contexts(options.ctx)  # refuses a device that is not there
     backends.check(options.backend, options.slurm, options.parts)
+    for run in todo:
+        devices.check_batch(run.experiment.batch_size, options.parts, "parts")
     missing = store.missing_parts({run.experiment for run in todo}, options.data, options.weights)
     if missing:
         sentences = "".join(f"\n  - {lack}" for lack in missing)

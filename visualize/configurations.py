@@ -18,6 +18,7 @@ from pathlib import Path
 from gluon_cgd.commands.options import main_of, name
 from gluon_cgd.commands.output import say
 from gluon_cgd.files import figures, regular
+from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.runs import schema
 
 SINGLE, COMBINED = "0.75", "tab:blue"
@@ -90,7 +91,7 @@ def run(options):
         figures.check("--out", out)
         figures.save(boxes(read(options.report)), out)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{options.report!r} cannot be drawn: {error}") from error
+        raise ValueError(f"{options.report!r} cannot be drawn: {sentence(error)}") from error
     say(out)
 
 

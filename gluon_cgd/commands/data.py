@@ -58,9 +58,11 @@ def data(options):
 
 def verify(dataset, split, progress):
     """Decode every picture of `split`. Raises ValueError that names up to ten of those that cannot be used."""
-    problems = [sentence for _, part in parts_of(split) for sentence in unreadable(part, progress)]
+    # A picture that is in two parts, as query and in the gallery, is one picture
+    problems = list(dict.fromkeys(sentence for _, part in parts_of(split) for sentence in unreadable(part, progress)))
     if problems:
         first = "".join(f"\n  - {sentence}" for sentence in problems[:10])
         limit = ", the first ten" * (len(problems) > 10)
-        raise ValueError(f"{len(problems):,} pictures of {dataset} cannot be used{limit}:{first}")
+        pictures = "1 picture" if len(problems) == 1 else f"{len(problems):,} pictures"
+        raise ValueError(f"{pictures} of {dataset} cannot be used{limit}:{first}")
     say("every picture can be read, and every box is in its picture")
