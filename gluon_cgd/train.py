@@ -66,7 +66,7 @@ def fit(
     run = {"experiment": experiment.to_dict(), "seed": int(seed), "revision": REVISION, "data": data}
     if weights:
         if not Path(weights).is_file():
-            raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
+            raise ValueError(f"{weights} does not exist or is no regular file: check --weights")
         run["weights"] = sha256_of(weights)
     done = results.finished(out, run, warn=lambda damage: None)
     if done:  # before the lock: it may be another user's folder

@@ -43,8 +43,8 @@ def run(options):
     if options.html:
         return write_page(tables or EVERYTHING, options)
     if "efficiency" in options.tables:
-        formats.reports(options.runs)  # refuses a folder that cannot be written before anything is measured
         ctx = devices.context(options.ctx)
+        formats.reports(options.runs)  # refuses a folder that cannot be written before anything is measured
         device = "cpu" if ctx.device_type == "cpu" else f"gpu{ctx.device_id}"
         say(efficiency.report(options.mini, device, options.runs))
         return 0

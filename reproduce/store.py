@@ -41,7 +41,7 @@ def _place(runs, experiment, seed, weights):
     """(folder, what identifies the run there)."""
     run = {"experiment": experiment.to_dict(), "seed": seed}
     if weights and not Path(weights).is_file():
-        raise ValueError(f"{weights}, the file of ImageNet parameters, does not exist: check --weights")
+        raise ValueError(f"{weights} does not exist or is no regular file: check --weights")
     if weights:
         run["weights"] = digest(weights)
     return folder(runs, experiment, seed), run

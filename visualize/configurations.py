@@ -90,6 +90,8 @@ def run(options):
         out = Path(options.out or Path(options.report).with_suffix(".png"))
         figures.check("--out", out)
         figures.save(boxes(read(options.report)), out)
+    except FileNotFoundError as error:
+        raise ValueError(f"{options.report!r} cannot be drawn: No such file: check its name") from error
     except (OSError, ValueError) as error:
         raise ValueError(f"{options.report!r} cannot be drawn: {sentence(error)}") from error
     say(out)

@@ -76,6 +76,8 @@ def run(options):
     from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import compute_named, paths_of
 
+    if not 0 <= options.seed < 2**31:
+        raise ValueError(f"--seed {options.seed} must be from 0 to 2147483647")
     if options.classes < 1:
         raise ValueError(f"--classes {options.classes} must be at least 1")
     trained, split, name = model.open_test_set(options)

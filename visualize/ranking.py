@@ -71,6 +71,8 @@ def run(options):
     from gluon_cgd.evaluate import searches
     from gluon_cgd.recall import recall_of
 
+    if not 0 <= options.seed < 2**31:
+        raise ValueError(f"--seed {options.seed} must be from 0 to 2147483647")
     if min(options.queries, options.k) < 1:
         raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
     trained, split, name = model.open_test_set(options)
