@@ -132,7 +132,9 @@ def findings(result: Mapping[str, Any], which: str = "last") -> Dict[str, str]:
         text = "the embedding has collapsed to nearly one point: the median cosine of pictures of different classes is "
         text += f"{cosines['other']:.4f}, of the same class {cosines['same']:.4f}"
         text += f", and {beside_it}" if beside_it else ""
-        found["collapsed to nearly one point"] = text + ("" if found else "; R@1 did not fall all the same")
+        found["collapsed to nearly one point"] = text + (
+            "" if found else "; R@1 is not below that of the untrained network"
+        )
     elif not cosines and beside_it:  # a run of an earlier version, with its log
         text = f"{beside_it}: the embedding may have collapsed (`card` measures its spread)"
         found["perhaps collapsed (the ranking loss ended at its margin)"] = text
@@ -166,7 +168,7 @@ def told(entry: Mapping[str, Any], experiment: Experiment) -> str:
 def warn(folder: PathLike, result: Mapping[str, Any]) -> None:
     """Log the `warnings` of the run in `folder`."""
     for sentence in warnings(result):
-        log.warning("%s: %s", folder, sentence)
+        log.warning("WARNING: %s: %s", folder, sentence)
 
 
 def warnings(result: Mapping[str, Any], which: str = "last") -> List[str]:
