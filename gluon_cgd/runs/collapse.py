@@ -27,6 +27,7 @@ from gluon_cgd.recall import Embeddings
 log = logging.getLogger(__name__)
 ALIKE = 0.9  # a cosine; an angle of 26 degrees
 PAIRS = 2048  # of each kind, drawn with a seed of their own; the medians are then off by a fiftieth of the spread
+BLOCK = 128  # pairs at a time, for embeddings can be long
 
 
 def spread(embeddings: Embeddings) -> Dict[str, Optional[float]]:
@@ -58,11 +59,17 @@ def spread(embeddings: Embeddings) -> Dict[str, Optional[float]]:
         i, j = (i[i != j], j[i != j]) if gallery is None or embeddings.queries_first else (i, j)
         if not len(i):
             return None
-        a, b = query[i].astype(np.float64), items[j].astype(np.float64)
-        lengths = np.sqrt(np.einsum("pd,pd->p", a, a) * np.einsum("pd,pd->p", b, b))
-        return float(np.median(np.einsum("pd,pd->p", a, b) / np.maximum(lengths, 1e-30)))
+        blocks = [slice(start, start + BLOCK) for start in range(0, len(i), BLOCK)]
+        return float(np.median(np.concatenate([_cosines(query[i[block]], items[j[block]]) for block in blocks])))
 
     return {kind: median(kind) for kind in ("same", "other")}
+
+
+def _cosines(a, b):
+    """Of the rows of `a` (p, D) with those of `b` (p, D), in float64; 0 for a row of length 0."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.sqrt(np.einsum("pd,pd->p", a, a) * np.einsum("pd,pd->p", b, b))
+    return np.einsum("pd,pd->p", a, b) / np.maximum(lengths, 1e-30)
 
 
 def at_one_point(experiment: Experiment) -> float:
