@@ -27,7 +27,7 @@ class Task:
         self.title, self.total, self.unit, self.done, self.started = title, total, unit, done, started
         self.first = done
         self.bar: Any = None
-        if bar:
+        if bar and sys.stderr is not None:
             from tqdm import tqdm
 
             self.bar = tqdm(desc=title, total=total, unit=unit, initial=done, unit_scale=unit == "B")
