@@ -23,6 +23,7 @@ from gluon_cgd.files.regular import open_regular
 from gluon_cgd.files.whole import digest, replacing, sync_folder
 from gluon_cgd.machine import devices
 from gluon_cgd.runs import schema
+from gluon_cgd.runs.log import losses, mend
 from gluon_cgd.runs.results import Damaged, same_run
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ def save_checkpoint(file: PathLike, net: gluon.Block, trainer: gluon.Trainer, me
 
 def save_run(folder: PathLike, net: gluon.Block, trainer: gluon.Trainer, meta: Mapping[str, Any]) -> None:
     """Write checkpoint.npz into `folder`; new best parameters, which it promises, then take the place of the old."""
-    save_checkpoint(Path(folder) / "checkpoint.npz", net, trainer, meta)
+    logged = losses(Path(folder) / "train.log")
+    save_checkpoint(Path(folder) / "checkpoint.npz", net, trainer, {**meta, "logged": list(logged.items())})
     if (Path(folder) / WAITING).exists():
         keep_best(folder, meta)
 
@@ -137,9 +139,9 @@ def resumable(folder: PathLike, run: Mapping[str, Any]) -> Optional[Tuple[Dict[s
     if wrong:
         raise ValueError(f"checkpoint {file} {wrong}: delete it to train from the start")
     if not keep_best(folder, meta):
-        best = Path(folder) / BEST
-        log.warning("%s is not the file that the checkpoint names: training starts again", best)
+        log.warning("%s is not the file that the checkpoint names: training starts again", Path(folder) / BEST)
         return None
+    mend(Path(folder) / "train.log", dict(meta.get("logged", ())))
     return arrays, meta
 
 

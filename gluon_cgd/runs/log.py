@@ -2,17 +2,25 @@
 
 import contextlib
 import logging
+import os
 import re
+import sys
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict, Iterator, Mapping
 
+from gluon_cgd.files.regular import TEXT, check_kind, read_bytes
 from gluon_cgd.machine import progress
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
 def logged_to(file: Path) -> Iterator[None]:
-    """Append what this package logs to `file`, whatever is shown on the terminal; not the lines that end a silence."""
-    package, handler = logging.getLogger("gluon_cgd"), logging.FileHandler(file, encoding="utf-8")
+    """Append what this package logs to `file`, whatever is shown on the terminal; not the lines that end a silence.
+
+    Raises OSError, also from the call that logs, if the file cannot be written, and ValueError if it is a link.
+    """
+    package, handler = logging.getLogger("gluon_cgd"), _Appending(file, encoding="utf-8")
     handler.addFilter(lambda record: record.name != progress.log.name)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     package.addHandler(handler)
@@ -23,7 +31,49 @@ def logged_to(file: Path) -> Iterator[None]:
     finally:
         package.setLevel(level)
         package.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # of a full disk, which `handleError` has told
+            handler.close()
+
+
+class _Appending(logging.FileHandler):
+    """Appends to a regular file, from a new line on, and raises what hinders that: logging would print a traceback."""
+
+    def _open(self):
+        file = self.baseFilename
+        if os.path.islink(file):
+            raise ValueError(f"{file} is a link, and the log of a run must be a file: delete it")
+        if os.path.exists(file):
+            check_kind(file, os.stat(file).st_mode)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        handle = os.fdopen(os.open(file, flags, 0o666), "a+", encoding=self.encoding, errors=self.errors)
+        if not _ends_a_line(handle.buffer):
+            handle.write("\n")
+        return handle
+
+    def handleError(self, record):
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, self.baseFilename) from error
+        super().handleError(record)
+
+
+def _ends_a_line(file):
+    """Whether what is appended to the open `file` begins a line; a killed process or a power cut may leave a half."""
+    if not file.seek(0, os.SEEK_END):
+        return True
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def mend(file: Path, known: Mapping[int, Mapping[str, float]]) -> None:
+    """Append to the train.log `file` those of the losses `known`, of a checkpoint, that it has lost; says so there."""
+    found = losses(file)
+    lost = {at: terms for at, terms in known.items() if found.get(at) != terms}
+    if lost:
+        log.warning("%s was damaged: losses of iterations up to %d are from the checkpoint", file, max(lost))
+    for at, terms in lost.items():
+        values = "\t".join(f"{name}={value:.4f}" for name, value in terms.items())
+        log.info("Epoch[0] Batch [%d]\tSpeed: unknown\t%s\tlr=unknown", at, values)
 
 
 def losses(file: Path) -> Dict[int, Dict[str, float]]:
@@ -33,7 +83,8 @@ def losses(file: Path) -> Dict[int, Dict[str, float]]:
     """
     means: Dict[int, Dict[str, float]] = {}
     resumed = False
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
+    text = read_bytes(file, TEXT).decode("utf-8", "replace") if file.exists() else ""
+    for line in text.splitlines():
         resumes = re.search(r" resumed at iteration (\d+) of ", line)
         step = re.search(r" Epoch\[\d+\] Batch \[(\d+)\]\t.*?((?:\t\w+=-?\d+\.\d+)+)\tlr=", line)
         if resumes:
@@ -44,4 +95,4 @@ def losses(file: Path) -> Dict[int, Dict[str, float]]:
         elif step:
             terms = (term.split("=") for term in step[2].split())
             means[int(step[1])] = {name: float(value) for name, value in terms}
-    return means
+    return dict(sorted(means.items()))

@@ -139,6 +139,13 @@ def evaluations(value: Any, place: str) -> Optional[str]:
     return each(fields({}), of=list)(value, place) or (None if value else f"has no {place}")
 
 
+def logged(value: Any, place: str) -> Optional[str]:
+    """The rule of an iteration with its losses, as train.log has them: [50, {"ranking": 0.1}]."""
+    if not isinstance(value, list) or len(value) != 2:
+        return f"has {place} {shown(value)}, which must be an iteration and its losses"
+    return whole(1, MOST)(value[0], place) or each(number(-1e38, 1e38), r"\w{1,100}")(value[1], place)
+
+
 FILES = each(text)
 OF_A_RUN: Mapping[str, Rule] = {  # what identifies a run, and how it was made: not in every version's files
     "revision": whole(0, MOST),
@@ -172,7 +179,7 @@ CHECKPOINT = fields(
         "history": evaluations,
         "seconds": number(0, 10**10),
     },
-    {"files": FILES, "pending": each(each(LOSS, of=list), of=list)},
+    {"files": FILES, "pending": each(each(LOSS, of=list), of=list), "logged": each(logged, of=list)},
 )
 PUBLISHED = fields(  # what `zoo.save` writes beside a model
     {"experiment": experiment, "classes": classes, "sha1": text},

@@ -14,6 +14,7 @@ import pytest
 from gluon_cgd import train
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import digest
+from gluon_cgd.runs.log import losses
 from gluon_cgd.train import fit
 
 pytestmark = pytest.mark.slow
@@ -82,6 +83,14 @@ def test_a_file_that_is_damaged_before_a_run_goes_on_is_noticed_and_mended(
     result = fit(EXPERIMENT, small_split, stopped)
     assert re.search(f"{name} .*: training starts again", caplog.text)
     same_as(result, whole, stopped)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_log_that_is_damaged_before_a_run_goes_on_has_all_losses_in_the_end(damage, stopped, whole, small_split):
+    log = stopped / "train.log"
+    log.write_bytes(damages(log.read_bytes())[damage])
+    same_as(fit(EXPERIMENT, small_split, stopped), whole, stopped)
+    assert losses(log) == losses(whole[1] / "train.log")
 
 
 @pytest.mark.parametrize("name", ["last.params", "best.params", "result.json"])
