@@ -12,9 +12,10 @@ from gluon_cgd import backbones, model
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.files.parameters import check_parameters
 from gluon_cgd.files.regular import read_json
-from gluon_cgd.files.whole import digest, write_json
+from gluon_cgd.files.whole import digest, sync_folder, write_json
 from gluon_cgd.machine.devices import listed
 from gluon_cgd.runs import schema
+from gluon_cgd.runs.checkpoint import save_parameters
 
 DIMS = (64, 128, 512, 1536)  # of Table 7
 
@@ -86,13 +87,14 @@ def save(net, experiment, folder, **about):
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as inside:
         whole = Path(inside) / "parameters"
-        net.save_parameters(str(whole))
+        save_parameters(net, whole)
         sha1 = digest(whole, "sha1")
         file = folder / f"{name_of(experiment)}-{sha1[:8]}.params"
         classes = net.classifier[-1].weight.shape[0]
         described = {"name": name_of(experiment), "sha1": sha1, "classes": classes, "experiment": experiment.to_dict()}
         write_json(file.with_suffix(".json"), {**described, **about})
         whole.replace(file)  # last: a .params is never without its description
+        sync_folder(folder)
     return file
 
 

@@ -49,7 +49,10 @@ def save(file, vectors, paths):
     """Write `vectors` to `file`, NAME.npy, and the paths of their pictures to NAME.txt, one per line."""
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
+    vectors = np.ascontiguousarray(vectors)
     with replacing(file) as temporary, open(temporary, "wb") as handle:
-        np.save(handle, vectors)
+        # As np.save, which does not notice where the disk has no room for the last 4 kB
+        np.lib.format.write_array_header_1_0(handle, np.lib.format.header_data_from_array_1_0(vectors))
+        handle.write(vectors.data)
     with replacing(file.with_suffix(".txt")) as temporary:
         Path(temporary).write_bytes(b"".join(os.fsencode(path) + b"\n" for path in paths))

@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -104,3 +105,19 @@ def test_evaluate_states_the_ceiling_of_recall(exported, folder, tmp_path, capsy
     assert told in capsys.readouterr().err
     assert main([*command, "--json"]) == 0
     assert told in json.loads(capsys.readouterr().out)["warnings"]
+
+
+def test_a_disk_without_room_for_the_last_bytes_is_an_error(tmp_path):
+    vectors, limits = np.arange(80, dtype=np.float32).reshape(10, 8), resource.getrlimit(resource.RLIMIT_FSIZE)
+    embed.save(tmp_path / "e.npy", vectors, ["a"] * 10)
+    np.testing.assert_array_equal(np.load(tmp_path / "e.npy"), vectors)
+    before = (tmp_path / "e.npy").read_bytes()
+    np.save(tmp_path / "same.npy", vectors)
+    assert (tmp_path / "same.npy").read_bytes() == before
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 1, limits[1]))
+    try:
+        with pytest.raises(OSError, match="e.npy"):
+            embed.save(tmp_path / "e.npy", vectors + 1, ["a"] * 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "e.npy").read_bytes() == before
