@@ -25,6 +25,23 @@ def from_timm(file):
     return {own: np.asarray(tensors[name], np.float32) for own, name in _own_names(tensors, file).items()}
 
 
+def check_timm(file, model):
+    """Raise ValueError unless the .safetensors `file` has all parameters of GluonCV's `model`, and finite ones."""
+    tensors, wanted = from_timm(file), wanted_shapes(model)
+    for name in sorted({*tensors, *wanted}):
+        if name not in tensors:
+            reason = f"it has no {name}"
+        elif name not in wanted:
+            reason = f"its {name} is not one of them"
+        elif tensors[name].shape != wanted[name]:
+            reason = f"its {name} is {tensors[name].shape}, not {wanted[name]}"
+        elif not np.isfinite(tensors[name]).all():
+            reason = f"its {name} is NaN or infinite"
+        else:
+            continue
+        raise ValueError(f"{file} does not hold the parameters of {model} ({reason}): download timm's again")
+
+
 def holds(file, model):
     """Whether the .safetensors `file` is whole and has the tensors of GluonCV's `model`, by their names and shapes.
 
@@ -45,17 +62,12 @@ def holds(file, model):
 @lru_cache(maxsize=None)
 def wanted_shapes(model):
     """{name: shape} of the parameters of GluonCV's `model`."""
-    return {name: parameter.shape for name, parameter in network(model)._collect_params_with_prefix().items()}
-
-
-def network(model):
-    """GluonCV's `model`, whose parameters have shapes but no values yet."""
     import mxnet as mx
     from gluoncv.model_zoo import get_model
 
     net = get_model(model, pretrained=False)
     net.infer_shape(mx.nd.zeros((1, 3, 224, 224)))
-    return net
+    return {name: parameter.shape for name, parameter in net._collect_params_with_prefix().items()}
 
 
 def _own_names(names, file):

@@ -171,7 +171,7 @@ def _fetch_from_hub(place, model, root, progress):
     file.unlink(missing_ok=True)  # of a killed process; it costs less than to find out what it is
     download.fetch(place.url, file, download.stated_sha256(place.url), progress, LIMIT)
     try:
-        _set(timm.network(model), file, model, from_timm(file))
+        timm.check_timm(file, model)
         return _keep(file, root / place.name)
     finally:
         file.unlink(missing_ok=True)
@@ -205,16 +205,7 @@ def load_weights(net, file, name):
     file = Path(file)
     if not file.is_file():
         raise ValueError(f"{file}, the file of {name}'s ImageNet parameters, does not exist")
-    count = _set(net, file, name, from_timm(file) if file.suffix == ".safetensors" else None)
-    message = "%s starts from %s (sha256 %s): all of its %d parameters are set"
-    log.info(message, name, file, sha256_of(file), count)
-
-
-def _set(net, file, name, converted=None):
-    """Set every parameter of `net` and return their number.
-
-    converted: the arrays of `file` under our names, if it is not a .params.
-    """
+    converted = from_timm(file) if file.suffix == ".safetensors" else None
     with tempfile.TemporaryDirectory() as folder:
         source = str(file)
         if converted:
@@ -235,4 +226,5 @@ def _set(net, file, name, converted=None):
     for key, parameter in parameters.items():
         if not np.isfinite(parameter.data().asnumpy()).all():
             raise ValueError(f"{file} does not hold the parameters of {name}: {key} is NaN or infinite")
-    return len(parameters)
+    message = "%s starts from %s (sha256 %s): all of its %d parameters are set"
+    log.info(message, name, file, sha256_of(file), len(parameters))
