@@ -18,7 +18,7 @@ import numpy as np
 
 from gluon_cgd.files.lock import locked
 from gluon_cgd.retrieval import checksums
-from gluon_cgd.retrieval.manifest import CHECKED, FORMAT, NAME, Damaged, read_manifest, replace_manifest
+from gluon_cgd.retrieval.manifest import CHECKED, FORMAT, NAME, Damaged, keep_copy, read_manifest, replace_manifest
 from gluon_cgd.retrieval.snapshot import FILES, ROW, Snapshot, counted, data_file
 
 FOLDERS = 1000  # that were indexed are remembered, the latest ones
@@ -81,6 +81,7 @@ def writing(folder, dim, model):
         with contextlib.closing(Writer(folder, read_manifest(folder))) as writer:
             _delete_others(folder, writer.manifest["generation"])
             yield writer
+            keep_copy(folder, writer.manifest)
 
 
 def _emptied(folder, manifest, generation):
@@ -212,7 +213,7 @@ def rewrite(before, block=4096):
             paths, records = [before.path(row) for row in part], before.rows[part]
             writer.append(before.vectors[part], paths, records["size"], records["mtime_ns"])
         writer.publish()
-        replace_manifest(folder, writer.manifest)  # the one that is kept beside it must not name the old files
+        keep_copy(folder, writer.manifest)  # it must not name the old files, which go now
     _delete_others(folder, generation)
 
 

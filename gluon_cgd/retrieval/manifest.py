@@ -1,6 +1,7 @@
 """collection.json, the manifest of an index: what it is, and how much of each of its files counts.
 
-It is believed only if its values are possible and its digest is right. collection-before.json is the one before it.
+It is believed only if its values are possible and its digest is right. collection-before.json takes its place if it is
+damaged: it is the manifest before it while somebody writes, and a copy of it afterwards.
 """
 
 import contextlib
@@ -103,7 +104,7 @@ def read_manifest(folder, name=NAME):
 
 
 def replace_manifest(folder, manifest):
-    """Write collection.json with its digest; from now on its counts hold. The one before it is kept beside it."""
+    """Write collection.json with its digest; from now on its counts hold. The one before it becomes BEFORE."""
     before = os.path.join(folder, BEFORE)
     with contextlib.suppress(OSError):  # there is none yet, or the file system has no second names for a file
         with contextlib.suppress(FileNotFoundError):
@@ -112,9 +113,15 @@ def replace_manifest(folder, manifest):
     write(folder, manifest)
 
 
-def write(folder, manifest):
-    """Write collection.json with its digest, and wait until it is on the disk."""
+def keep_copy(folder, manifest):
+    """Make BEFORE a copy of the `manifest` that holds. It is only for the day of a damage: no failure counts."""
+    with contextlib.suppress(OSError, ValueError):
+        write(folder, manifest, BEFORE)
+
+
+def write(folder, manifest, name=NAME):
+    """Write a manifest with its digest, and wait until it is on the disk."""
     manifest = dict(manifest, format=FORMAT)
     manifest["digest"] = digest(manifest)
     # ASCII: a name that is not UTF-8 has no UTF-8 form
-    write_text(os.path.join(folder, NAME), json.dumps(manifest, indent=1))
+    write_text(os.path.join(folder, name), json.dumps(manifest, indent=1))

@@ -10,7 +10,7 @@ from gluon_cgd.files.lock import locked
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.retrieval import collection
 from gluon_cgd.retrieval.manifest import BEFORE, FORMAT, NAME, Damaged, read_manifest, write
-from gluon_cgd.retrieval.snapshot import FILES, ROWS, Snapshot, counted, data_file
+from gluon_cgd.retrieval.snapshot import FILES, ROWS, Snapshot, counted, data_file, is_no_file
 
 log = logging.getLogger(__name__)
 BLOCK = 2**26  # bytes of embeddings that are compared with their checksums at a time
@@ -112,7 +112,9 @@ def _remaining(file, size):
         with open_regular(file) as handle:
             there = min(size, os.fstat(handle.fileno()).st_size)
             return np.asarray(np.memmap(handle, np.uint8, "r", shape=(there,))) if there else np.empty(0, np.uint8)
-    except (FileNotFoundError, IsADirectoryError, ValueError):
+    except (OSError, ValueError) as error:
+        if not isinstance(error, FileNotFoundError) and not is_no_file(error):
+            raise
         return np.empty(0, np.uint8)
 
 

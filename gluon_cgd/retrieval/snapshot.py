@@ -1,5 +1,6 @@
 """A state of a collection, opened to be read: its files are mapped into memory and checked."""
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from gluon_cgd.files.regular import open_regular
+from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.retrieval import checksums
 from gluon_cgd.retrieval.manifest import Damaged
 
@@ -104,12 +106,19 @@ def data_file(folder, name, generation):
     return Path(folder) / f"{name}-{generation}.bin"
 
 
+def is_no_file(error):
+    """Whether the `error` of opening a file says that something else is in its place, not that the disk is at fault."""
+    return isinstance(error, (ValueError, IsADirectoryError)) or error.errno == errno.ELOOP
+
+
 def _mapped(file, size):
     """The first `size` bytes of `file`, read-only. Raises FileNotFoundError, and Damaged if there are fewer."""
     try:
         handle = open_regular(file)
-    except (ValueError, IsADirectoryError) as error:
-        raise Damaged(f"{file} is damaged ({error.args[0]})", file.parent) from error
+    except (ValueError, OSError) as error:
+        if not is_no_file(error):
+            raise
+        raise Damaged(f"{file} is damaged ({sentence(error)})", file.parent) from error
     with handle:
         there = os.fstat(handle.fileno()).st_size
         if there < size:

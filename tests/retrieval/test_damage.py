@@ -1,5 +1,6 @@
 """Files of an index that are cut, zeroed, exchanged or made by an enemy: each is noticed, and mended by `index`."""
 
+import errno
 import json
 import os
 import shutil
@@ -96,13 +97,18 @@ def gone(file, _):
     file.unlink()
 
 
+def circle(file, _):
+    file.unlink()
+    file.symlink_to(file.name)
+
+
 def exchange_rows(file, _):
     """The order of the rows is another; every byte is there."""
     data = np.frombuffer(file.read_bytes(), np.uint8)
     file.write_bytes(data[::-1].tobytes())
 
 
-DAMAGES = (cut, zero_the_tail, zero, flip, empty, exchange, pipe, endless, gone, exchange_rows)
+DAMAGES = (cut, zero_the_tail, zero, flip, empty, exchange, pipe, endless, gone, circle, exchange_rows)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -130,7 +136,7 @@ def test_a_damaged_file_is_named_by_a_search_and_mended(made, name, damage, tmp_
     assert "/new" in searched(folder)
 
 
-@pytest.mark.parametrize("damage", [cut, zero_the_tail, zero, flip, empty, pipe, endless, gone])
+@pytest.mark.parametrize("damage", [cut, zero_the_tail, zero, flip, empty, pipe, endless, gone, circle])
 def test_a_damaged_manifest_is_named_and_the_one_before_it_takes_its_place(made, damage, tmp_path, caplog):
     folder, expected = made
     damage(folder / "collection.json", None)
@@ -138,11 +144,35 @@ def test_a_damaged_manifest_is_named_and_the_one_before_it_takes_its_place(made,
         collection.read(folder)
     mending.mend(folder)
     assert "collection-before.json takes its place" in caplog.text
-    found = contents(collection.read(folder))
-    assert found.pop(NAMES[4]) is not None  # its removal, the last commit, is lost: the file is gone, and removed again
-    same(found, expected)
+    same(contents(collection.read(folder)), expected)
+
+
+def test_a_manifest_that_is_lost_while_somebody_writes_costs_the_last_commit_alone(made, tmp_path):
+    folder, expected = made
+
+    class Killed(BaseException):
+        pass
+
+    expected = dict(expected)
+
+    def write_and_be_killed():
+        with collection.writing(folder, 3, {}) as writer:
+            expected.update(commit(writer, tmp_path, ["/x"], 7))
+            commit(writer, tmp_path, ["/y"], 8)
+            raise Killed
+
+    pytest.raises(Killed, write_and_be_killed)
+    empty(folder / "collection.json", None)
+    mending.mend(folder)
+    same(contents(collection.read(folder)), expected)
+
+
+def test_a_copy_that_cannot_be_written_is_no_failure(made, tmp_path):
+    folder, expected = made
+    (folder / "collection-before.json").unlink()
+    (folder / "collection-before.json").mkdir()
     with collection.writing(folder, 3, {}) as writer:
-        commit(writer, tmp_path, [], dead=[4])
+        expected = {**expected, **commit(writer, tmp_path, ["/x"], 7)}
     same(contents(collection.read(folder)), expected)
 
 
@@ -349,3 +379,21 @@ def test_a_folder_is_remembered_once_and_with_what_is_in_it(tmp_path):
         for folder in ("/a/b", "/a/bc", "/a/b/c", "/a", "/a/x", os.fsdecode(b"/\xff")):
             writer.describe({}, folder)
     assert collection.read(tmp_path / "idx").manifest["folders"] == ["/a", os.fsdecode(b"/\xff")]
+
+
+def test_a_disk_at_fault_is_no_damage_and_nothing_is_left_out(made, monkeypatch):
+    folder, expected = made
+    is_file = os.stat
+
+    def fault(path, **how):
+        if str(path).endswith("names-0.bin"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return is_file(path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", fault)
+        for call in (collection.read, mending.mend):
+            with pytest.raises(OSError, match="names-0.bin") as error:
+                call(folder)
+            assert not isinstance(error.value, ValueError)
+    same(contents(collection.read(folder)), expected)
