@@ -5,6 +5,8 @@ import difflib
 import re
 import sys
 
+from gluon_cgd.files.printable import printable
+
 
 def name(text):
     """`text`, a name given on the command line. Raises ArgumentTypeError if it is empty."""
@@ -31,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):
         """The options, and []: a subcommand, too, refuses what it does not know."""
-        self.typed = list(sys.argv[1:] if args is None else args)
+        self.typed, self.given = list(sys.argv[1:] if args is None else args), set()
         options, unknown = super().parse_known_args(self.typed, namespace)
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
@@ -46,8 +48,8 @@ class Parser(argparse.ArgumentParser):
             near = difflib.get_close_matches(typed, flags, 1)
             if near and not known:
                 message = f"{message}\n{typed}: did you mean {near[0]}?"
-        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)$", message)
+        wrong = re.search(r"invalid choice: '?(.*?)'? \(choose from (.*)\)$", message)
         if wrong:
             near = difflib.get_close_matches(wrong[1].lower(), re.findall(r"[\w.-]+", wrong[2]), 1)
             message = f"{message}\n{wrong[1]}: did you mean {near[0]}?" if near else message
-        super().error(message)
+        super().error(printable(message, lines=True))

@@ -256,3 +256,11 @@ def test_a_word_that_is_like_none_is_answered_with_all(capsys):
     said = capsys.readouterr().err
     assert "did you mean" not in said
     assert "'train'" in said
+
+
+def test_a_parser_knows_what_was_typed_this_time():
+    index = parser(["index"])
+    typed = index.parse_args(["index", "--out", "i", "--kin", "hnsw", "--uri=u", "--prune"]).given
+    assert {"out", "kind", "uri", "prune"} <= typed
+    assert not {"images", "engine", "compact"} & typed
+    assert "kind" not in index.parse_args(["index", "--out", "i"]).given

@@ -149,7 +149,10 @@ def test_a_damaged_index_is_refused_by_search_and_mended_by_the_same_index_comma
         np.testing.assert_allclose([result["cosine"] for result in results], cosines, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["vectors", "rows", "names", "dead", "collection.json"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("rows", "names", "dead")]
+
+
+@pytest.mark.parametrize("name", ["vectors", *SLOW, "collection.json"])
 def test_a_file_of_the_index_that_a_power_cut_emptied_is_mended_by_the_same_command(own, indexed, capsys, name):
     query = indexed[0] / "03.png"
     before = found(capsys, own, query)["results"]
