@@ -40,6 +40,14 @@ def runs_in(rows):
     return sum({row.experiment: row.runs() for row in rows if row.experiment}.values())
 
 
+def doubts_in(rows):
+    """ ", of which 21 are worse than untrained": what is wrong with recorded runs behind the entries `rows`."""
+    counts = Counter()
+    for found in {row.experiment: row.findings for row in rows if row.experiment}.values():
+        counts.update(found)
+    return "".join(f", of which {count} are {finding}" for finding, count in counts.items())
+
+
 def wanted(tables, small, seeds=None):
     """The distinct runs behind `tables`, in the mini form where `small`."""
     return plan.wanted(tables, seeds, small, recorded.FOLDER)
@@ -56,7 +64,8 @@ def status():
         done = runs_in(real)
         runs = f"{done} of {len(wanted([table], False))}" if done else f"not run: `bash reproduce/{table.name}.sh`"
         held = "see there" if table is FIGURE3 else outcomes_of(table)
-        lines.append((f"[{table.label}](#{table.name})", runs, numbers, runs_in(small) or "not run", held))
+        minis = f"{runs_in(small)}{doubts_in(small)}" if runs_in(small) else "not run"
+        lines.append((f"[{table.label}](#{table.name})", runs, numbers, minis, held))
     return as_markdown(lines)
 
 
