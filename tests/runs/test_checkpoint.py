@@ -246,7 +246,6 @@ def with_meta(text):
         (with_meta(json.dumps({**META, "files": {"best.params": 1}})), "it has 'files' 1, which must be a text"),
         (with_meta(json.dumps({**META, "experiment": {"dim": 10**9}})), "dim 1000000000 must be from 1 to 65536"),
     ],
-    ids=str,
 )
 def test_a_hostile_checkpoint_is_refused_before_it_takes_memory(tmp_path, change, message):
     net, trainer = learner(0)
