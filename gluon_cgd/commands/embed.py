@@ -6,6 +6,7 @@ from pathlib import Path
 from gluon_cgd.commands.options import add_ctx, add_model, model_of, name
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets.folders import pictures_in
+from gluon_cgd.datasets.training_part import warn_of_boxes
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.retrieval.embed import embed_files, save
 
@@ -31,6 +32,7 @@ def command(options):
         raise ValueError(f"--out {options.out!r} must end in .npy, the suffix of NumPy's files")
     paths = pictures_in(options.images, skip_bad=options.skip_bad)
     model = open_model(**model_of(options))
+    warn_of_boxes(model.trained)
     vectors, paths = embed_files(model.embed, paths, model.input_size, options.skip_bad, sys.stderr.isatty())
     save(out, vectors, paths)
     numbers = f"{len(vectors):,} embeddings of {vectors.shape[1]:,} numbers"

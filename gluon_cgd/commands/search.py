@@ -10,6 +10,7 @@ import numpy as np
 from gluon_cgd.commands.options import add_ctx, add_model, model_of, name, parse_pixels
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import images
+from gluon_cgd.datasets.training_part import warn_of_boxes
 from gluon_cgd.evaluate import compute_named
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import figures
@@ -127,6 +128,7 @@ def update(options):
 def embed(options, remembered):
     """Embed what is new or changed and update the index, and return the Changes. remembered: the model, if any."""
     model = open_model(options.out, remembered, **model_of(options))
+    warn_of_boxes(model.trained)
     side, total = model.input_size, sum(1 for _ in pictures.pictures_under(options.images, options.skip_bad))
     noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)  # black could have no embedding
     dim = compute_named(model.embed, [noise], ["a picture of noise"]).shape[1]

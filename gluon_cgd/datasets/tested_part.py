@@ -14,6 +14,7 @@ from gluon_cgd.datasets.training_part import (
     contents_of,
     hash_of_test,
     hashes_of,
+    learned_boxes,
     place_of,
     said_of_copies,
     tested_records,
@@ -21,7 +22,6 @@ from gluon_cgd.datasets.training_part import (
 from gluon_cgd.experiment import Experiment
 
 log = logging.getLogger(__name__)
-BOXED = ("cub200", "cars196")  # section 4.1
 
 
 def load_tested(
@@ -154,7 +154,7 @@ def _about_boxes(split: Split, dataset: str, trained: Trained) -> List[str]:
     """A sentence if the model was trained on boxes and is tested on whole pictures, or the other way round."""
     if trained.part is None and trained.dataset not in datasets.NAMES:
         return []
-    boxes = bool(trained.part["boxes"]) if trained.part else trained.dataset in BOXED
+    boxes = learned_boxes(trained)
     tested = any(record.box for record in split.query)
     if boxes == tested:
         return []

@@ -23,6 +23,7 @@ from gluon_cgd.machine import facts
 from gluon_cgd.machine.progress import task
 
 log = logging.getLogger(__name__)
+BOXED = ("cub200", "cars196")  # section 4.1
 HASH = 8  # bytes: among a million pictures, two are taken for one with a chance of 3 in 100 million
 
 
@@ -46,7 +47,8 @@ def trained_of(dataset: str, values: Mapping[str, Any], source: PathLike) -> Tra
     part = values.get("training")
     if part is not None:
         try:
-            counts = [part[name] for name in ("pictures", "boxes", "tested", "copies", "twins")]
+            counts = [part[name] for name in ("pictures", "boxes", "tested")]
+            counts += [part.get(name, 0) for name in ("copies", "twins")]
             if not all(type(count) is int and count >= 0 for count in counts):
                 raise ValueError("its counts are not numbers")
             if not isinstance(part["test_hash"], str):
@@ -92,6 +94,22 @@ def describe(split: Split, dataset: str, progress: bool = False) -> Optional[Dic
     return part
 
 
+def learned_boxes(trained: Optional[Trained]) -> bool:
+    """Whether the model was trained on pictures that are cut out by boxes; False if nothing is known."""
+    if trained is None:
+        return False
+    return bool(trained.part["boxes"]) if trained.part else trained.dataset in BOXED
+
+
+def warn_of_boxes(trained: Optional[Trained]) -> None:
+    """Log a warning if whole pictures are embedded by a model that was trained on boxes."""
+    if learned_boxes(trained):
+        log.warning(
+            "the model was trained on pictures that are cut out by boxes; here whole pictures are embedded, which it "
+            "tells apart less well: cut the objects out first"
+        )
+
+
 def hash_of_test(split: Split, contents: Mapping[str, bytes]) -> str:
     """A hash of the test pictures of `split`, whatever their names; contents: as `contents_of` returns them."""
     test = b"".join(contents[record.path] for record in tested_records(split))
@@ -110,7 +128,7 @@ def said_of_copies(part: Optional[Mapping[str, Any]]) -> List[str]:
         "twins": "{:,} of {:,} test pictures have a copy among the test pictures, which any model finds",
     }
     remedy = ", so the recall is too high: remove the copies and train again"
-    return [text.format(part[kind], part["tested"]) + remedy for kind, text in kinds.items() if part and part[kind]]
+    return [text.format(part[kind], part["tested"]) + remedy for kind, text in kinds.items() if part and part.get(kind)]
 
 
 def hashes_of(part: Mapping[str, Any]) -> List[Tuple[bytes, bytes]]:

@@ -136,7 +136,7 @@ def test_what_spoils_the_recall_is_on_the_card():
     text = card.markdown("runs/x", result, Experiment(), split, Counter({(7, 8): 1, (8, 8): 1}), str)
     assert "\n2 of 4 test pictures are copies of training pictures, so the recall is too high: remove the" in text
     assert "\n1 of 4 test pictures have a copy among the test pictures, which any model finds, so the recall" in text
-    assert "cut out by boxes. `index` takes whole pictures" in text
+    assert "cut out by boxes. `index` takes whole pictures, which" in text
     assert "as a search finds them" not in text
 
 

@@ -137,6 +137,16 @@ def test_pictures_that_are_added_are_tested_and_it_is_said(photos, capsys):
     assert warning in said
 
 
+def test_whole_pictures_for_a_model_of_boxes_are_told(tmp_path, capsys):
+    folder = miniatures.folder(tmp_path / "photos", classes=2, images=2)
+    for dataset, told in (("cars196", True), ("sop", False)):
+        file = str(published(tmp_path / dataset, Experiment(dataset=dataset, **SMALL)))
+        common = ["--checkpoint", file, "--images", str(folder), "--out"]
+        for command, out in (("index", f"{dataset}.index"), ("embed", f"{dataset}.npy")):
+            assert main([command, *common, str(tmp_path / out)]) == 0
+            assert ("cut out by boxes; here whole pictures are embedded" in capsys.readouterr().err) == told
+
+
 def test_a_split_by_classes_has_one_number(tmp_path, capsys):
     folder = miniatures.folder(tmp_path / "photos", classes=4, images=4)
     file = published(tmp_path / "m", Experiment(dataset=str(folder), **SMALL))
