@@ -4,6 +4,7 @@ Exit status: 0 complete and within tolerance (mini: complete), 1 complete but a 
 incomplete table), 2 could not run, with one sentence why.
 """
 
+import difflib
 import json
 import logging
 
@@ -67,9 +68,9 @@ def find_table(name, options):
         return student.table(base, options.mini)
     everything = {**TABLES, FIGURE3.name: FIGURE3, FIGURE4.name: FIGURE4}
     if name not in everything:
-        raise ValueError(
-            f"{name or repr(name)} is unknown: choose from {', '.join((*everything, 'efficiency', 'report'))}"
-        )
+        known = (*everything, "efficiency", "report")
+        near = "".join(f"; did you mean {word}?" for word in difflib.get_close_matches(name.lower(), known, 1))
+        raise ValueError(f"{name or repr(name)} is unknown: choose from {', '.join(known)}{near}")
     return everything[name]
 
 

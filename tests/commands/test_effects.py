@@ -250,6 +250,21 @@ def test_a_misspelt_word_is_answered_with_the_one_that_is_meant(arguments, told,
     assert told in capsys.readouterr().err
 
 
+def test_a_misspelt_table_is_answered_with_the_one_that_is_meant(capsys):
+    from reproduce.command import main as reproduce
+
+    assert reproduce(["tabel1", "--report"]) == 2
+    assert "efficiency, report; did you mean table1?" in capsys.readouterr().err
+    assert reproduce(["xyzzy", "--report"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_what_was_typed_does_not_control_the_terminal(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["search", "i", "q", "--\x1b[31m"])
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_a_word_that_is_like_none_is_answered_with_all(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["xyzzy"])
