@@ -89,17 +89,17 @@ def exported(small_split, tmp_path_factory):
 
 @pytest.fixture
 def other_user():
-    """A context in which this process is a user who may read, but not write, what is in a folder."""
+    """A context in which this process is a user who may read, but not write, what is in a folder and in `readable`."""
 
     @contextlib.contextmanager
-    def become(folder):
+    def become(folder, *readable):
         places = [folder, *(place for place in folder.rglob("*") if not place.is_symlink())]
         modes = {place: place.stat().st_mode & 0o777 for place in places}
         for place, mode in modes.items():
             place.chmod(mode & 0o555)
         user = os.geteuid()
         if user == 0:  # whom permissions do not bind
-            for parent in reversed(folder.parents):  # pytest's are its user's alone
+            for parent in (*reversed(folder.parents), *readable):  # pytest's are its user's alone
                 if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
                     modes[parent] = parent.stat().st_mode & 0o777
                     parent.chmod(modes[parent] | 0o011)

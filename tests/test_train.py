@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -135,6 +136,19 @@ def test_a_process_killed_at_random_moments_goes_on_to_the_same_bits(tmp_path):
     assert found["history"] == expected["history"]
     for name in ("last.params", "best.params"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_another_users_finished_run_is_done_and_its_folder_stays_as_it_is(
+    whole, small_experiment, small_split, other_user
+):
+    result, folder = whole
+    (folder / "checkpoint.npz").write_bytes(b"left by a process that was killed between the last two steps")
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    with other_user(folder, Path(small_split.train[0].path).parent):
+        assert fit(small_experiment, small_split, folder) == result
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert fit(small_experiment, small_split, folder) == result
+    assert not (folder / "checkpoint.npz").exists()
 
 
 @pytest.mark.parametrize("name", ["last.params", "best.params", "result.json"])

@@ -28,8 +28,8 @@ class Searched(NamedTuple):
     pairs: Counter
 
 
-def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
-    """Write card.md and card.png of the finished run in `folder`; return their paths.
+def write_card(folder, net, experiment, split, ctx, which="last", flags=(), out=None):
+    """Write card.md and card.png of the finished run in `folder` into it, or into the folder `out`; return their paths.
 
     net: the model with the run's `which` ("last" or "best") parameters.  split: the data it learned from and was tested
     on.  flags: what the commands on the card need besides the checkpoint. Raises ValueError if `split` is not the data
@@ -61,9 +61,11 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=()):
     text = markdown(folder, result, experiment, split, searched[0].pairs, class_name, which, flags, searched)
     where, _, pairs = searched[-1]
     history = result.get("history", [])
-    draw(logged, history, pairs, class_name, folder / "card.png", where * (len(searched) > 1))
-    write_text(folder / "card.md", text)
-    return folder / "card.md", folder / "card.png"
+    out = Path(out or folder)
+    out.mkdir(parents=True, exist_ok=True)
+    draw(logged, history, pairs, class_name, out / "card.png", where * (len(searched) > 1))
+    write_text(out / "card.md", text)
+    return out / "card.md", out / "card.png"
 
 
 def markdown(folder, result, experiment, split, pairs, class_name, which="last", flags=(), searched=()):

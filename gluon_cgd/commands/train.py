@@ -91,7 +91,9 @@ def train(options):
     for which in ("untrained", "last", "best"):
         say(f"{which:9}  {percent(result[which])}")
     say(f"parameters {result['parameters_sha256']}")
-    if not card.has_card(options.out):
+    if not card.may_write(options.out):
+        say(f"{options.out} may not be written to by this user: `card --out` writes a card elsewhere")
+    elif not card.has_card(options.out):
         net, _ = load_trained(options.out, ctx=where["ctx"])
         card.write(options.out, net, experiment, split, where["ctx"], options)
 

@@ -76,7 +76,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_done(name, limit, prepared
         assert done.returncode == 2, done.stderr
         last = done.stderr.strip().splitlines()[-1]
         assert any(words in last for words in ("so large here", "no room", "(File too large): ", "full: ")), done.stderr
-        assert not written
+        assert not written or name == "index"  # which keeps what it has
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
     assert not [place for place in folder.rglob("*") if place.suffix == ".part" or "saving" in place.name]

@@ -289,3 +289,31 @@ def test_no_traceback_reaches_a_person(tmp_path):
         )
         assert run.returncode == 2
         assert "Traceback" not in run.stderr
+
+
+@pytest.mark.slow
+def test_another_users_finished_run_can_be_used(glyph_folder, tmp_path, capsys, monkeypatch, other_user):
+    run, mine = tmp_path / "shared/run", tmp_path / "mine"
+    mine.mkdir()
+    mine.chmod(0o777)
+    network = ["--backbone", "cifar_resnet10", "--no-pretrained", "--input-size", "16", "--dim", "8"]
+    schedule = ["--passes", "1", "--batch-classes", "4", "--batch-images", "2", "--evaluations", "1"]
+    command = ["train", "--dataset", str(glyph_folder), *network, *schedule, "--out", str(run)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    for file in ("card.md", "card.png"):
+        (run / file).unlink()
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    monkeypatch.setenv("GLUON_CGD_CACHE", str(mine / "cache"))
+    with other_user(tmp_path / "shared"):
+        assert main(command) == 0  # done already
+        again = capsys.readouterr().out
+        assert main(["evaluate", "--checkpoint", str(run)]) == 0
+        assert main(["card", "--checkpoint", str(run)]) == 2
+        refused = capsys.readouterr().err
+        assert main(["card", "--checkpoint", str(run), "--out", str(mine / "card")]) == 0
+    assert again.splitlines()[:-1] == [line for line in printed.splitlines() if not line.startswith("Written: ")]
+    assert "`card --out` writes a card elsewhere" in again
+    assert f"{run} may not be written to by this user: add --out DIR" in refused
+    assert (mine / "card" / "card.md").read_text().startswith("# cgd_sg_cifar_resnet10_8 on ")
+    assert {file.name: file.read_bytes() for file in run.iterdir()} == before
