@@ -24,6 +24,7 @@ TRIES = 5
 TIMEOUT = 30  # seconds without a byte
 BLOCK = 1 << 16  # bytes that a broken connection can cost
 PATIENCE = 60  # seconds that a block may take: less than about 1 kB a second is broken off
+ROOM = 500 << 20  # bytes of the disk that stay free while a file of unknown size is received
 LIMIT = 5 << 30  # bytes of an archive of pictures; Stanford Online Products has 3 GB
 CHECKSUMS = {32: "md5", 40: "sha1", 64: "sha256"}  # by their number of digits
 PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE)
@@ -206,6 +207,9 @@ def _append(wanted, received, answer, total, progress):
             have += len(block)
             if have > wanted.limit:
                 raise _too_large(wanted, received, have)
+            if total is None and shutil.disk_usage(received.path.parent).free < ROOM:
+                received.clear()  # it may be without an end
+                raise OSError(f"{received.path.parent} has no room for {wanted.url}, which states no size: free some")
             received.write(block)
             doing.update(len(block))
     if total is not None and have < total:

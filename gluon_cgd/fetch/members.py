@@ -17,6 +17,7 @@ from gluon_cgd.files.regular import open_regular
 BLOCK = 1 << 20  # bytes of a file that are in memory at once
 LARGEST = 20  # an archive of pictures may unpack to that many times its size: JPEGs hardly compress
 MOST = 500_000  # files; Stanford Online Products has 120,053
+SMALLEST = 100  # bytes of an archive for each of its files, once they are more than 1,000
 HEADERS = 1 << 16  # bytes that may describe one member of a tar archive: a path has 4,096 at most
 RECORD = 10240  # bytes that tarfile reads at once
 DIRECTORY = 64 << 20  # bytes of a zip's list of members, which is read at once
@@ -43,15 +44,15 @@ def members(archive) -> Iterator[Member]:
     """
     with open_regular(archive) as file:
         reader = _zip if _is_zip(file) else _tar
-        total = 0
+        total, most = 0, min(MOST, 1000 + os.stat(archive).st_size // SMALLEST)
         for number, member in enumerate(_decoded(archive, reader(archive, file)), 1):
             total += max(member.size, 0)
             if total > most_bytes(archive):
                 raise ValueError(
                     f"{archive} would unpack to {total / 1e9:.1f} GB, no archive of pictures does: get it again"
                 )
-            if number > MOST:
-                raise ValueError(f"{archive} holds more than {MOST:,} files, no dataset does: get it again")
+            if number > most:
+                raise ValueError(f"{archive} holds more than {most:,} files, no dataset of its size does: get it again")
             yield member._replace(blocks=functools.partial(_whole, archive, member))
 
 

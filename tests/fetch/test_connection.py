@@ -7,6 +7,7 @@ import re
 import resource
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -152,6 +153,15 @@ def test_more_than_such_a_file_can_have_is_not_received(server, tmp_path, answer
         download.fetch(server.url, tmp_path / "f", checksum, limit=15_000)
     assert left(tmp_path) == []
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_the_disk_is_not_filled(server, tmp_path, monkeypatch, length):
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=5000))
+    server.answers = [reply(length=length)]
+    with pytest.raises(OSError, match="has no room for .*: free some"):
+        download.fetch(server.url, tmp_path / "f", MD5)
+    assert left(tmp_path) == []
 
 
 def test_the_rest_of_a_part_counts_with_what_is_there(server, tmp_path):

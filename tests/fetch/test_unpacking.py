@@ -211,6 +211,17 @@ def test_more_files_than_any_dataset_has_are_a_sentence(tmp_path, monkeypatch, s
         unpacked(tmp_path, packed(suffix))
 
 
+@pytest.mark.parametrize("suffix", [".tgz", ".tar.xz"])
+def test_thousands_of_empty_files_in_a_small_archive_are_a_sentence(tmp_path, suffix):
+    """Millions would take hours, and all names that the disk has."""
+    header = tar(("a", b"", {}))[:512]
+    data = PACKED[suffix](header * 3000)
+    (tmp_path / "a").write_bytes(data)
+    listed = []
+    with pytest.raises(ValueError, match="holds more than 1,.* files, no dataset of its size does"):
+        listed.extend(archives.members(tmp_path / "a"))
+
+
 def changed_directory(data, field, value):
     """The zip `data` with other bytes at `field` of the first entry of its list."""
     place = data.index(b"PK\x01\x02") + field
