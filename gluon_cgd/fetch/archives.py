@@ -93,7 +93,10 @@ def _facts(file):
 def temporary_folder(folder):
     """A new folder in `folder` that is deleted in the end; it is locked, so that others see that it is in use."""
     while True:
-        temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+        try:
+            temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder)) from error  # the name that people know
         with contextlib.suppress(FileNotFoundError):  # another process took it for an abandoned one, and tries again
             descriptor = os.open(temporary, os.O_RDONLY)
             with contextlib.suppress(portalocker.LockException):  # not every file system has locks
@@ -188,7 +191,7 @@ def _is_there(folder, path, facts, known, temporary):
 def _check_tops(folder, files):
     """Raise ValueError if `folder` holds something by the name of a folder of the archive, but no file of it."""
     known = {PurePosixPath(path).parts[0] for path in files if os.path.lexists(folder / path)}
-    for top in {PurePosixPath(path).parts[0] for path in files} - known:
+    for top in sorted({PurePosixPath(path).parts[0] for path in files} - known):
         if os.path.lexists(folder / top):
             raise ValueError(f"{folder / top} is there already: move it away, then start again")
 

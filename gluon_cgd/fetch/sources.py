@@ -59,7 +59,7 @@ def obtain(name, root, progress=False):
         delete_abandoned(root)
         return
     root.mkdir(parents=True, exist_ok=True)
-    with waiting(root / ".download.lock", str(root)):
+    with waiting(root / ".download.lock", f"the files of {name} in {root}"):
         if is_unpacked(note, source.md5, root):  # by the process that had the lock
             return
         delete_abandoned(root)

@@ -421,6 +421,15 @@ def test_a_disk_that_is_full_amid_a_file_is_named_and_leaves_nothing(tmp_path):
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch):
+    def refused(**_):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "out/.unpacking-12345678"))
+
+    monkeypatch.setattr(archives.tempfile, "mkdtemp", refused)
+    with pytest.raises(PermissionError, match="/out'$"):
+        unpacked(tmp_path, packed(".tgz"))
+
+
 def test_no_warning_is_given_without_a_reason(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     unpacked(tmp_path, packed(".zip"))
