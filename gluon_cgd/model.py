@@ -1,5 +1,7 @@
 """CGD: one backbone, n global descriptors, one embedding (Figure 1); and architecture B, its rival in Table 3."""
 
+import contextlib
+import io
 from typing import Any, Optional, Tuple
 
 import mxnet as mx
@@ -139,13 +141,17 @@ def from_experiment(experiment: Experiment, classes: int, weights: Optional[Path
     backbone cannot take.
     """
     net = layers_of(experiment, classes, weights)
+    pair = f"input_size {experiment.input_size} does not go with backbone {experiment.backbone}"
+    remedy = "multiples of 32 from 64 on go with all of them"
     try:
-        net.backbone.map_shape(experiment.input_size)
+        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints what it could not infer
+            _, height, width = net.backbone.map_shape(experiment.input_size)
     except mx.base.MXNetError as error:  # BN-Inception's parallel layers do not fit together at every size
-        raise ValueError(
-            f"input_size {experiment.input_size} does not go with backbone {experiment.backbone}: "
-            "multiples of 32 from 64 on go with all of them"
-        ) from error
+        raise ValueError(f"{pair}: {remedy}") from error
+    # On a CPU MXNet 1.9.1 keeps how it computed a batch norm of (B, C, 1, 1) behind a 3 x 3 convolution, takes the same
+    # for the next batch norm of (B, C), in whatever network, whose memory has another layout, and crashes
+    if height * width == 1:
+        raise ValueError(f"{pair}, whose last map would be 1 x 1, where all descriptors are the same: {remedy}")
     if experiment.frozen_batch_norm:
         net.backbone.apply(freeze)
     if not experiment.pretrained:

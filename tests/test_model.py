@@ -164,3 +164,27 @@ def test_a_size_that_the_backbone_cannot_take_is_refused(size):
     wrong = Experiment(backbone="bn_inception", pretrained=False, input_size=size)
     with pytest.raises(ValueError, match=f"input_size {size} does not go with backbone bn_inception: multiples of 32"):
         from_experiment(wrong, 10)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "keep_stride", "side"),
+    [("resnet50", True, 32), ("resnet50", None, 16), ("se_resnet50", True, 24), ("shufflenet_v2", None, 32)],
+)
+def test_a_size_that_leaves_a_last_map_of_one_position_is_refused(backbone, keep_stride, side, capsys):
+    """Behind such a map a later network crashes: see `from_experiment`."""
+    experiment = Experiment(backbone=backbone, keep_stride=keep_stride, input_size=side, pretrained=False)
+    words = (
+        f"input_size {side} does not go with backbone {backbone}, whose last map would be 1 x 1, .*: multiples of 32"
+    )
+    with pytest.raises(ValueError, match=words):
+        from_experiment(experiment, 5)
+    assert not capsys.readouterr().out
+
+
+def test_a_size_that_does_not_go_with_a_backbone_prints_nothing(capsys):
+    experiment = Experiment(backbone="bn_inception", input_size=48, pretrained=False)
+    with pytest.raises(
+        ValueError, match="input_size 48 does not go with backbone bn_inception: multiples of 32 from 64"
+    ):
+        from_experiment(experiment, 5)
+    assert not capsys.readouterr().out

@@ -188,18 +188,31 @@ def check_shapes(symbol, shapes):
         if not shape or min(shape) < 1 or math.prod(shape) // batch > LARGEST:
             raise WrongSymbol(f"its array {name!r} has the shape {tuple(shape)}")
     for node in json.loads(symbol.tojson())["nodes"]:
-        _check_reshape(node, found, inner)
+        _check_node(node, found, inner)
     output = found[symbol.list_outputs()[0]]
     if len(output) != 2 or output[0] != batch:
         raise WrongSymbol(f"its first output has the shape {tuple(output)} for {batch} pictures, not (pictures, D)")
 
 
-def _check_reshape(node, found, inner):
+def _check_node(node, found, inner):
+    """Raise WrongSymbol where MXNet would read past an array, or crash in a later network."""
     if node["op"] in RESHAPING:
-        before = inner[f"{node['name']}_output"].get_children().list_outputs()[0]
-        old, new = found[before], found[f"{node['name']}_output"]
+        old, new = found[_inputs(node, inner)[0]], found[f"{node['name']}_output"]
         if math.prod(old) != math.prod(new):
             raise WrongSymbol(f"its node {node['name']!r} cannot make {tuple(new)} of {tuple(old)}")
+    if node["op"] == "BatchNorm":  # see model.from_experiment
+        before = _inputs(node, inner)[0]
+        if len(found[before]) == 4 and math.prod(found[before][2:]) == 1 and _is_wide(inner[before]):
+            raise WrongSymbol(f"its node {node['name']!r} would have maps of 1 x 1")
+
+
+def _inputs(node, inner):
+    return inner[f"{node['name']}_output"].get_children().list_outputs()
+
+
+def _is_wide(symbol):
+    """Whether `symbol` is what a convolution with a kernel of more than 1 x 1 makes."""
+    return max(_numbers(symbol.list_attr().get("kernel", "0")), default=0) > 1
 
 
 def first_line(error):

@@ -89,6 +89,21 @@ def test_pictures_of_another_size_are_refused_when_they_come(written):
         written.load(64)
 
 
+def test_maps_of_one_position_after_which_a_later_network_would_crash_are_refused(written):
+    x = mx.sym.Convolution(mx.sym.var("data"), num_filter=4, kernel=(3, 3), pad=(1, 1), stride=(8, 8), name="conv")
+    x = mx.sym.Flatten(mx.sym.Pooling(mx.sym.BatchNorm(x, name="norm"), global_pool=True, pool_type="max"))
+    shapes, _, states = x.infer_shape(data=(1, 3, SIDE, SIDE))
+    values = {f"arg:{name}": mx.nd.ones(shape) for name, shape in zip(x.list_arguments(), shapes) if name != "data"}
+    values.update({f"aux:{name}": mx.nd.ones(shape) for name, shape in zip(x.list_auxiliary_states(), states)})
+    mx.nd.save(f"{written.prefix}-0000.params", values)
+    written.graph = json.loads(x.tojson())
+    assert written.load(16)(mx.nd.ones((2, 3, 16, 16)))[0].shape == (2, 4)
+    with pytest.raises(
+        ValueError, match=r"cannot be computed for 8 x 8 pixels \(its node 'norm' would have maps of 1 x 1"
+    ):
+        written.load(8)
+
+
 @pytest.mark.parametrize("name", ["conv_weight", "norm_gamma", "norm_moving_var"])
 def test_a_parameter_of_another_shape_is_refused(written, name):
     kind = "aux" if "moving" in name else "arg"
