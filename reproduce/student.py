@@ -163,6 +163,11 @@ def header(small, which):
             "MINI: on the embedded benchmark (glyphs), with an eighth of the dimensions. A small network that starts",
             f"from random parameters stands for {BASELINE}; the other backbones of Table 3 have no mini form.",
         ]
+    else:
+        lines += [
+            "Each test picture is searched among the other test pictures, as in the paper; `python -m gluon_cgd evaluate`",
+            "also prints the recall among all pictures, as a search finds them.",
+        ]
     return lines
 
 
