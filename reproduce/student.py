@@ -165,8 +165,8 @@ def header(small, which):
         ]
     else:
         lines += [
-            "Each test picture is searched among the other test pictures, as in the paper; `python -m gluon_cgd evaluate`",
-            "also prints the recall among all pictures, as a search finds them.",
+            "Each test picture is searched among the other test pictures, as in the paper. The recall among all",
+            "pictures, as a search finds them, is printed by `python -m gluon_cgd evaluate`.",
         ]
     return lines
 
