@@ -18,7 +18,7 @@ ALWAYS = {
     "train": {"out", "seed", "ctx", "checkpoint_every", "parts"},
     "choose": {"out", "seeds", "ctx", "checkpoint_every", "parts"},
     "evaluate": {"checkpoint", "model", "symbol", "which", "runtime", "epoch", "input_size", "ctx", "dataset", "json"},
-    "card": {"checkpoint", "which", "ctx"},
+    "card": {"checkpoint", "which", "ctx", "out"},
     "publish": {"checkpoint", "which", "out"},
     "export": {"checkpoint", "which", "onnx", "features", "int8"},
     "embed": {"checkpoint", "model", "which", "runtime", "ctx", "images", "out", "skip_bad"},
