@@ -30,7 +30,9 @@ class Task:
         if bar and sys.stderr is not None:
             from tqdm import tqdm
 
-            self.bar = tqdm(desc=title, total=total, unit=unit, initial=done, unit_scale=unit == "B")
+            # leave=None: a bar below another one goes when it is done
+            shape = dict(total=total, unit=unit, initial=done, unit_scale=unit == "B", leave=None)
+            self.bar = tqdm(desc=title, **shape)
 
     def update(self, count: int = 1) -> None:
         """`count` more things are done."""
