@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 TRIES = 5
 TIMEOUT = 30  # seconds without a byte
-BLOCK = 1 << 16  # bytes that a broken connection can cost
-PATIENCE = 60  # seconds that a block may take: less than about 1 kB a second is broken off
+BLOCK = 1 << 15  # bytes that a broken connection can cost
+PATIENCE = 30  # seconds that a block may take: less than about 1 kB a second is broken off
 ROOM = 500 << 20  # bytes of the disk that stay free while a file of unknown size is received
 LIMIT = 5 << 30  # bytes of an archive of pictures; Stanford Online Products has 3 GB
 CHECKSUMS = {32: "md5", 40: "sha1", 64: "sha256"}  # by their number of digits

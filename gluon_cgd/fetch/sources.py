@@ -1,22 +1,28 @@
 """Where the benchmarks come from."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import NamedTuple
 
 from gluon_cgd.fetch.archives import delete_abandoned, is_unpacked, unpack
-from gluon_cgd.fetch.download import fetch
+from gluon_cgd.fetch.download import LIMIT, fetch
+from gluon_cgd.fetch.partial import forget
 from gluon_cgd.files.lock import waiting
 
 log = logging.getLogger(__name__)
 
 
 class Source(NamedTuple):
-    """Where a dataset comes from: in `words`, and by `url` and `md5` if it can be downloaded."""
+    """Where a dataset comes from: in `words`, and by `url` and `md5` if it can be downloaded.
+
+    limit: bytes that the archive may have.
+    """
 
     words: str
     url: str = ""
     md5: str = ""
+    limit: int = LIMIT
 
 
 SOURCES = {
@@ -24,6 +30,7 @@ SOURCES = {
         "CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158, unpacked into the folder",
         "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
         "97eceeb196236b17998738112f37df78",
+        limit=1_200_000_000,  # it has 1,150,585,339
     ),
     "sop": Source(
         "Stanford_Online_Products.zip from ftp://cs.stanford.edu/cs/cvgl/, unpacked into the folder",
@@ -56,16 +63,23 @@ def obtain(name, root, progress=False):
     archive = root / source.url.rsplit("/", 1)[-1]
     note = root / f".{archive.name}.unpacked.json"
     if is_unpacked(note, source.md5, root):  # before the lock: the folder need not be writable
-        delete_abandoned(root)
+        with contextlib.suppress(OSError):
+            _delete_left(root, archive)
         return
     root.mkdir(parents=True, exist_ok=True)
     with waiting(root / ".download.lock", f"the files of {name} in {root}"):
         if is_unpacked(note, source.md5, root):  # by the process that had the lock
             return
-        delete_abandoned(root)
-        for left in root.glob(f".*{archive.name}.*.part"):  # of files beside the archive; nobody else writes them now
-            left.unlink()
         log.info("downloading %s to %s", source.url, archive)
-        fetch(source.url, archive, source.md5, progress)
+        fetch(source.url, archive, source.md5, progress, source.limit)
         log.info("unpacking %s", archive)
         unpack(archive, root, note, source.md5)
+        _delete_left(root, archive)
+
+
+def _delete_left(root, archive):
+    """Delete what killed processes left in `root`, where all is whole and nobody writes."""
+    delete_abandoned(root)
+    forget(archive)
+    for left in root.glob(f".*{archive.name}.*.part"):
+        left.unlink()

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 GLUONCV = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"  # unless MXNET_GLUON_REPO names another
 GLUONCV2 = "https://github.com/osmr/imgclsmob"
 HUGGING_FACE = "https://huggingface.co"  # unless HF_ENDPOINT names another
-LIMIT = 1 << 30  # bytes of a file; the largest has 276 MB
+LIMIT = 1 << 29  # bytes of a file; the largest has 276 MB
 TIMM = {"resnet50_v1b": "resnet50.gluon_in1k"}  # the same parameters, under timm's names
 
 

@@ -127,6 +127,20 @@ def test_what_killed_processes_left_is_used_or_goes(birds, tmp_path):
     assert sorted(os.listdir(root)) == LEFT
 
 
+@pytest.mark.parametrize("state", ["only the archive", "all"])
+def test_what_is_left_beside_what_is_whole_goes(birds, tmp_path, state):
+    root = tmp_path / "data"
+    if state == "all":
+        sources.obtain("cub200", root)
+    (root / ".unpacking-abcd1234").mkdir(parents=True)
+    (root / "CUB_200_2011.tgz").write_bytes(birds.data)
+    for name in ("CUB_200_2011.tgz.part", "CUB_200_2011.tgz.part.json", "..CUB_200_2011.tgz.unpacked.json.ab.part"):
+        (root / name).write_bytes(b"half")
+    sources.obtain("cub200", root)
+    assert sorted(os.listdir(root)) == LEFT
+    assert there(root) == there(birds.folder)
+
+
 def test_two_at_once_do_it_once(birds, tmp_path, caplog):
     caplog.set_level("INFO")
     root, begun, go_on = tmp_path / "data", threading.Event(), threading.Event()
