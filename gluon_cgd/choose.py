@@ -11,7 +11,7 @@ import numpy as np
 from gluon_cgd.datasets.records import PathLike, Split
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.files.whole import write_json
+from gluon_cgd.files.whole import check_target, write_json
 from gluon_cgd.runs import collapse
 from gluon_cgd.train import fit
 
@@ -46,6 +46,7 @@ def choose(experiment: Experiment, split: Split, out: PathLike, seeds: int = 1, 
 
     for first, second in permutations(DESCRIPTORS, 2):
         replace(experiment, descriptors=first + second)  # refuses an impossible pair now, not after the singles
+    check_target(Path(out) / "choice.json")
     singles = {letter: recalls(letter) for letter in DESCRIPTORS}
     first, second = sorted(singles, key=lambda letter: (letter in below, -np.mean(singles[letter])))[:2]
     pairs = {pair: recalls(pair) for pair in (first + second, second + first)}

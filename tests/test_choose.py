@@ -83,3 +83,10 @@ def test_it_trains_for_real_and_once(small_experiment, small_split, tmp_path):
     assert set(first["singles"]) == {"S", "M", "G"}
     assert len(first["pairs"]) == 2
     assert choose.choose(small_experiment, small_split, tmp_path) == first
+
+
+def test_a_choice_that_cannot_be_written_is_refused_before_the_training(recorded, small_experiment, tmp_path):
+    (tmp_path / "choice.json").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"choice\.json is a folder"):
+        choose.choose(small_experiment, None, tmp_path)
+    assert recorded.calls == []

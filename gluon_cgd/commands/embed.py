@@ -7,6 +7,7 @@ from gluon_cgd.commands.options import add_ctx, add_model, model_of, name
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets.folders import pictures_in
 from gluon_cgd.datasets.training_part import warn_of_boxes
+from gluon_cgd.files.whole import check_target
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.retrieval.embed import embed_files, save
 
@@ -30,6 +31,8 @@ def command(options):
     out = Path(options.out)
     if out.suffix != ".npy":
         raise ValueError(f"--out {options.out!r} must end in .npy, the suffix of NumPy's files")
+    for file in (out, out.with_suffix(".txt")):
+        check_target(file)
     paths = pictures_in(options.images, skip_bad=options.skip_bad)
     model = open_model(**model_of(options))
     warn_of_boxes(model.trained)

@@ -7,6 +7,7 @@ from gluon_cgd.commands.options import add_model, name
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets.training_part import carried
 from gluon_cgd.export import export, int8
+from gluon_cgd.files.whole import check_target
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.runs.results import read_result
 
@@ -31,6 +32,7 @@ def command(options):
     """Export a model and print how far its embeddings are from MXNet's."""
     if not options.onnx.endswith(".onnx"):
         raise ValueError(f"--onnx {options.onnx!r} must end in .onnx, the suffix of such files")
+    check_target(options.onnx)
     paths = [] if options.int8 is None else int8.calibration(options.int8)
     net, experiment = load_trained(options.checkpoint, options.which)
     with tempfile.TemporaryDirectory() as folder:

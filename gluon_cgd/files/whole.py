@@ -1,6 +1,7 @@
 """Files that are written completely or not at all, and their checksums."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -27,8 +28,7 @@ def replacing(file):
     Raises ValueError or IsADirectoryError if `file` is there and is no regular file.
     """
     folder, name = os.path.split(os.fspath(file))
-    if os.path.exists(file):
-        check_kind(file, os.stat(file).st_mode)
+    check_target(file)
     stem = os.path.join(folder, f".{_short(name)}.")
     _delete_orphans(stem)
     temporary = f"{stem}{secrets.token_hex(6)}.part"
@@ -52,6 +52,20 @@ def replacing(file):
     finally:
         os.close(descriptor)
         Path(temporary).unlink(missing_ok=True)
+
+
+def check_target(file):
+    """Raise ValueError or an OSError if `file` cannot be written: it is no regular file, or its folder cannot be one.
+
+    For commands that work long before they write.
+    """
+    if os.path.exists(file):
+        check_kind(file, os.stat(file).st_mode)
+    there = next(folder for folder in Path(os.path.abspath(file)).parents if os.path.lexists(folder))
+    if there.is_symlink() and not os.path.exists(there):
+        raise ValueError(f"{there} is a link that leads nowhere: delete it, or choose another name")
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(file))
 
 
 def _short(name):

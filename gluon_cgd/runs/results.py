@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.experiment import REMOVED, Experiment, shown
 from gluon_cgd.files.regular import read_json
-from gluon_cgd.files.whole import digest
+from gluon_cgd.files.whole import check_target, digest
 from gluon_cgd.machine import facts
 from gluon_cgd.recall import Embeddings, branch_recalls, recall_of
 from gluon_cgd.runs import collapse, schema
@@ -45,8 +45,10 @@ def finished(
 
     warn: what is damaged is told to it.  missing: whether a file of parameters that is not there counts as damaged;
     None does not look at these files.
-    Raises ValueError as `stored` does, but for Damaged.
+    Raises ValueError as `stored` does, but for Damaged, and for what is no file and could not be written either.
     """
+    for name in ("result.json", *PARAMETERS):
+        check_target(Path(folder) / name)
     try:
         result = stored(folder, run)
         damages = [] if result is None or missing is None else damaged(folder, result, missing)

@@ -7,6 +7,7 @@ import struct
 import zlib
 
 import numpy as np
+import odd_files
 from PIL import Image
 
 from gluon_cgd.__main__ import main
@@ -33,7 +34,9 @@ def make(folder):
     index = ["index", "--images", things["photos"], "--out", things["idx"], "--checkpoint", things["run"]]
     done.append(main([str(word) for word in index]))
     assert done == [0, 0, 0, 0]
-    return {**things, **names(folder / "names"), **pictures(folder / "pictures"), **broken(folder / "broken", things)}
+    odd = odd_files.make(folder / "odd", things)
+    things.update(names(folder / "names"), **pictures(folder / "pictures"), **broken(folder / "broken", things))
+    return {**things, **odd}
 
 
 def picture(file, label=0, number=0):

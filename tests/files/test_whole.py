@@ -128,3 +128,21 @@ def test_a_name_that_is_not_utf_8_can_be_written_as_json(tmp_path):
         whole.write_json(tmp_path / "a.json", {"query": name})
         assert json.loads((tmp_path / "a.json").read_bytes()) == {"query": name}
     assert "ä" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    os.mkfifo(tmp_path / "pipe")
+    for good in ("file", "new", "new/folder/file"):
+        whole.check_target(tmp_path / good)
+    for bad, error in (
+        (tmp_path, IsADirectoryError),
+        ("pipe", ValueError),
+        ("file/x", NotADirectoryError),
+        ("file/x/y", NotADirectoryError),
+        ("nowhere/x", ValueError),
+    ):
+        with pytest.raises(error):
+            whole.check_target(tmp_path / bad)
+    assert not (tmp_path / "new").exists()

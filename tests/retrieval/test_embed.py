@@ -121,3 +121,13 @@ def test_a_disk_without_room_for_the_last_bytes_is_an_error(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / "e.npy").read_bytes() == before
+
+
+def test_files_that_cannot_be_written_are_refused_before_anything_is_embedded(exported, folder, tmp_path, capsys):
+    (tmp_path / "a" / "v.txt").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    for out, message in ((tmp_path / "a" / "v.npy", "v.txt is a folder"), (tmp_path / "file" / "v.npy", "is a file")):
+        flags = ["--model", str(exported / "model.onnx"), "--images", str(folder), "--out", str(out)]
+        assert main(["embed", *flags]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "a" / "v.npy").exists()
