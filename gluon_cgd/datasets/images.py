@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 GET_ANNOTATIONS = "get annotations that belong to its pictures"
+GREY = [128, 128, 128]  # with which a decoder of JPEG fills what is missing, and says nothing
 BAND = 1 << 24  # pixels that are converted at once
 
 cv2.setNumThreads(1)  # each core decodes a picture of its own
@@ -72,8 +73,7 @@ def _jpeg(data: bytes, path: PathLike) -> np.ndarray:
         picture = _by_pillow(io.BytesIO(data), data[: formats.HEAD], "JPEG", path)
     else:
         picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)  # in place; a reversed view is slow to resize
-    # A decoder fills what is missing with this grey, and says nothing
-    grey = shape.components not in (1, 3) or any((picture[y, x] == 128).all() for y in (0, -1) for x in (0, -1))
+    grey = shape.components not in (1, 3) or any(picture[y, x].tolist() == GREY for y in (0, -1) for x in (0, -1))
     if shape.marked and (grey or shape.separate) and not jpeg.is_filled(data[: shape.end]):
         raise cut
     return picture

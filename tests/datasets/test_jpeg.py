@@ -153,3 +153,12 @@ def test_the_structure_names_size_components_and_the_end_of_the_data():
     assert jpeg.structure(whole[:-2])[3:5] == (len(whole) - 2, False)
     assert jpeg.structure(whole[:30]) is None
     assert jpeg.structure(b"\xff\xd8\xff\xd9") is None
+
+
+@pytest.mark.parametrize(("near", "far"), [(1, 1), (2, 7), (50, 64), (1000, 1 << 20)])
+def test_markers_are_found_wherever_the_data_are_divided(monkeypatch, near, far):
+    files = [encoded(kind) + TRAILERS["a film"] for kind in KINDS] + [encoded(kind)[:-2] for kind in KINDS]
+    expected = [jpeg.structure(data) for data in files]
+    monkeypatch.setattr(jpeg, "NEAR", near)
+    monkeypatch.setattr(jpeg, "FAR", far)
+    assert [jpeg.structure(data) for data in files] == expected
