@@ -110,6 +110,11 @@ def recall(value: Any, place: str) -> Optional[str]:
     return None if "R@1" in value else f"has recalls under {place} without R@1"
 
 
+def measured(value: Any, place: str) -> Optional[str]:
+    """The rule of a recall that is there: its R@1 is."""
+    return recall(value, place) or (None if value else f"has no R@1 under {place}")
+
+
 def alike(value: Any, place: str) -> Optional[str]:
     """The rule of the evaluations of one run: all of them have the same K and the same branches."""
     kinds = {(tuple(entry["recall"]), tuple(entry.get("branches", ()))) for entry in value}
@@ -118,9 +123,10 @@ def alike(value: Any, place: str) -> Optional[str]:
 
 STAGES = ("untrained", "last", "best")
 LOSS = number(-(10**30), 10**30)
+COSINE = optional(number(-1.01, 1.01))  # None where no two test pictures are of one class, or of two
 EVALUATION = fields(
-    {"iteration": whole(0, MOST), "recall": recall},
-    {"branches": each(recall), "spread": each(optional(number(-1.01, 1.01))), "losses": each(LOSS)},
+    {"iteration": whole(0, MOST), "recall": measured},
+    {"branches": each(measured), "spread": fields({"same": COSINE, "other": COSINE}), "losses": each(LOSS)},
 )
 
 
@@ -131,7 +137,7 @@ def history(value: Any, place: str) -> Optional[str]:
 
 def branches(value: Any, place: str) -> Optional[str]:
     """The rule of the recall of each branch at each of STAGES."""
-    return fields({}, dict.fromkeys(STAGES, each(recall)))(value, "" if isinstance(value, dict) else place)
+    return fields({}, dict.fromkeys(STAGES, each(measured)))(value, "" if isinstance(value, dict) else place)
 
 
 def evaluations(value: Any, place: str) -> Optional[str]:
@@ -162,13 +168,20 @@ OF_A_RUN: Mapping[str, Rule] = {  # what identifies a run, and how it was made: 
     "seconds": number(0, 10**10),
 }
 SEED = whole(0, 2**31 - 1)
-OUTCOME: Mapping[str, Rule] = {"seed": SEED, "classes": classes, **dict.fromkeys(STAGES, recall)}
+OUTCOME: Mapping[str, Rule] = {
+    "seed": SEED,
+    "classes": classes,
+    "untrained": recall,
+    "last": measured,
+    "best": measured,
+}
 MORE: Mapping[str, Rule] = {
     **OF_A_RUN,
     "iterations": whole(1, MOST),
     "best_iteration": whole(0, MOST),
     "branches": branches,
     "history": history,
+    "training": optional(fields({})),  # `training_part.trained_of` says what is in it
 }
 RESULT = fields({"experiment": experiment, **OUTCOME}, MORE)
 RECORDED = fields({"experiment": experiment, "runs": each(fields(OUTCOME, MORE), of=list)})  # of `reproduce --record`

@@ -6,7 +6,7 @@ import pytest
 
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import digest
-from gluon_cgd.runs import results, schema
+from gluon_cgd.runs import collapse, results, schema
 from gluon_cgd.runs.results import read_result
 
 RECALL = {"R@1": 0.5}
@@ -48,6 +48,21 @@ def test_a_result_is_read_as_it_was_written(tmp_path):
         ({"last": {"recall": 0.5}}, "has 'recall' under 'last', which is no name that belongs there"),
         ({"last": {"R@1\n": 0.5}}, "has .* under 'last', which is no name that belongs there"),
         ({"last": {"R@2": 0.5}}, "has recalls under 'last' without R@1"),
+        ({"last": {}}, "has no R@1 under 'last'"),
+        ({"best": {}}, "has no R@1 under 'best'"),
+        ({"branches": {"last": {"SPoC": {}}}}, "has no R@1 under 'last'"),
+        ({"history": [{**EVALUATION, "recall": {}}]}, "has no R@1 under 'recall' under 'history'"),
+        ({"history": [{**EVALUATION, "branches": {"SPoC": {}}}]}, "has no R@1 under 'branches' under 'history'"),
+        ({"history": [{**EVALUATION, "spread": {}}]}, "has no 'same' under 'spread' under 'history'"),
+        (
+            {"history": [{**EVALUATION, "spread": {"same": 7, "other": 0}}]},
+            "has 'same' under 'spread' under 'history' 7",
+        ),
+        (
+            {"history": [{**EVALUATION, "losses": {"ranking": "x"}}]},
+            "has 'losses' under 'history' 'x', which must be a",
+        ),
+        ({"training": [1]}, "has 'training' .*, which must be a table"),
         ({"branches": {"last": {"SPoC": 0.5}}}, "has 'last' 0.5, which must be a table"),
         ({"branches": {"last": 7}}, "has 'last' 7, which must be a table"),
         ({"branches": {"last": {"a" * 300: {}}}}, "has 'aaa.* under 'last', which is no name that belongs there"),
@@ -132,7 +147,13 @@ def test_whatever_stands_in_one_place_of_a_result_is_refused_or_can_be_shown(wro
     from reproduce.page import details
     from visualize import curves
 
-    whole = {**RESULT, "history": [EVALUATION, {**EVALUATION, "iteration": 9}], "seconds": 1.5, "files": {"a": "0"}}
+    measured = dict(spread={"same": 0.5, "other": None}, losses={"ranking": 0.2})
+    whole = {
+        **RESULT,
+        "history": [EVALUATION, {**EVALUATION, **measured, "iteration": 9}],
+        "seconds": 1.5,
+        "files": {"a": "0"},
+    }
     whole.update(branches={which: {"SPoC": RECALL} for which in schema.STAGES}, versions={"python": "3.11.7"})
     whole.update(
         iterations=9, best_iteration=9, threads=1, parts=1, machine="m", device="cpu(0)", data="d", weights=None
@@ -149,6 +170,7 @@ def test_whatever_stands_in_one_place_of_a_result_is_refused_or_can_be_shown(wro
         runs = details.Runs(experiment, ("row",), (changed,), 1, "last")
         assert runs.outcome(changed)
         curves.curves([changed])
+        assert all(isinstance(finding, str) for finding in collapse.findings(changed))
         assert all(isinstance(shown(value), str) for value in experiment.changes().values())
 
 
