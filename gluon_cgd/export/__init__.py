@@ -10,6 +10,7 @@ from gluon_cgd.export import graph
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine import facts
 from gluon_cgd.models import onnx_model
+from gluon_cgd.models.onnx_file import HoldsNaN
 from gluon_cgd.similarity import weights_of
 
 LARGEST = 1e-4  # difference to MXNet of a number of the embedding, whose length is 1
@@ -70,8 +71,8 @@ def compared(file, net, experiment, features):
         0, 256, (4, 8, 8, 3), np.uint8
     )  # plain noise looks grey to a network that was trained on photographs
     pictures = squares.repeat(side // 8, axis=1).repeat(side // 8, axis=2)
-    exported, cpu = onnx_model.load_exported(file), mx.cpu()
     try:
+        exported, cpu = onnx_model.load_exported(file), mx.cpu()
         pairs = [(exported.embed(part), embed(net, part, cpu, len(part))) for part in (pictures[:1], pictures[1:])]
         if features:
             more = [(exported.features(pictures), features_of(net, pictures, cpu))]
@@ -80,7 +81,7 @@ def compared(file, net, experiment, features):
                 scale = max(float(np.abs(expected).max()), 1e-30)
                 pairs.append((values / scale, expected / scale))
         differences = [float(np.abs(values - expected).max()) for values, expected in pairs]
-    except NotFinite:
+    except (NotFinite, HoldsNaN):
         differences = [float("nan")]
     if not all(difference <= LARGEST for difference in differences):  # NaN is not
         raise ValueError(

@@ -1,5 +1,7 @@
 """The bytes of an ONNX file (protocol buffers), walked before any runtime reads them."""
 
+import numpy as np
+
 LIMIT = (1 << 31) - 1  # bytes: the largest that protocol buffers allow
 # Messages by their fields' numbers in onnx.proto, as far as tensors are inside of them
 MESSAGES = {
@@ -13,26 +15,37 @@ MESSAGES = {
     "tensor": {},
 }
 NAME, EXTERNAL_DATA, DATA_LOCATION = 8, 13, 14  # fields of a tensor
+TYPE, FLOATS, RAW = 2, 4, 9  # others, and the TYPE of float32
+FLOAT = 1
 VARINT, LENGTH = 0, 2  # how a field is written; 1 and 5 have 8 and 4 bytes
 FIXED = {1: 8, 5: 4}
 
 
-def check_inside(data, file):
-    """Raise ValueError if a tensor of the ONNX model `data`, from `file`, is in another file, or if it is no model.
+class HoldsNaN(ValueError):
+    """A tensor of an ONNX file is NaN."""
 
-    A runtime would open whatever path such a tensor names and take its bytes for weights.
+
+def check_inside(data, file):
+    """Raise ValueError if `data`, from `file`, is no ONNX model, or has a tensor that is in another file or NaN.
+
+    A runtime would open whatever path such a tensor names and take its bytes for weights. A ReLU can make 0 of NaN, so
+    that the embeddings do not show it.
     """
     waiting, graphs = [("model", memoryview(data))], 0
     while waiting:
         kind, message = waiting.pop()
         graphs += kind == "graph"
-        name, outside = "", False
+        name, outside, numbers_are, numbers = "", False, 0, []
         for number, value in _fields(message):
             inner = MESSAGES[kind].get(number)
             if inner:
                 waiting.append((inner, _bytes(value)))
             elif kind == "tensor" and number == NAME:
                 name = bytes(_bytes(value)[:80]).decode(errors="replace")
+            elif kind == "tensor" and number == TYPE:
+                numbers_are = value
+            elif kind == "tensor" and number in (FLOATS, RAW):
+                numbers.append(_bytes(value))
             elif kind == "tensor":
                 outside = outside or number == EXTERNAL_DATA or number == DATA_LOCATION and value != 0
         if outside:
@@ -40,8 +53,18 @@ def check_inside(data, file):
                 f"{file} keeps its tensor {name!r} in another file, which could be any file here: it is not run; "
                 "export the model again, into one file"
             )
+        if numbers_are == FLOAT and any(map(_has_nan, numbers)):
+            raise HoldsNaN(
+                f"{file} holds NaN in its tensor {name!r}: the training diverged, or the file is damaged; export "
+                "another checkpoint"
+            )
     if not graphs:
         raise ValueError("no graph")
+
+
+def _has_nan(numbers):
+    """Whether a float32 in the bytes `numbers` is NaN; infinity can be a bound."""
+    return bool(np.isnan(np.frombuffer(numbers[: len(numbers) // 4 * 4], "<f4")).any())
 
 
 def _bytes(value):

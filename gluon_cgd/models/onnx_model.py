@@ -224,7 +224,7 @@ def _openvino(data):
                 [None if size.is_dynamic else size.get_length() for size in end.partial_shape],
             )
             for end in arguments
-            for name in end.names
+            for name in sorted(end.names)
         }
 
     def compute(pictures, output):

@@ -251,3 +251,27 @@ def test_metadata_that_no_reader_takes_are_refused(model, written, text):
     helper.set_model_props(model, {**found, "dim": text})
     with pytest.raises(ValueError, match="other.onnx is not a model that this version"):
         onnx_model.load_exported(written(model))
+
+
+@pytest.mark.parametrize("name", onnx_model.RUNTIMES)
+@pytest.mark.parametrize("kind", ["raw", "floats", "attribute"])
+def test_a_tensor_that_is_nan_is_refused_before_a_relu_hides_it(model, written, name, kind):
+    values = np.float32([1, 2, np.nan, 3])
+    if kind == "attribute":
+        tensor = numpy_helper.from_array(values, "bad")
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["constant"], value=tensor))
+    else:
+        tensor = numpy_helper.from_array(values, "bad")
+        if kind == "floats":
+            tensor = helper.make_tensor("bad", TensorProto.FLOAT, [4], values)
+            assert tensor.float_data
+        model.graph.initializer.append(tensor)
+    with pytest.raises(ValueError, match="other.onnx holds NaN in its tensor 'bad': the training diverged"):
+        onnx_model.load_exported(written(model), name)
+    tensor = numpy_helper.from_array(np.float32([np.inf, -np.inf]), "bound")
+    whole = model if kind == "attribute" else onnx.ModelProto.FromString(model.SerializeToString())
+    del whole.graph.node[0 : kind == "attribute"], whole.graph.initializer[len(whole.graph.initializer) :]
+    if kind != "attribute":
+        whole.graph.initializer.pop()
+    whole.graph.initializer.append(tensor)
+    assert onnx_model.load_exported(written(whole), name).dim == 8
