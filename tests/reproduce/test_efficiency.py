@@ -72,7 +72,7 @@ def test_the_report_says_what_was_repeated_and_warns(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_it_is_measured_in_processes_of_their_own(tmp_path):
-    found = efficiency.measure(True, "cpu", configurations=("SM",))
+    found = efficiency.measure(True, "cpu", configurations=("SM",), sweeps=1)
     assert [member["model"] for member in found[0]["members"]] == ["S 96", "M 96"]
     for model in (found[0]["cgd"], *found[0]["members"]):
         assert model["step"] > model["picture"] > 0
