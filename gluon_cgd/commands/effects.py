@@ -69,6 +69,7 @@ DATA = (
         "{typed} is for pictures that can be missing, and glyphs is drawn: leave it out",
     ),
 )
+WITHOUT_BATCH_NORM = ("wide_resnet50", "squeezenet1.1")  # of the backbones
 CLASSIFICATION = ("smoothing", "temperature", "classifier_batch_norm")
 TRAINING = (
     *DATA,
@@ -89,6 +90,11 @@ TRAINING = (
         CLASSIFICATION,
         lambda o: value(o, "classification"),
         "{typed} is for the classification loss: leave it out, or leave out --no-classification",
+    ),
+    Rule(
+        ("frozen_batch_norm",),
+        lambda o: value(o, "backbone") not in WITHOUT_BATCH_NORM,
+        "{flags} has no effect, since backbone {backbone} has no batch norms: leave it out",
     ),
     Rule(("decay_factor",), lambda o: len(value(o, "decay_at")) > 0, "{typed} needs a --decay-at: leave it out"),
     Rule(
@@ -136,7 +142,7 @@ RULES: Dict[str, Sequence[Rule]] = {
 def check(options, rules=None):
     """Raise ValueError if a flag that was typed has no effect. rules: by default those of the command."""
     for rule in RULES.get(getattr(options, "command", ""), ()) if rules is None else rules:
-        typed = [flag for flag in rule.flags if flag in options.given]
+        typed = [flag for flag in rule.flags if flag in getattr(options, "given", ())]
         if typed and not rule.holds(options):
             names, values = (", ".join(written(options, typed, values)) for values in (False, True))
             words = {**vars(options), "dataset": dataset_of(options), "flags": names, "typed": values}

@@ -80,6 +80,7 @@ WITHOUT_EFFECT = [
     ([*TRAIN, "--no-classification", "--no-classifier-batch-norm"], "--no-classifier-batch-norm is for the classif"),
     ([*TRAIN, "--decay-at", "--decay-factor", "0.5"], "--decay-factor 0.5 needs a --decay-at"),
     ([*TRAIN, "--descriptors", "SM", "--gem-p", "4"], "--gem-p 4.0 is for --descriptors with G"),
+    ([*TRAIN, "--backbone", "squeezenet1.1", "--frozen-batch-norm"], "since backbone squeezenet1.1 has no batch norms"),
     ([*TRAIN, "--no-pretrained", "--weights", "w"], "--weights and --no-pretrained contradict each other"),
     (["choose", "--out", "r", "--loss", "margin", "--hap2s-sigma", "1"], "--hap2s-sigma 1.0 is for"),
 ]
@@ -257,6 +258,20 @@ def test_a_misspelt_table_is_answered_with_the_one_that_is_meant(capsys):
     assert "efficiency, report; did you mean table1?" in capsys.readouterr().err
     assert reproduce(["xyzzy", "--report"]) == 2
     assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_backbones_without_batch_norms_are_those():
+    from mxnet.gluon import nn
+
+    from gluon_cgd import backbones
+
+    found = []
+    for backbone in backbones.BACKBONES:
+        norms = []
+        backbones.build(backbone).apply(lambda block, norms=norms: norms.append(isinstance(block, nn.BatchNorm)))
+        found += [backbone] * (not any(norms))
+    assert tuple(found) == effects.WITHOUT_BATCH_NORM
 
 
 def test_what_was_typed_does_not_control_the_terminal(capsys):
