@@ -40,7 +40,7 @@ def unpack(archive, folder, note=None, checksum=None):
     delete_abandoned(folder)
     with temporary_folder(folder) as temporary:
         files = {}  # path in the archive -> (size, CRC-32)
-        for member in each(members(archive), f"unpacking {archive.name}", unit="files"):
+        for member in each(members(archive, checksum is not None), f"unpacking {archive.name}", unit="files"):
             _extract(member, temporary, archive, files)
         if not files:
             raise ValueError(f"{archive} holds no files: get it again")

@@ -36,16 +36,18 @@ class Member(NamedTuple):
     blocks: Callable[[], Iterator[bytes]]
 
 
-def members(archive) -> Iterator[Member]:
+def members(archive, compared=False) -> Iterator[Member]:
     """Yield each Member of a .zip, or of a .tar, which may be compressed. Its blocks are read before the next one.
 
+    compared: whether the archive has the checksum that its publisher states. Then what is odd is no damage, such as data
+    after the end of a tar, which some old programs left in its last block.
     Raises ValueError with a sentence for an archive that is damaged in any way, that has more than MOST members or that
     unpacks to more than an archive of pictures does. That it is whole is known only after the last member.
     """
     with open_regular(archive) as file:
         reader = _zip if _is_zip(file) else _tar
         total, most = 0, min(MOST, 1000 + os.stat(archive).st_size // SMALLEST)
-        for number, member in enumerate(_decoded(archive, reader(archive, file)), 1):
+        for number, member in enumerate(_decoded(archive, reader(archive, file, compared)), 1):
             total += max(member.size, 0)
             if total > most_bytes(archive):
                 raise ValueError(
@@ -91,25 +93,31 @@ def _is_zip(file):
     return start.startswith(b"PK\3\4") or zipfile.is_zipfile(file)
 
 
-def _zip(_, file):
+def _zip(_, file, compared):
     entries = _entries(file)
     with zipfile.ZipFile(file) as opened:
-        infos = opened.infolist()
-        if len(infos) not in (entries, entries + (len(infos) >> 16 << 16)):  # some programs count only to 65,535
-            raise zipfile.BadZipFile(f"{len(infos):,} of its {entries:,} members are listed")
-        order = sorted(infos, key=lambda info: info.header_offset)
-        ends = [*(info.header_offset for info in order[1:]), opened.start_dir]
-        for info, end in zip(order, ends):
-            if info.header_offset + 30 + info.compress_size > end:
-                raise zipfile.BadZipFile(f"{info.filename!r} overlaps what follows")
-        for info in infos:
+        if not compared:
+            _check_list(opened, entries)
+        for info in opened.infolist():
             plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)  # some programs write no kind
             kind = "folder" if info.is_dir() else "file" if plain else "other"
-            if kind == "folder":
-                if info.file_size:
-                    raise zipfile.BadZipFile(f"the folder {info.filename!r} has a content")
-                opened.open(info).close()  # compares its name with the one in the list
             yield Member(info.orig_filename, info.file_size, kind, functools.partial(_content, opened.open, info))
+
+
+def _check_list(opened, entries):
+    """Raise BadZipFile if the list of members of the open zip lacks some of its `entries`, or contradicts itself."""
+    infos = opened.infolist()
+    if len(infos) not in (entries, entries + (len(infos) >> 16 << 16)):  # some programs count only to 65,535
+        raise zipfile.BadZipFile(f"{len(infos):,} of its {entries:,} members are listed")
+    order = sorted(infos, key=lambda info: info.header_offset)
+    ends = [*(info.header_offset for info in order[1:]), opened.start_dir]
+    for info, end in zip(order, ends):
+        if info.header_offset + 30 + info.compress_size > end:
+            raise zipfile.BadZipFile(f"{info.filename!r} overlaps what follows")
+        if info.is_dir():
+            if info.file_size:
+                raise zipfile.BadZipFile(f"the folder {info.filename!r} has a content")
+            opened.open(info).close()  # compares its name with the one in the list
 
 
 def _entries(file):
@@ -166,7 +174,7 @@ class _Bounded:
         return data
 
 
-def _tar(archive, file):
+def _tar(archive, file, compared):
     file.seek(0)
     start = file.read(6)
     file.seek(0)
@@ -189,7 +197,7 @@ def _tar(archive, file):
         bounded.allow(most_bytes(archive))
         while True:
             rest = opened.fileobj.read(RECORD)
-            if rest.strip(b"\0"):
+            if rest.strip(b"\0") and not compared:
                 raise tarfile.ReadError("there are data after its end")
             if not rest:
                 break

@@ -130,6 +130,16 @@ def test_an_empty_header_amid_a_tar_is_not_taken_for_the_end(tmp_path):
         unpacked(tmp_path, bytes(data))
 
 
+def test_what_a_publisher_left_after_the_end_of_a_tar_is_no_damage(tmp_path):
+    data = tar(*((name, content, {}) for name, content in FILES.items()))
+    end = data.rindex(b"a\nb\n") + 512 + 1024
+    (tmp_path / "a").write_bytes(gzip.compress(data[:end] + b"left" * 100))
+    with pytest.raises(ValueError, match="there are data after its end"):
+        unpack(tmp_path / "a", tmp_path / "out")
+    unpack(tmp_path / "a", tmp_path / "out", tmp_path / "note", "its checksum")
+    assert there(tmp_path / "out") == FILES
+
+
 def test_a_tar_that_is_cut_between_two_files_is_not_whole(tmp_path):
     data = tar(*((name, content, {}) for name, content in FILES.items()))
     with pytest.raises(ValueError, match="empty header"):
@@ -388,7 +398,7 @@ def test_the_temporary_folder_of_a_killed_process_goes_and_that_of_a_living_one_
     program = f"""
 import os, signal, sys
 from gluon_cgd.fetch import archives
-archives.members = lambda archive: (print("here", flush=True), sys.stdin.read())
+archives.members = lambda *_: (print("here", flush=True), sys.stdin.read())
 archives.unpack("a", {str(out)!r})
 """
     process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
