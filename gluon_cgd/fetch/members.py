@@ -39,8 +39,8 @@ class Member(NamedTuple):
 def members(archive, compared=False) -> Iterator[Member]:
     """Yield each Member of a .zip, or of a .tar, which may be compressed. Its blocks are read before the next one.
 
-    compared: whether the archive has the checksum that its publisher states. Then what is odd is no damage, such as data
-    after the end of a tar, which some old programs left in its last block.
+    compared: whether the archive has the checksum that its publisher states. Then what is odd is no damage, such as
+    data after the end of a tar, which some old programs left in its last block.
     Raises ValueError with a sentence for an archive that is damaged in any way, that has more than MOST members or that
     unpacks to more than an archive of pictures does. That it is whole is known only after the last member.
     """
