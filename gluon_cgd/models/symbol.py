@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import mxnet as mx
+import numpy as np
 from mxnet.gluon import SymbolBlock
 
 from gluon_cgd.files.parameters import check_parameters
@@ -31,6 +32,9 @@ def load_symbol(prefix, epoch=None, ctx=None, input_size=None):
     missing = sorted(needed - set(values) - {"data"})
     if missing:
         raise ValueError(f"{parameters} lacks {missing[0]}, which {graph} needs: they do not belong together")
+    wrong = next((name for name in sorted(needed - {"data"}) if np.isnan(values[name].asnumpy()).any()), None)
+    if wrong:  # a ReLU can make 0 of it, so that the embeddings do not show it
+        raise ValueError(f"{parameters} holds NaN ({wrong}): the training diverged; take parameters of another epoch")
     shapes = {name: values[name].shape for name in needed - {"data"}}
     possible = set()  # shapes of batches
 

@@ -45,6 +45,16 @@ def test_a_loss_behind_the_embedding_needs_no_label(released, tmp_path):
     np.testing.assert_array_equal(*both)
 
 
+def test_parameters_that_are_nan_are_refused(released):
+    _, prefix = released
+    values = mx.nd.load(f"{prefix}-0000.params")
+    name = next(name for name in values if name.endswith("conv0_weight"))
+    values[name][0] = float("nan")
+    mx.nd.save(f"{prefix}-0000.params", values)
+    with pytest.raises(ValueError, match=r"CUB200-0000.params holds NaN \(.*conv0_weight\): the training diverged"):
+        symbol.load_symbol(prefix)
+
+
 def test_files_that_are_missing_or_do_not_belong_together_are_named(released, tmp_path):
     _, prefix = released
     with pytest.raises(FileNotFoundError, match="0 files are named .*none-NNNN.params, where one is needed"):
