@@ -158,7 +158,7 @@ def find_best(runs, which="last"):
                 candidates.append((result["experiment"]["dataset"] != "glyphs", result[which]["R@1"], str(file.parent)))
     if not candidates:
         raise FileNotFoundError(
-            f"{runs} holds no trained model: bash reproduce/table4.sh --mini trains two in one to three minutes"
+            f"{runs} holds no trained model: bash reproduce/table4.sh --mini trains two in one to five minutes"
         )
     return max(candidates)[2]
 

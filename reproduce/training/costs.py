@@ -18,7 +18,7 @@ from reproduce.report import formats
 from reproduce.training import complexity
 
 log = logging.getLogger("reproduce")
-BUSY = 3  # on two idle cores Table 1's mini form takes a minute, with four times as many programs as cores three
+BUSY = 5  # on two idle cores Table 1's mini form took a minute, and three to five with eight other programs at work
 MEASURED = recorded.FOLDER / "steps.json"  # measured on other machines
 SECONDS = schema.number(0, 10**6)
 TIMES = schema.each(schema.each(schema.fields({"train": SECONDS, "embed": SECONDS})))  # machine -> network -> seconds
