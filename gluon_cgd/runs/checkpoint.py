@@ -114,8 +114,8 @@ def _array(data):
 def iteration(file: PathLike) -> int:
     """The iteration of the checkpoint `file`, without reading its arrays; 0 if there is no readable checkpoint."""
     try:
-        meta = json.loads(str(_read(file, ("meta",))["meta"]))
-        return 0 if schema.CHECKPOINT(meta, "") else meta["iteration"]
+        count = json.loads(str(_read(file, ("meta",))["meta"]))["iteration"]
+        return 0 if schema.whole(1, schema.MOST)(count, "iteration") else count
     except (OSError, *DAMAGE, *NONSENSE):
         return 0
 
