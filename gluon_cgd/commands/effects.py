@@ -53,6 +53,13 @@ def value(options, field):
     return getattr(options, field, getattr(Experiment(), field))
 
 
+def has_batch_norm(options):
+    """Whether the backbone has batch norms."""
+    from gluon_cgd.experiment import WITHOUT_BATCH_NORM
+
+    return value(options, "backbone") not in WITHOUT_BATCH_NORM
+
+
 ENGINE = (
     Rule(("kind",), lambda o: o.engine == "faiss", "{typed} is for --engine faiss: name both, or leave it out"),
     Rule(("uri",), lambda o: o.engine == "milvus", "{typed} is for --engine milvus: name both, or leave it out"),
@@ -69,7 +76,6 @@ DATA = (
         "{typed} is for pictures that can be missing, and glyphs is drawn: leave it out",
     ),
 )
-WITHOUT_BATCH_NORM = ("wide_resnet50", "squeezenet1.1")  # of the backbones
 CLASSIFICATION = ("smoothing", "temperature", "classifier_batch_norm")
 TRAINING = (
     *DATA,
@@ -93,7 +99,7 @@ TRAINING = (
     ),
     Rule(
         ("frozen_batch_norm",),
-        lambda o: value(o, "backbone") not in WITHOUT_BATCH_NORM,
+        has_batch_norm,
         "{flags} has no effect, since backbone {backbone} has no batch norms: leave it out",
     ),
     Rule(("decay_factor",), lambda o: len(value(o, "decay_at")) > 0, "{typed} needs a --decay-at: leave it out"),

@@ -21,7 +21,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import WITHOUT_BATCH_NORM, Experiment
 from gluon_cgd.recall import Embeddings
 
 log = logging.getLogger(__name__)
@@ -159,7 +159,8 @@ def remedies(experiment: Experiment) -> str:
     usual = ["start from ImageNet weights (without --no-pretrained)"] * (not experiment.pretrained)
     usual += ["train with both losses (without --no-classification)"] * (not experiment.classification)
     usual += ["more --passes, or a later --decay-at", "another --learning-rate"]
-    usual += ["--frozen-batch-norm, where there are few pictures"] * (not experiment.frozen_batch_norm)
+    freezes = not experiment.frozen_batch_norm and experiment.backbone not in WITHOUT_BATCH_NORM
+    usual += ["--frozen-batch-norm, where there are few pictures"] * freezes
     return "; ".join(usual)
 
 

@@ -265,13 +265,14 @@ def test_the_backbones_without_batch_norms_are_those():
     from mxnet.gluon import nn
 
     from gluon_cgd import backbones
+    from gluon_cgd.experiment import WITHOUT_BATCH_NORM
 
     found = []
     for backbone in backbones.BACKBONES:
         norms = []
         backbones.build(backbone).apply(lambda block, norms=norms: norms.append(isinstance(block, nn.BatchNorm)))
         found += [backbone] * (not any(norms))
-    assert tuple(found) == effects.WITHOUT_BATCH_NORM
+    assert tuple(found) == WITHOUT_BATCH_NORM
 
 
 def test_what_was_typed_does_not_control_the_terminal(capsys):

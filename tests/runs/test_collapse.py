@@ -185,3 +185,8 @@ def test_a_run_that_got_worse_says_so_in_log_and_again_when_it_is_asked_for(
     caplog.clear()
     train.fit(experiment, small_split, tmp_path)
     assert "28.30 %" in caplog.text
+
+
+def test_no_remedy_is_a_flag_that_would_be_refused():
+    assert "--frozen-batch-norm" in collapse.remedies(Experiment())
+    assert "--frozen-batch-norm" not in collapse.remedies(Experiment(backbone="squeezenet1.1"))
