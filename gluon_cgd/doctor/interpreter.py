@@ -133,7 +133,7 @@ def mxnet(tried, versions):
     if not there:
         return [_absent("MXNet", "MXNet", "requirements-cpu.txt, or requirements.txt for a GPU")]
     file = "requirements.txt" if build(there) == "cuda" else "requirements-cpu.txt"
-    again = f"{sys.executable} -m pip uninstall -y {' '.join(there)}, then {facts.install(file)}"
+    again = f"{facts.pip()} uninstall -y {' '.join(there)}, then {facts.install(file)}"
     if len(there) > 1:
         return [wrong("MXNet", f"{installed} are both installed, but only one build may be", again)]
     if set(there.values()) != {"1.9.1"}:
@@ -160,7 +160,7 @@ def opencv(tried, versions):
     """The line of OpenCV, of which only one package may be installed."""
     there = {name: version for name, version in versions.items() if re.fullmatch("opencv(-contrib)?-python.*", name)}
     installed = " and ".join(f"{name} {version}" for name, version in there.items())
-    again = f"{sys.executable} -m pip uninstall -y {' '.join(there)}, then {facts.install('constraints.txt')}"
+    again = f"{facts.pip()} uninstall -y {' '.join(there)}, then {facts.install('constraints.txt')}"
     if len(there) > 1:
         return [wrong("OpenCV", f"{installed} are both installed, but only one package may be", again)]
     if there and tried["cv2"].error:

@@ -90,7 +90,7 @@ def environment(problem, typed):
     if not facts.SETUP.is_file():  # an installed package has no environment of its own
         return [wrong("environment", says, setup)]
     if sys.prefix == str(VENV):
-        return [wrong("environment", says, f"delete it, rm -r {VENV}, and {setup} makes it again")]
+        return [wrong("environment", says, f"delete it, rm -r {facts.quoted(VENV)}, and {setup} makes it again")]
     if sys.prefix in (typed.get("VIRTUAL_ENV"), typed.get("CONDA_PREFIX")):
         return [wrong("environment", says, f"fix it as the lines below say, or leave it (deactivate), and {setup}")]
     says += f", and the project's own environment, {VENV}, {'is incomplete' if VENV.is_dir() else 'does not exist yet'}"

@@ -13,15 +13,27 @@ OWN_CACHE = "set GLUON_CGD_CACHE to a folder that you can write to"
 PROJECT = PACKAGES if SETUP.is_file() else Path()  # data/ and runs/ are here by default; Path(): the present folder
 
 
+def quoted(path: object) -> str:
+    """`path` as it is typed into a shell."""
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+def pip() -> str:
+    """The command that starts this Python's pip."""
+    return f"{quoted(sys.executable)} -m pip"
+
+
 def install(file: str) -> str:
     """The command that installs the requirements file `file` of this project; the wheel has a copy of it."""
     folder = PACKAGES if SETUP.is_file() else PACKAGES / "gluon_cgd" / "requirements"
-    return f"{sys.executable} -m pip install --no-deps -r {folder / file}"
+    return f"{pip()} install --no-deps -r {quoted(folder / file)}"
 
 
 def setup() -> str:
     """The command that provides every package that training needs, in backquotes."""
-    return f"`source {SETUP}`" if SETUP.is_file() else f"`{install('requirements-cpu.txt')}`"
+    return f"`source {quoted(SETUP)}`" if SETUP.is_file() else f"`{install('requirements-cpu.txt')}`"
 
 
 def cores() -> int:

@@ -51,7 +51,7 @@ def check_numpy(version: str, file: str = "") -> None:
     if foreign(file):
         raise ImportError(f"NumPy {version} is taken from {file}, but {rule}: {foreign(file)}")
     own = f", or use the project's own environment instead ({facts.setup()})" if facts.SETUP.is_file() else ""
-    pip = f"run `{sys.executable} -m pip install --no-deps numpy=={needed}`"
+    pip = f"run `{facts.pip()} install --no-deps numpy=={needed}`"
     raise WrongEnvironment(f"NumPy {version} is installed, but {rule}: {pip}{own}")
 
 

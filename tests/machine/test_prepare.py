@@ -1,6 +1,7 @@
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -343,3 +344,16 @@ def test_modules_of_the_hall_do_not_read_the_command_line():
     run = subprocess.run([sys.executable, "-c", code], cwd=facts.PROJECT, capture_output=True, text=True, check=False)
     assert len(hall) > 10
     assert run.returncode == 0, run.stderr
+
+
+def test_a_remedy_can_be_typed_whatever_the_name_of_the_project(tmp_path, monkeypatch):
+    setup = tmp_path / "it's a project" / "env.sh"
+    setup.parent.mkdir()
+    setup.write_text("")
+    monkeypatch.setattr(facts, "SETUP", setup)
+    monkeypatch.setattr(sys, "executable", "/my env/bin/python")
+    words = shlex.split(facts.setup().strip("`"))
+    assert words == ["source", str(setup)]
+    assert shlex.split(facts.install("requirements.txt"))[:3] == ["/my env/bin/python", "-m", "pip"]
+    with pytest.raises(ImportError, match="run `'/my env/bin/python' -m pip install"):
+        prepare.check_numpy("2.1.3")
