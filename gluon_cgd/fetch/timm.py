@@ -4,8 +4,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from gluon_cgd.files.parameters import LIMIT
 from gluon_cgd.files.regular import open_regular, read_bytes
+
+LIMIT = 1 << 29  # bytes of a file; timm's has 102 MB
 
 
 def from_timm(file):

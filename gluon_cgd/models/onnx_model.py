@@ -6,7 +6,7 @@ import numpy as np
 
 from gluon_cgd.evaluate import finite, finite_weights
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.files.regular import read_bytes
+from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine import facts
 from gluon_cgd.machine.progress import by_batches
 from gluon_cgd.models import onnx_file
@@ -86,14 +86,17 @@ def load_exported(file, runtime="onnxruntime"):
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime {runtime!r} is unknown: choose one of {', '.join(RUNTIMES)}")
     try:
-        data = read_bytes(file, onnx_file.LIMIT)
+        with open_regular(file, onnx_file.LIMIT) as handle:
+            data = handle.read(1)
+            if data == FIRST:  # a runtime would try other formats, some with long messages
+                data += handle.read()
     except (FileNotFoundError, IsADirectoryError) as error:
         fault = "is a folder" if isinstance(error, IsADirectoryError) else "does not exist"
         raise FileNotFoundError(
             f"{file} {fault}: an exported model is a file that `python -m gluon_cgd export` writes"
         ) from error
     broken = f"{file} is not a whole ONNX file that {runtime} can run: export it again"
-    if not data.startswith(FIRST):  # a runtime would try other formats, some with long messages
+    if not data.startswith(FIRST):
         raise ValueError(broken)
     try:
         onnx_file.check_inside(data, file)
@@ -155,7 +158,7 @@ def check_ends(file, about, inputs, outputs):
     if about["projections"]:
         wanted["projections"] = ("float32", about["projections"])
     wrong = _difference(inputs, {"pictures": ("uint8", [None, side, side, 3])}, "input")
-    wrong = wrong or [f"has the input {name!r}" for name in inputs if name != "pictures"]
+    wrong = wrong or [f"has the input {name!r}" for name in sorted(inputs) if name != "pictures"]
     wrong = wrong or _difference(outputs, wanted, "output")
     if wrong:
         raise ValueError(f"{file} {wrong[0][:300]}, which no model of gluon_cgd does: export it again")
@@ -224,7 +227,7 @@ def _openvino(data):
                 [None if size.is_dynamic else size.get_length() for size in end.partial_shape],
             )
             for end in arguments
-            for name in sorted(end.names)
+            for name in sorted({"pictures"} & end.names or end.names)
         }
 
     def compute(pictures, output):
