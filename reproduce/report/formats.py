@@ -10,7 +10,7 @@ from reproduce.tables import EVERYTHING, number
 from reproduce.verdicts import figure3, orderings
 from reproduce.verdicts.verdict import sentence
 
-DOUBT = "Runs that say little of the method (docs/training.md, 'When training makes it worse'):"
+DOUBT = "To be read with care (docs/training.md, 'When training makes it worse'):"
 
 
 def difference(published, our):

@@ -62,7 +62,7 @@ def test_the_page_marks_the_rows_and_the_runs():
     assert "runs that are worse than untrained: Both (1 of 3)" in page
     assert page.count("Seed 0: R@1 after training, ") == 1
     assert "Seed 0: The embedding has collapsed to nearly one point" in page
-    assert "that say little" not in html.page([TABLE1], lambda experiment: [run(experiment, 0)], True)
+    assert "To be read with care" not in html.page([TABLE1], lambda experiment: [run(experiment, 0)], True)
 
 
 @pytest.mark.parametrize(("ranking", "marked"), [(0.1021, True), (0.05, False)])
