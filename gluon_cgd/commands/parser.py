@@ -52,4 +52,6 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             near = difflib.get_close_matches(wrong[1].lower(), re.findall(r"[\w.-]+", wrong[2]), 1)
             message = f"{message}\n{wrong[1]}: did you mean {near[0]}?" if near else message
+        # A value of thousands of letters would hide what is said of it
+        message = re.sub(r"\S{200,}", lambda long: f"{long[0][:80]}... ({len(long[0]):,} characters)", message)
         super().error(printable(message, lines=True))

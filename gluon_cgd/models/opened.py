@@ -14,7 +14,7 @@ from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest
 from gluon_cgd.machine import prepare
 from gluon_cgd.models import onnx_model
-from gluon_cgd.runs.results import read_result
+from gluon_cgd.runs.results import damaged, read_result
 
 
 class Model(NamedTuple):
@@ -183,7 +183,6 @@ def load_trained(folder, which=None, ctx=None):
         )
     values = read_result(result)
     experiment = Experiment.from_dict(values["experiment"])
-    recorded = values.get("files", {}).get(parameters.name)
-    if recorded and recorded != digest(parameters):
-        raise ValueError(f"{parameters} is not the file that the run left (its sha256 is another): train it again")
+    for damage in damaged(folder, values, names=(parameters.name,)):
+        raise ValueError(damage)
     return zoo.trained(experiment, values["classes"], parameters, ctx), experiment

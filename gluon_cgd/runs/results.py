@@ -59,10 +59,12 @@ def finished(
     return None if damages else result
 
 
-def damaged(folder: PathLike, result: Mapping[str, Any], missing: bool = True) -> List[str]:
-    """A sentence for each file of parameters in `folder` that is not the one of `result`."""
+def damaged(
+    folder: PathLike, result: Mapping[str, Any], missing: bool = True, names: Sequence[str] = PARAMETERS
+) -> List[str]:
+    """A sentence for each file of parameters in `folder`, of those called `names`, that is not the one of `result`."""
     sentences, files = [], result.get("files") or {}
-    for name in PARAMETERS:
+    for name in names:
         file = Path(folder) / name
         if name in files and not file.exists():
             what = "is not there any more"
@@ -78,7 +80,7 @@ def damaged(folder: PathLike, result: Mapping[str, Any], missing: bool = True) -
 def _of_an_earlier_version(file, result):
     """What is wrong with a file of parameters whose digest the `result` does not have, "" if nothing is known."""
     expected = result.get("parameters_sha256")
-    if file.name != "last.params" or not expected or not file.exists():
+    if file.name != "last.params" or not expected or "files" in result or not file.exists():
         return ""
     from gluon_cgd.runs.checkpoint import hash_of_file  # it needs MXNet
 

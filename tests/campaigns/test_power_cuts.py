@@ -14,6 +14,7 @@ import pytest
 from gluon_cgd import train
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import digest
+from gluon_cgd.models.opened import load_trained
 from gluon_cgd.runs.log import losses
 from gluon_cgd.train import fit
 
@@ -112,6 +113,8 @@ def test_a_damaged_run_of_an_earlier_version_without_digests_is_noticed(whole, s
     (folder / "result.json").write_text(json.dumps({name: result[name] for name in result if name != "files"}))
     assert "files" not in fit(EXPERIMENT, small_split, folder)
     (folder / "last.params").write_bytes(damages((folder / "last.params").read_bytes())["zeroed middle"])
+    with pytest.raises(ValueError, match="last.params does not hold the parameters that the run ended with"):
+        load_trained(folder)
     assert fit(EXPERIMENT, small_split, folder)["files"] == result["files"]
     assert "last.params does not hold the parameters that the run ended with" in caplog.text
 

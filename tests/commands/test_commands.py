@@ -214,10 +214,31 @@ def test_only_a_misspelt_flag_is_said_to_be_one(capsys):
         (["--weights", "some.params"], "--weights and --no-pretrained contradict each other"),
         (["--checkpoint-every", "0"], "checkpoint_every 0 must be at least 1"),
         (["--learning-rate", "nan"], "learning_rate nan must be a finite number"),
+        (["--passes", "1e308"], "passes 1e+308 must be positive and at most 100000"),
+        (["--dim", "1000000000"], "dim 1000000000 must be from 1 to 65536"),
+        (["--batch-classes", "1000000000"], "batch_classes 1000000000 must be at least 2 and at most 16384"),
+        (["--input-size", "1000000"], "input_size 1000000 must be a multiple of 8 from 16 to 4096"),
+        (["--evaluations", "1000000000"], "evaluations 1000000000 must be from 1 to 10000"),
+        (["--seed", "10000000000000"], "seed 10000000000000 must be from 0 to 2147483647"),
+        (["--parts", "1000000000"], "a batch of 6 pictures is too small for 1000000000 parts"),
+        (["--gem-minimum", "1e-300"], "gem_minimum 1e-300 must be from 1e-30 to 1e6"),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(cars, tmp_path, capsys, more, message):
     assert message in refused(capsys, *train(cars, tmp_path, *more))
+
+
+def test_more_runs_of_each_configuration_than_anybody_makes_are_refused(cars, tmp_path, capsys):
+    for seeds in ("10000000000000", "0", "-1"):
+        said = refused(capsys, "choose", "--dataset", "glyphs", "--out", str(tmp_path), "--seeds", seeds)
+        assert f"--seeds {seeds} must be at least 1 and at most 1000" in said
+
+
+def test_a_value_of_thousands_of_letters_is_shown_by_its_beginning(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--out", "x", "--dim", "9" * 5000])
+    said = capsys.readouterr().err
+    assert f"argument --dim: invalid int value: '{'9' * 79}... (5,002 characters)" in said
 
 
 @pytest.mark.parametrize(
