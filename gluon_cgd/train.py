@@ -214,7 +214,7 @@ class Run:
         embeddings = embedded(self.net, self.split, self.query, self.gallery, self.devices, experiment.batch_size)
         names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors if experiment.has_branches]
         entry = {"iteration": self.iteration, **results.measured(ks, embeddings, names)}
-        entry.update({"losses": self.losses} if self.iteration else {})
+        entry.update({"losses": self.losses} if getattr(self, "losses", None) else {})
         self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in entry["recall"].items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
