@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
 GET_ANNOTATIONS = "get annotations that belong to its pictures"
 GREY = [128, 128, 128]  # with which a decoder of JPEG fills what is missing, and says nothing
+SCANS = 20  # of the largest picture, at most; encoders make 10
 BAND = 1 << 24  # pixels that are converted at once
 
 cv2.setNumThreads(1)  # each core decodes a picture of its own
@@ -58,6 +59,8 @@ def _jpeg(data: bytes, path: PathLike) -> np.ndarray:
     formats.check_pixels((shape.width, shape.height), path)
     if not jpeg.can_hold(data, shape) or not shape.end:
         raise cut
+    if shape.scans * shape.width * shape.height > SCANS * formats.PIXELS:  # each takes as long as a picture
+        raise ValueError(f"{path} has {shape.scans:,} scans, too many for its size: get it again, or save it anew")
     if not shape.marked:
         if not shape.complete or not jpeg.is_whole(data[: shape.end]):
             raise cut
@@ -74,7 +77,8 @@ def _jpeg(data: bytes, path: PathLike) -> np.ndarray:
     else:
         picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)  # in place; a reversed view is slow to resize
     grey = shape.components not in (1, 3) or any(picture[y, x].tolist() == GREY for y in (0, -1) for x in (0, -1))
-    if shape.marked and (grey or shape.separate) and not jpeg.is_filled(data[: shape.end]):
+    divided = shape.scans > 1 and not shape.progressive
+    if shape.marked and (grey or divided) and not jpeg.is_filled(data[: shape.end]):
         raise cut
     return picture
 

@@ -13,6 +13,7 @@ START, END = b"\xff\xd8\xff", b"\xff\xd9"
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 IS_MARKER = np.array([MARKER.match(bytes((0xFF, second))) is not None for second in range(256)])
 NEAR, FAR = 1 << 15, 1 << 20  # bytes that are searched by the expression, and at once by NumPy
+SEGMENTS = 1 << 16  # of one file, at most
 WITHOUT_LENGTH = (0x01, 0xD8)
 FRAMES = {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}
 AFTER_DATA = {0xC4, 0xCC, 0xD9, 0xDA, 0xDB, 0xDC, 0xDD, *range(0xE0, 0xF0), 0xFE}  # markers that can end coded data
@@ -26,7 +27,7 @@ class Structure(NamedTuple):
     width, height, components: of its frame; 1 component is grey, 3 colour, 4 print (CMYK).
     end: bytes up to the end of its last scan's data; 0 without a scan.  marked: whether the end mark follows them.
     complete: whether scans have begun for every coefficient of every component.
-    separate: whether the components have scans of their own in a file that is not progressive.
+    scans: how many there are.  progressive: whether each refines the picture; else each holds components of it.
     """
 
     width: int
@@ -35,7 +36,8 @@ class Structure(NamedTuple):
     end: int
     marked: bool
     complete: bool
-    separate: bool
+    scans: int
+    progressive: bool
 
 
 def structure(data: bytes) -> Optional[Structure]:
@@ -46,14 +48,15 @@ def structure(data: bytes) -> Optional[Structure]:
     """
     frame, progressive, scans, end, marked, place = b"", False, 0, 0, False, 2
     missing: Dict[int, List[int]] = {}  # component -> bits of each coefficient that no scan has had yet
-    while not marked:
+    for _ in range(SEGMENTS):
         found = _find_marker(data, place)
         if found < 0:
             break
         marker, place = data[found + 1], found + 2
         if marker == END[1]:
             marked = True
-        elif marker not in WITHOUT_LENGTH:
+            break
+        if marker not in WITHOUT_LENGTH:
             length = int.from_bytes(data[place : place + 2], "big")  # of the segment, with these two bytes
             if length < 2 or place + length > len(data):  # cut inside of a segment
                 break
@@ -75,7 +78,7 @@ def structure(data: bytes) -> Optional[Structure]:
         return None
     height, width = (int.from_bytes(frame[at : at + 2], "big") for at in (1, 3))
     complete = all(not any(missing.get(component, [1])) for component in frame[6 : 6 + 3 * count : 3])
-    return Structure(width, height, count, end, marked, complete, scans > 1 and not progressive)
+    return Structure(width, height, count, end, marked, complete, scans, progressive)
 
 
 def _find_marker(data: bytes, place: int) -> int:

@@ -11,6 +11,7 @@ VERSION_1, VERSION_2 = 0xF993FAC8, 0xF993FAC9  # numbers that begin an array; be
 SIZES = {0: 4, 1: 8, 2: 2, 3: 1, 4: 4, 5: 1, 6: 8}  # bytes of a value of float32, float64, float16, uint8, ...
 DEVICES = (1, 2, 3, 5, 6)  # MXNet's numbers of cpu, gpu, cpu_pinned, cpu_shared and another name of it
 LIMIT = 1 << 34  # bytes of a file
+ARRAYS = 100_000
 AXES = 32
 NAME = 1024  # bytes
 
@@ -33,7 +34,7 @@ def _check(file: BinaryIO, size: int) -> None:
         raise WrongParameters("it begins otherwise")
     _number(file, 8)
     count = _number(file, 8)
-    if count > size // 16:
+    if count > min(size // 16, ARRAYS):
         raise WrongParameters(f"it claims {count:,} arrays")
     for number in range(count):
         dimensions, flag = _header(file)

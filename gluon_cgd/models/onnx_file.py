@@ -3,6 +3,7 @@
 import numpy as np
 
 LIMIT = (1 << 31) - 1  # bytes: the largest that protocol buffers allow
+FIELDS = 2_000_000  # that are walked; the export of cifar_resnet10 has two thousand
 # Messages by their fields' numbers in onnx.proto, as far as tensors are inside of them
 MESSAGES = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -31,12 +32,15 @@ def check_inside(data, file):
     A runtime would open whatever path such a tensor names and take its bytes for weights. A ReLU can make 0 of NaN, so
     that the embeddings do not show it.
     """
-    waiting, graphs = [("model", memoryview(data))], 0
+    waiting, graphs, fields = [("model", memoryview(data))], 0, 0
     while waiting:
         kind, message = waiting.pop()
         graphs += kind == "graph"
         name, outside, numbers_are, numbers = "", False, 0, []
         for number, value in _fields(message):
+            fields += 1
+            if fields > FIELDS:
+                raise ValueError("too many fields")
             inner = MESSAGES[kind].get(number)
             if inner:
                 waiting.append((inner, _bytes(value)))

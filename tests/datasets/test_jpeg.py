@@ -148,7 +148,7 @@ def test_a_grey_picture_is_not_taken_for_a_cut_one(tmp_path):
 
 def test_the_structure_names_size_components_and_the_end_of_the_data():
     whole = encoded()
-    assert jpeg.structure(whole + TRAILERS["a film"]) == (160, 120, 3, len(whole) - 2, True, True, False)
+    assert jpeg.structure(whole + TRAILERS["a film"]) == (160, 120, 3, len(whole) - 2, True, True, 1, False)
     assert jpeg.structure(encoded(mode="CMYK"))[:3] == (160, 120, 4)
     assert jpeg.structure(whole[:-2])[3:5] == (len(whole) - 2, False)
     assert jpeg.structure(whole[:30]) is None
@@ -162,3 +162,15 @@ def test_markers_are_found_wherever_the_data_are_divided(monkeypatch, near, far)
     monkeypatch.setattr(jpeg, "NEAR", near)
     monkeypatch.setattr(jpeg, "FAR", far)
     assert [jpeg.structure(data) for data in files] == expected
+
+
+def test_endless_markers_and_scans_are_refused_in_a_moment(tmp_path, monkeypatch):
+    whole = encoded("progressive")
+    with pytest.raises(ValueError, match="a JPEG without its size"):
+        decoded(tmp_path, whole[:2] + b"\xff\x01" * 200_000 + whole[2:])
+    last = whole.rindex(b"\xff\xda")
+    bomb = whole[:-2] + whole[last:-2] * 3000 + END
+    monkeypatch.setattr(images.formats, "PIXELS", 10**6)
+    with pytest.raises(ValueError, match=r"a.jpg has 3,0\d\d scans, too many for its size: get it again"):
+        decoded(tmp_path, bomb)
+    assert decoded(tmp_path, whole[:-2] + whole[last:-2] * 50 + END).shape == (120, 160, 3)

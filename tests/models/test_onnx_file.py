@@ -111,6 +111,13 @@ def test_a_model_in_one_file_is_walked_without_complaint(exported):
             onnx_file.check_inside(broken, "model.onnx")
 
 
+def test_a_file_of_endless_fields_is_refused(monkeypatch):
+    monkeypatch.setattr(onnx_file, "FIELDS", 1000)
+    onnx_file.check_inside(b"\x08\x07" * 900 + b"\x3a\x00", "model.onnx")
+    with pytest.raises(ValueError, match="too many fields"):
+        onnx_file.check_inside(b"\x08\x07" * 1100 + b"\x3a\x00", "model.onnx")
+
+
 def renamed(model, old, new):
     for node in model.graph.node:
         node.input[:] = [new if name == old else name for name in node.input]
