@@ -91,6 +91,7 @@ class Run:
     files: Dict[str, str] = {}  # the SHA-256 of best.params, if there is one
     training: Optional[Dict[str, Any]] = None  # what the result says of the training pictures
     pending: List[Any] = []  # the losses of the steps since the last line of the log
+    losses: Dict[str, float] = {}  # the means in that line
 
     def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):  # types as of `fit`
         self.experiment, self.split, self.out, self.run = experiment, split, out, run
@@ -115,8 +116,9 @@ class Run:
             self.files = meta.get("files", {})
             self.pending = [mx.nd.array(means, ctx=self.devices[0]) for means in meta.get("pending", ())]
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
-        where = self.iterations, experiment.batch_size, devices.names(self.devices)
-        log.info("%d iterations of %d pictures on %s", *where)
+        log.info(
+            "%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, devices.names(self.devices)
+        )
         for sentence in limits(split, datasets.recall_ks(experiment.dataset)):
             log.warning("%s", sentence)
         self.pictures = cached(split.train, experiment.resize, cache, progress)
@@ -191,9 +193,8 @@ class Run:
         self.check_finite("the loss", means)
         self.pending, self.losses = [], dict(zip(("ranking", "classification"), means.tolist()))
         terms = [f"{name}={mean:.4f}" for name, mean in self.losses.items()]
-        epoch = self.iteration * self.experiment.batch_size // len(self.labels)
+        epoch, speed = (count * self.experiment.batch_size for count in (self.iteration / len(self.labels), rate))
         line = "Epoch[%d] Batch [%d]\tSpeed: %.1f samples/sec\t%s\tlr=%g"
-        speed = rate * self.experiment.batch_size
         log.info(line, epoch, self.iteration, speed, "\t".join(terms), self.trainer.learning_rate)
         bar.note(" ".join(terms))
 
@@ -205,8 +206,7 @@ class Run:
 
     def evaluate(self) -> None:
         """Append the recall on the test set to the history; if it is the best so far, save best.params."""
-        experiment = self.experiment
-        ks = datasets.recall_ks(experiment.dataset)
+        experiment, ks = self.experiment, datasets.recall_ks(self.experiment.dataset)
         mx.nd.waitall()  # see save_checkpoint and devices.average_statistics
         devices.average_statistics(self.net)
         for name, parameter in self.net.collect_params().items():
@@ -214,12 +214,12 @@ class Run:
         embeddings = embedded(self.net, self.split, self.query, self.gallery, self.devices, experiment.batch_size)
         names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors if experiment.has_branches]
         entry = {"iteration": self.iteration, **results.measured(ks, embeddings, names)}
-        entry.update({"losses": self.losses} if getattr(self, "losses", None) else {})
+        entry.update({"losses": self.losses} if self.losses else {})
         self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in entry["recall"].items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
         log.info("[Iteration %d] spread: %s", self.iteration, collapse.told(entry, experiment))
-        if self.iteration and self.best() is self.history[-1]:
+        if self.iteration and self.best() is entry:
             self.files = {checkpoint.BEST: checkpoint.save_parameters(self.net, self.out / checkpoint.WAITING)}
 
     def best(self) -> Dict[str, Any]:
