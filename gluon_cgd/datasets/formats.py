@@ -21,7 +21,7 @@ FORMATS: Dict[str, Tuple[Tuple[bytes, ...], str, str]] = {
     "WebP": ((b"RIFF",), "PIL.WebPImagePlugin", "WebPImageFile"),
     "PPM": ((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf"), "PIL.PpmImagePlugin", "PpmImageFile"),
     "HEIC": ((), "pillow_heif", "HeifImageFile"),
-    "AVIF": ((), "pillow_heif", "AvifImageFile"),
+    "AVIF": ((), "pillow_heif", "HeifImageFile"),  # its other reader left with version 1
 }
 BRANDS = {  # of HEIC and AVIF, which are one container
     "AVIF": {b"avif", b"avis"},

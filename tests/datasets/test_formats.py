@@ -199,7 +199,7 @@ def test_heic_and_avif_are_read_where_pillow_heif_is_installed(tmp_path, monkeyp
         images.decode(file)
     monkeypatch.setattr(formats, "installed", lambda name: name == "pillow_heif")
     reader = types.ModuleType("pillow_heif")
-    setattr(reader, "HeifImageFile" if kind == "HEIC" else "AvifImageFile", lambda file: photo())
+    reader.HeifImageFile = lambda file: photo()
     monkeypatch.setitem(sys.modules, "pillow_heif", reader)
     np.testing.assert_array_equal(images.decode(file), np.asarray(photo()))
 
