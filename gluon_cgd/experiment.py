@@ -215,6 +215,8 @@ class Experiment:
 
         Raises ValueError for a field that this version does not know, and for a removed one that was in use.
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"an experiment must be a table of fields, and not {shown(values)}: train again")
         for name in REMOVED.keys() & values.keys():
             if values[name] != REMOVED[name]:
                 refuse(name, values[name], "is of an earlier version of gluon_cgd", "train again without it")

@@ -32,6 +32,9 @@ def test_an_experiment_survives_json():
     assert Experiment.from_dict(json.loads(json.dumps(e.to_dict()))) == e
     with pytest.raises(ValueError, match="colour"):
         Experiment.from_dict({"colour": "red"})
+    for other in ([1], None, "SG", 7):
+        with pytest.raises(ValueError, match="an experiment must be a table of fields, and not "):
+            Experiment.from_dict(other)
 
 
 def test_recorded_runs_keep_their_names():
