@@ -89,8 +89,13 @@ def run(main: Callable[[], Any], command: List[str]) -> Any:
 
     def interrupt(number, frame):
         interrupts.append(number)
+        progress.ending[:] = [Ended]  # a library's C code can swallow the one that is raised here
         raise Ended
 
+    hooks = sys.excepthook, sys.unraisablehook
+    # What C code swallows it prints first
+    sys.excepthook = lambda kind, *rest: None if issubclass(kind, Ended) else hooks[0](kind, *rest)
+    sys.unraisablehook = lambda found: None if issubclass(found.exc_type, Ended) else hooks[1](found)
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     before = {number: signal.signal(number, interrupt) for number in SIGNALS if number != signal.SIGHUP or not ignored}
     try:
@@ -98,6 +103,8 @@ def run(main: Callable[[], Any], command: List[str]) -> Any:
     except KeyboardInterrupt:  # a second one, which came while the first was handled
         return interrupted()
     finally:
+        sys.excepthook, sys.unraisablehook = hooks
+        progress.ending.clear()
         streams.drop_unwritten()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -15,6 +15,13 @@ FIRST, THEN = 3.5, 13.0  # seconds of silence, at the beginning and later: five 
 PACKAGES = ("gluon_cgd", "reproduce")  # whose log lines end a silence
 
 log = logging.getLogger(__name__)
+ending: List[Any] = []  # what a signal has raised (see `process.run`): a library may have swallowed it
+
+
+def end_if_told() -> None:
+    """Raise again what a signal has raised, if the main thread goes on all the same."""
+    if ending and threading.current_thread() is threading.main_thread():
+        raise ending[0]
 
 
 class Task:
@@ -36,6 +43,7 @@ class Task:
 
     def update(self, count: int = 1) -> None:
         """`count` more things are done."""
+        end_if_told()
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
@@ -176,6 +184,7 @@ def task(
     bar: show a bar on stderr (default: if it is a terminal, and our log is shown), else lines in the log.
     done: how many of the `total` things were done before.
     """
+    end_if_told()
     with watched() as watch:
         doing = Task(title, total, unit, done, on_terminal() if bar is None else bar, watch.clock())
         watch.tasks.append(doing)

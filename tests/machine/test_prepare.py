@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gluon_cgd.machine import devices, facts, prepare, process
+from gluon_cgd.machine import devices, facts, prepare, process, progress
 
 
 def test_another_numpy_is_refused_with_the_command_that_mends_it():
@@ -296,6 +296,30 @@ def test_a_second_interrupt_while_the_first_is_handled_is_still_one_line(capsys)
 
     assert process.run(lambda: process.exit_status(command), []) == 130
     assert capsys.readouterr().err == process.INTERRUPTED + "\n"
+
+
+def test_an_interrupt_that_a_library_swallows_ends_the_command_at_its_next_step(capsys):
+    """As C code does that calls Python: it prints the exception, and goes on."""
+    done = []
+
+    def command():
+        class Swallows:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+
+        Swallows()
+        done.append("went on")
+        with progress.task("training", 3) as doing:
+            doing.update()
+        done.append("trained")
+
+    hooks = sys.excepthook, sys.unraisablehook
+    assert process.run(lambda: process.exit_status(command), []) == 130
+    assert done == ["went on"]
+    assert capsys.readouterr().err == process.INTERRUPTED + "\n"
+    assert (sys.excepthook, sys.unraisablehook) == hooks
+    with progress.task("again", 1) as doing:  # in a program that goes on after `run`
+        doing.update()
 
 
 COMMANDS = {
