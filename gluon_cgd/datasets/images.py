@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from gluon_cgd.datasets import formats, jpeg
+from gluon_cgd.datasets import formats, jpeg, png, values
 from gluon_cgd.datasets.records import Box, PathLike
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine import facts
@@ -22,7 +22,6 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in
 GET_ANNOTATIONS = "get annotations that belong to its pictures"
 GREY = [128, 128, 128]  # with which a decoder of JPEG fills what is missing, and says nothing
 SCANS = 20  # of the largest picture, at most; encoders make 10
-BAND = 1 << 24  # pixels that are converted at once
 
 cv2.setNumThreads(1)  # each core decodes a picture of its own
 
@@ -90,8 +89,11 @@ def _by_pillow(file: BinaryIO, head: bytes, kind: str, path: PathLike) -> np.nda
     try:
         with formats.open_picture(file, head, kind, path) as image:
             image.load()
+            if kind == "PNG" and _may_lack_rows(image) and not png.is_filled(file):
+                raise formats.Refused(f"{path} is cut off (a PNG with fewer rows than it names): get it again")
+            values.check(image, path)
             ImageOps.exif_transpose(image, in_place=True)
-            return as_seen(image)
+            return values.as_seen(image)
     except formats.Refused:
         raise
     except Image.DecompressionBombError as error:  # of a part of it, whatever size its header names
@@ -102,32 +104,10 @@ def _by_pillow(file: BinaryIO, head: bytes, kind: str, path: PathLike) -> np.nda
         raise ValueError(f"{path} is not a picture that can be read ({type(error).__name__}): get it again") from error
 
 
-def as_seen(image: Image.Image) -> np.ndarray:
-    """A Pillow image in any mode -> uint8 (H, W, 3), RGB: 16 bits scaled to 8, transparency over white."""
+def _may_lack_rows(image: Image.Image) -> bool:
+    """Whether the last row of a PNG is empty, as the rows are that its file lacks."""
     width, height = image.size
-    rows = max(1, BAND // max(1, width))  # a large picture is converted in parts, since each step copies it
-    parts = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
-    scale = 1.0
-    if image.mode.startswith("I") or image.mode == "F":
-        largest = max(np.asarray(image.crop(part), np.float32).max() for part in parts)
-        scale = 1 / 257 if largest > 255 else 255 if image.mode == "F" and largest <= 1 else 1
-    if len(parts) == 1:
-        return np.asarray(_rgb(image, scale))
-    picture = np.empty((height, width, 3), np.uint8)
-    for part in parts:
-        picture[part[1] : part[3]] = _rgb(image.crop(part), scale)
-    return picture
-
-
-def _rgb(image: Image.Image, scale: float) -> Image.Image:
-    """`image` as RGB; the values of more than 8 bits times `scale`."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float32)
-        return Image.fromarray((values * scale).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    return bool(image.info.get("interlace")) or not np.asarray(image.crop((0, height - 1, width, height))).any()
 
 
 def crop(picture: np.ndarray, box: Optional[Box], path: PathLike, remedy: str = GET_ANNOTATIONS) -> np.ndarray:

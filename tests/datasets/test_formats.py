@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from gluon_cgd.datasets import formats, images
+from gluon_cgd.datasets import formats, images, values
 
 
 def photo(width=60, height=40):
@@ -186,7 +186,7 @@ def test_a_large_picture_is_converted_in_parts_to_the_same_values(tmp_path, monk
         for number, picture in enumerate(pictures)
     ]
     at_once = [images.decode(file) for file in files]
-    monkeypatch.setattr(images, "BAND", 7 * 60)
+    monkeypatch.setattr(values, "BAND", 7 * 60)
     for file, expected in zip(files, at_once):
         np.testing.assert_array_equal(images.decode(file), expected)
 

@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -58,6 +60,39 @@ def test_a_cut_file_is_refused_after_gluoncv_was_imported_too(tmp_path, monkeypa
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=f"{name} is not a picture that can be read"):
         images.decode(str(tmp_path / name))
+
+
+def png_of(width, height, interlace, rows):
+    """A PNG of `rows` grey bytes whose header says width x height."""
+    parts = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlace)), (b"IDAT", zlib.compress(rows)))
+    chunks = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in (*parts, (b"IEND", b""))
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def test_a_png_with_fewer_rows_than_its_header_names_is_refused(tmp_path):
+    file, row = tmp_path / "short.png", b"\0" + b"\x80" * 20
+    for rows in (row * 5, row * 9):
+        file.write_bytes(png_of(20, 10, 0, rows))
+        with pytest.raises(ValueError, match=r"short.png is cut off \(a PNG with fewer rows"):
+            images.decode(str(file))
+    black = png_of(20, 10, 0, row * 9 + bytes(21))
+    file.write_bytes(black)
+    assert images.decode(str(file))[:9].min() == 128  # a black last row is no fault
+    of_passes = [(1 + w) * h for w, h in ((3, 2), (3, 2), (5, 1), (5, 3), (10, 2), (10, 5), (20, 5))]
+    file.write_bytes(png_of(20, 10, 1, bytes(sum(of_passes))))
+    assert images.decode(str(file)).shape == (10, 20, 3)
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(0, np.nan), (-np.inf, 1), (-1, 1), (0, 2e9), (-32768, 255)])
+def test_values_that_are_no_brightness_are_refused(tmp_path, lowest, highest):
+    for kind in (np.float32, np.int32)[: 1 + bool(np.isfinite([lowest, highest]).all())]:
+        picture = np.full((8, 9), lowest, kind)
+        picture[0, 0] = highest
+        with pytest.raises(ValueError, match="values.tif has values from .* scale them"):
+            images.decode(saved(tmp_path / "values.tif", picture))
 
 
 def test_a_cut_jpeg_with_a_thumbnail_is_still_noticed(tmp_path):
