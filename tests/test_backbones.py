@@ -51,7 +51,7 @@ def test_the_map_has_the_papers_size_with_and_without_the_down_sampling(name):
             assert backbone.channels == channels
 
 
-SMALL = ("resnet50", "bn_inception", "shufflenet_v2", "shufflenet_v2_x2", "squeezenet1.1", "cifar_resnet10")
+SMALL = ("shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
 
 
 @pytest.mark.parametrize("name", [pytest.param(one, marks=() if one in SMALL else pytest.mark.slow) for one in MAPS])

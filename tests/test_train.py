@@ -317,8 +317,8 @@ def known_letters(tmp_path_factory):
             for letters in CONFIGURATIONS
             if letters != "SM"
         ),
-        *({"architecture": name} for name in ARCHITECTURES[1:]),
-        {"combine": "sum"},
+        *(pytest.param({"architecture": name}, marks=pytest.mark.slow) for name in ARCHITECTURES[1:]),
+        pytest.param({"combine": "sum"}, marks=pytest.mark.slow),
         *(pytest.param({"loss": name}, marks=pytest.mark.slow) for name in LOSSES[1:]),
     ],
     ids=lambda change: "-".join(change.values()),

@@ -292,6 +292,7 @@ def test_a_run_of_another_experiment_is_refused(cars, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_no_traceback_reaches_a_person(tmp_path):
     for arguments in (
         ["train", "--out", "/proc/nowhere/run", *SMALL, "--dataset", "glyphs"],

@@ -87,7 +87,8 @@ def test_the_official_counts_of_cub200(tmp_path, monkeypatch, lacking):
     )
 
 
-@pytest.mark.parametrize("lacking", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("lacking", [0, 1])
 def test_the_official_counts_of_cars196_in_two_folders(tmp_path, monkeypatch, lacking):
     names_only(monkeypatch)
     (tmp_path / "cars_train").mkdir()
@@ -99,7 +100,8 @@ def test_the_official_counts_of_cars196_in_two_folders(tmp_path, monkeypatch, la
     expect_counts("cars196", tmp_path, lacking, "8,130 test pictures of 98 classes")
 
 
-@pytest.mark.parametrize("lacking", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("lacking", [0, 1])
 def test_the_official_counts_of_sop(tmp_path, monkeypatch, lacking):
     names_only(monkeypatch)
     for part, pictures, products, first in (("train", 59551, 11318, 1), ("test", 60502 - lacking, 11316, 11319)):

@@ -101,6 +101,7 @@ def test_another_numpy_gets_its_report(bare, project):
     assert mxnet.startswith("ok     MXNet")
 
 
+@pytest.mark.slow
 def test_a_bare_python_goes_on_in_the_projects_environment_where_that_is(bare, project):
     stand_in(project / ".venv", sys.executable)
     status, out, err = run_doctor(bare, project)

@@ -96,7 +96,13 @@ def test_every_backbone_has_the_same_recall_exported(tmp_path, name):
     same_recall(tmp_path, classes=25, backbone=name, input_size=64)
 
 
-@pytest.mark.parametrize("descriptors", CONFIGURATIONS)
+QUICK = ("SM", "MSG")
+
+
+@pytest.mark.parametrize(
+    "descriptors",
+    [pytest.param(letters, marks=() if letters in QUICK else pytest.mark.slow) for letters in CONFIGURATIONS],
+)
 def test_every_configuration_has_the_same_recall_exported(tmp_path, descriptors):
     same_recall(tmp_path, classes=100, descriptors=descriptors, input_size=32)
 

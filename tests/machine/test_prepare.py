@@ -362,6 +362,7 @@ def test_an_interrupt_that_a_library_turns_into_another_error_is_one_line_too(ca
     assert process.run(lambda: process.exit_status(lambda: 0), []) == 0
 
 
+@pytest.mark.slow
 def test_modules_of_the_hall_do_not_read_the_command_line():
     hall = [f"gluon_cgd.{file.stem}" for file in (facts.PACKAGES / "gluon_cgd").glob("[a-z]*.py")]
     code = f"import sys; sys.argv = None; import importlib; [importlib.import_module(name) for name in {hall}]"

@@ -31,6 +31,7 @@ def where(tmp_path):
     return dict(runs=tmp_path / "runs", data=tmp_path / "data", weights=None)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_bits_of_one_process_and_a_run_that_fails_stops_no_other(experiment, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     diverges = replace(experiment, learning_rate=1e30)

@@ -129,6 +129,7 @@ def test_the_page_is_whole_and_needs_nothing_else(form, request):
     assert len(page) < 1_000_000
 
 
+@pytest.mark.slow
 def test_a_page_of_every_table_with_three_seeds_stays_small(real):
     sections = re.findall(r'<section class="run".*?</section>', real, re.DOTALL)
     experiments = {row.experiment for table in EVERYTHING for row in table.rows if row.experiment}

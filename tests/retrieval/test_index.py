@@ -247,6 +247,7 @@ time.sleep(60 * ({kill} >= 0))  # until it is killed
 """
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_ten_kills_and_the_rest_is_not_half_there(tmp_path):
     """A process is killed at random moments, while pictures are added and, from the second on, replaced."""
     rng, folder, idx = random.Random(0), tmp_path / "photos", tmp_path / "idx"

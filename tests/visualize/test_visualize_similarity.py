@@ -160,6 +160,7 @@ def test_a_missing_empty_or_broken_picture_is_one_sentence(runs, pair, tmp_path,
     assert not (tmp_path / "x.png").exists()
 
 
+@pytest.mark.slow
 def test_the_script_works_from_any_folder_and_within_seconds(runs, pair, tmp_path):
     command = [sys.executable, str(ROOT / "visualize" / "similarity.py"), *pair, "--runs", str(runs)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
