@@ -68,6 +68,27 @@ def rows_in(snapshot, folder, rows=None):
     return [int(row) for row in rows if is_in(snapshot.path(row), folder)]
 
 
+def refuse_alias(snapshot, folder, indexed):
+    """Raise ValueError if pictures in `folder` are in the index by another path, through a link: each would be twice.
+
+    folder: an absolute path.  indexed: the folders that the index was made of.
+    """
+    real = os.path.realpath(folder)
+    for other in indexed if not rows_in(snapshot, folder) else ():
+        real_other = os.path.realpath(other)
+        if is_in(real, real_other) and not is_in(folder, other):
+            same = os.path.normpath(os.path.join(other, os.path.relpath(real, real_other)))
+        elif is_in(real_other, real) and not is_in(other, folder):
+            same = other
+        else:
+            continue
+        if any(os.path.exists(snapshot.path(row)) for row in rows_in(snapshot, same)):
+            raise ValueError(
+                f"the index has the pictures of {folder} as those of {same}, one folder (a link), and would find each "
+                f"twice: name {same}, or make another index"
+            )
+
+
 def find_gone(snapshot, seen, folder, unknown, indexed, prune, current):
     """The Gone of the rows that were not `seen` (N,) while `folder` was gone through.
 

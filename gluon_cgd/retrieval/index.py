@@ -12,7 +12,7 @@ import numpy as np
 from gluon_cgd.datasets import folders, images, tree
 from gluon_cgd.evaluate import compute_named
 from gluon_cgd.retrieval import collection
-from gluon_cgd.retrieval.gone import Moves, find_gone, rows_in
+from gluon_cgd.retrieval.gone import Moves, find_gone, refuse_alias, rows_in
 from gluon_cgd.retrieval.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
     there = has_pictures(folder, writer, prune)
     changes, snapshot = Changes(), Snapshot(writer.folder, writer.manifest)
     seen, moved = np.zeros(snapshot.count, bool), []
+    refuse_alias(snapshot, os.path.abspath(folder), writer.manifest["folders"])
 
     def load(item):
         path, stat, _ = item

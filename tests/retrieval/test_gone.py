@@ -47,6 +47,23 @@ def test_a_folder_that_was_moved_has_no_row_twice_and_nothing_is_embedded_again(
     assert update(tmp_path, "new").same == 6
 
 
+def test_a_folder_that_is_indexed_by_another_path_is_refused(tmp_path, old):
+    (tmp_path / "link").symlink_to(old)
+    (tmp_path / "all").symlink_to(tmp_path)
+    for name, same in (("link", old), ("link/a", old / "a"), ("all/old", old), ("all/old/b", old / "b"), ("all", old)):
+        with pytest.raises(ValueError, match=f"as those of {same}, one folder .a link.* name {same}, or make another"):
+            update(tmp_path, name)
+    right(tmp_path / "idx", pictures(old))
+    assert update(tmp_path, "old").same == 6
+    os.rename(old, tmp_path / "new")  # and a link where it was, through which all paths are as before
+    old.symlink_to(tmp_path / "new")
+    with pytest.raises(ValueError, match=f"name {old}, or"):
+        update(tmp_path, "new")
+    assert update(tmp_path, "old").same == 6
+    old.unlink()
+    assert update(tmp_path, "new").moved == 6
+
+
 def test_a_folder_that_was_copied_with_other_times_and_deleted_is_pruned(tmp_path, old):
     shutil.copytree(old, tmp_path / "new", copy_function=shutil.copyfile)
     shutil.rmtree(old)
