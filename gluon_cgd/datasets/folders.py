@@ -64,12 +64,12 @@ def load_split(
 def _in_folder(root, allow_partial):
     uses, left_out = parts.of_folder(root), tree.LeftOut()
     depth, start, unused = 2 if uses else 1, len(os.path.join(root, "")), 0
-    inside = set()  # (folder of a class, folder in it)
+    inside = set()  # (folder of a class, folder in it or None)
     found = []  # ([folder of the part, folder of the class] or [folder of the class], path)
     for path in tree.walk(root, left_out, allow_partial, "--allow-partial"):
         above = path[start:].split(os.sep)[:-1]
         place = above[:depth]
-        inside.update([tuple(above[:2])] * (not uses and len(above) > 1))
+        inside.update([(*above, None)[:2]] * (not uses and bool(above)))
         if len(place) < depth:
             left_out.loose += 1
             left_out.first = left_out.first or path

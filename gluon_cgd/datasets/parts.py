@@ -43,16 +43,27 @@ def described(assigned: Dict[str, Optional[int]], unused: int) -> str:
     return ", ".join(words) if "val" in map(role, assigned) else ""
 
 
-def in_classes(folders: Iterable[Tuple[str, ...]]) -> str:
-    """A sentence if there are split folders inside classes; "" otherwise. folders: (class folder, folder in it)."""
-    roles: Dict[str, Set[Optional[str]]] = {}
-    for name, below in sorted(folders):
-        roles.setdefault(name, set()).add(role(below))
+def in_classes(folders: Iterable[Tuple[str, Optional[str]]]) -> str:
+    """A sentence if there are split folders inside classes, or if the classes may be inside folders; "" otherwise.
+
+    folders: (class folder, folder in it with pictures, or None for pictures right in the class folder).
+    """
+    inside: Dict[str, Set[Optional[str]]] = {}
+    for name, below in sorted(folders, key=str):
+        inside.setdefault(name, set()).add(below)
+    roles = {name: {role(below or "") for below in own} for name, own in inside.items()}
     split = [name for name, own in roles.items() if "train" in own and len(own - {None}) > 1]
-    if not split:
-        return ""
-    words = f"{len(split):,} classes hold train/ and other split folders, which are not used as such, the first is"
-    return f"{words} {split[0]}: put the classes into train/ and test/ to use them"
+    if split:
+        words = f"{len(split):,} classes hold train/ and other split folders, which are not used as such, the first is"
+        return f"{words} {split[0]}: put the classes into train/ and test/ to use them"
+    same, *others = [own - {None} if None not in own else set() for own in inside.values()] or [set()]
+    if others and len(same) > 1 and all(own == same for own in others):
+        names = ", ".join(f"{name}/" for name in sorted(map(str, same))[:3]) + ", ..." * (len(same) > 3)
+        words = (
+            f"each of the {len(inside):,} classes, {', '.join(list(inside)[:3])}{', ...' * (len(inside) > 3)}, holds"
+        )
+        return f"{words} the folders {names}: if those are the classes, put them into train/ and test/"
+    return ""
 
 
 def of_folder(root: PathLike) -> Optional[Dict[str, Optional[int]]]:

@@ -23,12 +23,14 @@ REMEDIES = (
 # Folders and files that systems and programs leave beside pictures. Compared without case; hidden names need no entry
 FOREIGN = {
     *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharesnap"),  # Synology
-    *("@recycle", "@recently-snapshot", "@transcode", "@__thumb"),  # QNAP
+    *("@recycle", "@recently-snapshot", "@transcode", "@__thumb", "@__qini"),  # QNAP
+    *("~snapshot", "_vti_cnf", "_gsdata_"),  # NetApp, FrontPage, GoodSync
     *("__macosx", "icon\r", "network trash folder", "temporary items"),  # macOS
     *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "zbthumbnail.info"),  # Windows
     *("$recycle.bin", "recycler", "recycled", "system volume information"),
     *("lost+found", "lost.dir", "__pycache__"),
 }
+CHKDSK = re.compile(r"found\.\d{3}")  # what Windows' check of a disk puts its finds into
 STREAMS = (":zone.identifier", ":encryptable", "@synoeastream", "@synoresource")  # notes that come with a copied file
 SHOWN = 20  # names and endings of a kind that the line on what is left out names
 
@@ -100,7 +102,7 @@ def is_foreign(name: str) -> bool:
     """
     folded = name.casefold()
     hidden = name.startswith(".") and not folded.endswith(".icloud")
-    return hidden or folded in FOREIGN or folded.endswith(STREAMS)
+    return hidden or folded in FOREIGN or folded.endswith(STREAMS) or bool(CHKDSK.fullmatch(folded))
 
 
 def walk(folder: PathLike, left_out: Optional[LeftOut] = None, skip_bad: bool = False, flag: str = "") -> Iterator[str]:

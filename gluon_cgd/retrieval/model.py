@@ -66,10 +66,11 @@ def find_remembered(folder, remembered):
 def check_same(folder, remembered, about):
     """Raise ValueError unless `about` describes the model that the index in `folder` remembers."""
     same = remembered["parameters_sha256"] == about["parameters_sha256"]
+    short = [digest[:8] + digest[64:] for digest in (remembered["parameters_sha256"], about["parameters_sha256"])]
     if not same or Experiment.from_dict(remembered["experiment"]) != Experiment.from_dict(about["experiment"]):
         raise ValueError(
-            f"{folder} was made with {remembered['name']} (parameters {remembered['parameters_sha256'][:8]}, "
+            f"{folder} was made with {remembered['name']} (parameters {short[0]}, "
             f"{remembered['source']}), and {about['source']} is {about['name']} (parameters "
-            f"{about['parameters_sha256'][:8]}): embeddings of two models cannot be compared; take the index's model, "
+            f"{short[1]}): embeddings of two models cannot be compared; take the index's model, "
             "or another folder"
         )

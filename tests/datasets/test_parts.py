@@ -143,3 +143,14 @@ def test_a_list_names_its_parts_as_people_do(tmp_path, caplog):
     (tmp_path / "two.csv").write_text("\n".join(["path,label,split", *rows[:6]]))
     split = datasets.load(str(tmp_path / "two.csv"))
     assert [len(part) for part in split[:2]] == [4, 2]
+
+
+def test_folders_that_all_hold_the_same_folders_may_be_no_classes(tmp_path):
+    colours = [f"fold{i}/{colour}" for i in (1, 2, 3, 4) for colour in ("blue", "green", "red", "white")]
+    assert folders.listed(made(tmp_path / "folds", *colours)).notes == [
+        "each of the 4 classes, fold1, fold2, fold3, ..., holds the folders blue/, green/, red/, ...: if those are the "
+        "classes, put them into train/ and test/"
+    ]
+    for others in (("fold5/blue",), ("fold5",)):  # then the folders in them are of no matter
+        assert not folders.listed(made(tmp_path / others[0].replace("/", "_"), *colours, *others)).notes
+    assert not folders.listed(made(tmp_path / "years", "bus/2019", "car/2019")).notes

@@ -48,6 +48,9 @@ FOREIGN = (".ipynb_checkpoints", ".DS_Store", "@eaDir", "@EADIR", "#recycle", "_
 MORE_FOREIGN = (
     "System Volume Information",
     "lost+found",
+    "FOUND.000",
+    "@__qini",
+    "_vti_cnf",
     "@Recycle",
     ".Trash-1000",
     "RECYCLER",

@@ -55,6 +55,13 @@ def test_another_model_is_refused(tmp_path, small_experiment):
         check_same("idx", wider, about)
 
 
+def test_a_model_in_8_bits_is_told_from_that_in_full_by_the_message(tmp_path, small_experiment):
+    about = open_model("idx", None, published(tmp_path, small_experiment), ctx="cpu").about
+    digest = about["parameters_sha256"]
+    with pytest.raises(ValueError, match=rf"\(parameters {digest[:8]}, .*\(parameters {digest[:8]} in 8 bits\): emb"):
+        check_same("idx", about, {**about, "parameters_sha256": f"{digest} in 8 bits"})
+
+
 def test_what_names_no_model_is_refused(tmp_path, small_experiment):
     with pytest.raises(ValueError, match="idx is new: name the model with --checkpoint"):
         open_model("idx", None, ctx="cpu")
