@@ -24,6 +24,7 @@ from gluon_cgd.machine import devices
 from gluon_cgd.machine.progress import Task, task
 from gluon_cgd.runs import checkpoint, collapse, results
 from gluon_cgd.runs.log import logged_to
+from gluon_cgd.runs.parameters import parameters_hash, save_parameters
 from gluon_cgd.sampler import ClassBalancedSampler
 
 log = logging.getLogger(__name__)
@@ -75,8 +76,7 @@ def fit(
         return done
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), logged_to(out / "train.log"):
-        done = results.finished(out, run)
-        if done:
+        if done := results.finished(out, run):
             return done
         if experiment.pretrained and not weights:
             weights = backbones.imagenet_file(experiment.backbone, progress=progress)
@@ -220,7 +220,7 @@ class Run:
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
         log.info("[Iteration %d] spread: %s", self.iteration, collapse.told(entry, experiment))
         if self.iteration and self.best() is entry:
-            self.files = {checkpoint.BEST: checkpoint.save_parameters(self.net, self.out / checkpoint.WAITING)}
+            self.files = {checkpoint.BEST: save_parameters(self.net, self.out / checkpoint.WAITING)}
 
     def best(self) -> Dict[str, Any]:
         """The entry of the history with the highest Recall@1; the first one of equals, and not the untrained one."""
@@ -239,7 +239,7 @@ class Run:
             seconds=round(self.seconds, 1),
             parts=self.parts,
             **results.origin(self.devices),
-            parameters_sha256=checkpoint.parameters_hash(self.net),
+            parameters_sha256=parameters_hash(self.net),
             files=files,
         )
         write_json(self.out / "result.json", result)

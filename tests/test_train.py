@@ -23,7 +23,7 @@ from gluon_cgd.experiment import ARCHITECTURES, CONFIGURATIONS, LOSSES, Experime
 from gluon_cgd.files.whole import digest
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.recall import Embeddings, recall_of
-from gluon_cgd.runs import checkpoint
+from gluon_cgd.runs.parameters import parameters_hash
 from gluon_cgd.train import fit
 
 
@@ -272,7 +272,7 @@ def test_a_trained_model_is_read_back_whole_or_refused(whole, small_split):
     result, folder = whole
     net, experiment = load_trained(folder)
     assert experiment.to_dict() == result["experiment"]
-    assert checkpoint.parameters_hash(net) == result["parameters_sha256"]
+    assert parameters_hash(net) == result["parameters_sha256"]
     data = (folder / "last.params").read_bytes()
     (folder / "last.params").write_bytes(data[:100])
     with pytest.raises(ValueError, match="last.params is not the file that the run left"):

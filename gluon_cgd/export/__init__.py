@@ -26,7 +26,7 @@ def export(net, experiment, file, features=False, **about):
     import onnx
 
     from gluon_cgd.models.zoo import name_of
-    from gluon_cgd.runs.checkpoint import parameters_hash
+    from gluon_cgd.runs.parameters import parameters_hash
 
     model = graph.model_of(net, experiment, features)
     outputs = model.graph.output

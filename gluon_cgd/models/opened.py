@@ -79,7 +79,7 @@ def open_model(
 def _open_checkpoint(checkpoint, which, on, batch_size):
     from gluon_cgd.evaluate import features_of
     from gluon_cgd.models.zoo import name_of
-    from gluon_cgd.runs.checkpoint import parameters_hash
+    from gluon_cgd.runs.parameters import parameters_hash
     from gluon_cgd.similarity import weights_of
 
     net, experiment = load_trained(checkpoint, which, on)

@@ -15,7 +15,7 @@ from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest, sync_folder, write_json
 from gluon_cgd.machine.devices import listed
 from gluon_cgd.runs import schema
-from gluon_cgd.runs.checkpoint import save_parameters
+from gluon_cgd.runs.parameters import save_parameters
 
 DIMS = (64, 128, 512, 1536)  # of Table 7
 

@@ -82,7 +82,7 @@ def _of_an_earlier_version(file, result):
     expected = result.get("parameters_sha256")
     if file.name != "last.params" or not expected or "files" in result or not file.exists():
         return ""
-    from gluon_cgd.runs.checkpoint import hash_of_file  # it needs MXNet
+    from gluon_cgd.runs.parameters import hash_of_file  # it needs MXNet
 
     return "" if hash_of_file(file) == expected else "does not hold the parameters that the run ended with"
 

@@ -80,7 +80,7 @@ def test_a_damaged_checkpoint_is_refused_or_read_to_the_same_bits(stopped):
 
 @pytest.mark.parametrize(("name", "number"), [("last.params", 150), ("result.json", 250)])
 def test_a_damaged_run_is_refused_or_gives_the_same_model(exported, tmp_path, name, number):
-    from gluon_cgd.runs.checkpoint import parameters_hash
+    from gluon_cgd.runs.parameters import parameters_hash
 
     shutil.copytree(exported / "run", tmp_path / "run")
     before = parameters_hash(opened.load_trained(tmp_path / "run")[0])

@@ -12,6 +12,7 @@ from gluon_cgd.evaluate import embed
 from gluon_cgd.machine import devices
 from gluon_cgd.models import opened
 from gluon_cgd.runs import checkpoint
+from gluon_cgd.runs.parameters import parameters_hash
 from gluon_cgd.train import fit
 
 CPUS = [mx.cpu(0), mx.cpu(1), mx.cpu(2)]
@@ -151,7 +152,7 @@ def test_a_run_goes_on_to_the_same_bits_on_the_same_devices(ctx, small_experimen
     assert {**found, "seconds": 0} == {**whole, "seconds": 0}
     assert found["device"] == devices.names(ctx)
     net, _ = opened.load_trained(tmp_path / "run")
-    assert checkpoint.parameters_hash(net) == found["parameters_sha256"]
+    assert parameters_hash(net) == found["parameters_sha256"]
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2), (2, 3)])

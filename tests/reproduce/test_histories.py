@@ -17,6 +17,7 @@ from gluon_cgd import train
 from gluon_cgd.experiment import REVISION
 from gluon_cgd.files.lock import locked
 from gluon_cgd.runs import checkpoint, results
+from gluon_cgd.runs.parameters import save_parameters
 from reproduce import selection, store
 from reproduce.command import main
 from reproduce.report import formats
@@ -70,7 +71,7 @@ class Light(train.Run):
         value = float(abs(np.sin(1e3 * self.net.weight.data().asnumpy())).mean())
         self.history.append({"iteration": self.iteration, "recall": {"R@1": value}})
         if self.iteration and self.best() is self.history[-1]:
-            checkpoint.save_parameters(self.net, self.out / "best.params")
+            save_parameters(self.net, self.out / "best.params")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.models import opened
 from gluon_cgd.runs import checkpoint, results
+from gluon_cgd.runs.parameters import hash_of_file, parameters_hash, save_parameters
 
 META = {"experiment": {}, "seed": 0, "iteration": 2, "history": [{"iteration": 0}], "seconds": 1.5}
 
@@ -44,10 +45,10 @@ def test_a_restored_learner_goes_on_as_the_saved_one(tmp_path):
     arrays, meta = checkpoint.load_checkpoint(tmp_path / "c.npz")
     assert meta == META
     checkpoint.restore(arrays, other_net, other_trainer, 2)
-    assert checkpoint.parameters_hash(other_net) == checkpoint.parameters_hash(net)
+    assert parameters_hash(other_net) == parameters_hash(net)
     for each in ((net, trainer), (other_net, other_trainer)):
         update(*each, 3)
-    assert checkpoint.parameters_hash(other_net) == checkpoint.parameters_hash(net)
+    assert parameters_hash(other_net) == parameters_hash(net)
 
 
 @pytest.mark.parametrize("lost", ["adam_mean", "adam_variance", "count"])
@@ -65,24 +66,24 @@ def test_adams_moments_and_step_count_matter(tmp_path, lost):
     checkpoint.restore(changed, other_net, other_trainer, 1 if lost == "count" else 2)
     for each in ((net, trainer), (other_net, other_trainer)):
         update(*each, 1)
-    assert checkpoint.parameters_hash(other_net) != checkpoint.parameters_hash(net)
+    assert parameters_hash(other_net) != parameters_hash(net)
 
 
 def test_the_hash_is_of_names_and_values(tmp_path):
     net, _ = learner(0)
-    before = checkpoint.parameters_hash(net)
+    before = parameters_hash(net)
     net[0].bias.set_data(mx.nd.array(np.full(3, 1e-7)))
-    assert checkpoint.parameters_hash(net) != before
+    assert parameters_hash(net) != before
 
 
 def test_the_hash_of_a_file_is_that_of_its_network(tmp_path):
     net, _ = learner(0)
-    checkpoint.save_parameters(net, tmp_path / "p")
+    save_parameters(net, tmp_path / "p")
     data = (tmp_path / "p").read_bytes()
-    assert checkpoint.hash_of_file(tmp_path / "p") == checkpoint.parameters_hash(net)
+    assert hash_of_file(tmp_path / "p") == parameters_hash(net)
     for broken in (data[: len(data) // 2], b"", b"\0" * len(data), data[:-100] + b"\0" * 100):
         (tmp_path / "p").write_bytes(broken)
-        assert checkpoint.hash_of_file(tmp_path / "p") != checkpoint.parameters_hash(net)
+        assert hash_of_file(tmp_path / "p") != parameters_hash(net)
 
 
 def test_runs_are_told_apart_by_seed_data_and_every_field():
@@ -130,7 +131,7 @@ def test_moments_are_kept_by_structure_not_by_the_names_of_a_process(tmp_path):
     checkpoint.restore(checkpoint.load_checkpoint(tmp_path / "c.npz")[0], other_net, other_trainer, 2)
     for each in ((net, trainer), (other_net, other_trainer)):
         update(*each, 2)
-    assert checkpoint.parameters_hash(other_net) == checkpoint.parameters_hash(net)
+    assert parameters_hash(other_net) == parameters_hash(net)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,7 @@ def test_a_disk_that_is_full_is_one_error_that_names_the_file_and_the_old_file_s
     net, trainer = learner(0)
     update(net, trainer, 2)
     checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
-    checkpoint.save_parameters(net, tmp_path / "p.params")
+    save_parameters(net, tmp_path / "p.params")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     net[0].weight.set_data(mx.nd.ones((3, 4)))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -287,7 +288,7 @@ def test_a_disk_that_is_full_is_one_error_that_names_the_file_and_the_old_file_s
         assert re.search(r"c.npz cannot (be written|become so large).*: ", sentence(full.value))
         if room < 500:
             with pytest.raises(OSError, match=r"p\.params") as full:
-                checkpoint.save_parameters(net, tmp_path / "p.params")
+                save_parameters(net, tmp_path / "p.params")
             assert re.search(r"p.params cannot (be written|become so large).*: ", sentence(full.value))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
