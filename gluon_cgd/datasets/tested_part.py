@@ -82,8 +82,7 @@ def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple
         return split, said_of_copies(trained.part)
     known = _known(everything, dataset, hashes_of(trained.part), same_place)
     if not known and not same_place:
-        other = f"the model was trained on {trained.dataset}, and none of those pictures is in {dataset}"
-        return split, [f"{other}; its test part is drawn in the same way", *_about_boxes(split, dataset, trained)]
+        return split, [_other(split, dataset, trained), *_about_boxes(split, dataset, trained)]
     new, rest = _divided(split, dataset, how, known)
     if not new.query or new.gallery == []:
         raise ValueError(
@@ -91,6 +90,21 @@ def tested_part(split: Split, dataset: str, how: str, trained: Trained) -> Tuple
             "add pictures that it has not seen, or name another --dataset"
         )
     return new, [_changed(dataset, trained, new) + rest, *_about_boxes(new, dataset, trained)]
+
+
+def _other(split: Split, dataset: str, trained: Trained) -> str:
+    """The sentence for another dataset than that of the training, without one file of it."""
+    assert trained.part is not None
+    learned = {place for _, place in hashes_of(trained.part)}
+    alike = sum(place_of(record.path, dataset) in learned for record in tested_records(split))
+    other = f"the model was trained on {trained.dataset}, and none of those files is in {dataset}"
+    words = f"{other}; its test part is drawn in the same way"
+    if alike:
+        words += (
+            f"; {alike:,} test pictures have the names of training pictures: if they are the same pictures, saved "
+            "again, the model was trained on them, and the recall is too high"
+        )
+    return words
 
 
 def _known(records: List[Record], dataset: str, hashes: List[Tuple[bytes, bytes]], same_place: bool) -> Set[str]:

@@ -195,7 +195,26 @@ def test_another_folder_is_told_from_a_changed_one(tmp_path):
     other = replace(experiment, dataset=str(tmp_path / "other"))
     tested, (said,) = load_tested(other, trained)
     assert tested == datasets.split_of(other)
-    assert "none of those pictures is in" in said
+    assert "none of those files is in" in said
+
+
+def test_training_pictures_that_were_saved_again_in_another_folder_are_suspected(tmp_path):
+    experiment, split, trained = learn(photos(tmp_path / "photos", suffix=".bmp"))
+    small = tmp_path / "small"
+    for record in [*split.train, *split.query]:
+        file = small / Path(record.path).relative_to(tmp_path / "photos").with_suffix(".png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(record.path).resize((5, 5)).save(file)
+    experiment = replace(experiment, dataset=str(small))
+    _, (said,) = load_tested(experiment, trained)
+    assert said.endswith(f"none of those files is in {small}; its test part is drawn in the same way")
+    for index in range(8):
+        draw(small / "class 0" / f"new {index}.png", index)
+    tested, (said,) = load_tested(experiment, trained)
+    learned = {os.path.relpath(record.path, tmp_path / "photos")[:-4] for record in split.train}
+    count = sum(os.path.relpath(record.path, small)[:-4] in learned for record in tested.query)
+    assert count
+    assert f"; {count} test pictures have the names of training pictures: if they are the same" in said
 
 
 def test_a_model_without_the_list_says_that_it_cannot_know(tmp_path):
