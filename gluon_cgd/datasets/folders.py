@@ -192,6 +192,8 @@ def _too_few(listing, split, needed, source):
         message += f"; it holds {kinds}"
     if count == 1:
         inside = os.path.join(source, listing.classes[0])
+        while len(tree.subfolders(inside)) == 1:  # an archive is often unpacked into folders of its own name
+            inside = os.path.join(inside, *tree.subfolders(inside))
         deeper = len(tree.subfolders(inside)) > 1
         message += f"; if the classes are the folders in {inside}, name that" if deeper else ""
     return message

@@ -21,7 +21,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.experiment import WITHOUT_BATCH_NORM, Experiment
+from gluon_cgd.experiment import WITHOUT_BATCH_NORM, WITHOUT_IMAGENET, Experiment
 from gluon_cgd.recall import Embeddings
 
 log = logging.getLogger(__name__)
@@ -156,10 +156,13 @@ def beside(experiment: Experiment) -> str:
 
 def remedies(experiment: Experiment) -> str:
     """What usually helps, as far as `experiment` does not do it yet; the flags are those of `train`."""
-    usual = ["start from ImageNet weights (without --no-pretrained)"] * (not experiment.pretrained)
+    there = experiment.backbone not in WITHOUT_IMAGENET
+    weights = "(without --no-pretrained)" if there else "(another --backbone, resnet50 say, without --no-pretrained)"
+    usual = [f"start from ImageNet weights {weights}"] * (not experiment.pretrained)
     usual += ["train with both losses (without --no-classification)"] * (not experiment.classification)
     usual += ["more --passes, or a later --decay-at", "another --learning-rate"]
-    freezes = not experiment.frozen_batch_norm and experiment.backbone not in WITHOUT_BATCH_NORM
+    frozen = experiment.frozen_batch_norm or not experiment.pretrained  # random ones are not worth keeping
+    freezes = not frozen and experiment.backbone not in WITHOUT_BATCH_NORM
     usual += ["--frozen-batch-norm, where there are few pictures"] * freezes
     return "; ".join(usual)
 

@@ -131,6 +131,17 @@ def test_a_folder_around_the_dataset_is_told_which_to_name(tmp_path):
         datasets.load(str(tmp_path / "archive"), split="images")
 
 
+def test_folders_around_the_dataset_are_gone_through_to_tell_which_to_name(tmp_path):
+    files(tmp_path / "archive", *(f"photos/photos/{part}/{name}/1.jpg" for part in ("train", "test") for name in "ab"))
+    with pytest.raises(ValueError, match="if the classes are the folders in .*/photos/photos, name"):
+        datasets.load(str(tmp_path / "archive"), split="images")
+    (tmp_path / "circle/a").mkdir(parents=True)
+    (tmp_path / "circle/a/1.jpg").write_bytes(b"x")
+    (tmp_path / "circle/a/again").symlink_to(tmp_path / "circle")
+    with pytest.raises(ValueError, match="has 1 classes with pictures: a split by images needs 2 at least"):
+        datasets.load(str(tmp_path / "circle"), split="images")
+
+
 @pytest.mark.parametrize("sizes", [(2, 2), (3, 2), (1, 2, 2), (3, 3, 3)])
 def test_two_pictures_of_each_class_are_enough(tmp_path, sizes, caplog):
     files(tmp_path / "photos", *(f"class {label}/{i}.jpg" for label, size in enumerate(sizes) for i in range(size)))

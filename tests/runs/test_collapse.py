@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gluon_cgd.experiment import Experiment
+from gluon_cgd import backbones
+from gluon_cgd.experiment import WITHOUT_IMAGENET, Experiment
 from gluon_cgd.recall import Embeddings
 from gluon_cgd.runs import collapse, schema
 
@@ -123,6 +124,9 @@ def test_the_findings_name_the_numbers_and_the_remedies_fit_the_run():
         assert part in narrow
     assert "without --no-pretrained" in remedies
     assert "--no-classification" not in remedies
+    assert "frozen" not in collapse.remedies(Experiment(pretrained=False))  # batch norms of random parameters
+    small = collapse.remedies(Experiment(backbone="cifar_resnet10", pretrained=False))
+    assert small.startswith("start from ImageNet weights (another --backbone, resnet50 say, without --no-pretrained)")
     alone = collapse.remedies(Experiment(classification=False, frozen_batch_norm=True))
     assert "without --no-classification" in alone
     assert "--no-pretrained" not in alone
@@ -190,3 +194,5 @@ def test_a_run_that_got_worse_says_so_in_log_and_again_when_it_is_asked_for(
 def test_no_remedy_is_a_flag_that_would_be_refused():
     assert "--frozen-batch-norm" in collapse.remedies(Experiment())
     assert "--frozen-batch-norm" not in collapse.remedies(Experiment(backbone="squeezenet1.1"))
+    without = tuple(name for name, recipe in backbones.BACKBONES.items() if not recipe.model)
+    assert without == WITHOUT_IMAGENET
