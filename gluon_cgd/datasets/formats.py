@@ -64,9 +64,24 @@ def open_picture(file: BinaryIO, head: bytes, kind: str, path: PathLike) -> Any:
         )
     image = getattr(importlib.import_module(module), reader)(file)
     check_pixels(image.size, path)
-    if kind == "TIFF":  # a tile may be larger than its picture
-        check_pixels((int(image.tag_v2.get(322) or 0), int(image.tag_v2.get(323) or 0)), path)
+    if kind == "TIFF":
+        _check_tiff(image, path)
     return image
+
+
+def _check_tiff(image: Any, path: PathLike) -> None:
+    """Raise Refused for tiles that are too large, and for missing parts, which Pillow leaves black or makes noise."""
+    tags = image.tag_v2
+    width, height, across, down = (int(tags.get(tag) or 0) for tag in (256, 257, 322, 323))
+    check_pixels((across, down), path)  # a tile may be larger than its picture
+    if 324 in tags:  # in tiles
+        offsets, needed = tags[324], -(-width // max(1, across)) * -(-height // max(1, down))
+    else:
+        offsets, needed = tags.get(273, ()), -(-height // (int(tags.get(278) or 0) or height))
+    offsets = offsets if isinstance(offsets, tuple) else (offsets,)
+    planes = int(tags.get(277) or 1) if tags.get(284) == 2 else 1
+    if sum(map(bool, offsets)) < needed * planes:
+        raise Refused(f"{path} is cut off (a TIFF with fewer rows than it names): get it again")
 
 
 def webp_size(head: bytes) -> Tuple[int, int]:

@@ -86,6 +86,23 @@ def test_a_png_with_fewer_rows_than_its_header_names_is_refused(tmp_path):
     assert images.decode(str(file)).shape == (10, 20, 3)
 
 
+def test_a_tiff_with_fewer_strips_than_its_header_names_is_refused(tmp_path):
+    file, strips = tmp_path / "short.tif", 4
+    for height, offsets, whole in ((32, 4, True), (64, 4, False), (32, 3, False)):  # of strips with 8 rows
+        pixels = bytes([128]) * 20 * 8 * strips
+        places = [8 + 160 * i for i in range(offsets)] + [0] * (strips - offsets)  # 0: a hole
+        numbers = b"".join(struct.pack("<I", number) for number in [*places, *[160] * strips])
+        tags = [(256, 3, 1, 20), (257, 3, 1, height), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+        tags += [(273, 4, strips, 8 + len(pixels)), (277, 3, 1, 1), (278, 3, 1, 8), (279, 4, strips, 24 + len(pixels))]
+        directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+        file.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(pixels) + len(numbers)) + pixels + numbers + directory)
+        if whole:
+            assert (images.decode(str(file)) == 128).all()
+            continue
+        with pytest.raises(ValueError, match=r"short.tif is cut off \(a TIFF with fewer rows"):
+            images.decode(str(file))
+
+
 @pytest.mark.parametrize(("lowest", "highest"), [(0, np.nan), (-np.inf, 1), (-1, 1), (0, 2e9), (-32768, 255)])
 def test_values_that_are_no_brightness_are_refused(tmp_path, lowest, highest):
     for kind in (np.float32, np.int32)[: 1 + bool(np.isfinite([lowest, highest]).all())]:
