@@ -135,8 +135,23 @@ def installed(name: str) -> bool:
     return sys.modules[name] is not None if name in sys.modules else PathFinder.find_spec(name) is not None
 
 
+def check_settings() -> None:
+    """Raise ImportError, naming the remedy, for settings of Python and OpenMP with which `import mxnet` crashes."""
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    if not (threads.isascii() and threads.isdigit() and int(threads[:9]) < 5000):
+        raise ImportError(
+            f"OMP_NUM_THREADS is {threads[:80]!r}, and MXNet needs a whole number below 5000: `unset OMP_NUM_THREADS`"
+        )
+    if sys.flags.optimize > 1:
+        raise ImportError(
+            "this Python runs without docstrings (-OO, or PYTHONOPTIMIZE=2), and MXNet needs them: leave out -OO, or "
+            "`unset PYTHONOPTIMIZE`"
+        )
+
+
 def make_ready() -> None:
     """Make `import mxnet` work; does nothing if MXNet is not installed. Raises ImportError, naming the remedy."""
+    check_settings()
     try:
         import numpy
 
@@ -172,6 +187,9 @@ def prepare() -> None:
     # All cores, as facts.cores counts them: by default MXNet uses half of them and is half as fast
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     choose("OMP_NUM_THREADS", str(cores))
+    # OpenMP also takes 4,2 for nested regions, which MXNet has not; it reads one number, and ends the process at others
+    first = os.environ["OMP_NUM_THREADS"].partition(",")[0].strip()
+    os.environ["OMP_NUM_THREADS"] = first or str(cores)
     # Waiting threads sleep instead of spinning. It costs nothing for one process; without it a second process on the
     # same cores makes both ten times slower.
     choose("OMP_WAIT_POLICY", "PASSIVE")

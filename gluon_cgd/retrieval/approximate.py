@@ -52,7 +52,10 @@ class Faiss:
                 f"python -m gluon_cgd index --out {snapshot.folder} --engine faiss --kind {kind} builds it"
             )
         self.rows, self.file = max(files)
-        problem = sealed.check(self.file, snapshot.manifest["id"])
+        try:
+            problem = sealed.check(self.file, snapshot.manifest["id"])
+        except (OSError, ValueError) as error:  # a pipe, a folder, a link that leads nowhere
+            raise ValueError(f"{self.file} cannot be read ({error}): delete it and build it again") from error
         if problem:
             raise ValueError(f"{self.file} {problem} and cannot be read: delete it and build it again")
         try:
@@ -105,6 +108,8 @@ def build_faiss(snapshot, kind, progress=None):
         if progress:
             progress(index.ntotal)
     file = snapshot.folder / f"faiss-{kind}-{snapshot.manifest['generation']}-{snapshot.count}.index"
+    if file.is_symlink() or file.exists() and not file.is_dir() and not file.is_file():
+        file.unlink()  # it is ours by its name, and no file
     with replacing(file) as temporary:
         faiss.write_index(index, str(temporary))
         sealed.seal(temporary, snapshot.manifest["id"])

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,13 @@ def mend(folder):
                 rows.check(part)
         except (Damaged, FileNotFoundError) as error:
             log.warning("%s", error.what if isinstance(error, Damaged) else f"{error.filename} is missing")
-            rows = Remains(folder, manifest)
+            rows = _whole_before(folder, manifest) or Remains(folder, manifest)
         else:
             if manifest["format"] == FORMAT:
                 return 0
             log.info("%s was made by an earlier version and gets checksums", folder)
         collection.rewrite(rows)
-        held = manifest["rows"] - manifest["dead"]
+        held = rows.manifest["rows"] - rows.manifest["dead"]
         lost = max(0, held - len(rows))
         if lost:
             message = "%s: %s of %s embeddings are lost; those of --images are made again, index your other folders too"
@@ -65,6 +66,30 @@ def _find_manifest(folder):
         return before
 
 
+def _before_of_another(folder, manifest):
+    """The manifest BEFORE if it is of another index than `manifest`, as where a file was copied over; else None."""
+    try:
+        before = read_manifest(folder, BEFORE)
+    except (ValueError, OSError):
+        return None
+    return before if before["id"] != manifest["id"] else None
+
+
+def _whole_before(folder, manifest):
+    """The Snapshot of the manifest BEFORE, if `manifest` is of another index and it is not; else None."""
+    before = _before_of_another(folder, manifest)
+    if not before:
+        return None
+    try:
+        rows = Snapshot(folder, before)
+        for part in _parts(rows):
+            rows.check(part)
+    except (Damaged, FileNotFoundError):
+        return None
+    log.warning("%s is of another index: %s takes its place", folder / NAME, BEFORE)
+    return rows
+
+
 class Remains(Snapshot):
     """What can be used of a damaged collection: `live` rows have the embedding and the path that were written."""
 
@@ -79,8 +104,12 @@ class Remains(Snapshot):
         self.live = np.zeros(self.count, bool)
         for part in _parts(self):
             self.live[part] = self.intact(part)
+        embedded = self.live.all()
         for row in np.flatnonzero(self.live):
             self.live[row] = self._has_its_path(row)
+        if embedded and self._may_be_of_another(there):
+            log.warning("%s: its files are not of one index, so none of its embeddings is kept", folder)
+            self.live[:] = False
         try:
             dead = self._dead(there["dead"][: len(there["dead"]) // 8 * 8])
         except Damaged:
@@ -88,6 +117,19 @@ class Remains(Snapshot):
             self._keep_last()
         else:
             self.live[dead[dead < self.count]] = False
+
+    def _may_be_of_another(self, there):
+        """Whether the manifest may be of another index, with another model, than the embeddings, which are whole.
+
+        So it is if the manifest before it has another id. Else the files tell: those of rows and names are not what
+        the manifest names, or that of rows is not, and still all of its rows have their paths.
+        """
+        if self.manifest["format"] == 1 or not self.count:
+            return False
+        if _before_of_another(self.folder, self.manifest):
+            return True
+        rows, names = (zlib.crc32(there[name]) != self.manifest["crc"][name] for name in ("rows", "names"))
+        return bool(rows and self.count == self.manifest["rows"] and (names or self.live.all()))
 
     def _has_its_path(self, row):
         """Whether the path of `row` is inside the file of names and has the hash that the row holds."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -382,3 +383,52 @@ def test_a_remedy_can_be_typed_whatever_the_name_of_the_project(tmp_path, monkey
     assert shlex.split(facts.install("requirements.txt"))[:3] == ["/my env/bin/python", "-m", "pip"]
     with pytest.raises(ImportError, match="run `'/my env/bin/python' -m pip install"):
         prepare.check_numpy("2.1.3")
+
+
+@pytest.mark.parametrize(("given", "threads"), [("4,2", "4"), (" 3 , 2,1", "3"), ("5", "5"), (",2", None), ("", None)])
+def test_the_first_of_several_numbers_of_threads_counts(given, threads, monkeypatch):
+    """OpenMP takes a number for each level; MXNet ended the process ("terminate called after ...")."""
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    prepare.prepare()
+    assert os.environ["OMP_NUM_THREADS"] == (threads or str(len(os.sched_getaffinity(0))))
+
+
+@pytest.mark.parametrize("threads", ["x", "-1", "1.5", "0x4", "5000", "99999999999", "٣"])
+def test_a_number_of_threads_that_would_end_the_process_is_refused(threads, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    with pytest.raises(ImportError, match=f"OMP_NUM_THREADS is '{threads}', .*: `unset OMP_NUM_THREADS`"):
+        prepare.make_ready()
+
+
+def test_python_without_docstrings_is_refused(monkeypatch):
+    monkeypatch.setattr(sys, "flags", types.SimpleNamespace(optimize=2))
+    with pytest.raises(ImportError, match="without docstrings .*: leave out -OO, or `unset PYTHONOPTIMIZE`"):
+        prepare.make_ready()
+
+
+def test_warnings_that_are_errors_are_a_sentence(capsys):
+    def command():
+        raise DeprecationWarning("the old name is deprecated")
+
+    assert process.exit_status(command) == 2
+    text = "DeprecationWarning: the old name is deprecated: warnings of libraries end the command (-W error, PYTHON"
+    assert capsys.readouterr().err.startswith(text)
+
+
+def test_an_interrupt_that_c_code_prints_and_discards_is_one_line_too(capsys):
+    """As in the import of a module of C++ code, which calls Python."""
+    hooks = sys.excepthook, sys.unraisablehook
+
+    def command():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            told = (type(error), error, error.__traceback__)
+            sys.excepthook(*told)
+            sys.unraisablehook(types.SimpleNamespace(exc_type=told[0], exc_value=error, err_msg=None, object=None))
+        raise ImportError("numpy failed to import")
+
+    assert process.run(lambda: process.exit_status(command), []) == 130
+    assert capsys.readouterr().err == process.INTERRUPTED + "\n"
+    assert hooks == (sys.excepthook, sys.unraisablehook)
+    assert process.run(lambda: process.exit_status(lambda: 0), []) == 0

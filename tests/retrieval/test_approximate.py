@@ -82,6 +82,22 @@ def test_what_faiss_cannot_do_is_said_in_a_sentence(tmp_path):
 
 
 @needs_faiss
+@pytest.mark.parametrize(
+    "put", [os.mkfifo, lambda file: file.symlink_to("/nowhere"), lambda file: file.symlink_to("/dev/zero")]
+)
+def test_a_faiss_index_that_is_no_file_is_built_again(tmp_path, put):
+    snapshot = add(tmp_path, 30)
+    file = approximate.build_faiss(snapshot, "flat").file
+    file.unlink()
+    put(file)
+    with pytest.raises(ValueError, match="cannot be read .*: delete it and build it again"):
+        approximate.Faiss(snapshot, "flat")
+    agrees(snapshot, approximate.build(snapshot, "faiss", "flat", None), 1)
+    assert file.is_file()
+    assert not file.is_symlink()
+
+
+@needs_faiss
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
 def test_a_damaged_or_exchanged_faiss_index_is_refused_before_faiss_reads_it_and_built_again(tmp_path, kind):
     snapshot = add(tmp_path / "a", 60)

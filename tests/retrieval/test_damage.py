@@ -397,3 +397,28 @@ def test_a_disk_at_fault_is_no_damage_and_nothing_is_left_out(made, monkeypatch)
                 call(folder)
             assert not isinstance(error.value, ValueError)
     same(contents(collection.read(folder)), expected)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize("names", [["collection.json"], ["rows-0.bin", "vectors-0.bin", "names-0.bin", "dead-0.bin"]])
+def test_embeddings_never_go_with_the_manifest_of_another_index_whose_model_may_be_another(
+    made, tmp_path, names, before, caplog
+):
+    """A query would be embedded by the one model and compared with embeddings of the other."""
+    folder, expected = made
+    other = other_index(folder, tmp_path / "other")
+    for name in names:
+        shutil.copy(other / name, folder / name)
+    if not before:
+        (folder / manifest.BEFORE).unlink()
+    with pytest.raises(Damaged):
+        collection.read(folder)
+    lost = mending.mend(folder)
+    kept = collection.read(folder)
+    if before and names == ["collection.json"]:  # the manifest before it is the right one
+        same(contents(kept), expected)
+        assert (lost, kept.manifest["model"]) == (0, {"name": "a model"})
+        assert "collection.json is of another index: collection-before.json takes its place" in caplog.text
+    else:
+        assert (lost, len(kept)) == (len(expected), 0)
+        assert "its files are not of one index, so none of its embeddings is kept" in caplog.text
