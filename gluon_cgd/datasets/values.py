@@ -1,25 +1,43 @@
 """From a Pillow image in any mode to red, green and blue in 8 bits."""
 
+import logging
+
 import numpy as np
 from PIL import Image
 
 from gluon_cgd.datasets import formats
 from gluon_cgd.datasets.records import PathLike
 
+log = logging.getLogger(__name__)
+
+DARK = 1 << 12  # a picture of 16 bits whose values are all below this has 12 bits or fewer, or is nearly black
 BAND = 1 << 24  # pixels that are converted at once
 
 
 def check(image: Image.Image, path: PathLike) -> None:
-    """Raise Refused for values of more than 8 bits that are no brightness: they would be black or white."""
-    if image.mode in ("I", "F"):
-        for part in _parts(image):
-            values = np.asarray(image.crop(part))
-            lowest, highest = values.min(), values.max()  # NaN if one is
-            if not (lowest >= 0 and highest <= 65535):
-                raise formats.Refused(
-                    f"{path} has values from {lowest:g} to {highest:g}, and those of a picture are from 0 to 1, 255 or "
-                    "65,535: scale them, and save it with 8 or 16 bits"
-                )
+    """Raise Refused for values of more than 8 bits that are no brightness: they would be black or white.
+
+    Logs a warning if they are of so few bits that the picture is nearly black.
+    """
+    if not (image.mode.startswith("I") or image.mode == "F"):
+        return
+    largest = 0
+    for part in _parts(image):
+        values = np.asarray(image.crop(part))
+        lowest, highest = values.min(), values.max()  # NaN if one is
+        if not (lowest >= 0 and highest <= 65535):
+            raise formats.Refused(
+                f"{path} has values from {lowest:g} to {highest:g}, and those of a picture are from 0 to 1, 255 or "
+                "65,535: scale them, and save it with 8 or 16 bits"
+            )
+        largest = max(largest, highest)
+    if 255 < largest < DARK:
+        log.warning(
+            "%s is read nearly black: its largest value is %g of 65,535; scale its values if a camera of 10 or 12 bits "
+            "made it",
+            path,
+            largest,
+        )
 
 
 def as_seen(image: Image.Image) -> np.ndarray:

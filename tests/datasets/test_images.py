@@ -103,6 +103,14 @@ def test_a_tiff_with_fewer_strips_than_its_header_names_is_refused(tmp_path):
             images.decode(str(file))
 
 
+def test_twelve_bits_that_are_saved_as_sixteen_are_told(tmp_path, caplog):
+    grey = photo()[..., 0].astype(np.uint16)
+    for scale, told in ((1, False), (4, True), (16, True), (257, False)):  # of 8, 10, 12 and 16 bits
+        caplog.clear()
+        images.decode(saved(tmp_path / "grey.png", grey * scale))
+        assert ("grey.png is read nearly black: its largest value is" in caplog.text) == told
+
+
 @pytest.mark.parametrize(("lowest", "highest"), [(0, np.nan), (-np.inf, 1), (-1, 1), (0, 2e9), (-32768, 255)])
 def test_values_that_are_no_brightness_are_refused(tmp_path, lowest, highest):
     for kind in (np.float32, np.int32)[: 1 + bool(np.isfinite([lowest, highest]).all())]:
