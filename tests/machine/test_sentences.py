@@ -49,3 +49,12 @@ def test_a_present_folder_that_is_gone_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert sentence(error) == "the present folder was deleted: change to another one (cd), and start again"
+
+
+@pytest.mark.parametrize("text", ["std::bad_alloc", "[12:00:00] file.cc:7: Error: std::bad_alloc"])
+def test_memory_that_c_code_lacks_is_told_as_pythons_own(text):
+    assert sentence(RuntimeError(text)) == sentence(MemoryError())
+
+
+def test_threads_that_cannot_be_started_have_a_remedy():
+    assert sentence(RuntimeError("can't start new thread")).endswith("raise their limit (ulimit -u)")
