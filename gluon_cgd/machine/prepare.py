@@ -58,6 +58,8 @@ def check_numpy(version: str, file: str = "") -> None:
 def foreign(file: str) -> str:
     """What to do so that Python does not take a module from `file`; "" if the interpreter's own packages hold it."""
     file = os.path.abspath(file) if file else ""
+    if file.startswith(os.path.join(sys.prefix, "")):  # as .venv inside of a project that PYTHONPATH names
+        return ""
     for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if file else ():
         folder = os.path.abspath(entry)
         if file.startswith(folder + os.sep) and not folder.startswith(os.path.join(sys.prefix, "")):

@@ -432,3 +432,10 @@ def test_an_interrupt_that_c_code_prints_and_discards_is_one_line_too(capsys):
     assert capsys.readouterr().err == process.INTERRUPTED + "\n"
     assert hooks == (sys.excepthook, sys.unraisablehook)
     assert process.run(lambda: process.exit_status(lambda: 0), []) == 0
+
+
+def test_a_module_of_the_environment_is_not_foreign_in_a_project_that_pythonpath_names(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert prepare.foreign(str(tmp_path / ".venv/lib/numpy/__init__.py")) == ""
+    assert str(tmp_path) in prepare.foreign(str(tmp_path / "numpy/__init__.py"))
