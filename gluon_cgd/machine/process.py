@@ -101,17 +101,6 @@ def run(main: Callable[[], Any], command: List[str]) -> Any:
     sys.unraisablehook = lambda found: None if issubclass(found.exc_type, Ended) else hooks[1](found)
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     before = {number: signal.signal(number, interrupt) for number in SIGNALS if number != signal.SIGHUP or not ignored}
-    hooks = sys.excepthook, sys.unraisablehook
-
-    def excepthook(kind, error, traceback):  # C code that is interrupted, as an import in it, prints what it discards
-        if not issubclass(kind, Ended):
-            hooks[0](kind, error, traceback)
-
-    def unraisablehook(told):
-        if not issubclass(told.exc_type, Ended):
-            hooks[1](told)
-
-    sys.excepthook, sys.unraisablehook = excepthook, unraisablehook
     try:
         return _run(main, command)
     except KeyboardInterrupt:  # a second one, which came while the first was handled
@@ -120,7 +109,6 @@ def run(main: Callable[[], Any], command: List[str]) -> Any:
         sys.excepthook, sys.unraisablehook = hooks
         progress.ending.clear()
         streams.drop_unwritten()
-        sys.excepthook, sys.unraisablehook = hooks
         for number, handler in before.items():
             signal.signal(number, handler)
 
