@@ -13,6 +13,7 @@ from typing import Iterator, Optional, Union
 import portalocker
 
 from gluon_cgd.files.regular import check_kind
+from gluon_cgd.files.whole import delete_temporaries
 
 log = logging.getLogger(__name__)
 EXCLUSIVE, NON_BLOCKING = portalocker.LockFlags.EXCLUSIVE, portalocker.LockFlags.NON_BLOCKING
@@ -22,10 +23,14 @@ WITHOUT = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EI
 
 @contextlib.contextmanager
 def locked(folder: Union[str, Path], doing: str = "training in") -> Iterator[None]:
-    """Lock `folder` for this process. Raises ValueError if another process is `doing` something there."""
+    """Lock `folder` for this process, and delete the temporary files that killed ones left in it.
+
+    Raises ValueError if another process is `doing` something there.
+    """
     with _opened(Path(folder) / "lock") as descriptor:
         if _lock(descriptor, folder, EXCLUSIVE | NON_BLOCKING) is False:
             raise ValueError(f"another process is {doing} {folder}: wait for it, or choose another folder")
+        delete_temporaries(folder)
         yield
 
 

@@ -30,7 +30,7 @@ def replacing(file):
     folder, name = os.path.split(os.fspath(file))
     check_target(file)
     stem = os.path.join(folder, f".{_short(name)}.")
-    _delete_orphans(stem)
+    _delete_orphans(f"{glob.escape(stem)}*.part", ORPHAN)
     temporary = f"{stem}{secrets.token_hex(6)}.part"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -73,11 +73,16 @@ def _short(name):
     return os.fsdecode(os.fsencode(name)[:200])
 
 
-def _delete_orphans(stem):
-    """Delete the temporary files of this `stem` that are older than ORPHAN and that no process has locked."""
-    for file in glob.glob(f"{glob.escape(stem)}*.part"):
+def delete_temporaries(folder):
+    """Delete what killed processes left of files in `folder`, for a process that has the lock of the folder."""
+    _delete_orphans(os.path.join(glob.escape(os.fspath(folder)), f".*.{'[0-9a-f]' * 12}.part"), 1)
+
+
+def _delete_orphans(pattern, seconds):
+    """Delete the temporary files of this `pattern` that are older than `seconds` and that no process has locked."""
+    for file in glob.glob(pattern):
         with contextlib.suppress(OSError, portalocker.LockException):
-            if time.time() - os.lstat(file).st_mtime > ORPHAN:
+            if time.time() - os.lstat(file).st_mtime > seconds:
                 descriptor = os.open(file, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
                 try:
                     portalocker.lock(descriptor, LOCK)

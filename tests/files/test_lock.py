@@ -7,7 +7,7 @@ import threading
 import portalocker
 import pytest
 
-from gluon_cgd.files import lock
+from gluon_cgd.files import lock, whole
 
 
 def test_a_file_system_without_locks_is_not_taken_for_another_process(tmp_path, monkeypatch, caplog):
@@ -95,3 +95,15 @@ def test_another_users_lock_can_be_taken_by_who_may_only_read_it(tmp_path_factor
         process.join()
         assert process.exitcode == 0
         assert answers.get() == "taken"
+
+
+def test_who_locks_a_folder_deletes_what_killed_processes_left_in_it(tmp_path):
+    orphan, other, own = ".result.json.0123456789ab.part", ".my.part", "notes.0123456789ab.part"
+    for name in (orphan, other, own):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (0, 0))
+    with whole.replacing(tmp_path / "card.md") as living:
+        os.utime(living, (0, 0))
+        with lock.locked(tmp_path):
+            assert os.path.exists(living)
+    assert {file.name for file in tmp_path.iterdir()} == {"lock", "card.md", other, own}
