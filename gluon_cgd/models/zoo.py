@@ -102,6 +102,10 @@ def load_published(file, ctx=None):
     """(net, experiment) of a file that `save` wrote. Raises ValueError or FileNotFoundError for another file."""
     file = Path(file)
     beside = file.with_suffix(".json")
+    if (file.parent / "result.json").is_file() and not beside.exists():
+        raise ValueError(
+            f"{file} belongs to the run {file.parent}: name that folder (--which {file.stem} for this file)"
+        )
     for needed in (file, beside):
         if not needed.is_file():
             raise FileNotFoundError(f"{needed} does not exist: a trained model is a .params with its .json beside it")

@@ -105,3 +105,9 @@ def test_an_onnx_file_is_a_model_too(tmp_path, small_experiment, monkeypatch, pa
     else:
         with pytest.raises(ValueError, match="embeddings of two models"):
             check_same("idx", mxnet, found.about)
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_parameters_inside_of_a_run_are_answered_with_the_name_of_the_run(exported, which):
+    with pytest.raises(ValueError, match=rf"belongs to the run .*run: name that folder \(--which {which} for this"):
+        opened.load_trained(exported / "run" / f"{which}.params")
