@@ -261,8 +261,8 @@ def test_an_interrupt_while_libraries_are_imported_is_one_line(after):
     assert "Traceback" not in error
     assert "going on" not in error
     assert error.count("\n") == 1
-    # To a shell the first two are one; 2: it was faster, and refuses the GPU
-    assert start.returncode in ((130, -signal.SIGINT) if "interrupted" in error else (2,))
+    # To a shell 130 and -SIGINT are one; 2: it was faster, and refused the GPU, perhaps a moment before the signal
+    assert start.returncode in ((130, -signal.SIGINT) if "interrupted" in error else (2, -signal.SIGINT))
 
 
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGTERM, "ended by a signal"), (signal.SIGHUP, "terminal was")])
