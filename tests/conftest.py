@@ -14,10 +14,10 @@ import pytest  # noqa: E402
 import scipy.io  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from gluon_cgd.datasets import Record, Split, glyphs  # noqa: E402
+from gluon_cgd.datasets import Record, Split, formats, glyphs, tree  # noqa: E402
 from gluon_cgd.experiment import Experiment  # noqa: E402
 from gluon_cgd.fetch import weights  # noqa: E402
-from gluon_cgd.machine import facts
+from gluon_cgd.machine import facts, prepare
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,13 @@ def own_cache(tmp_path, monkeypatch):
     for variable in ("MXNET_GLUON_REPO", "HF_ENDPOINT"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nobody answers there
     monkeypatch.setattr(weights, "GLUONCV2", "http://127.0.0.1:9")
+
+
+@pytest.fixture(autouse=True)
+def without_heif(monkeypatch):
+    """No result depends on whether pillow-heif, which is optional, is installed."""
+    for module in (formats, tree):
+        monkeypatch.setattr(module, "installed", lambda name: name != "pillow_heif" and prepare.installed(name))
 
 
 @pytest.fixture(scope="session")

@@ -108,6 +108,7 @@ def run(main: Callable[[], Any], command: List[str]) -> Any:
     finally:
         sys.excepthook, sys.unraisablehook = hooks
         progress.ending.clear()
+        interrupts.clear()
         streams.drop_unwritten()
         for number, handler in before.items():
             signal.signal(number, handler)

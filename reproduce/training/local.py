@@ -41,7 +41,11 @@ def train(todo, devices, threads, runs, data, weights, progress=False, parts=1):
                 log.info("run %d of %d: %s, seed %d on %s", number, len(todo), name, seed, worker.device)
                 place = (runs, experiment, seed, data, worker.device, weights, parts)
                 running[worker.start(f"[{name}, seed {seed}] ", place)] = worker, name, seed
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = set()
+            while not done:  # a signal that a library has swallowed ends this process within a second
+                done = wait(running, 1, FIRST_COMPLETED).done
+                bar.update(0)
+            for future in done:
                 worker, name, seed = running.pop(future)
                 problem = worker.problem(future)
                 if problem:

@@ -28,6 +28,6 @@ def test_our_own_work_is_seen():
     while time.process_time() < end:
         pass
     after = load.now()
-    assert after.ours - before.ours >= 0.04
+    assert after.ours - before.ours > 0.03  # the system counts in hundredths
     assert after.everyone >= before.everyone
     assert load.others(before, after) >= 0

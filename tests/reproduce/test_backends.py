@@ -10,11 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gluon_cgd.machine import progress
 from reproduce import store
 from reproduce.training import backends, local
 
@@ -212,3 +214,22 @@ def test_batches_are_learned_in_as_many_parts_as_asked_for_here_and_by_workers(e
         assert store.result(tmp_path / backend, experiment, 0)["parts"] == 2
     with pytest.raises(ValueError, match="--parts 2 works only on this machine"):
         backends.train([("a", experiment, 0)], "slurm", False, *place, "cpu", None, parts=2)
+
+
+def test_a_signal_that_was_swallowed_ends_the_wait_for_workers(monkeypatch):
+    class Silent:
+        """A worker whose run never ends."""
+
+        device = "cpu"
+
+        def __init__(self, *arguments):
+            pass
+
+        def start(self, *arguments):
+            progress.ending[:] = [KeyboardInterrupt]  # as the handler of the signal leaves it
+            return Future()
+
+    monkeypatch.setattr(local, "Worker", Silent)
+    monkeypatch.setattr(progress, "ending", [])
+    with pytest.raises(KeyboardInterrupt):
+        local.train([("SM", None, 0)], ["cpu"], 1, "runs", "data", {})
