@@ -1,7 +1,6 @@
 """A folder with every oddity of people's folders at once goes through the commands with the right counts."""
 
 import json
-import os
 import re
 import unicodedata
 
@@ -13,6 +12,7 @@ from gluon_cgd.__main__ import main
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.retrieval import collection
 from tests import miniatures
+from tests.datasets.test_tree import unreadable
 
 CLASSES = ("Golf", "polo", unicodedata.normalize("NFD", "café"), "up ", "linked")
 IMAGES = 8
@@ -138,14 +138,7 @@ def test_every_oddity_at_once_goes_through_data_train_index_and_search(odd, tmp_
 def test_what_cannot_be_read_in_it_is_refused_by_name_then_counted(odd, tmp_path, capsys, monkeypatch):
     root, pictures = odd
     (root / "polo/gone.jpg").symlink_to("nowhere")
-    scandir = os.scandir
-
-    def refused(place):
-        if str(place).endswith("/Golf"):
-            raise PermissionError(13, "Permission denied", str(place))
-        return scandir(place)
-
-    monkeypatch.setattr(os, "scandir", refused)
+    unreadable(monkeypatch, "/Golf")
     train = ["train", "--dataset", str(root), "--out", str(tmp_path / "run"), *SMALL]
     assert main(train) == 2
     assert "Golf is a folder that cannot be read (Permission denied)" in capsys.readouterr().err

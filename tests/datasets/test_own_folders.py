@@ -13,7 +13,7 @@ from gluon_cgd.datasets import folders, settings
 from gluon_cgd.datasets.records import Record, Split, ceiling, findable
 from gluon_cgd.recall import recall_at
 from tests import miniatures
-from tests.datasets.test_tree import files, unreadable, without_heif  # noqa: F401
+from tests.datasets.test_tree import files, unreadable
 
 PLAIN = ["b", "a", "Z", "10", "9", unicodedata.normalize("NFD", "éclair"), "f g", "éa"]
 DRAWN = {  # the test pictures of the classes in order of their labels, by number, as ever since 0.1.0

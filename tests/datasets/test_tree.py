@@ -20,12 +20,6 @@ def walked(root, **how):
     return [os.path.relpath(path, root) for path in tree.walk(root, left_out, **how)], left_out
 
 
-@pytest.fixture(autouse=True)
-def without_heif(monkeypatch):
-    """Whatever is installed."""
-    monkeypatch.setattr(tree, "installed", lambda name: False)
-
-
 def unreadable(monkeypatch, *endings):
     """Folders whose paths end so cannot be listed; root, who runs tests, may list all."""
     scandir = os.scandir

@@ -13,6 +13,7 @@ from PIL import Image
 
 from gluon_cgd.datasets import images
 from gluon_cgd.retrieval import collection, index
+from tests.datasets.test_tree import unreadable
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 4
@@ -294,14 +295,7 @@ def test_the_second_writer_is_refused_and_a_reader_is_not(tmp_path, photos):
 def test_a_folder_that_cannot_be_listed_ends_it(tmp_path, photos, monkeypatch):
     """Or --prune would take out what is in it."""
     update(tmp_path / "idx", tmp_path / "photos")
-    scandir = os.scandir
-
-    def refused(place):
-        if str(place).endswith("/b"):
-            raise PermissionError(13, "Permission denied", str(place))
-        return scandir(place)
-
-    monkeypatch.setattr(os, "scandir", refused)
+    unreadable(monkeypatch, "/b")
     with pytest.raises(PermissionError):
         update(tmp_path / "idx", tmp_path / "photos", prune=True)
     assert len(collection.read(tmp_path / "idx")) == 10

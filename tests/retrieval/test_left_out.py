@@ -7,7 +7,7 @@ import pytest
 
 from gluon_cgd.__main__ import main
 from gluon_cgd.retrieval import collection, index
-from tests.datasets.test_tree import files, unreadable, without_heif  # noqa: F401
+from tests.datasets.test_tree import files, unreadable
 from tests.retrieval.test_index import cheap, picture, right, update
 
 
