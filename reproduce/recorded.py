@@ -6,6 +6,7 @@ from pathlib import Path
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import regular
 from gluon_cgd.runs import schema
+from reproduce import seal
 
 FOLDER = Path(__file__).resolve().parent / "results"
 DECIMALS = 6  # of a recall; 60,502 test pictures need five
@@ -28,6 +29,10 @@ def read(experiment, folder=FOLDER):
         raise ValueError(f"{file} cannot be read, it {wrong}: take it from the repository again")
     if Experiment.from_dict(recorded["experiment"]) != experiment:
         raise ValueError(f"{file} is of another experiment than its name says: take it from the repository again")
+    changed = seal.broken(experiment.key(), recorded["runs"])
+    if changed:
+        rule = f"the run with seed {changed[0]} is not what was recorded (its seal is another)"
+        raise ValueError(f"{file}: {rule}: take it from the repository again")
     return [{**run, "experiment": experiment.to_dict()} for run in recorded["runs"]]
 
 

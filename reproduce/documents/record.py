@@ -2,7 +2,7 @@
 
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import write_json
-from reproduce import store
+from reproduce import seal, store
 from reproduce.recorded import FOLDER, alone, file_of, read
 from reproduce.training import plan
 
@@ -16,7 +16,8 @@ def record(runs, tables, folder=FOLDER):
     experiments = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
     for experiment in sorted(experiments, key=Experiment.key):
         before = {run["seed"]: alone(run) for run in read(experiment, folder)}
-        after = {**before, **{run["seed"]: alone(run) for run in store.every(runs, experiment)}}
+        finished = {run["seed"]: alone(run) for run in store.every(runs, experiment)}
+        after = {seed: seal.sealed(experiment.key(), run) for seed, run in {**before, **finished}.items()}
         if after != before:
             file = file_of(experiment, folder)
             results = [run for _, run in sorted(after.items())]

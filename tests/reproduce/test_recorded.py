@@ -66,3 +66,29 @@ def test_a_broken_or_foreign_file_is_refused(tmp_path, change, message):
     file.write_text(change(file.read_text()))
     with pytest.raises(ValueError, match=message):
         recorded.read(rank, folder)
+
+
+@pytest.mark.parametrize("part", ["seed", "recall", "untrained", "data", "another experiment's run", "seal"])
+def test_a_recorded_run_that_was_changed_afterwards_is_refused(tmp_path, part):
+    folder = tmp_path / "results"
+    folder.mkdir()
+    rank, both = (selection.experiment_of(row, True) for row in TABLES["table1"].rows)
+    run_of(tmp_path / "runs", rank, 0, 0.1)
+    run_of(tmp_path / "runs", rank, 1, 0.2)
+    run_of(tmp_path / "runs", both, 0, 0.3)
+    record.record(tmp_path / "runs", TABLE1, folder)
+    assert [run["seed"] for run in recorded.read(rank, folder)] == [0, 1]
+    file = recorded.file_of(rank, folder)
+    values = json.loads(file.read_text())
+    run, other = values["runs"]
+    if part == "seed":
+        run["seed"], other["seed"] = other["seed"], run["seed"]
+    elif part == "another experiment's run":
+        values["runs"][0] = json.loads(recorded.file_of(both, folder).read_text())["runs"][0]
+    else:
+        {"recall": run["last"], "untrained": run["untrained"], "data": run, "seal": run}[part].update(
+            {"data": "x"} if part == "data" else {"seal": "0" * 64} if part == "seal" else {"R@1": 0.1001}
+        )
+    file.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="the run with seed [01] is not what was recorded .its seal is another.: take"):
+        recorded.read(rank, folder)
