@@ -60,10 +60,10 @@ def status():
         real, small = entries(table.name, False), entries(table.name, True)
         outcomes = Counter(verdict.outcome for row in real for verdict in row.verdicts.values())
         counts = [f"{outcomes[name]} {name}" for name in (*OUTCOMES, "not run") if outcomes[name]]
-        numbers = ", ".join(counts) or "a figure"
+        numbers = ", ".join(counts) or ("none published" if table.baseline else "a figure")
         done = runs_in(real)
         runs = f"{done} of {len(wanted([table], False))}" if done else f"not run: `bash reproduce/{table.name}.sh`"
-        held = "see there" if table is FIGURE3 else outcomes_of(table)
+        held = "see there" if table is FIGURE3 or table.baseline else outcomes_of(table)
         minis = f"{runs_in(small)}{doubts_in(small)}" if runs_in(small) else "not run"
         lines.append((f"[{table.label}](#{table.name})", runs, numbers, minis, held))
     return as_markdown(lines)

@@ -4,7 +4,7 @@ import functools
 
 from reproduce.page import svg
 from reproduce.report import comparison
-from reproduce.verdicts import figure3, orderings
+from reproduce.verdicts import effects, figure3, orderings
 from visualize import configurations, curves
 
 
@@ -47,6 +47,10 @@ class Section:
         """Sentences: the paper's orderings of its rows, and whether they hold for ours."""
         return [claim.sentence() for claim in orderings.claims(self.table, self.entries)]
 
+    def effects(self):
+        """Sentences: what each reading of a detail changes; [] of a table of the paper's."""
+        return effects.sentences(self.table, self.entries)
+
     def grid(self):
         """(benchmarks, configurations, {(benchmark, configuration): row}) of Figure 3."""
         places = {tuple(entry.row.rpartition(" ")[::2]): entry for entry in self.own()}
@@ -62,7 +66,8 @@ class Section:
             draw, shown = functools.partial(configurations.boxes, figure3.panels(self.entries)), " as box plots"
         else:
             draw = functools.partial(curves.dots, self.panels(), self.table.name == "table5")
-            shown = ", one dot per run" + ("" if self.small else " beside the published number")
+            shown = ", one dot per run"
+            shown += " beside the published number" if self.table.has_published and not self.small else ""
         title = f"{self.table.label}: Recall@1 of each run{shown}"
         any_run = any(entry.ours for entry in self.entries)
         return title, svg.inline(draw, f"{self.table.name}-plot", title) if any_run else ""

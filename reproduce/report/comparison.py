@@ -53,8 +53,8 @@ class Entry(NamedTuple):
 
 
 def as_dict(cell):
-    """A cell as JSON; only measured ones have "values"."""
-    return {name: value for name, value in cell._asdict().items() if name != "values" or value}
+    """A cell as JSON; only measured ones have "values" and "seeds"."""
+    return {name: value for name, value in cell._asdict().items() if name not in ("values", "seeds") or value}
 
 
 def benchmark_of(column):
@@ -84,12 +84,13 @@ def ours(results, which, columns, median):
     """{column: Cell} of the runs `results` at `which`: mean and standard deviation, or with `median` the median."""
     cells = {}
     for column in columns:
-        values = [recall(result, which, column) for result in results]
-        values = tuple(value for value in values if value is not None)
-        if values:
+        known = [(recall(result, which, column), result["seed"]) for result in results]
+        known = [(value, seed) for value, seed in known if value is not None]
+        if known:
+            values, seeds = zip(*known)
             middle, statistic = (np.median, "median") if median else (np.mean, "mean")
             std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            cells[column] = Cell(float(middle(values)), std, len(values), statistic, values)
+            cells[column] = Cell(float(middle(values)), std, len(values), statistic, values, seeds)
     return cells
 
 

@@ -7,7 +7,7 @@ from gluon_cgd.files.whole import write_json, write_text
 from reproduce.report.comparison import TOLERANCE, doubtful, parts
 from reproduce.report.plot import plot
 from reproduce.tables import EVERYTHING, number
-from reproduce.verdicts import figure3, orderings
+from reproduce.verdicts import effects, figure3, orderings
 from reproduce.verdicts.verdict import sentence
 
 DOUBT = "To be read with care (docs/training.md, 'When training makes it worse'):"
@@ -25,6 +25,8 @@ def header(table, small, which):
         f"'ours' is the {which} evaluation of each run. The verdict is 'reproduced' if ours is shown to be within\n"
         f"{TOLERANCE:g} point of the published number, 'higher' or 'lower' if it is shown to differ, else 'undecided'."
     )
+    if not table.has_published:
+        note = f"'ours' is the {which} evaluation of each run; the paper has no number of it."
     if small:
         networks = "the paper's networks" if table.name == "table7" else "a small network"
         note = (
@@ -44,18 +46,24 @@ def header(table, small, which):
 def grids(table, rows, small):
     """The table as lists of cells, its head first; one such table for each benchmark."""
     for columns, shown in parts(rows, small):
-        body = [line for row in shown for line in row_lines(row, columns, small)]
+        body = [line for row in shown for line in row_lines(row, columns, small, table.has_published)]
         yield [[table.name.capitalize(), "", *columns], *body]
 
 
-def row_lines(row, columns, small):
-    """The lines of one row: published, and for rows of the paper's own method also ours and what to compare it with."""
-    yield [row.row, "published", *(number(row.published.get(c)) for c in columns)]
+def row_lines(row, columns, small, has_published):
+    """The lines of one row: published, and for rows of the paper's own method also ours and what to compare it with.
+
+    has_published: whether its table has published numbers; else there is no line for them.
+    """
+    if has_published:
+        yield [row.row, "published", *(number(row.published.get(c)) for c in columns)]
+    name = "" if has_published else row.row
     if row.experiment and small:
-        yield ["", "mini", *(number(row.ours.get(c)) for c in columns)]
+        yield [name, "mini", *(number(row.ours.get(c)) for c in columns)]
         yield ["", "untrained", *(number(row.untrained.get(c)) for c in columns)]
     elif row.experiment:
-        yield ["", "ours", *(number(row.ours.get(c)) for c in columns)]
+        yield [name, "ours", *(number(row.ours.get(c)) for c in columns)]
+    if row.experiment and has_published and not small:
         yield ["", "difference", *(difference(row.published.get(c), row.ours.get(c)) for c in columns)]
         yield ["", "verdict", *(row.verdicts[c].outcome if c in row.verdicts else "-" for c in columns)]
 
@@ -90,6 +98,8 @@ def as_text(table, rows, small, which):
     claims = [claim.sentence() for claim in orderings.claims(table, rows)]
     if claims:
         text += ["", "The paper's orderings by R@1, in our numbers:", *claims]
+    if table.baseline:
+        text += ["", *effects.sentences(table, rows)]
     return "\n".join(text)
 
 
@@ -102,7 +112,8 @@ def body(table, rows, small):
     for lines in grids(table, rows, small):
         text += [grid.as_markdown(lines), ""]
     claims = [claim.sentence() for claim in orderings.claims(table, rows)]
-    return "\n".join(text + [f"- {line}" for line in (*unreproduced(rows), *doubtful(rows), *claims)])
+    lines = (*unreproduced(rows), *doubtful(rows), *claims, *effects.sentences(table, rows))
+    return "\n".join(text + [f"- {line}" for line in lines])
 
 
 def write(table, rows, small, which, runs):

@@ -22,7 +22,7 @@ def plot(table, rows, small, file):
     for axes, (benchmark, panel) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items()):
         bars(axes, panel, small)
         where = "on the embedded benchmark" if small else benchmark
-        axes.set_title(f"Table {table.name[-1]} {where}", fontsize=10)
+        axes.set_title(f"{table.label} {where}", fontsize=10)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
     figures.save(figure, file)
 

@@ -287,6 +287,7 @@ def test_figure3_shows_every_run_and_says_whether_the_papers_claims_hold(tmp_pat
 def test_the_scripts_only_call_and_all_alike():
     scripts = sorted(SCRIPTS.glob("*.sh"))
     assert [s.stem for s in scripts] == [
+        "details",
         "efficiency",
         "figure3",
         "figure4",
