@@ -15,7 +15,7 @@ from reproduce.verdicts.figure3 import claims as figure3_claims
 from reproduce.verdicts.figure3 import panels
 
 WHICH = "last"  # evaluation that counts
-OUTCOMES = ("reproduced", "higher", "lower", "undecided")
+OUTCOMES = ("within a point", "higher", "lower", "undecided")
 PLURALS = {
     "holds": "hold",
     "does not hold": "do not hold",

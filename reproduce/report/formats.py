@@ -8,7 +8,7 @@ from reproduce.report.comparison import TOLERANCE, doubtful, parts
 from reproduce.report.plot import plot
 from reproduce.tables import EVERYTHING, number
 from reproduce.verdicts import effects, figure3, orderings
-from reproduce.verdicts.verdict import sentence
+from reproduce.verdicts.verdict import WITHIN, sentence
 
 DOUBT = "To be read with care (docs/training.md, 'When training makes it worse'):"
 
@@ -22,8 +22,9 @@ def header(table, small, which):
     """(title, note) of a table: what its numbers are, and what they can be compared with."""
     title = f"{table.label}. {table.title}. Recall@K in %."
     note = (
-        f"'ours' is the {which} evaluation of each run. The verdict is 'reproduced' if ours is shown to be within\n"
-        f"{TOLERANCE:g} point of the published number, 'higher' or 'lower' if it is shown to differ, else 'undecided'."
+        f"'ours' is the {which} evaluation of each run. The verdict is 'within a point' if ours is shown to be less\n"
+        f"than {TOLERANCE:g} point from the published number, 'higher' or 'lower' if it is shown to differ, else\n"
+        "'undecided'."
     )
     if not table.has_published:
         note = f"'ours' is the {which} evaluation of each run; the paper has no number of it."
@@ -68,18 +69,16 @@ def row_lines(row, columns, small, has_published):
         yield ["", "verdict", *(row.verdicts[c].outcome if c in row.verdicts else "-" for c in columns)]
 
 
-def unreproduced(rows):
-    """A sentence on how many numbers are reproduced, and one on each that is not."""
+def apart(rows):
+    """A sentence on how many numbers are shown to be within the margin, and one on each that is not."""
     verdicts = [
         (f"{row.row} {column}", verdict)
         for row in rows
         for column, verdict in row.verdicts.items()
         if verdict.outcome != "not run"
     ]
-    lines = [
-        f"{place}: {sentence(verdict)}; {verdict.how}" for place, verdict in verdicts if verdict.outcome != "reproduced"
-    ]
-    count = f"{len(verdicts) - len(lines)} of {len(verdicts)} published numbers are reproduced."
+    lines = [f"{place}: {sentence(verdict)}; {verdict.how}" for place, verdict in verdicts if verdict.outcome != WITHIN]
+    count = f"{len(verdicts) - len(lines)} of {len(verdicts)} published numbers are within a point of ours."
     return [count, *lines] if verdicts else []
 
 
@@ -90,7 +89,7 @@ def as_text(table, rows, small, which):
         return "\n".join([*text, figure3.as_text(rows), *([""] * bool(doubtful(rows))), *doubtful(rows)])
     for lines in grids(table, rows, small):
         text += ["", *grid.as_text(lines)]
-    differing = unreproduced(rows)
+    differing = apart(rows)
     if differing:
         text += ["", *differing]
     if doubtful(rows):
@@ -112,7 +111,7 @@ def body(table, rows, small):
     for lines in grids(table, rows, small):
         text += [grid.as_markdown(lines), ""]
     claims = [claim.sentence() for claim in orderings.claims(table, rows)]
-    lines = (*unreproduced(rows), *doubtful(rows), *claims, *effects.sentences(table, rows))
+    lines = (*apart(rows), *doubtful(rows), *claims, *effects.sentences(table, rows))
     return "\n".join(text + [f"- {line}" for line in lines])
 
 

@@ -1,4 +1,4 @@
-"""Judges whether our runs reproduce each published number of a table, and whether the paper's orderings hold.
+"""Judges how far our runs are from each published number of a table, and whether the paper's orderings hold.
 
 All p are corrected by Holm's method over a table. The correction is valid however the cells depend on each other (the
 Recall@K of a row come from the same runs). The p assume that the number of seeds was fixed before the runs. Adding
@@ -26,6 +26,7 @@ from reproduce.verdicts.significance import (
     spread,
 )
 
+WITHIN = "within a point"
 COMPARED = {  # by the statistic of the published number
     "mean": "mean of {runs} runs against the published mean and std of {published} runs",
     "median": "median of {runs} runs against the published median of {published}, assuming that they spread alike",
@@ -37,7 +38,7 @@ COMPARED = {  # by the statistic of the published number
 class Verdict(NamedTuple):
     """What our runs say of one published number. A field that cannot be computed is None."""
 
-    outcome: str  # "reproduced", "higher", "lower", "undecided" or "not run"
+    outcome: str  # "within a point", "higher", "lower", "undecided" or "not run"
     how: str  # what was compared, and with which assumptions
     level: float = 0.05
     difference: Optional[float] = None  # ours - published, in points
@@ -56,6 +57,7 @@ class Ordering(NamedTuple):
     p_holds: Optional[float] = None  # after Holm
     p_opposite: Optional[float] = None
     more: Optional[int] = None  # seeds of each configuration
+    alone: Optional[Tuple[float, float]] = None  # (p_holds, p_opposite) before Holm, for the verdict on the table
 
 
 def judge(cells, margin=1.0, level=0.05):
@@ -75,9 +77,10 @@ def judge(cells, margin=1.0, level=0.05):
     `error_of`.
     There are two tests, each corrected over the cells that can be tested. p_different is two-sided. p_equivalent is the
     higher p of two one-sided tests (TOST), that ours is `margin` points or more above or below.
-    outcome: reproduced when p_equivalent is at most `level`, even if a small difference is significant too (`sentence`
-      says so); else higher or lower when p_different is at most `level`; else undecided. There is no test, and the
-      outcome is undecided, for a single run of ours, and for equal runs whose spread must stand for the published one.
+    outcome: within a point when p_equivalent is at most `level`, even if a small difference is significant too
+      (`sentence` says so); else higher or lower when p_different is at most `level`; else undecided. There is no test,
+      and the outcome is undecided, for a single run of ours, and for equal runs whose spread must stand for the
+      published one.
     more: the fewest additional seeds that decide this cell with a probability of CHANCE while the other cells stay as
       they are. It assumes that the true spread s is what `significance.likely` makes of ours, and that the future mean
       is normal around our present one with std s sqrt(1/now - 1/then) (sqrt(pi/2) times that for a median). For a
@@ -111,12 +114,17 @@ def judge(cells, margin=1.0, level=0.05):
             continue
         how += f"; {'Welch' if cell.statistic == 'mean' else 't'} tests {tests}"
         reach = ROUNDING + float(stats.t.isf(level / 2, freedom)) * error
-        outcome, more = "reproduced" if ps[1] <= level else "higher" if difference > 0 else "lower", None
+        outcome, more = within(margin) if ps[1] <= level else "higher" if difference > 0 else "lower", None
         if min(ps) > level:
             outcome, more = "undecided", more_seeds(difference, std, runs, cell, margin, *levels)
             how += f"; {chances(more)}"
         verdicts[place] = Verdict(outcome, how, level, difference, (difference - reach, difference + reach), *ps, more)
     return verdicts
+
+
+def within(margin):
+    """The outcome of a cell that is shown to be less than `margin` points away."""
+    return WITHIN if margin == 1 else f"within {margin:g} points"
 
 
 def compared(place, values, cell):
@@ -182,7 +190,7 @@ def orders(claims, level=0.05, paired=()):
     levels = [next_level(one, level) for one in p]
     tested = int(np.isfinite(p[0]).sum())
     orderings = {}
-    for claim, side, *ps in zip(sides, sides.values(), *(one.tolist() for one in p)):
+    for claim, side, alone, *ps in zip(sides, sides.values(), raw, *(one.tolist() for one in p)):
         if side is None:
             orderings[claim] = Ordering("not run", "a configuration has no run yet")
             continue
@@ -202,7 +210,7 @@ def orders(claims, level=0.05, paired=()):
             if claim not in paired:
                 more = more_of_each(side[0], side[1:], *levels)
                 how += f"; {chances(more)}"
-        orderings[claim] = Ordering(outcome, how, difference, *ps, more)
+        orderings[claim] = Ordering(outcome, how, difference, *ps, more, tuple(map(float, alone)))
     return orderings
 
 
@@ -215,7 +223,7 @@ def chances(more):
     """A phrase: how many more seeds would decide."""
     if more is None:
         return f"not even {LIMIT} more seeds would decide with a chance of {100 * CHANCE:g} %"
-    return f"{seeds(more)} like these would decide with a chance of {100 * CHANCE:g} %"
+    return f"{seeds(more)} would decide with a chance of {100 * CHANCE:g} %, if the effect is what these seeds show"
 
 
 def seeds(more):
@@ -224,13 +232,14 @@ def seeds(more):
 
 
 def sentence(verdict):
-    """A Verdict or an Ordering in a few words: "lower by 1.3 (95 % CI -1.8 to -0.8)", "undecided (3 more seeds)"."""
+    """A Verdict or an Ordering in a few words: "lower by 1.3 (95 % CI -1.8 to -0.8)", "within a point"."""
     if verdict.outcome == "undecided" and verdict.more:
-        return f"undecided ({seeds(verdict.more)})"
+        return f"undecided ({seeds(verdict.more)} if the effect is what these seeds show)"
     if verdict.outcome in ("higher", "lower"):
         low, high = verdict.interval
         sure = f"{100 * (1 - verdict.level):g} % CI {low:+.1f} to {high:+.1f}"
         return f"{verdict.outcome} by {abs(verdict.difference):.1f} ({sure})"
-    if verdict.outcome == "reproduced" and verdict.p_different <= verdict.level:
-        return f"reproduced, though {'higher' if verdict.difference > 0 else 'lower'} by {abs(verdict.difference):.1f}"
+    if verdict.outcome.startswith("within") and verdict.p_different <= verdict.level:
+        away = f"{'higher' if verdict.difference > 0 else 'lower'} by {abs(verdict.difference):.1f}"
+        return f"{verdict.outcome}, though {away}"
     return verdict.outcome

@@ -103,7 +103,7 @@ def test_of_tables_that_are_equal_in_truth_few_have_a_cell_that_is_said_to_diffe
 @pytest.mark.parametrize("together", [0.0, 0.9])
 @pytest.mark.parametrize("cells", [4, 40])
 @pytest.mark.parametrize("statistic", RUNS)
-def test_of_tables_that_are_off_by_the_margin_few_have_a_cell_that_is_said_to_be_reproduced(statistic, cells, together):
+def test_of_tables_that_are_off_by_the_margin_few_have_a_cell_that_is_said_to_be_within_it(statistic, cells, together):
     tables = 2000
     for runs, spread, off in ((2, 0.5, 1), (3, 0.2, -1), (5, 0.03, 1), (5, 0.2, -1), (10, 0.2, 1)):
         ours, cell = simulated(statistic, tables, cells, runs, spread, together=together, off=off)

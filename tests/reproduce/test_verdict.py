@@ -81,16 +81,16 @@ def test_a_single_number_is_one_more_run():
     assert "picked as the best of several, 'lower' may be due to that alone" in verdict.how
 
 
-def test_a_cell_is_reproduced_higher_lower_or_undecided():
+def test_a_cell_is_within_a_point_higher_lower_or_undecided():
     cell = Cell(93.1, 0.1, 5)
     spread = np.array([-0.1, -0.05, 0.0, 0.05, 0.1])
-    assert only(93.1 + spread, cell).outcome == "reproduced"
+    assert only(93.1 + spread, cell).outcome == "within a point"
     assert only(96.1 + spread, cell).outcome == "higher"
     assert only(90.1 + spread, cell).outcome == "lower"
     assert only(94.1 + spread, cell).outcome == "higher"  # on the margin
     assert only(93.1 + 20 * spread, cell).outcome == "undecided"
     small = only(93.5 + spread, cell)
-    assert small.outcome == "reproduced"
+    assert small.outcome == "within a point"
     assert max(small.p_different, small.p_equivalent) < 0.05  # the margin is what counts
     assert only(93.1 + spread, cell, margin=0).outcome == "undecided"
     assert only(93.5 + spread, cell, margin=0).outcome == "higher"
@@ -121,7 +121,7 @@ def test_what_cannot_be_tested_is_not_run_or_undecided():
         verdict = only([93.1, 93.1, 93.1], cell)
         assert (verdict.outcome, verdict.interval, verdict.more) == ("undecided", None, None)
         assert "the runs are all equal" in verdict.how
-    assert only([93.1] * 3, Cell(93.1, 0.0, 5)).outcome == "reproduced"  # the published spread is there
+    assert only([93.1] * 3, Cell(93.1, 0.0, 5)).outcome == "within a point"  # the published spread is there
     assert only([91.1] * 3, Cell(93.1, 0.0, 5)).outcome == "lower"
 
 
@@ -161,8 +161,8 @@ def test_a_table_asks_for_more_seeds_than_a_cell_of_it_alone():
     for one in (values, values[:1]):  # cells that wait for a second run count
         found = judge(dict.fromkeys(range(8), (one, cell)))
         assert found[0].more > only(one, cell).more
-    shown = {i: (np.array(values) / 10 + 81, cell) for i in range(7)}  # those that are reproduced do not
-    assert {verdict.outcome for verdict in judge(shown).values()} == {"reproduced"}
+    shown = {i: (np.array(values) / 10 + 81, cell) for i in range(7)}  # those that are within a point do not
+    assert {verdict.outcome for verdict in judge(shown).values()} == {"within a point"}
     assert judge({**shown, 7: (values, cell)})[7].more < judge(dict.fromkeys(range(8), (values, cell)))[7].more
 
 
@@ -214,14 +214,14 @@ def test_claims_of_a_table_are_corrected_and_bad_ones_defined():
 
 def test_a_verdict_is_a_few_words_in_a_table_and_a_sentence_below_it():
     cell, spread = Cell(93.1, 0.1, 5), np.array([-0.1, -0.05, 0.0, 0.05, 0.1])
-    assert sentence(only(93.1 + spread, cell)) == "reproduced"
-    assert sentence(only(93.5 + spread, cell)) == "reproduced, though higher by 0.4"
+    assert sentence(only(93.1 + spread, cell)) == "within a point"
+    assert sentence(only(93.5 + spread, cell)) == "within a point, though higher by 0.4"
     assert sentence(only(91.1 + spread, cell)) == "lower by 2.0 (95 % CI -2.3 to -1.7)"
     assert sentence(only(None, cell)) == "not run"
     some = Verdict("undecided", "how", more=3)
     assert [sentence(some._replace(more=more)) for more in (3, 1, None)] == [
-        "undecided (3 more seeds)",
-        "undecided (1 more seed)",
+        "undecided (3 more seeds if the effect is what these seeds show)",
+        "undecided (1 more seed if the effect is what these seeds show)",
         "undecided",
     ]
     lower = only(91.1 + spread, cell)
@@ -243,7 +243,7 @@ def test_every_published_cell_can_be_judged(name):
     runs = {place: cell.mean + 0.05 * rng.normal(size=10) for place, cell in places.items()}
     found = judge({place: (runs[place], cell) for place, cell in places.items()})
     assert list(found) == list(places)
-    assert {verdict.outcome for verdict in found.values()} == {"reproduced"}
+    assert {verdict.outcome for verdict in found.values()} == {"within a point"}
     runs = {place: values - 3 for place, values in runs.items()}
     found = judge({place: (runs[place], cell) for place, cell in places.items()})
     assert {verdict.outcome for verdict in found.values()} == {"lower"}
