@@ -53,7 +53,8 @@ def parser(description):
     add("--parts", type=int, default=1, metavar="N", help=parts)
     compare = "the evaluation of each run that counts: the last one, or the best one on the test set (default: last)"
     add("--compare", choices=("last", "best"), default="last", help=compare)
-    add("--query", type=int, metavar="N", help="for figure4: a test picture's number (default: chosen as in the paper)")
+    query = "for figure4: a test picture's number (default: SM's first result is right and farthest down in S and M)"
+    add("--query", type=int, metavar="N", help=query)
     backend = "here: one run after another; local: one process for each device; slurm: one job for each run "
     add("--backend", choices=backends.BACKENDS, help=backend + "(default: local for --mini on a CPU, else here)")
     slurm = "options of the jobs of --backend slurm: partition=gpu gpus_per_job=1 ..."

@@ -37,14 +37,35 @@ def draw_grid(lines, file):
     figures.save(figure, file)
 
 
-def draw_spreads(spreads, file):
-    """Draw histograms of the entropy and of the share of positions, `spreads` = {"SPoC": (n, 2), "MAC": (n, 2)}."""
-    figure = figures.empty(8, 2.8)
+def draw_spreads(spreads, differences, file):
+    """Draw how far the maps are spread, in curves, and by how much the gap of SPoC and MAC differs from the controls'.
+
+    spreads, differences: of `reproduce.figure4.Measured` and `reproduce.verdicts.figure4.differences`.
+    """
+    figure = figures.empty(8, 4)
     names = ("entropy of the map (1: all positions alike)", "share of positions that make 90 %")
-    for i, (axes, name) in enumerate(zip(figure.subplots(1, 2), names)):
-        for (descriptor, values), colour in zip(spreads.items(), ("tab:blue", "tab:orange")):
-            axes.hist(values[:, i], bins=np.linspace(0, 1, 41), alpha=0.6, color=colour, label=descriptor)
-        axes.set_xlabel(name, fontsize=9)
-        axes.set_ylabel("pairs")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
+    above, below = figure.subplots(2, 2, gridspec_kw={"height_ratios": (3, 1)})
+    for i, (axes, name) in enumerate(zip(above, names)):
+        for network, dash in (("trained", "solid"), ("untrained", "dashed")):
+            for descriptor, colour in (("SPoC", figures.OURS), ("MAC", figures.PUBLISHED)):
+                values = np.sort(spreads[network][descriptor][:, i])
+                heights = 100 * np.arange(1, len(values) + 1) / len(values)
+                style = dict(color=colour, linestyle=dash, linewidth=1.5)
+                axes.step(
+                    np.r_[0, values, 1], np.r_[0, heights, 100], where="post", label=f"{descriptor}, {network}", **style
+                )
+        axes.set_xlim(0, 1)
+        figures.plain(axes, name, "pairs up to there (%)")
+    labels = {"untrained": "trained - untrained", "shuffled": "one class - two classes"}
+    for i, axes in enumerate(below):
+        for place, control in enumerate(labels):
+            mean, low, high = differences[control][i]
+            bar = dict(xerr=[[max(0, mean - low)], [max(0, high - mean)]], fmt="o", color="black")
+            axes.errorbar(mean, place, markersize=4, capsize=3, **bar)
+        axes.axvline(0, color="0.6", linewidth=0.8)
+        axes.set_ylim(len(labels) - 0.4, -0.6)
+        axes.locator_params(axis="x", nbins=5)
+        figures.plain(axes, "the gap of SPoC and MAC: difference, 95 %", grid="x")
+        axes.set_yticks(range(len(labels)), labels.values() if i == 0 else [""] * len(labels), fontsize=8)
+    figure.legend(*above[0].get_legend_handles_labels(), loc="outside upper center", ncol=4, frameon=False, fontsize=9)
     figures.save(figure, file)

@@ -1,5 +1,7 @@
 """Figure 4 on models of a few steps: the numbers are right whatever the models see."""
 
+import json
+import re
 from dataclasses import replace
 
 import mxnet as mx
@@ -8,10 +10,16 @@ import pytest
 from PIL import Image
 
 from gluon_cgd.datasets.cache import cached
+from gluon_cgd.evaluate import embedded
+from gluon_cgd.machine.facts import PROJECT
+from gluon_cgd.recall import recall_of
+from gluon_cgd.runs.results import read_result
 from gluon_cgd.train import fit
 from reproduce import figure4, store
 from reproduce.command import main
+from reproduce.flags import parser
 from reproduce.tables import FIGURE4, TABLES
+from reproduce.verdicts import figure4 as judge
 
 
 @pytest.fixture
@@ -63,17 +71,94 @@ def test_every_panel_explains_its_pair_and_the_ranks_of_first_results_are_1(fold
             assert panel.map1.sum() == pytest.approx(cosine, abs=6e-4)
             assert panel.map2.sum() == pytest.approx(cosine, abs=6e-4)
             np.testing.assert_array_equal(panel.query, pictures[5])
-    assert {name: values.shape for name, values in found.items()} == {"SPoC": (32, 2), "MAC": (32, 2)}
+    assert list(found.spreads) == ["trained", *judge.CONTROLS]
+    for spreads in found.spreads.values():
+        assert {name: values.shape for name, values in spreads.items()} == {"SPoC": (32, 2), "MAC": (32, 2)}
     with pytest.raises(ValueError, match="--query 32 must be from 0 to 31"):
         figure4.make(folders, small_split, mx.cpu(), query=32)
 
 
-def test_the_claim_is_judged_by_a_test_on_pairs():
+def test_the_control_is_the_network_that_the_run_started_from(folders, small_split, tmp_path, monkeypatch):
+    result = read_result(folders["SM"] / "result.json")
+    net = figure4.untrained(folders["SM"], mx.cpu()).net
+    embeddings = embedded(net, small_split, cached(small_split.query, 16), None, mx.cpu())
+    assert recall_of((1, 2, 4, 8), embeddings) == pytest.approx(result["untrained"])
+    result["experiment"]["pretrained"], result["weights"] = True, "0" * 64
+    (folders["SM"] / "result.json").write_text(json.dumps(result))
+    (tmp_path / "some.params").write_bytes(b"other")
+    monkeypatch.setattr(figure4.backbones, "imagenet_file", lambda name: tmp_path / "some.params")
+    with pytest.raises(
+        ValueError, match=r"was not trained from the ImageNet parameters .*some\.params: name those with"
+    ):
+        figure4.untrained(folders["SM"], mx.cpu())
+
+
+def test_nothing_says_that_the_paper_states_how_its_query_was_chosen():
+    told = [parser("").format_help(), figure4.choose_query.__doc__]
+    told += [(PROJECT / name).read_text(encoding="utf-8") for name in ("docs/similarity.md", "reproduce/figure4.sh")]
+    for text in told:
+        assert not re.search(r"criterion|chosen as in|as in the paper|like the paper's", " ".join(text.split()))
+
+
+def test_pairs_are_of_one_class_and_those_of_the_control_of_two():
+    rng = np.random.default_rng(4)
+    labels = np.r_[rng.integers(0, 5, 39), 9]  # nothing else is of class 9
+    embedding = rng.normal(size=(40, 6)).astype(np.float32)
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    queries, results, others = figure4.draw_pairs(embedding, labels)
+    assert sorted(queries) == list(range(39))
+    assert set(others) <= set(results)
+    for query, result, other in zip(queries, results, others):
+        same = [i for i in range(40) if labels[i] == labels[query] and i != query]
+        assert result == max(same, key=lambda i: embedding[i] @ embedding[query])
+        assert labels[other] != labels[query]
+    assert len(figure4.draw_pairs(embedding, labels, 7)[0]) == 7
+    with pytest.raises(ValueError, match="all test pictures are of one class"):
+        figure4.draw_pairs(embedding, np.zeros(40, int))
+
+
+def measured(rng, learned, of_pair, classes=20, each=10):
+    """The Measured of maps whose gap is .2 before training, whatever the pair; training adds to it, and the pair does.
+
+    Pairs of one class share a part of their noise.
+    """
+    labels = np.repeat(np.arange(classes), each)
+    spreads = {}
+    for name, more in (("trained", learned + of_pair), ("untrained", 0), ("shuffled", learned)):
+        noise = rng.normal(0, 0.05, (classes, 2))[labels] + rng.normal(0, 0.05, (len(labels), 2))
+        spreads[name] = {"SPoC": 0.8 + more + noise, "MAC": np.full((len(labels), 2), 0.6)}
+    return figure4.Measured(labels, spreads)
+
+
+def test_random_networks_show_nothing_though_mac_is_always_narrower():
+    rng, said = np.random.default_rng(0), []
+    for _ in range(50):
+        said += [judge.judged(d) for of in judge.differences(measured(rng, 0, 0)).values() for d in of]
+    assert len(said) == 200
+    assert np.mean([words != "no difference shown" for words in said]) < 0.1  # 5 %, a little more of 20 classes
+    assert not any("holds" in line.lower() for line in judge.sentences(measured(rng, 0, 0)))
+
+
+def test_what_training_and_the_pair_add_is_found_with_its_sign():
     rng = np.random.default_rng(0)
-    wide, narrow = rng.uniform(0.6, 0.9, (200, 2)), rng.uniform(0.3, 0.7, (200, 2))
-    assert all(" holds (p = " in line for line in figure4.claim({"SPoC": wide, "MAC": narrow}))
-    assert all("DOES NOT HOLD" in line for line in figure4.claim({"SPoC": narrow, "MAC": wide}))
-    assert all("DOES NOT HOLD (p = 1, n = 200)" in line for line in figure4.claim({"SPoC": wide, "MAC": wide}))
+    words = [[judge.judged(d) for d in of] for of in judge.differences(measured(rng, 0.2, -0.2)).values()]
+    assert words == [["no difference shown"] * 2, ["narrower"] * 2]
+    lines = judge.sentences(measured(rng, 0.2, 0))
+    assert lines[0].startswith("spread of SM's maps, means over 200 pairs")
+    assert len(lines) == 8
+    assert lines[2].startswith("  the same pairs before training: 0.2")
+    assert "; training changes it by +0.2" in lines[2]
+    assert lines[2].endswith("): wider")
+    assert lines[3].endswith("): no difference shown")
+    assert "over 20 classes, for one run" in lines[-1]
+
+
+def test_the_interval_is_of_classes_not_of_pairs():
+    values = np.repeat(np.random.default_rng(0).normal(size=12), 50)  # all pairs of a class are equal: 12 numbers
+    mean, low, high = judge.interval(values, np.repeat(np.arange(12), 50))
+    assert mean == pytest.approx(values.mean())
+    standard_error = values[::50].std() / 12**0.5
+    assert high - low == pytest.approx(2 * 1.96 * standard_error, rel=0.1)
 
 
 def test_the_command_trains_draws_and_says_what_it_shows(small_experiment, small_split, tmp_path, capsys, monkeypatch):
