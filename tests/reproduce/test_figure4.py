@@ -97,7 +97,7 @@ def test_nothing_says_that_the_paper_states_how_its_query_was_chosen():
     told = [parser("").format_help(), figure4.choose_query.__doc__]
     told += [(PROJECT / name).read_text(encoding="utf-8") for name in ("docs/similarity.md", "reproduce/figure4.sh")]
     for text in told:
-        assert not re.search(r"criterion|chosen as in|as in the paper|like the paper's", " ".join(text.split()))
+        assert not re.search(r"criterion|chosen as in|, as in the paper|like the paper's", " ".join(text.split()))
 
 
 def test_pairs_are_of_one_class_and_those_of_the_control_of_two():
