@@ -27,21 +27,35 @@ def recall_of(ks: Iterable[int], embeddings: Embeddings) -> Dict[str, float]:
     return {f"R@{k}": value for k, value in recall_at(ks, *embeddings).items()}
 
 
+def recall_of_ranks(ks: Iterable[int], ranks: np.ndarray) -> Dict[str, float]:
+    """Recall@K of queries with these `ranks` (N,) for each K of `ks`: {"R@1": fraction, ...}."""
+    return {f"R@{k}": float((ranks <= k).mean()) for k in ks}
+
+
 def branch_recalls(ks: Iterable[int], embeddings: Embeddings, names: Sequence[str]) -> Dict[str, Dict[str, float]]:
     """Recall of each branch right before the concatenation (Table 5): {"SPoC": {"R@1": fraction, ...}, ...}.
+
+    embeddings, names: as of `branches`.
+    """
+    return {name: recall_of(ks, branch) for name, branch in branches(embeddings, names).items()}
+
+
+def branches(embeddings: Embeddings, names: Sequence[str]) -> Dict[str, Embeddings]:
+    """The Embeddings of each branch right before the concatenation: {"SPoC": Embeddings, ...}.
 
     embeddings: of a network that concatenates its branches (equation 3); names: of its descriptors, in order. The
     combined descriptor is the branches' unit vectors side by side, all divided by one number. So a piece of it gives
     the same ranking as the branch.
     """
-    query, labels, gallery, gallery_labels, queries_first = embeddings
-    width = query.shape[1] // len(names)
-    recalls = {}
-    for i, name in enumerate(names):
-        piece = slice(i * width, (i + 1) * width)
-        of_gallery = gallery if gallery is None else gallery[:, piece]
-        recalls[name] = recall_of(ks, Embeddings(query[:, piece], labels, of_gallery, gallery_labels, queries_first))
-    return recalls
+    width = embeddings.query.shape[1] // len(names)
+    pieces = {name: slice(i * width, (i + 1) * width) for i, name in enumerate(names)}
+    gallery = embeddings.gallery
+    return {
+        name: embeddings._replace(
+            query=embeddings.query[:, piece], gallery=None if gallery is None else gallery[:, piece]
+        )
+        for name, piece in pieces.items()
+    }
 
 
 def recall_at(
@@ -65,9 +79,25 @@ def recall_at(
     ks = list(ks)
     if any(int(k) != k or k < 1 for k in ks):
         raise ValueError(f"k must be whole and at least 1, got {ks}")
+    found = ranks(query, query_labels, gallery, gallery_labels, queries_first)
+    return {k: float((found <= k).mean()) for k in ks}
+
+
+def ranks(
+    query: np.ndarray,
+    query_labels: Sequence,
+    gallery: Optional[np.ndarray] = None,
+    gallery_labels: Optional[Sequence] = None,
+    queries_first: bool = False,
+) -> np.ndarray:
+    """(N,): the rank of the nearest item of each query's own class; 1 is the nearest of all items.
+
+    It is 1 + the number of items of other classes that are as near, or nearer, and infinite where there is no item of
+    the query's class. Recall@K is the share of the queries whose rank is at most K.
+    Arguments and errors as of `recall_at`.
+    """
     search = _Search(query, query_labels, gallery, gallery_labels, queries_first)
-    ranks = search.ranks(search.nearest_own()[0])
-    return {k: float((ranks < k).mean()) for k in ks}
+    return 1 + search.ahead(search.nearest_own()[0])
 
 
 def nearest(embeddings: Embeddings) -> np.ndarray:
@@ -78,7 +108,7 @@ def nearest(embeddings: Embeddings) -> np.ndarray:
     """
     search = _Search(*embeddings)
     scores, own = search.nearest_own()
-    return np.where(search.ranks(scores) == 0, own, search.nearest_other())
+    return np.where(search.ahead(scores) == 0, own, search.nearest_other())
 
 
 class _Search:
@@ -130,25 +160,25 @@ class _Search:
             _keep_nearest(scores, rows, i, j, np.where(same, -np.inf, tile))
         return rows
 
-    def ranks(self, own):
+    def ahead(self, own):
         """(N,): how many items of other classes are at least as near as the nearest item of the query's own class.
 
         own: the scores that `nearest_own` returns; infinite where a query has no such item.
         """
-        ranks, margin = np.where(own > -np.inf, 0, np.inf), np.float32(ROUNDING * self.largest)
+        count, margin = np.where(own > -np.inf, 0, np.inf), np.float32(ROUNDING * self.largest)
         to_beat = np.where(own > -np.inf, own, np.inf).astype(np.float32)[:, None]
         for rows, columns, scores in self._tiles():
-            ahead = scores - to_beat[rows]
-            nearer, near = ahead > margin, ahead >= -margin
-            ranks[rows] += nearer.view(np.uint8).sum(axis=1, dtype=np.uint16)
+            difference = scores - to_beat[rows]
+            nearer, near = difference > margin, difference >= -margin
+            count[rows] += nearer.view(np.uint8).sum(axis=1, dtype=np.uint16)
             # Too close for float32: (query i, item j), decided in float64
             i, j = (numbers[places] for numbers, places in zip((rows, columns), _places(near ^ nearer)))
             other = self.query_labels[i] != self.gallery_labels[j]
             i, j = i[other], j[other]
             if len(i):
                 as_near = self._exactly_paired(i, j) >= own[i] - TIE * self.largest
-                np.add.at(ranks, i[as_near], 1)
-        return ranks
+                np.add.at(count, i[as_near], 1)
+        return count
 
     def _tiles(self):
         """Yield (queries i, items j, their scores in float32) until all pairs are covered; a query with itself is -inf.

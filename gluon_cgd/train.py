@@ -22,7 +22,7 @@ from gluon_cgd.files.whole import write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices
 from gluon_cgd.machine.progress import Task, task
-from gluon_cgd.runs import checkpoint, collapse, results
+from gluon_cgd.runs import checkpoint, collapse, ranks, results
 from gluon_cgd.runs.log import logged_to
 from gluon_cgd.runs.parameters import parameters_hash, save_parameters
 from gluon_cgd.sampler import ClassBalancedSampler
@@ -44,8 +44,8 @@ def fit(
 ) -> Dict[str, Any]:
     """The result of training `experiment` on `split`, a dict; a finished run is not trained again.
 
-    out: the run's folder. It receives train.log, best.params, last.params and result.json, and during the run
-        checkpoint.npz. A call that finds a checkpoint resumes there, on a CPU to the same bits.
+    out: the run's folder. It receives train.log, best.params, last.params, ranks.npz and result.json, and
+        during the run checkpoint.npz. A call that finds a checkpoint resumes there, on a CPU to the same bits.
     seed: of the initialisation, the batches and the augmentation.
     ctx: an MXNet device, by default the CPU, or a list of devices, over which each batch is split. Losses are computed
         on the whole batch; batch norm uses per-device statistics, and running statistics are the mean over the devices.
@@ -89,6 +89,7 @@ class Run:
 
     log_every = 50  # iterations
     files: Dict[str, str] = {}  # the SHA-256 of best.params, if there is one
+    ranks: Dict[str, np.ndarray] = {}  # of the test queries at the evaluations that count, see runs/ranks.py
     training: Optional[Dict[str, Any]] = None  # what the result says of the training pictures
     pending: List[Any] = []  # the losses of the steps since the last line of the log
     losses: Dict[str, float] = {}  # the means in that line
@@ -113,7 +114,7 @@ class Run:
             arrays, meta = stored
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
-            self.files = meta.get("files", {})
+            self.files, self.ranks = meta.get("files", {}), checkpoint.ranks_of(arrays)
             self.pending = [mx.nd.array(means, ctx=self.devices[0]) for means in meta.get("pending", ())]
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
         log.info(
@@ -157,7 +158,7 @@ class Run:
             if self.iteration % checkpoint_every == 0 or self.iteration in evaluations:
                 state = dict(iteration=self.iteration, history=self.history, seconds=self.seconds, files=self.files)
                 state["pending"] = [means.asnumpy().tolist() for means in self.pending]
-                checkpoint.save_run(self.out, self.net, self.trainer, {**self.run, **state})
+                checkpoint.save_run(self.out, self.net, self.trainer, {**self.run, **state}, self.ranks)
             if not self.pending:
                 mark, first = time.time(), self.iteration
 
@@ -213,29 +214,28 @@ class Run:
             self.check_finite(name, parameter.list_data()[0].asnumpy())  # NaN features can give a finite loss
         embeddings = embedded(self.net, self.split, self.query, self.gallery, self.devices, experiment.batch_size)
         names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors if experiment.has_branches]
-        entry = {"iteration": self.iteration, **results.measured(ks, embeddings, names)}
+        measured, found = results.measured(ks, embeddings, names)
+        entry = {"iteration": self.iteration, **measured}
         entry.update({"losses": self.losses} if self.losses else {})
         self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in entry["recall"].items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
         log.info("[Iteration %d] spread: %s", self.iteration, collapse.told(entry, experiment))
-        if self.iteration and self.best() is entry:
+        stages = results.stages_of_newest(self.history)
+        self.ranks = ranks.updated(self.ranks, found, stages)
+        if "best" in stages:
             self.files = {checkpoint.BEST: save_parameters(self.net, self.out / checkpoint.WAITING)}
 
-    def best(self) -> Dict[str, Any]:
-        """The entry of the history with the highest Recall@1; the first one of equals, and not the untrained one."""
-        return max(self.history[1:], key=lambda entry: entry["recall"]["R@1"])
-
     def finish(self) -> Dict[str, Any]:
-        """Write last.params and result.json, remove the checkpoint, and return the result."""
+        """Write last.params, ranks.npz and result.json, remove the checkpoint, and return the result."""
         files = checkpoint.save_last(self.net, self.out, self.files)
-        last, best = self.history[-1], self.best()
+        files.update(ranks.write(self.out, self.ranks, results.best_of(self.history) is self.history[-1]))
         result = dict(
             self.run,
             iterations=self.iterations,
             classes=int(self.labels.max()) + 1,
             **({"training": self.training} if self.training else {}),
-            **results.of_history(self.history, best),
+            **results.of_history(self.history),
             seconds=round(self.seconds, 1),
             parts=self.parts,
             **results.origin(self.devices),
@@ -244,7 +244,7 @@ class Run:
         )
         write_json(self.out / "result.json", result)
         checkpoint.forget(self.out)
-        scores = [100 * entry["recall"]["R@1"] for entry in (last, best)]
-        log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, best["iteration"])
+        scores = [100 * result[which]["R@1"] for which in ("last", "best")]
+        log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, result["best_iteration"])
         collapse.warn(self.out, result)
         return result

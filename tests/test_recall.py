@@ -39,6 +39,40 @@ def test_recall_equals_sorting_by_distance(tile, monkeypatch):
         assert found == {k: recall_loop(k, embeddings, labels) for k in (1, 2, 4, 8)}
 
 
+def rank_loop(query, query_labels, gallery, gallery_labels, itself):
+    """The rank of the nearest item of each query's class; of equal distances, other classes come first."""
+    ranks = []
+    for i, point in enumerate(query):
+        distances = [(math.dist(point, g), label == query_labels[i]) for g, label in zip(gallery, gallery_labels)]
+        order = sorted(distances[:i] + distances[i + 1 :] if itself else distances)
+        ranks.append(next((rank for rank, (_, own) in enumerate(order, 1) if own), math.inf))
+    return ranks
+
+
+@pytest.mark.parametrize("tile", [1024, 16])
+def test_a_rank_is_the_place_of_the_nearest_item_of_the_class_when_sorted_by_distance(tile, monkeypatch):
+    monkeypatch.setattr(recall, "TILE", tile)
+    rng = np.random.default_rng(5)
+    grid = rng.integers(0, 3, (60, 3)).astype(np.float32)  # with many ties
+    for points in (grid, unit(rng, 60, 6), np.ones((60, 4), np.float32)):
+        labels = rng.integers(0, 40, 60)  # some are alone in their class
+        loop = rank_loop(points, labels, points, labels, True)
+        assert recall.ranks(points, labels).tolist() == loop
+        assert math.inf in loop
+        for k, share in recall_at((1, 2, 8, 10**30), points, labels).items():
+            assert share == np.mean([rank <= k for rank in loop])
+        query, gallery = points[:25], points[20:]
+        loop = rank_loop(query, labels[:25], gallery, labels[20:], False)
+        assert recall.ranks(query, labels[:25], gallery, labels[20:]).tolist() == loop
+        first = recall.ranks(query, labels[:25], points, labels, queries_first=True)
+        assert first.tolist() == recall.ranks(points, labels)[:25].tolist()
+
+
+def test_ranks_refuse_what_recall_refuses():
+    with pytest.raises(ValueError, match="embedding 1 is NaN or infinite"):
+        recall.ranks(np.array([[1, 0], [np.nan, 0]]), [0, 0])
+
+
 @pytest.mark.parametrize("tile", [1024, 16])
 def test_the_nearest_item_is_the_one_of_the_smallest_distance(tile, monkeypatch):
     monkeypatch.setattr(recall, "TILE", tile)

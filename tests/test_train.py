@@ -23,6 +23,7 @@ from gluon_cgd.experiment import ARCHITECTURES, CONFIGURATIONS, LOSSES, Experime
 from gluon_cgd.files.whole import digest
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.recall import Embeddings, recall_of
+from gluon_cgd.runs import ranks, results
 from gluon_cgd.runs.parameters import parameters_hash
 from gluon_cgd.train import fit
 
@@ -39,6 +40,7 @@ def test_a_run_leaves_its_log_parameters_and_result(whole, small_experiment):
         "best.params",
         "last.params",
         "lock",
+        "ranks.npz",
         "result.json",
         "train.log",
     ]
@@ -77,6 +79,33 @@ def test_equal_seeds_give_equal_bits_and_others_do_not(whole, small_experiment, 
     assert again["history"] == whole[0]["history"]
 
 
+def test_every_recall_of_a_run_can_be_counted_from_its_ranks(whole):
+    result, folder = whole
+    assert result["history"][-1]["iteration"] != result["best_iteration"]  # of this seed
+    arrays = ranks.read(folder / "ranks.npz")
+    stages, branches = ("untrained", "last", "best"), ("", "SPoC", "MAC")
+    assert sorted(arrays) == sorted(ranks.name_of(stage, branch) for stage in stages for branch in branches)
+    for stage in stages:
+        for branch, recall in {"": result[stage], **result["branches"][stage]}.items():
+            array = arrays[ranks.name_of(stage, branch)]
+            assert (array.dtype, array.shape, array.min()) == (np.uint16, (32,), 1)
+            assert {f"R@{k}": (array <= k).mean() for k in (1, 2, 4, 8)} == recall
+    assert ranks.disagreement(arrays, result) is None
+
+
+def test_ranks_are_of_the_queries_where_there_is_a_gallery(small_experiment, small_split, tmp_path):
+    """And where the best evaluation is the last one, it has none of its own."""
+    queries, gallery = small_split.query[::4], small_split.query[1::4]
+    experiment = replace(small_experiment, dataset="inshop", passes=0.5, evaluations=1, descriptors="S")
+    result = fit(experiment, small_split._replace(query=queries, gallery=gallery[2:]), tmp_path / "run")
+    arrays = ranks.read(tmp_path / "run/ranks.npz")
+    assert set(arrays) == {"untrained", "untrained/SPoC", "last", "last/SPoC"}
+    assert arrays["last"].tolist()[:2] == [65535, 65535]  # their class is not in the gallery
+    assert 1 <= arrays["last"][2:].min() <= arrays["last"][2:].max() <= 7
+    assert ranks.disagreement(arrays, result) is None
+    assert ranks.of(arrays, "best") is arrays["last"]
+
+
 @pytest.mark.parametrize("at", [3, 4, 11])
 def test_an_interrupted_run_goes_on_to_the_same_bits(at, whole, small_experiment, small_split, tmp_path, monkeypatch):
     step = train.Run.step
@@ -93,7 +122,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(at, whole, small_experiment
     result = fit(small_experiment, small_split, tmp_path / "run", checkpoint_every=2)
     assert "resumed at iteration" in (tmp_path / "run" / "train.log").read_text()
     assert {k: v for k, v in result.items() if k != "seconds"} == {k: v for k, v in whole[0].items() if k != "seconds"}
-    for name in ("last.params", "best.params"):
+    for name in results.BESIDE:
         assert (tmp_path / "run" / name).read_bytes() == (whole[1] / name).read_bytes()
 
 
@@ -134,7 +163,7 @@ def test_a_process_killed_at_random_moments_goes_on_to_the_same_bits(tmp_path):
     expected, found = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "run"))
     assert found["parameters_sha256"] == expected["parameters_sha256"]
     assert found["history"] == expected["history"]
-    for name in ("last.params", "best.params"):
+    for name in results.BESIDE:
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
@@ -151,13 +180,13 @@ def test_another_users_finished_run_is_done_and_its_folder_stays_as_it_is(
     assert not (folder / "checkpoint.npz").exists()
 
 
-@pytest.mark.parametrize("name", ["last.params", "best.params", "result.json"])
+@pytest.mark.parametrize("name", [*results.BESIDE, "result.json"])
 def test_a_file_of_a_finished_run_that_is_damaged_is_noticed_and_mended(
     name, whole, small_experiment, small_split, monkeypatch, caplog
 ):
     """tests/campaigns/test_power_cuts.py trains to the end."""
     result, folder = whole
-    assert result["files"] == {name: digest(folder / name) for name in ("last.params", "best.params")}
+    assert result["files"] == {name: digest(folder / name) for name in results.BESIDE}
     (folder / name).write_bytes(b"\0" * (folder / name).stat().st_size)
     monkeypatch.setattr(train.Run, "go", lambda run, every: {"trained": run.iteration})
     assert fit(small_experiment, small_split, folder) == {"trained": 0}

@@ -1,12 +1,9 @@
 """Checkpoints, from which a training run resumes to the same bits; and which parameters they promise."""
 
 import contextlib
-import io
 import json
 import logging
-import math
 import os
-import struct
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
@@ -16,6 +13,7 @@ import numpy as np
 from mxnet import gluon
 
 from gluon_cgd.datasets.records import PathLike
+from gluon_cgd.files.arrays import DAMAGE, NONSENSE, array_of
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.files.whole import digest, replacing, sync_folder
 from gluon_cgd.machine import devices
@@ -25,15 +23,21 @@ from gluon_cgd.runs.parameters import hash_of_file, save_parameters
 from gluon_cgd.runs.results import Damaged, same_run
 
 log = logging.getLogger(__name__)
-DAMAGE = (zipfile.BadZipFile, EOFError, struct.error, OverflowError)  # what reading a file raises that was cut off
-NONSENSE = (ValueError, KeyError, TypeError, RuntimeError, SyntaxError, MemoryError)  # and one that is whole, but wrong
 BEST, WAITING = "best.params", "best.params.new"
+RANKS = "ranks:"  # begins the name of an array with ranks
 
 
-def save_checkpoint(file: PathLike, net: gluon.Block, trainer: gluon.Trainer, meta: Mapping[str, Any]) -> None:
-    """Write parameters, Adam's moments and `meta`, which JSON can hold, to `file`."""
+def save_checkpoint(
+    file: PathLike,
+    net: gluon.Block,
+    trainer: gluon.Trainer,
+    meta: Mapping[str, Any],
+    ranks: Optional[Mapping[str, np.ndarray]] = None,
+) -> None:
+    """Write parameters, Adam's moments, `meta`, which JSON can hold, and the run's `ranks` to `file`."""
     mx.nd.waitall()  # MXNet crashes if a weight is copied while its update is still pending
     arrays = {"meta": np.array(json.dumps(meta))}
+    arrays.update({f"{RANKS}{name}": array for name, array in (ranks or {}).items()})
     indices = {parameter: index for index, parameter in enumerate(trainer._params)}
     for name, parameter in net._collect_params_with_prefix().items():  # names by structure: the same in every process
         arrays[f"parameter:{name}"] = parameter.list_data()[0].asnumpy()  # equal on all devices
@@ -51,10 +55,16 @@ def save_checkpoint(file: PathLike, net: gluon.Block, trainer: gluon.Trainer, me
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def save_run(folder: PathLike, net: gluon.Block, trainer: gluon.Trainer, meta: Mapping[str, Any]) -> None:
+def save_run(
+    folder: PathLike,
+    net: gluon.Block,
+    trainer: gluon.Trainer,
+    meta: Mapping[str, Any],
+    ranks: Mapping[str, np.ndarray],
+) -> None:
     """Write checkpoint.npz into `folder`; new best parameters, which it promises, then take the place of the old."""
     logged = losses(Path(folder) / "train.log")
-    save_checkpoint(Path(folder) / "checkpoint.npz", net, trainer, {**meta, "logged": list(logged.items())})
+    save_checkpoint(Path(folder) / "checkpoint.npz", net, trainer, {**meta, "logged": list(logged.items())}, ranks)
     if (Path(folder) / WAITING).exists():
         keep_best(folder, meta)
 
@@ -95,18 +105,7 @@ def _read(file, names=None):
         chosen = [entry for entry in entries if names is None or entry.filename[: -len(".npy")] in names]
         if any(not 0 <= entry.header_offset < size for entry in entries):
             raise zipfile.BadZipFile("a part of it is said to be outside of it")
-        return {entry.filename[: -len(".npy")]: _array(members.read(entry)) for entry in chosen}
-
-
-def _array(data):
-    """The array that the bytes `data` of an .npy file hold, numbers or text. Raises ValueError for anything else."""
-    stream = io.BytesIO(data)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array of it is of another version of NumPy")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if dtype.kind not in "fU" or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
-        raise ValueError("an array of it has another size or kind than it says")
-    return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
+        return {entry.filename[: -len(".npy")]: array_of(members.read(entry), "fUu") for entry in chosen}
 
 
 def iteration(file: PathLike) -> int:
@@ -196,6 +195,11 @@ def restore(arrays: Mapping[str, np.ndarray], net: gluon.Block, trainer: gluon.T
                 optimizer._set_current_context(ctx.device_id)  # updates are counted on each device
                 optimizer._index_update_count[index] = updates
     optimizer.num_update = updates
+
+
+def ranks_of(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """The ranks among the arrays that `load_checkpoint` returned, as `runs.ranks` names them."""
+    return {name[len(RANKS) :]: array for name, array in arrays.items() if name.startswith(RANKS)}
 
 
 def save_last(net: gluon.Block, folder: PathLike, files: Mapping[str, str]) -> Dict[str, str]:

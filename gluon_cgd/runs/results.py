@@ -4,18 +4,22 @@ import logging
 import os
 import platform
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
 
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.experiment import REMOVED, Experiment, shown
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import check_target, digest
 from gluon_cgd.machine import facts
-from gluon_cgd.recall import Embeddings, branch_recalls, recall_of
+from gluon_cgd.recall import Embeddings, branches, ranks, recall_of_ranks
 from gluon_cgd.runs import collapse, schema
+from gluon_cgd.runs.ranks import FILE as RANKS
 
 log = logging.getLogger(__name__)
 PARAMETERS = ("last.params", "best.params")
+BESIDE = (*PARAMETERS, RANKS)  # the files beside a result.json whose SHA-256 it has
 
 
 class Damaged(ValueError):
@@ -43,11 +47,11 @@ def finished(
 ) -> Optional[Dict[str, Any]]:
     """The result of the finished run in `folder`, or None if the run is to be trained, also where a file is damaged.
 
-    warn: what is damaged is told to it.  missing: whether a file of parameters that is not there counts as damaged;
-    None does not look at these files.
+    warn: what is damaged is told to it.  missing: whether a file beside the result that is not there counts as
+    damaged; None does not look at these files.
     Raises ValueError as `stored` does, but for Damaged, and for what is no file and could not be written either.
     """
-    for name in ("result.json", *PARAMETERS):
+    for name in ("result.json", *BESIDE):
         check_target(Path(folder) / name)
     try:
         result = stored(folder, run)
@@ -60,9 +64,9 @@ def finished(
 
 
 def damaged(
-    folder: PathLike, result: Mapping[str, Any], missing: bool = True, names: Sequence[str] = PARAMETERS
+    folder: PathLike, result: Mapping[str, Any], missing: bool = True, names: Sequence[str] = BESIDE
 ) -> List[str]:
-    """A sentence for each file of parameters in `folder`, of those called `names`, that is not the one of `result`."""
+    """A sentence for each file in `folder`, of those called `names`, that is not the one that `result` has."""
     sentences, files = [], result.get("files") or {}
     for name in names:
         file = Path(folder) / name
@@ -110,18 +114,40 @@ def read_result(file: PathLike) -> Dict[str, Any]:
     return result
 
 
-def measured(ks: Sequence[int], embeddings: Embeddings, branches: Sequence[str]) -> Dict[str, Any]:
-    """{"recall", "spread"} of the test pictures' embeddings, and the recall of the `branches` if there are any."""
-    entry: Dict[str, Any] = {"recall": recall_of(ks, embeddings), "spread": collapse.spread(embeddings)}
-    return {**entry, "branches": branch_recalls(ks, embeddings, branches)} if branches else entry
+def measured(
+    ks: Sequence[int], embeddings: Embeddings, names: Sequence[str]
+) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+    """({"recall", "spread"} of the test pictures, the ranks that the recall counts); of branches too if there are any.
+
+    names: of the branches. The ranks are {"": of the combined embedding (N,), "SPoC": of a branch, ...}.
+    """
+    found = {"": ranks(*embeddings)}
+    entry: Dict[str, Any] = {"recall": recall_of_ranks(ks, found[""]), "spread": collapse.spread(embeddings)}
+    if names:
+        found.update({name: ranks(*branch) for name, branch in branches(embeddings, names).items()})
+        entry["branches"] = {name: recall_of_ranks(ks, found[name]) for name in names}
+    return entry, found
 
 
-def of_history(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any]) -> Dict[str, Any]:
+def best_of(history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The entry of `history` with the highest Recall@1; the first one of equals, and not the untrained one."""
+    return max(history[1:], key=lambda entry: entry["recall"]["R@1"])
+
+
+def stages_of_newest(history: Sequence[Mapping[str, Any]]) -> Tuple[str, ...]:
+    """Which of `schema.STAGES` the newest entry of `history` is, as far as the run has come."""
+    if len(history) == 1:
+        return ("untrained",)
+    return ("last", "best") if best_of(history) is history[-1] else ("last",)
+
+
+def of_history(history: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     """What a result says of a run's evaluations: its `history`, and the recalls before, at the end and at the best."""
+    best = best_of(history)
     kept = dict(zip(schema.STAGES, (history[0], history[-1], best)))
     recalls = {name: entry["recall"] for name, entry in kept.items()}
-    branches = {name: entry.get("branches", {}) for name, entry in kept.items()}
-    return dict(recalls, best_iteration=best["iteration"], branches=branches, history=history)
+    of_branches = {name: entry.get("branches", {}) for name, entry in kept.items()}
+    return dict(recalls, best_iteration=best["iteration"], branches=of_branches, history=history)
 
 
 def origin(devices: Sequence) -> Dict[str, Any]:

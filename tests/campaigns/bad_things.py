@@ -14,7 +14,14 @@ from gluon_cgd.__main__ import main
 from gluon_cgd.datasets import glyphs
 
 SMALL = "--backbone cifar_resnet10 --no-pretrained --input-size 16 --dim 8 --descriptors SM --passes 2 --evaluations 1"
-STATE = ("result.json", "last.params", "best.params", "log.jsonl", "checkpoint.npz")  # what a run's folder may hold
+STATE = (
+    "result.json",
+    "last.params",
+    "best.params",
+    "ranks.npz",
+    "log.jsonl",
+    "checkpoint.npz",
+)  # what a run's folder may hold
 
 
 def make(folder):

@@ -80,7 +80,7 @@ def test_training(photos, tmp_path):
     whole, run = (json.loads((tmp_path / name / "result.json").read_text()) for name in ("whole", "run"))
     for name in ("parameters_sha256", "history", "files", "last", "best"):
         assert run[name] == whole[name], name
-    for name in ("last.params", "best.params"):
+    for name in ("last.params", "best.params", "ranks.npz"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert {file.name for file in (tmp_path / "run").iterdir()} == {
         file.name for file in (tmp_path / "whole").iterdir()

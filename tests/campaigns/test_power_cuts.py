@@ -94,7 +94,7 @@ def test_a_log_that_is_damaged_before_a_run_goes_on_has_all_losses_in_the_end(da
     assert losses(log) == losses(whole[1] / "train.log")
 
 
-@pytest.mark.parametrize("name", ["last.params", "best.params", "result.json"])
+@pytest.mark.parametrize("name", ["last.params", "best.params", "ranks.npz", "result.json"])
 @pytest.mark.parametrize("damage", [*DAMAGES, "gone"])
 def test_a_file_that_is_damaged_after_a_run_is_noticed_and_mended(name, damage, whole, small_split, tmp_path, caplog):
     folder = tmp_path / "damaged"
@@ -135,7 +135,9 @@ def test_best_parameters_that_are_damaged_during_a_run_are_never_on_record(whole
     same_as(fit(EXPERIMENT, small_split, out), whole, out)
 
 
-@pytest.mark.parametrize("at", ["best.params.new", "checkpoint.npz", "best.params", "last.params", "result.json"])
+@pytest.mark.parametrize(
+    "at", ["best.params.new", "checkpoint.npz", "best.params", "last.params", "ranks.npz", "result.json"]
+)
 @pytest.mark.parametrize("time", [1, 2, 3])
 def test_a_run_that_is_killed_around_any_of_its_files_goes_on_to_the_same_bits(
     at, time, whole, small_split, tmp_path, monkeypatch

@@ -171,7 +171,9 @@ def test_a_run_that_got_worse_says_so_in_log_and_again_when_it_is_asked_for(
     from gluon_cgd import train
 
     caplog.set_level(logging.INFO, "gluon_cgd")
-    monkeypatch.setattr(train.results, "measured", lambda *_: {"recall": {"R@1": recalls.pop(0)}, "spread": NARROW})
+    monkeypatch.setattr(
+        train.results, "measured", lambda *_: ({"recall": {"R@1": recalls.pop(0)}, "spread": NARROW}, {})
+    )
     experiment, recalls = replace(small_experiment, evaluations=1), [0.283, 0.2]
     result = train.fit(experiment, small_split, tmp_path)
     assert result["history"][1]["spread"] == NARROW

@@ -175,9 +175,9 @@ def test_whatever_stands_in_one_place_of_a_result_is_refused_or_can_be_shown(wro
 
 
 def test_what_is_damaged_in_a_finished_run_is_told_and_counts_as_not_done(tmp_path):
-    for name in results.PARAMETERS:
+    for name in results.BESIDE:
         (tmp_path / name).write_bytes(name.encode())
-    files = {name: digest(tmp_path / name) for name in results.PARAMETERS}
+    files = {name: digest(tmp_path / name) for name in results.BESIDE}
     run = {key: RESULT[key] for key in ("experiment", "seed")}
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, "files": files}))
     told = []
@@ -190,9 +190,20 @@ def test_what_is_damaged_in_a_finished_run_is_told_and_counts_as_not_done(tmp_pa
     assert results.finished(tmp_path, run, told.append) is None
     assert "best.params is not there any more" in told.pop()
     assert results.finished(tmp_path, run, told.append, missing=False)
+    (tmp_path / "ranks.npz").write_bytes(b"")
+    assert results.finished(tmp_path, run, told.append, missing=False) is None
+    assert "ranks.npz is not the file that the run left" in told.pop()
     (tmp_path / "result.json").write_bytes(b"\0" * 50)
     assert results.finished(tmp_path, run, told.append) is None
     assert "result.json is not JSON" in told.pop()
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, "seed": 1}))
     with pytest.raises(ValueError, match="is of another run"):
         results.finished(tmp_path, run, told.append)
+
+
+def test_a_run_of_an_earlier_version_has_no_ranks_and_is_done(tmp_path):
+    for name in results.PARAMETERS:
+        (tmp_path / name).write_bytes(b"")
+    files = {name: digest(tmp_path / name) for name in results.PARAMETERS}
+    (tmp_path / "result.json").write_text(json.dumps({**RESULT, "files": files}))
+    assert results.finished(tmp_path, {key: RESULT[key] for key in ("experiment", "seed")}, pytest.fail)
