@@ -61,12 +61,12 @@ def write(folder: PathLike, arrays: Mapping[str, np.ndarray], is_last_best: bool
     return {FILE: digest(file)}
 
 
-def read(file: PathLike) -> Dict[str, np.ndarray]:
+def read(file: PathLike, remedy: str = "the run is to be trained again") -> Dict[str, np.ndarray]:
     """The arrays in a ranks.npz. Raises OSError if it is not there, and ValueError if it is no such file."""
     try:
         return read_compressed(file, "u")
     except ValueError as error:
-        raise ValueError(f"{file} cannot be read ({error}): the run is to be trained again") from error
+        raise ValueError(f"{file} cannot be read ({error}): {remedy}") from error
 
 
 def of(arrays: Mapping[str, np.ndarray], stage: str, branch: str = "") -> Optional[np.ndarray]:
@@ -78,18 +78,30 @@ def of(arrays: Mapping[str, np.ndarray], stage: str, branch: str = "") -> Option
     return arrays.get(name_of(stage, branch))
 
 
-def disagreement(arrays: Mapping[str, np.ndarray], result: Mapping[str, Any], decimals: int = 15) -> Optional[str]:
+def recorded(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """Those of a run's `arrays` that are kept for good: all of the combined embedding, and of branches the last.
+
+    No document prints other recalls of branches, and without them a recorded run has half the size.
+    """
+    return {name: array for name, array in arrays.items() if "/" not in name or name.startswith("last/")}
+
+
+def disagreement(
+    arrays: Mapping[str, np.ndarray], result: Mapping[str, Any], decimals: int = 15, is_recorded: bool = False
+) -> Optional[str]:
     """Where the `arrays` are not what a run's `result` was counted from, the rest of a sentence; None if they agree.
 
-    decimals: to which the recalls in `result` are rounded.
+    decimals: to which the recalls in `result` are rounded.  is_recorded: whether these are the arrays that `recorded`
+    leaves.
     """
     expected = {
         name_of(stage, branch): recall
         for stage in schema.STAGES
         for branch, recall in {"": result[stage], **result.get("branches", {}).get(stage, {})}.items()
+        if not (branch and is_recorded and stage != "last")
     }
     if "best" not in arrays:
-        if result.get("best_iteration") != result["history"][-1]["iteration"]:
+        if result["best"] != result["last"]:
             return "has no ranks of the best evaluation"
         expected = {name: recall for name, recall in expected.items() if name.partition("/")[0] != "best"}
     if set(arrays) != set(expected):

@@ -1,26 +1,86 @@
-"""Recording runs: their results go into the repository."""
+"""Recording runs: their results and ranks go into the repository."""
+
+import logging
 
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.files.arrays import write_compressed
 from gluon_cgd.files.whole import write_json
-from reproduce import seal, store
-from reproduce.recorded import FOLDER, alone, file_of, read
+from gluon_cgd.runs import ranks
+from reproduce import recorded, seal, store
+from reproduce.recorded import FOLDER, alone
 from reproduce.training import plan
+
+log = logging.getLogger("reproduce")
 
 
 def record(runs, tables, folder=FOLDER):
     """Copy the finished runs behind `tables`, mini forms too, from the store `runs` into `folder`.
 
     A run that was recorded before is replaced. Returns the names of the files that changed.
+    Raises ValueError for a run whose ranks are not what it was counted from.
     """
     changed = []
     experiments = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
     for experiment in sorted(experiments, key=Experiment.key):
-        before = {run["seed"]: alone(run) for run in read(experiment, folder)}
-        finished = {run["seed"]: alone(run) for run in store.every(runs, experiment)}
-        after = {seed: seal.sealed(experiment.key(), run) for seed, run in {**before, **finished}.items()}
-        if after != before:
-            file = file_of(experiment, folder)
-            results = [run for _, run in sorted(after.items())]
-            write_json(file, {"experiment": experiment.to_dict(), "runs": results})
-            changed.append(file.name)
+        changed += record_one(runs, experiment, folder)
     return changed
+
+
+def record_one(runs, experiment, folder):
+    """As `record`, of one experiment."""
+    key, changed = experiment.key(), []
+    before = {run["seed"]: alone(run) for run in recorded.read(experiment, folder)}
+    ranks_before = recorded.all_ranks(experiment, folder)
+    after, ranks_after = dict(before), dict(ranks_before)
+    for run in store.every(runs, experiment):
+        seed, arrays = run["seed"], ranks_of(runs, experiment, run)
+        if arrays is None and seed in ranks_before and not recorded.check_ranks(ranks_before[seed], alone(run)):
+            arrays = ranks_before[seed]  # recorded before they were deleted
+        after[seed] = seal.sealed(key, alone(run), arrays)
+        ranks_after.pop(seed, None)
+        ranks_after.update({seed: arrays} if arrays else {})
+    after = {seed: seal.sealed(key, run) for seed, run in after.items()}
+    for seed, arrays in ranks_after.items():
+        wrong = recorded.check_ranks(arrays, after[seed]) if seed in after else "is of no recorded run"
+        if wrong:
+            raise ValueError(f"{recorded.ranks_of(experiment, folder)}, seed {seed}, {wrong}: {recorded.REMEDY}")
+    if not same(ranks_after, ranks_before):  # first: a run that is recorded has its ranks
+        file = recorded.ranks_of(experiment, folder)
+        named = {
+            f"seed{seed}/{name}": ranks_after[seed][name] for seed in sorted(ranks_after) for name in ranks_after[seed]
+        }
+        write_compressed(file, named)
+        changed.append(file.name)
+    if after != before:
+        file = recorded.file_of(experiment, folder)
+        results = [run for _, run in sorted(after.items())]
+        write_json(file, {"experiment": experiment.to_dict(), "runs": results})
+        changed.append(file.name)
+    return changed
+
+
+def ranks_of(runs, experiment, run):
+    """The ranks of a finished `run` in the store `runs` that are recorded, {"last": (N,), ...}; None if it has none.
+
+    Raises ValueError if they are not what its recalls were counted from.
+    """
+    file = store.folder(runs, experiment, run["seed"]) / ranks.FILE
+    if ranks.FILE not in run.get("files", ()):  # of an earlier version
+        return None
+    if not file.exists():
+        log.warning("%s is not there any more: it cannot be recorded", file)
+        return None
+    arrays = ranks.read(file)
+    wrong = ranks.disagreement(arrays, run)
+    if wrong:
+        raise ValueError(f"{file} {wrong}: the run is to be trained again")
+    return ranks.recorded(arrays)
+
+
+def same(one, other):
+    """Whether the ranks of runs, {seed: {name: array}}, are equal."""
+    values = [
+        {(seed, name): array.tolist() for seed, arrays in each.items() for name, array in arrays.items()}
+        for each in (one, other)
+    ]
+    return values[0] == values[1]
