@@ -4,7 +4,7 @@ import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -22,8 +22,8 @@ from gluon_cgd.files.whole import write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices
 from gluon_cgd.machine.progress import Task, task
-from gluon_cgd.runs import checkpoint, collapse, ranks, results
-from gluon_cgd.runs.log import logged_to
+from gluon_cgd.runs import checkpoint, findings, ranks, regime, results
+from gluon_cgd.runs.log import logged_to, step_line
 from gluon_cgd.runs.parameters import parameters_hash, save_parameters
 from gluon_cgd.sampler import ClassBalancedSampler
 
@@ -72,7 +72,7 @@ def fit(
     done = results.finished(out, run, warn=lambda damage: None)
     if done:  # before the lock: it may be another user's folder
         checkpoint.forget(out)
-        collapse.warn(out, done)
+        findings.warn(out, done)
         return done
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), logged_to(out / "train.log"):
@@ -88,10 +88,8 @@ class Run:
     """One training run: the network, its data, and how far it is. run: its identity, which a resumed run must share."""
 
     log_every = 50  # iterations
-    files: Dict[str, str] = {}  # the SHA-256 of best.params, if there is one
     ranks: Dict[str, np.ndarray] = {}  # of the test queries at the evaluations that count, see runs/ranks.py
     training: Optional[Dict[str, Any]] = None  # what the result says of the training pictures
-    pending: List[Any] = []  # the losses of the steps since the last line of the log
     losses: Dict[str, float] = {}  # the means in that line
 
     def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):  # types as of `fit`
@@ -109,13 +107,15 @@ class Run:
         self.net.collect_params().reset_ctx(self.devices)
         self.learner = Learner(experiment, self.net, self.devices, parts)
         self.trainer = self.learner.trainer
-        self.iteration, self.history, self.seconds = 0, [], 0.0
+        arrays, meta = stored or ({}, {})
+        self.iteration, self.history = meta.get("iteration", 0), meta.get("history", [])
+        self.seconds, self.files = meta.get("seconds", 0.0), meta.get("files", {})  # {best.params: its SHA-256}
+        # The losses of the steps since the last line of the log, and before
+        self.pending = [mx.nd.array(means, ctx=self.devices[0]) for means in meta.get("pending", ())]
+        self.watch = regime.Watch(experiment, self.iterations, meta.get("curve", meta.get("logged", ())))
         if stored:
-            arrays, meta = stored
-            checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
-            self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
-            self.files, self.ranks = meta.get("files", {}), checkpoint.ranks_of(arrays)
-            self.pending = [mx.nd.array(means, ctx=self.devices[0]) for means in meta.get("pending", ())]
+            checkpoint.restore(arrays, self.net, self.trainer, self.iteration)
+            self.ranks = checkpoint.ranks_of(arrays)
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
         log.info(
             "%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, devices.names(self.devices)
@@ -140,6 +140,7 @@ class Run:
         """Take the steps that are left, with the evaluations and the checkpoints that are due on the way."""
         parts = self.experiment.evaluations
         evaluations = {round(self.iterations * (part + 1) / parts) for part in range(parts)}
+        reports = {*evaluations, self.watch.first_decay}
         mark, first = time.time(), self.iteration
         started = mark - self.seconds
         for indices, batch in self.batches():
@@ -149,7 +150,7 @@ class Run:
                 self.pending[-2].wait_to_read()  # at most two steps in MXNet's queue: more would fill the memory
             self.iteration += 1
             bar.update()
-            if self.iteration % self.log_every == 0 or self.iteration in evaluations:
+            if self.iteration % self.log_every == 0 or self.iteration in reports:
                 self.report((self.iteration - first) / (time.time() - mark), bar)
             if self.iteration in evaluations:
                 self.evaluate()
@@ -157,7 +158,7 @@ class Run:
             # After each evaluation too, also after the last: then it holds what is needed until the result is written
             if self.iteration % checkpoint_every == 0 or self.iteration in evaluations:
                 state = dict(iteration=self.iteration, history=self.history, seconds=self.seconds, files=self.files)
-                state["pending"] = [means.asnumpy().tolist() for means in self.pending]
+                state.update(pending=[means.asnumpy().tolist() for means in self.pending], curve=self.watch.points)
                 checkpoint.save_run(self.out, self.net, self.trainer, {**self.run, **state}, self.ranks)
             if not self.pending:
                 mark, first = time.time(), self.iteration
@@ -193,11 +194,10 @@ class Run:
         means = mx.nd.stack(*self.pending).mean(axis=0).asnumpy()
         self.check_finite("the loss", means)
         self.pending, self.losses = [], dict(zip(("ranking", "classification"), means.tolist()))
-        terms = [f"{name}={mean:.4f}" for name, mean in self.losses.items()]
         epoch, speed = (count * self.experiment.batch_size for count in (self.iteration / len(self.labels), rate))
-        line = "Epoch[%d] Batch [%d]\tSpeed: %.1f samples/sec\t%s\tlr=%g"
-        log.info(line, epoch, self.iteration, speed, "\t".join(terms), self.trainer.learning_rate)
-        bar.note(" ".join(terms))
+        log.info("%s", step_line(epoch, self.iteration, speed, self.losses, self.trainer.learning_rate))
+        bar.note(" ".join(f"{name}={mean:.4f}" for name, mean in self.losses.items()))
+        self.watch.note(self.iteration, self.losses)
 
     def check_finite(self, name: str, values: np.ndarray) -> None:
         """Raise ValueError if there are NaN or infinite `values`."""
@@ -236,6 +236,7 @@ class Run:
             classes=int(self.labels.max()) + 1,
             **({"training": self.training} if self.training else {}),
             **results.of_history(self.history),
+            **self.watch.entries(),
             seconds=round(self.seconds, 1),
             parts=self.parts,
             **results.origin(self.devices),
@@ -246,5 +247,5 @@ class Run:
         checkpoint.forget(self.out)
         scores = [100 * result[which]["R@1"] for which in ("last", "best")]
         log.info("done: R@1=%.2f, best %.2f at iteration %d", *scores, result["best_iteration"])
-        collapse.warn(self.out, result)
+        findings.warn(self.out, result)
         return result

@@ -6,7 +6,7 @@ from pathlib import Path
 from gluon_cgd import datasets
 from gluon_cgd.experiment import REVISION
 from gluon_cgd.files.whole import digest
-from gluon_cgd.runs import collapse
+from gluon_cgd.runs import findings
 from gluon_cgd.runs import results as results_of_runs
 from gluon_cgd.runs.log import losses
 
@@ -63,12 +63,12 @@ def results(runs, experiment, seeds):
 
 
 def with_losses(runs, experiment, finished_runs):
-    """`finished_runs` of `experiment` with the losses of their logs, where an earlier version did not record them."""
+    """`finished_runs` of `experiment` with the losses and the curve of their logs, where an earlier version did not record them."""
 
     def completed(run):
-        if all("losses" in entry for entry in run.get("history", ())[1:]):
+        if "curve" in run or not run.get("history"):
             return run
-        return collapse.completed(run, losses(folder(runs, experiment, run["seed"]) / "train.log"))
+        return findings.completed(run, losses(folder(runs, experiment, run["seed"]) / "train.log"))
 
     return [completed(run) for run in finished_runs]
 

@@ -39,7 +39,7 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=(), out=
     from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import embed, searches
     from gluon_cgd.recall import recall_of
-    from gluon_cgd.runs import collapse
+    from gluon_cgd.runs import collapse, findings
     from gluon_cgd.runs.log import losses
     from gluon_cgd.runs.results import read_result
 
@@ -55,7 +55,7 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=(), out=
     for where, recall, _ in searched if len(searched) > 1 else ():
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
         log.info("%s parameters, %s: %s", which, where, scores)
-    result = collapse.completed(result, logged, which, collapse.spread(found[0][1]))
+    result = findings.completed(result, logged, which, collapse.spread(found[0][1]))
     names = datasets.class_names(experiment.dataset)
     class_name = (lambda label: names[label]) if names else str
     text = markdown(folder, result, experiment, split, searched[0].pairs, class_name, which, flags, searched)
@@ -78,7 +78,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
 
     from gluon_cgd.descriptors import DESCRIPTORS  # here: it imports MXNet, which other commands do not need
     from gluon_cgd.models.zoo import name_of
-    from gluon_cgd.runs import collapse
+    from gluon_cgd.runs import collapse, findings
 
     own = datasets.is_own(experiment.dataset)
     blocks = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=True)
@@ -101,7 +101,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         parted=own and folders.listed(experiment.dataset, allow_partial=True).parted,
         result=result,
         branches=result.get("branches", {}).get("last", {}),
-        warnings=collapse.warnings(result, which),
+        warnings=findings.warnings(result, which),
         evaluations={stage: collapse.evaluation(result, stage) for stage in ("untrained", "last", "best")},
         point=collapse.beside(experiment),
         which=which,

@@ -14,17 +14,14 @@ a batch apart. A run that ends before that has collapsed. It is recognised by th
 The other finding needs no threshold: Recall@1 below that of the untrained network.
 """
 
-import logging
 import math
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
-from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.experiment import WITHOUT_BATCH_NORM, WITHOUT_IMAGENET, Experiment
 from gluon_cgd.recall import Embeddings
 
-log = logging.getLogger(__name__)
 ALIKE = 0.9  # a cosine; an angle of 26 degrees
 PAIRS = 2048  # of each kind, drawn with a seed of their own; the medians are then off by a fiftieth of the spread
 BLOCK = 128  # pairs at a time, for embeddings can be long
@@ -174,18 +171,3 @@ def told(entry: Mapping[str, Any], experiment: Experiment) -> str:
     text = f"median cosine {shown['same']} of the same class, {shown['other']} of other classes"
     ranking = entry.get("losses", {}).get("ranking")
     return text if ranking is None else f"{text}; ranking loss {ranking:.4f} beside {beside(experiment)}"
-
-
-def warn(folder: PathLike, result: Mapping[str, Any]) -> None:
-    """Log the `warnings` of the run in `folder`."""
-    for sentence in warnings(result):
-        log.warning("WARNING: %s: %s", folder, sentence)
-
-
-def warnings(result: Mapping[str, Any], which: str = "last") -> List[str]:
-    """A sentence for each of the `findings`, and one with the remedies; [] without a finding."""
-    found = findings(result, which)
-    if not found:
-        return []
-    experiment = Experiment.from_dict(result.get("experiment", {}))
-    return [*found.values(), f"usual remedies: {remedies(experiment)}; see docs/training.md"]

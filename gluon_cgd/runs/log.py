@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Dict, Iterator, Mapping
+from typing import Dict, Iterator, Mapping, Optional
 
 from gluon_cgd.files.regular import TEXT, check_kind, read_bytes
 from gluon_cgd.machine import progress
@@ -72,8 +72,20 @@ def mend(file: Path, known: Mapping[int, Mapping[str, float]]) -> None:
     if lost:
         log.warning("%s was damaged: losses of iterations up to %d are from the checkpoint", file, max(lost))
     for at, terms in lost.items():
-        values = "\t".join(f"{name}={value:.4f}" for name, value in terms.items())
-        log.info("Epoch[0] Batch [%d]\tSpeed: unknown\t%s\tlr=unknown", at, values)
+        log.info("%s", step_line(0, at, None, terms, None))
+
+
+def step_line(
+    epoch: float, iteration: int, speed: Optional[float], losses: Mapping[str, float], rate: Optional[float]
+) -> str:
+    """A line of the log on the mean `losses` since the line before, in GluonCV's format; `losses` reads it again.
+
+    speed: pictures a second.  rate: the learning rate.  None: unknown.
+    """
+    per_second = "unknown" if speed is None else f"{speed:.1f} samples/sec"
+    terms = "\t".join(f"{name}={mean:.4f}" for name, mean in losses.items())
+    at_rate = "unknown" if rate is None else f"{rate:g}"
+    return f"Epoch[{int(epoch)}] Batch [{iteration}]\tSpeed: {per_second}\t{terms}\tlr={at_rate}"
 
 
 def losses(file: Path) -> Dict[int, Dict[str, float]]:

@@ -39,6 +39,11 @@ def text(value: Any, place: str) -> Optional[str]:
     return None if fits else f"has {place} {shown(value)}, which must be a text of at most 4,096 characters"
 
 
+def truth(value: Any, place: str) -> Optional[str]:
+    """The rule of True or False."""
+    return None if isinstance(value, bool) else f"has {place} {shown(value)}, which must be true or false"
+
+
 def optional(rule: Rule) -> Rule:
     """The rule of a value that obeys `rule` or is null."""
     return lambda value, place: None if value is None else rule(value, place)
@@ -152,6 +157,27 @@ def logged(value: Any, place: str) -> Optional[str]:
     return whole(1, MOST)(value[0], place) or each(number(-1e38, 1e38), r"\w{1,100}")(value[1], place)
 
 
+def curve(value: Any, place: str) -> Optional[str]:
+    """The rule of a curve of `regime`: equally many rising iterations and finite mean losses, and not none."""
+    losses = each(number(-1e39, 1e39), of=list)  # of float32
+    wrong = fields({"iteration": each(whole(1, MOST), of=list), "ranking": losses}, {"classification": losses})(
+        value, place
+    )
+    if wrong:
+        return wrong
+    iterations = value["iteration"]
+    if not iterations or any(
+        len(value.get(name, iterations)) != len(iterations) for name in ("ranking", "classification")
+    ):
+        return f"has lists under {place} that are empty or of different lengths"
+    return None if iterations == sorted(set(iterations)) else f"has iterations under {place} that do not rise"
+
+
+STEP = optional(whole(1, MOST))
+REGIME = fields(
+    {"left_below": LOSS, "left_at": STEP, "first_decay": STEP, "left_at_first_decay": optional(truth)},
+    {"lowest": LOSS, "lowest_at": STEP, "last": LOSS},
+)
 FILES = each(text)
 OF_A_RUN: Mapping[str, Rule] = {  # what identifies a run, and how it was made: not in every version's files
     "revision": whole(0, MOST),
@@ -181,6 +207,8 @@ MORE: Mapping[str, Rule] = {
     "best_iteration": whole(0, MOST),
     "branches": branches,
     "history": history,
+    "curve": curve,
+    "regime": REGIME,
     "training": optional(fields({})),  # `training_part.trained_of` says what is in it
 }
 RESULT = fields({"experiment": experiment, **OUTCOME}, MORE)
@@ -192,7 +220,12 @@ CHECKPOINT = fields(
         "history": evaluations,
         "seconds": number(0, 10**10),
     },
-    {"files": FILES, "pending": each(each(LOSS, of=list), of=list), "logged": each(logged, of=list)},
+    {
+        "files": FILES,
+        "pending": each(each(LOSS, of=list), of=list),
+        "logged": each(logged, of=list),
+        "curve": each(logged, of=list),
+    },
 )
 PUBLISHED = fields(  # what `zoo.save` writes beside a model
     {"experiment": experiment, "classes": classes, "sha1": text},

@@ -5,6 +5,7 @@ import math
 from collections import Counter
 
 from gluon_cgd.files.grid import as_markdown
+from gluon_cgd.runs import findings
 from reproduce import recorded
 from reproduce.report import comparison, formats
 from reproduce.tables import EVERYTHING, FIGURE3, number
@@ -45,7 +46,7 @@ def doubts_in(rows):
     counts = Counter()
     for found in {row.experiment: row.findings for row in rows if row.experiment}.values():
         counts.update(found)
-    return "".join(f", of which {count} are {finding}" for finding, count in counts.items())
+    return "".join(f", of which {count} {findings.predicate(finding)}" for finding, count in counts.items())
 
 
 def wanted(tables, small, seeds=None):

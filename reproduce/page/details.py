@@ -3,7 +3,7 @@
 from typing import NamedTuple, Tuple
 
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.runs import collapse
+from gluon_cgd.runs import findings
 from reproduce.page import svg
 from reproduce.report.comparison import recall
 from visualize import curves
@@ -36,8 +36,8 @@ class Runs(NamedTuple):
         return [*("-" if value is None else f"{value:.2f}" for value in values), best, iterations, minutes, device]
 
     def findings(self, result):
-        """Sentences: whether the run collapsed or got worse, see `runs.collapse`."""
-        return [text[0].upper() + text[1:] for text in collapse.findings(result, self.which).values()]
+        """Sentences: what is to be said against the run, see `runs.findings`."""
+        return [text[0].upper() + text[1:] for text in findings.findings(result, self.which).values()]
 
     def drawing(self):
         """(title, plot) of Recall@1 over the iterations; the plot is an <svg>, or "" without a history."""

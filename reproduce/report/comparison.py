@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.runs import collapse
+from gluon_cgd.runs import findings
 from reproduce.selection import columns_of, experiment_of, rows_in
 from reproduce.tables import BENCHMARKS, Cell
 from reproduce.verdicts.verdict import Verdict, judge, sentence
@@ -108,7 +108,7 @@ def entries(table, results_of, small, which):
         published = {column: cell for column, cell in row.published.items() if cell}
         measured, untrained = (ours(results, when, columns, median) for when in (which, "untrained"))
         names = table.name, row.name, experiment
-        found = Counter(finding for result in results for finding in collapse.findings(result, which))
+        found = Counter(finding for result in results for finding in findings.findings(result, which))
         rows.append(Entry(*names, published, measured, untrained, tuple(columns), which, {}, dict(found)))
     for (name, column), verdict in (verdicts(table, rows) if table.judged and not small else {}).items():
         entry = next(entry for entry in rows if entry.row == name and column in entry.columns)
@@ -117,12 +117,12 @@ def entries(table, results_of, small, which):
 
 
 def doubtful(rows):
-    """Sentences: which rows have runs that collapsed or got worse, and so say little; [] without such runs."""
+    """Sentences: which rows have runs that say little: they collapsed, got worse, or stayed at the margin; [] without such runs."""
     found = {}
     for row in rows:
         for finding, count in row.findings.items():
             found.setdefault(finding, []).append(f"{row.row} ({count} of {row.runs()})")
-    return [f"runs that are {finding}: {', '.join(rows)}" for finding, rows in found.items()]
+    return [f"runs that {findings.predicate(finding)}: {', '.join(rows)}" for finding, rows in found.items()]
 
 
 def parts(rows, small):

@@ -10,7 +10,7 @@ import pytest
 from gluon_cgd import backbones
 from gluon_cgd.experiment import WITHOUT_IMAGENET, Experiment
 from gluon_cgd.recall import Embeddings
-from gluon_cgd.runs import collapse, schema
+from gluon_cgd.runs import collapse, findings, schema
 
 NARROW, WIDE = {"same": 0.9912, "other": 0.9876}, {"same": 0.8, "other": 0.1}
 
@@ -118,7 +118,7 @@ def result_of(before, after, cosines=None, ranking=None, **changes):
 
 
 def test_the_findings_name_the_numbers_and_the_remedies_fit_the_run():
-    below, narrow, remedies = collapse.warnings(result_of(0.283, 0.2, NARROW, 0.1021))
+    below, narrow, remedies = findings.warnings(result_of(0.283, 0.2, NARROW, 0.1021))
     assert below == "R@1 after training, 20.00 %, is below that of the untrained network, 28.30 %"
     for part in ("has collapsed", "0.9876", "0.9912", "0.1021, is not below 0.1 (the margin)"):
         assert part in narrow
@@ -131,10 +131,10 @@ def test_the_findings_name_the_numbers_and_the_remedies_fit_the_run():
     assert "without --no-classification" in alone
     assert "--no-pretrained" not in alone
     assert "frozen" not in alone
-    assert collapse.warnings(result_of(0.2, 0.2, WIDE, 0.05)) == []
-    (rose, _) = collapse.warnings(result_of(0.03, 0.498, NARROW, 0.1021))
+    assert findings.warnings(result_of(0.2, 0.2, WIDE, 0.05)) == []
+    (rose, _) = findings.warnings(result_of(0.03, 0.498, NARROW, 0.1021))
     assert rose.endswith("; R@1 is not below that of the untrained network")
-    assert "its value for a single point" in collapse.warnings(result_of(0.5, 0.6, NARROW, 0.7, loss="soft_margin"))[0]
+    assert "its value for a single point" in findings.warnings(result_of(0.5, 0.6, NARROW, 0.7, loss="soft_margin"))[0]
 
 
 def test_an_older_run_tells_what_its_result_and_its_log_tell():
@@ -142,9 +142,9 @@ def test_an_older_run_tells_what_its_result_and_its_log_tell():
     below = "R@1 after training, 20.00 %, is below that of the untrained network, 30.00 %"
     assert collapse.findings(old) == {"worse than untrained": below}
     logged = collapse.completed(old, {9: {"ranking": 0.104}})
-    assert "0.1040, is not below 0.1 (the margin): the embedding may have collapsed" in collapse.warnings(logged)[1]
+    assert "0.1040, is not below 0.1 (the margin): the embedding may have collapsed" in findings.warnings(logged)[1]
     measured = collapse.completed(old, {9: {"ranking": 0.104}}, "last", NARROW)
-    assert "has collapsed" in collapse.warnings(measured)[1]
+    assert "has collapsed" in findings.warnings(measured)[1]
     assert collapse.findings({"untrained": {"R@1": 0.1}, "last": {"R@1": 0.2}}) == {}
     assert "spread" not in old["history"][1]
 
