@@ -63,7 +63,7 @@ def results(runs, experiment, seeds):
 
 
 def with_losses(runs, experiment, finished_runs):
-    """`finished_runs` of `experiment` with the losses and the curve of their logs, where an earlier version did not record them."""
+    """`finished_runs` of `experiment` with what earlier versions did not record, from their logs."""
 
     def completed(run):
         if "curve" in run or not run.get("history"):

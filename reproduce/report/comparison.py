@@ -117,7 +117,7 @@ def entries(table, results_of, small, which):
 
 
 def doubtful(rows):
-    """Sentences: which rows have runs that say little: they collapsed, got worse, or stayed at the margin; [] without such runs."""
+    """Sentences: which rows have runs that say little (see `runs.findings`); [] without such runs."""
     found = {}
     for row in rows:
         for finding, count in row.findings.items():

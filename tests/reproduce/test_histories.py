@@ -16,7 +16,7 @@ from mxnet import autograd, gluon
 from gluon_cgd import train
 from gluon_cgd.experiment import REVISION
 from gluon_cgd.files.lock import locked
-from gluon_cgd.runs import checkpoint, results
+from gluon_cgd.runs import checkpoint, regime, results
 from gluon_cgd.runs.parameters import save_parameters
 from reproduce import selection, store
 from reproduce.command import main
@@ -45,12 +45,14 @@ class Light(train.Run):
         self.net.initialize(mx.init.Normal(1))
         self.trainer = gluon.Trainer(self.net.collect_params(), "adam", {"learning_rate": 0.1}, kvstore=None)
         self.iteration, self.history, self.seconds = 0, [], 0.0
+        self.pending, self.files, self.watch = [], {}, regime.Watch(experiment, self.iterations)
         file = out / "checkpoint.npz"
         if file.is_file():
             arrays, meta = checkpoint.load_checkpoint(file)
             results.same_run(file, meta, run)
             checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
+            self.watch = regime.Watch(experiment, self.iterations, meta["curve"])
 
     def batches(self):
         for iteration in range(self.iteration, self.iterations):
