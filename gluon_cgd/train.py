@@ -22,7 +22,7 @@ from gluon_cgd.files.whole import write_json
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices
 from gluon_cgd.machine.progress import Task, task
-from gluon_cgd.runs import checkpoint, findings, ranks, regime, results
+from gluon_cgd.runs import checkpoint, collapse, findings, ranks, regime, results
 from gluon_cgd.runs.log import logged_to, step_line
 from gluon_cgd.runs.parameters import parameters_hash, save_parameters
 from gluon_cgd.sampler import ClassBalancedSampler
@@ -88,7 +88,6 @@ class Run:
     """One training run: the network, its data, and how far it is. run: its identity, which a resumed run must share."""
 
     log_every = 50  # iterations
-    ranks: Dict[str, np.ndarray] = {}  # of the test queries at the evaluations that count, see runs/ranks.py
     training: Optional[Dict[str, Any]] = None  # what the result says of the training pictures
     losses: Dict[str, float] = {}  # the means in that line
 
@@ -110,12 +109,12 @@ class Run:
         arrays, meta = stored or ({}, {})
         self.iteration, self.history = meta.get("iteration", 0), meta.get("history", [])
         self.seconds, self.files = meta.get("seconds", 0.0), meta.get("files", {})  # {best.params: its SHA-256}
+        self.ranks = checkpoint.ranks_of(arrays)  # of the test queries at the evaluations that count, see runs/ranks.py
         # The losses of the steps since the last line of the log, and before
         self.pending = [mx.nd.array(means, ctx=self.devices[0]) for means in meta.get("pending", ())]
         self.watch = regime.Watch(experiment, self.iterations, meta.get("curve", meta.get("logged", ())))
         if stored:
             checkpoint.restore(arrays, self.net, self.trainer, self.iteration)
-            self.ranks = checkpoint.ranks_of(arrays)
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
         log.info(
             "%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, devices.names(self.devices)

@@ -45,7 +45,7 @@ class Light(train.Run):
         self.net.initialize(mx.init.Normal(1))
         self.trainer = gluon.Trainer(self.net.collect_params(), "adam", {"learning_rate": 0.1}, kvstore=None)
         self.iteration, self.history, self.seconds = 0, [], 0.0
-        self.pending, self.files, self.watch = [], {}, regime.Watch(experiment, self.iterations)
+        self.pending, self.files, self.ranks, self.watch = [], {}, {}, regime.Watch(experiment, self.iterations)
         file = out / "checkpoint.npz"
         if file.is_file():
             arrays, meta = checkpoint.load_checkpoint(file)
