@@ -221,7 +221,7 @@ class Run:
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
         log.info("[Iteration %d] spread: %s", self.iteration, collapse.told(entry, experiment))
         stages = results.stages_of_newest(self.history)
-        self.ranks = ranks.updated(self.ranks, found, stages)
+        self.ranks = ranks.updated(self.ranks, found, stages, embeddings.query_labels)
         if "best" in stages:
             self.files = {checkpoint.BEST: save_parameters(self.net, self.out / checkpoint.WAITING)}
 

@@ -1,7 +1,8 @@
 """Recorded runs: committed files, one for each experiment, that the documents are generated from.
 
 Beside KEY.json lies KEY.ranks.npz, whose arrays `seed0/last`, `seed0/last/SPoC`, ... are the ranks that the recalls of
-each run were counted from (see `gluon_cgd.runs.ranks`); runs of revisions before 3 have none.
+each run were counted from (see `gluon_cgd.runs.ranks`). Its array `classes` is of all runs, which share their test
+pictures. Runs of revisions before 3 have no ranks.
 """
 
 import json
@@ -43,7 +44,7 @@ def read(experiment, folder=FOLDER):
 
 
 def read_ranks(experiment, folder=FOLDER):
-    """The recorded ranks of `experiment`'s runs: {seed: {"last": (N,), "last/SPoC": ..., ...}}; {} if there are none.
+    """The recorded ranks of `experiment`'s runs: {seed: {"last": (N,), "last/SPoC": ..., "classes": ...}}, or {}.
 
     Raises ValueError for a file that is broken, and for ranks that the recorded recalls were not counted from.
     """
@@ -59,17 +60,19 @@ def read_ranks(experiment, folder=FOLDER):
 def all_ranks(experiment, folder):
     """As `read_ranks`, but not compared with the recalls."""
     file, arrays = ranks_of(experiment, folder), {}
-    for name, array in ranks.read(file, REMEDY).items() if file.is_file() else ():
+    named = ranks.read(file, REMEDY) if file.is_file() else {}
+    classes = {name: named.pop(name) for name in [ranks.CLASSES] if name in named}
+    for name, array in named.items():
         seed, _, rest = name.partition("/")
         if not re.fullmatch("seed[0-9]{1,10}", seed) or not rest:
             raise ValueError(f"{file} has {name!r}, which is no name that belongs there: {REMEDY}")
-        arrays.setdefault(int(seed[4:]), {})[rest] = array
+        arrays.setdefault(int(seed[4:]), dict(classes))[rest] = array
     return arrays
 
 
 def check_ranks(arrays, run):
     """Where `arrays` are not the ranks of the recorded `run`, the rest of a sentence; None if they are."""
-    hashes = {name: seal.sha256(array) for name, array in arrays.items()}
+    hashes = {name: seal.sha256(array) for name, array in ranks.without_classes(arrays).items()}
     if run.get(seal.RANKS, hashes) != hashes:
         return "is not what was recorded (its sha256 is another)"
     return ranks.disagreement(arrays, run, DECIMALS, is_recorded=True)

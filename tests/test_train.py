@@ -84,7 +84,9 @@ def test_every_recall_of_a_run_can_be_counted_from_its_ranks(whole):
     assert result["history"][-1]["iteration"] != result["best_iteration"]  # of this seed
     arrays = ranks.read(folder / "ranks.npz")
     stages, branches = ("untrained", "last", "best"), ("", "SPoC", "MAC")
-    assert sorted(arrays) == sorted(ranks.name_of(stage, branch) for stage in stages for branch in branches)
+    named = [ranks.name_of(stage, branch) for stage in stages for branch in branches]
+    assert sorted(arrays) == sorted(["classes", *named])
+    assert arrays["classes"].tolist() == [0] * 8 + [1] * 8 + [2] * 8 + [3] * 8
     for stage in stages:
         for branch, recall in {"": result[stage], **result["branches"][stage]}.items():
             array = arrays[ranks.name_of(stage, branch)]
@@ -99,7 +101,7 @@ def test_ranks_are_of_the_queries_where_there_is_a_gallery(small_experiment, sma
     experiment = replace(small_experiment, dataset="inshop", passes=0.5, evaluations=1, descriptors="S")
     result = fit(experiment, small_split._replace(query=queries, gallery=gallery[2:]), tmp_path / "run")
     arrays = ranks.read(tmp_path / "run/ranks.npz")
-    assert set(arrays) == {"untrained", "untrained/SPoC", "last", "last/SPoC"}
+    assert set(arrays) == {"untrained", "untrained/SPoC", "last", "last/SPoC", "classes"}
     assert arrays["last"].tolist()[:2] == [65535, 65535]  # their class is not in the gallery
     assert 1 <= arrays["last"][2:].min() <= arrays["last"][2:].max() <= 7
     assert ranks.disagreement(arrays, result) is None

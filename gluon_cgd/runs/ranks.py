@@ -3,7 +3,8 @@
 ranks.npz lies beside result.json. NumPy's `load` reads it. Its arrays have one value a test query, in the order of the
 list of test pictures (In-shop: of queries, which are searched in the gallery):
 - `untrained`, `last`, `best`: of the combined embedding at the evaluation before training, the last and the best one;
-- `last/SPoC`, ...: of each branch, where the network concatenates its branches.
+- `last/SPoC`, ...: of each branch, where the network concatenates its branches;
+- `classes`: no ranks, but the class of each query, counted from 0: tests over queries take classes as clusters.
 There is no `best` where the best evaluation is the last one: then `last` serves for both.
 A rank is 1 + the number of items of other classes that are as near as the nearest item of the query's class, or nearer;
 1 is the best. So the share of ranks that are at most K is exactly Recall@K. Ranks are uint16, or uint32 where 16 bits
@@ -21,7 +22,7 @@ from gluon_cgd.files.regular import PathLike
 from gluon_cgd.files.whole import digest
 from gluon_cgd.runs import schema
 
-FILE = "ranks.npz"
+FILE, CLASSES = "ranks.npz", "classes"
 
 
 def stored(ranks: np.ndarray) -> np.ndarray:
@@ -32,14 +33,19 @@ def stored(ranks: np.ndarray) -> np.ndarray:
 
 
 def updated(
-    before: Mapping[str, np.ndarray], ranks: Mapping[str, np.ndarray], stages: Sequence[str]
+    before: Mapping[str, np.ndarray], ranks: Mapping[str, np.ndarray], stages: Sequence[str], labels: Sequence[int]
 ) -> Dict[str, np.ndarray]:
     """The arrays `before` of a run, with the `ranks` of its newest evaluation in the place of those of `stages`.
 
-    ranks: {"": of the combined embedding, "SPoC": of a branch, ...}.
+    ranks: {"": of the combined embedding, "SPoC": of a branch, ...}.  labels: of the queries.
     """
     newest = {name: stored(each) for name, each in ranks.items()}
-    return {**before, **{name_of(stage, branch): newest[branch] for stage in stages for branch in newest}}
+    classes = stored(np.unique(labels, return_inverse=True)[1])
+    return {
+        **before,
+        CLASSES: classes,
+        **{name_of(stage, branch): newest[branch] for stage in stages for branch in newest},
+    }
 
 
 def name_of(stage: str, branch: str = "") -> str:
@@ -55,7 +61,7 @@ def write(folder: PathLike, arrays: Mapping[str, np.ndarray], is_last_best: bool
     """
     if not set(schema.STAGES) <= set(arrays):
         return {}
-    kept = schema.STAGES[:2] if is_last_best else schema.STAGES
+    kept = (CLASSES, *(schema.STAGES[:2] if is_last_best else schema.STAGES))
     file = Path(folder) / FILE
     write_compressed(file, {name: arrays[name] for name in sorted(arrays) if name.partition("/")[0] in kept})
     return {FILE: digest(file)}
@@ -76,6 +82,11 @@ def of(arrays: Mapping[str, np.ndarray], stage: str, branch: str = "") -> Option
     """
     stage = "last" if stage == "best" and "best" not in arrays else stage
     return arrays.get(name_of(stage, branch))
+
+
+def without_classes(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """Those of a run's `arrays` that are ranks."""
+    return {name: array for name, array in arrays.items() if name != CLASSES}
 
 
 def recorded(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
@@ -104,8 +115,9 @@ def disagreement(
         if result["best"] != result["last"]:
             return "has no ranks of the best evaluation"
         expected = {name: recall for name, recall in expected.items() if name.partition("/")[0] != "best"}
-    if set(arrays) != set(expected):
-        return f"has the ranks {', '.join(sorted(arrays))}, where {', '.join(sorted(expected))} are needed"
+    needed = {*expected, CLASSES}
+    if set(arrays) != needed:
+        return f"has the ranks {', '.join(sorted(arrays))}, where {', '.join(sorted(needed))} are needed"
     if len({each.shape for each in arrays.values()}) > 1 or any(each.ndim != 1 for each in arrays.values()):
         return "has ranks of different numbers of pictures"
     for name, recall in expected.items():

@@ -2,6 +2,8 @@
 
 import logging
 
+import numpy as np
+
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.arrays import write_compressed
 from gluon_cgd.files.whole import write_json
@@ -36,7 +38,7 @@ def record_one(runs, experiment, folder):
         seed, arrays = run["seed"], ranks_of(runs, experiment, run)
         if arrays is None and seed in ranks_before and not recorded.check_ranks(ranks_before[seed], alone(run)):
             arrays = ranks_before[seed]  # recorded before they were deleted
-        after[seed] = seal.sealed(key, alone(run), arrays)
+        after[seed] = seal.sealed(key, alone(run), arrays and ranks.without_classes(arrays))
         ranks_after.pop(seed, None)
         ranks_after.update({seed: arrays} if arrays else {})
     after = {seed: seal.sealed(key, run) for seed, run in after.items()}
@@ -46,10 +48,7 @@ def record_one(runs, experiment, folder):
             raise ValueError(f"{recorded.ranks_of(experiment, folder)}, seed {seed}, {wrong}: {recorded.REMEDY}")
     if not same(ranks_after, ranks_before):  # first: a run that is recorded has its ranks
         file = recorded.ranks_of(experiment, folder)
-        named = {
-            f"seed{seed}/{name}": ranks_after[seed][name] for seed in sorted(ranks_after) for name in ranks_after[seed]
-        }
-        write_compressed(file, named)
+        write_ranks(file, ranks_after)
         changed.append(file.name)
     if after != before:
         file = recorded.file_of(experiment, folder)
@@ -57,6 +56,20 @@ def record_one(runs, experiment, folder):
         write_json(file, {"experiment": experiment.to_dict(), "runs": results})
         changed.append(file.name)
     return changed
+
+
+def write_ranks(file, ranks_of_runs):
+    """Write `ranks_of_runs`, {seed: {"last": (N,), ..., "classes": (N,)}}, to `file`, the classes once.
+
+    Raises ValueError for runs of different test pictures.
+    """
+    classes = [arrays[ranks.CLASSES] for arrays in ranks_of_runs.values()]
+    if any(not np.array_equal(each, classes[0]) for each in classes):
+        raise ValueError(f"{file} would be of runs that were tested on different pictures: keep only those that agree")
+    named = {ranks.CLASSES: classes[0]} if classes else {}
+    for seed, arrays in sorted(ranks_of_runs.items()):
+        named.update({f"seed{seed}/{name}": array for name, array in arrays.items() if name != ranks.CLASSES})
+    write_compressed(file, named)
 
 
 def ranks_of(runs, experiment, run):

@@ -121,13 +121,14 @@ def finished_run(runs, seed, shift=0, is_last_best=False, pictures=2000):
     for stage in ("untrained", "last", "best"):
         result[stage] = recalls[stage]
         result["branches"][stage] = {branch: recalls[f"{stage}/{branch}"] for branch in ("SPoC", "MAC")}
+    arrays["classes"] = np.arange(pictures, dtype=np.uint16) // 20
     result["files"] = ranks.write(folder, arrays, is_last_best)
     (folder / "result.json").write_text(json.dumps(result))
     return arrays
 
 
 def test_ranks_are_recorded_with_their_runs_and_read_again(tmp_path):
-    kept = {"untrained", "last", "best", "last/SPoC", "last/MAC"}
+    kept = {"untrained", "last", "best", "last/SPoC", "last/MAC", "classes"}
     arrays = {seed: finished_run(tmp_path / "runs", seed, is_last_best=seed == 1) for seed in (0, 1)}
     files = [f"{RANK.key()}.ranks.npz", f"{RANK.key()}.json"]
     assert record.record(tmp_path / "runs", TABLE1, tmp_path) == files
@@ -137,9 +138,12 @@ def test_ranks_are_recorded_with_their_runs_and_read_again(tmp_path):
         for name, array in names.items():
             assert array.tolist() == arrays[seed][name].tolist()
     with np.load(tmp_path / files[0]) as plain:
-        assert set(plain.files) == {f"seed{seed}/{name}" for seed in found for name in found[seed]}
+        assert set(plain.files) == {
+            "classes",
+            *(f"seed{seed}/{name}" for seed in found for name in found[seed] if name != "classes"),
+        }
     runs = recorded.read(RANK, tmp_path)
-    assert runs[0][seal.RANKS] == {name: seal.sha256(arrays[0][name]) for name in kept}
+    assert runs[0][seal.RANKS] == {name: seal.sha256(arrays[0][name]) for name in kept - {"classes"}}
     before = (tmp_path / files[0]).read_bytes()
     assert record.record(tmp_path / "runs", TABLE1, tmp_path) == []
     assert len(before) < 2 * 6000
@@ -157,6 +161,16 @@ def test_ranks_are_recorded_with_their_runs_and_read_again(tmp_path):
     (tmp_path / files[1]).unlink()
     record.record(tmp_path / "more", TABLE1, tmp_path)
     assert (tmp_path / files[0]).read_bytes() == (tmp_path / "one by one").read_bytes()
+
+
+def test_runs_of_different_test_pictures_are_not_recorded_together(tmp_path):
+    finished_run(tmp_path / "runs", 0, pictures=60)
+    record.record(tmp_path / "runs", TABLE1, tmp_path)
+    finished_run(tmp_path / "others", 1, pictures=80)
+    with pytest.raises(ValueError, match="ranks.npz would be of runs that were tested on different pictures"):
+        record.record(tmp_path / "others", TABLE1, tmp_path)
+    assert sorted(recorded.read_ranks(RANK, tmp_path)) == [0]
+    assert len(recorded.read(RANK, tmp_path)) == 1
 
 
 def test_ranks_that_were_deleted_after_they_were_recorded_stay_recorded(tmp_path, caplog):

@@ -7,6 +7,7 @@ from gluon_cgd.runs import ranks
 
 STAGES = ("untrained", "last", "best")
 RANKS = {name: np.array(values, np.uint16) for name, values in zip(STAGES, ([3, 9, 1, 2], [1, 1, 4, 2], [1, 1, 1, 3]))}
+RANKS["classes"] = np.array([0, 0, 1, 1], np.uint16)
 RECALLS = {
     "untrained": {"R@1": 0.25, "R@2": 0.5},
     "last": {"R@1": 0.5, "R@2": 0.75},
@@ -28,20 +29,20 @@ def test_sixteen_bits_are_used_where_they_are_enough_and_the_largest_number_mean
 
 
 def test_the_newest_ranks_take_the_place_of_the_stages_that_they_are_of():
-    arrays = ranks.updated({}, {"": np.array([2.0]), "MAC": np.array([3.0])}, ["untrained"])
-    arrays = ranks.updated(arrays, {"": np.array([1.0]), "MAC": np.array([2.0])}, ["last", "best"])
-    arrays = ranks.updated(arrays, {"": np.array([4.0]), "MAC": np.array([5.0])}, ["last"])
+    arrays = ranks.updated({}, {"": np.array([2.0]), "MAC": np.array([3.0])}, ["untrained"], [7])
+    arrays = ranks.updated(arrays, {"": np.array([1.0]), "MAC": np.array([2.0])}, ["last", "best"], [7])
+    arrays = ranks.updated(arrays, {"": np.array([4.0]), "MAC": np.array([5.0])}, ["last"], [7])
     values = {name: int(array[0]) for name, array in arrays.items()}
     combined = {"untrained": 2, "last": 4, "best": 1}
-    assert values == {**combined, "untrained/MAC": 3, "last/MAC": 5, "best/MAC": 2}
+    assert values == {**combined, "untrained/MAC": 3, "last/MAC": 5, "best/MAC": 2, "classes": 0}
 
 
 def test_the_best_has_no_ranks_of_its_own_where_it_is_the_last(tmp_path):
     files = ranks.write(tmp_path, RANKS, False)
-    assert set(ranks.read(tmp_path / "ranks.npz")) == set(STAGES)
+    assert set(ranks.read(tmp_path / "ranks.npz")) == {*STAGES, "classes"}
     assert files != ranks.write(tmp_path, {**RANKS, "best": RANKS["last"]}, True)
     found = ranks.read(tmp_path / "ranks.npz")
-    assert set(found) == {"untrained", "last"}
+    assert set(found) == {"untrained", "last", "classes"}
     assert ranks.of(found, "best").tolist() == RANKS["last"].tolist()
     assert ranks.of(found, "best", "SPoC") is None
 
@@ -58,11 +59,16 @@ def test_a_run_that_an_earlier_version_began_leaves_no_ranks(tmp_path):
         ({"last": np.array([1, 1, 1, 1], np.uint16)}, "has ranks last whose R@1"),
         ({"untrained": np.array([3, 9, 1, 3], np.uint16)}, "has ranks untrained whose R@2"),
         ({"last": RANKS["last"][:2]}, "has ranks of different numbers of pictures"),
-        ({name: np.ones(0, np.uint16) for name in STAGES}, "has ranks untrained whose R@1"),
-        ({name: RANKS[name].reshape(2, 2) for name in STAGES}, "has ranks of different numbers"),
-        ({"last/SPoC": RANKS["last"]}, "has the ranks best, last, last/SPoC, untrained, where best, last, untrained"),
+        ({"classes": None}, "has the ranks best, last, untrained, where best, classes, last, untrained are needed"),
+        ({"classes": RANKS["classes"][:3]}, "has ranks of different numbers of pictures"),
+        ({name: np.ones(0, np.uint16) for name in RANKS}, "has ranks untrained whose R@1"),
+        ({name: RANKS[name].reshape(2, 2) for name in RANKS}, "has ranks of different numbers"),
+        (
+            {"last/SPoC": RANKS["last"]},
+            "has the ranks best, classes, last, last/SPoC, untrained, where best, classes, last, untrained are",
+        ),
         ({"best": None}, "has no ranks of the best evaluation"),
-        ({"last": None}, "has the ranks best, untrained, where"),
+        ({"last": None}, "has the ranks best, classes, untrained, where"),
     ],
 )
 def test_ranks_that_a_result_was_not_counted_from_are_found(change, message):
