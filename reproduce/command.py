@@ -15,7 +15,7 @@ from reproduce.documents import generated, record, summary
 from reproduce.flags import check, parser
 from reproduce.page import html
 from reproduce.report import comparison, formats
-from reproduce.tables import DETAILS, EVERYTHING, FIGURE3, FIGURE4, TABLES
+from reproduce.tables import DETAILS, EVERYTHING, FIGURE3, FIGURE4, TABLES, TEXT
 from reproduce.training import backends, costs, plan
 from reproduce.verdicts.verdict import sentence
 
@@ -66,7 +66,7 @@ def find_table(name, options):
         for line in lines:
             log.info("%s", line)
         return student.table(base, options.mini)
-    everything = {**TABLES, **{table.name: table for table in (FIGURE3, FIGURE4, DETAILS)}}
+    everything = {**TABLES, **{table.name: table for table in (TEXT, FIGURE3, FIGURE4, DETAILS)}}
     if name not in everything:
         known = (*everything, "efficiency", "report")
         near = "".join(f"; did you mean {word}?" for word in difflib.get_close_matches(name.lower(), known, 1))

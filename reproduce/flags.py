@@ -35,7 +35,9 @@ def parser(description):
     """The command line; its help begins with `description`."""
     p = Parser(prog="python -m reproduce", description=description)
     add, flag = p.add_argument, functools.partial(p.add_argument, action="store_true")
-    every = "table1 ... table7, figure3, figure4, details, efficiency or report; without one, all tables are listed"
+    every = (
+        "table1 ... table7, text, figure3, figure4, details, efficiency or report; without one, all tables are listed"
+    )
     add("tables", nargs="*", metavar="table", help=every)
     flag("--mini", help="use the embedded benchmark and small networks: minutes on two cores, no downloads")
     add("--seeds", type=int, help="number of runs of each row (default: as many as in the paper, 5 or 10; --mini: 1)")

@@ -194,10 +194,10 @@ def test_the_readmes_table_is_that_of_the_recorded_runs():
     assert block.text in formats.as_text(tables.TABLES["table1"], first, True, "last")
 
 
-@pytest.mark.parametrize("name", [*tables.TABLES, "figure3"])
+@pytest.mark.parametrize("name", [table.name for table in tables.EVERYTHING])
 def test_a_scripts_header_counts_its_runs(name):
     script = (pages.ROOT / "reproduce" / f"{name}.sh").read_text(encoding="utf-8")
-    table = {**tables.TABLES, "figure3": tables.FIGURE3}[name]
+    table = {table.name: table for table in tables.EVERYTHING}[name]
     real, small = (len(plan.wanted([table], None, mini, recorded.FOLDER)) for mini in (False, True))
     assert re.search(rf"^# Trains {real} ", script, re.MULTILINE)
     assert f"# --mini: {small} runs" in script

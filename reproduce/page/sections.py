@@ -38,14 +38,14 @@ class Section:
         """Runs done, cells within the tolerance and orderings that hold: ["5 of 10", "3 of 8", "1 of 1"]."""
         done = {entry.experiment: min(entry.runs(), self.seeds) for entry in self.own()}
         near = [not differs(e, column) for e in self.entries for column in e.ours if column in e.published]
-        outcomes = [claim.ordering.outcome for claim in orderings.claims(self.table, self.entries)]
-        ran = [outcome for outcome in outcomes if outcome != "not run"]
+        outcomes = [claim.ordering.outcome for claim in orderings.claims(self.table, self.entries, self.small)]
+        ran = [outcome for outcome in outcomes if outcome not in ("not run", "no mini form")]
         within = [] if self.small else [f"{sum(near)} of {len(near)}"]
         return [f"{sum(done.values())} of {len(done) * self.seeds}", *within, f"{ran.count('holds')} of {len(ran)}"]
 
     def claims(self):
         """Sentences: the paper's orderings of its rows, and whether they hold for ours."""
-        return [claim.sentence() for claim in orderings.claims(self.table, self.entries)]
+        return [claim.sentence() for claim in orderings.claims(self.table, self.entries, self.small)]
 
     def effects(self):
         """Sentences: what each reading of a detail changes; [] of a table of the paper's."""

@@ -28,6 +28,7 @@ class Entry(NamedTuple):
     compared: str  # "last" or "best": the evaluation of each run that counts
     verdicts: Dict[str, Verdict]
     findings: Dict[str, int] = {}  # {"worse than untrained": how many of its runs, ...}
+    curves: Dict[int, tuple] = {}  # {seed: ((iteration, R@1 in %), ...)} up to the evaluation that counts
 
     def own_columns(self):
         """The columns that its experiment can fill: on the embedded benchmark not those of Table 7's datasets."""
@@ -49,7 +50,8 @@ class Entry(NamedTuple):
             column: {**verdict._asdict(), "sentence": sentence(verdict)} for column, verdict in self.verdicts.items()
         }
         changed = {"experiment": self.experiment and self.experiment.to_dict(), "verdicts": verdicts, **parts}
-        return {**self._asdict(), **changed, "ours": parts["ours"] or None, "untrained": parts["untrained"] or None}
+        whole = {**self._asdict(), **changed, "ours": parts["ours"] or None, "untrained": parts["untrained"] or None}
+        return {name: part for name, part in whole.items() if name != "curves"}  # each run's result has them
 
 
 def as_dict(cell):
@@ -78,6 +80,14 @@ def recall(result, which, column):
     else:
         value = result.get("branches", {}).get(which, {}).get(column, {}).get("R@1")
     return None if value is None else 100 * value
+
+
+def curve(result, which):
+    """((iteration, R@1 in %), ...) of one run, up to its `which` evaluation, "last" or "best"."""
+    history = result.get("history", ())
+    end = result.get("best_iteration") if which == "best" else None
+    shown = [entry for entry in history if end is None or entry["iteration"] <= end]
+    return tuple((entry["iteration"], 100 * entry["recall"]["R@1"]) for entry in shown if "R@1" in entry["recall"])
 
 
 def ours(results, which, columns, median):
@@ -109,7 +119,8 @@ def entries(table, results_of, small, which):
         measured, untrained = (ours(results, when, columns, median) for when in (which, "untrained"))
         names = table.name, row.name, experiment
         found = Counter(finding for result in results for finding in findings.findings(result, which))
-        rows.append(Entry(*names, published, measured, untrained, tuple(columns), which, {}, dict(found)))
+        curves = {result["seed"]: curve(result, which) for result in results if result.get("history")}
+        rows.append(Entry(*names, published, measured, untrained, tuple(columns), which, {}, dict(found), curves))
     for (name, column), verdict in (verdicts(table, rows) if table.judged and not small else {}).items():
         entry = next(entry for entry in rows if entry.row == name and column in entry.columns)
         entry.verdicts[column] = verdict

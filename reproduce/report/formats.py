@@ -94,12 +94,19 @@ def as_text(table, rows, small, which):
         text += ["", *differing]
     if doubtful(rows):
         text += ["", DOUBT, *doubtful(rows)]
-    claims = [claim.sentence() for claim in orderings.claims(table, rows)]
+    claims = claim_lines(table, rows, small)
     if claims:
-        text += ["", "The paper's orderings by R@1, in our numbers:", *claims]
+        text += ["", *claims]
     if table.baseline:
         text += ["", *effects.sentences(table, rows)]
     return "\n".join(text)
+
+
+def claim_lines(table, rows, small):
+    """A heading and a line for each of the paper's orderings; [] of a table without one."""
+    found = orderings.claims(table, rows, small)
+    head = f"The paper's orderings, in our numbers ({orderings.correction(found)}):"
+    return [head, *(claim.sentence() for claim in found)] if found else []
 
 
 def body(table, rows, small):
@@ -110,7 +117,7 @@ def body(table, rows, small):
     text = []
     for lines in grids(table, rows, small):
         text += [grid.as_markdown(lines), ""]
-    claims = [claim.sentence() for claim in orderings.claims(table, rows)]
+    claims = claim_lines(table, rows, small)
     lines = (*apart(rows), *doubtful(rows), *claims, *effects.sentences(table, rows))
     return "\n".join(text + [f"- {line}" for line in lines])
 

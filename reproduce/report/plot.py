@@ -30,7 +30,9 @@ def plot(table, rows, small, file):
 def bars(axes, panel, small):
     """The bars of `panel`, [(row, column), ...] of one dataset."""
     published, our = ("published", "published", "0.6"), ("ours", "ours", "tab:blue")
-    pair = (("untrained", "untrained", "0.8"), ("ours", "mini: glyphs", "tab:blue")) if small else (published, our)
+    pair = (published, our)
+    if small or not any(row.published for row, _ in panel):
+        pair = (("untrained", "untrained", "0.8"), ("ours", "mini: glyphs" if small else "ours", "tab:blue"))
     for i, (source, name, colour) in enumerate(pair):
         cells = [getattr(row, source).get(column) for row, column in panel]
         heights = [cell.mean if cell else 0 for cell in cells]

@@ -1,4 +1,4 @@
-"""Judges how far our runs are from each published number of a table, and whether the paper's orderings hold.
+"""Judges how far our runs are from each published number of a table; order.py judges the paper's orderings.
 
 All p are corrected by Holm's method over a table. The correction is valid however the cells depend on each other (the
 Recall@K of a row come from the same runs). The p assume that the number of seeds was fixed before the runs. Adding
@@ -15,14 +15,11 @@ from reproduce.verdicts.significance import (
     CHANCE,
     LIMIT,
     ROUNDING,
-    claim_p,
     error_of,
     holm,
-    more_of_each,
     more_seeds,
     next_level,
     p_values,
-    paired_p,
     spread,
 )
 
@@ -46,18 +43,6 @@ class Verdict(NamedTuple):
     p_different: Optional[float] = None  # of the test that shows a difference, after Holm
     p_equivalent: Optional[float] = None  # of the test that shows that it is below the margin, after Holm
     more: Optional[int] = None  # seeds that would decide an undecided one; None where no number would
-
-
-class Ordering(NamedTuple):
-    """What our runs say of a claim that a configuration is better than others. What cannot be computed is None."""
-
-    outcome: str  # "holds", "does not hold", "undecided" or "not run"
-    how: str
-    difference: Optional[float] = None  # mean of the better - highest mean of the worse, in points
-    p_holds: Optional[float] = None  # after Holm
-    p_opposite: Optional[float] = None
-    more: Optional[int] = None  # seeds of each configuration
-    alone: Optional[Tuple[float, float]] = None  # (p_holds, p_opposite) before Holm, for the verdict on the table
 
 
 def judge(cells, margin=1.0, level=0.05):
@@ -157,61 +142,6 @@ def checked_level(level):
     """Raise ValueError unless `level` is between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"level {level} must be between 0 and 1")
-
-
-def orders(claims, level=0.05, paired=()):
-    """{claim: Ordering}. claims: {claim: (better, [worse, ...])}, each a list of our values in %.
-
-    The tests are one-sided Welch tests of the means. Claims in `paired` compare columns of the same runs in the same
-    order; their tests are t tests of the differences. A claim holds when `better` is shown to be above each of `worse`
-    (the highest p counts). It does not hold when one of them is shown to be above `better` (the lowest p counts, times
-    their number). Both are corrected by Holm's method over the claims. There is no test, and the outcome is undecided,
-    for a single run on a side and for no spread on either side.
-    more: as in `judge`, for each configuration; None for paired claims.
-    Raises ValueError for values that are not finite, and for paired values that differ in number.
-    """
-    checked_level(level)
-    sides = {}
-    for claim, (better, worse) in claims.items():
-        if len(worse) == 0:
-            raise ValueError(f"{claim}: name at least one configuration that is worse")
-        runs = [finite(claim, values) for values in (better, *worse)]
-        sides[claim] = [(float(np.mean(v)), spread(v), len(v)) for v in runs] if all(runs) else None
-    raw = []
-    for claim, side in sides.items():
-        better, worse = claims[claim]
-        if side and claim in paired and len({len(better), *map(len, worse)}) > 1:
-            raise ValueError(f"{claim}: paired values must be the same number on each side, one for each run")
-        if side and claim in paired:
-            raw.append(paired_p(better, worse))
-        else:
-            raw.append(claim_p(side[0], side[1:]) if side else (math.nan, math.nan))
-    p = [holm(one) for one in np.array(raw, float).reshape(-1, 2).T]
-    levels = [next_level(one, level) for one in p]
-    tested = int(np.isfinite(p[0]).sum())
-    orderings = {}
-    for claim, side, alone, *ps in zip(sides, sides.values(), raw, *(one.tolist() for one in p)):
-        if side is None:
-            orderings[claim] = Ordering("not run", "a configuration has no run yet")
-            continue
-        counts = ", ".join(str(runs) for _, _, runs in side)
-        difference = side[0][0] - max(mean for mean, _, _ in side[1:])
-        how = f"means of {counts} runs"
-        if math.isnan(ps[0]):
-            orderings[claim] = Ordering(
-                "undecided", f"{how}; {spreadless(min(side, key=lambda s: s[2])[2])}", difference
-            )
-            continue
-        outcome, more = "holds" if ps[0] <= level else "does not hold", None
-        kind = "t tests of the same runs' differences" if claim in paired else "Welch tests"
-        how += f"; one-sided {kind}, Holm's correction over {tested} claim{'s' * (tested > 1)}"
-        if min(ps) > level:
-            outcome = "undecided"
-            if claim not in paired:
-                more = more_of_each(side[0], side[1:], *levels)
-                how += f"; {chances(more)}"
-        orderings[claim] = Ordering(outcome, how, difference, *ps, more, tuple(map(float, alone)))
-    return orderings
 
 
 def spreadless(runs):

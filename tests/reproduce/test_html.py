@@ -208,7 +208,7 @@ def test_a_number_leads_to_its_runs_whose_lines_say_what_the_results_say(real):
     assert links[4:] == [f"#{anchor(both)}"] * 4
     section = tree.find(f".//section[@id='{anchor(both)}']")
     told = "".join(section.itertext())
-    assert section.find("h3").text == "Table 1 Both, Table 2 None"  # equal rows are one experiment
+    assert section.find("h3").text == "Table 1 Both, Table 2 None, Text Both"  # equal rows are one experiment
     assert "descriptors='SM', smoothing=0.0, temperature=1.0; all else as in the paper" in told
     assert f"{both.key()}/r{REVISION}-seed1" in told
     assert f"{1:064x}" in told
@@ -257,7 +257,7 @@ def test_plots_are_in_the_pages_colours_and_say_what_they_show(real, mini):
     for page in (real, mini):
         for plot in body(page).iter("svg"):
             assert not re.search("#[0-9a-f]{6}", ElementTree.tostring(plot, encoding="unicode"))
-            assert re.match(r"(Table \d|Figure \d|Details).*Recall@1", plot.find("title").text)
+            assert re.match(r"(Table \d|Figure \d|Text|Details).*Recall@1", plot.find("title").text)
             assert plot.get("aria-labelledby") == plot.find("title").get("id")
         used = set(re.findall(r"var\(--(\w+)\)", page))
         assert all((html.TEMPLATES / "page.css").read_text(encoding="utf-8").count(f"--{name}:") == 2 for name in used)

@@ -8,7 +8,8 @@ from scipy import stats
 
 from reproduce.tables import Cell
 from reproduce.verdicts import significance
-from reproduce.verdicts.verdict import judge, orders
+from reproduce.verdicts.order import orders
+from reproduce.verdicts.verdict import judge
 from tests.reproduce.test_verdict import order
 
 RUNS = {"mean": 5, "median": 10, "single": 1}

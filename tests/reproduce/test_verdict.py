@@ -8,7 +8,8 @@ from scipy import stats
 
 from reproduce.tables import TABLES, Cell
 from reproduce.verdicts import significance
-from reproduce.verdicts.verdict import Verdict, judge, orders, sentence
+from reproduce.verdicts.order import orders
+from reproduce.verdicts.verdict import Verdict, judge, sentence
 
 
 def only(values, cell, **options):
