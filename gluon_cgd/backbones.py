@@ -95,17 +95,44 @@ def _cifar_resnet10(_):
     return net, list(net.features)[:-1], [first.body[0], first.downsample[0]]
 
 
-def _bottleneck(name):
-    return lambda features: [getattr(features[4][0].body, name).conv, features[4][0].identity_conv.conv]
+def _bottleneck(name, stage=4):
+    return lambda features: [getattr(features[stage][0].body, name).conv, features[stage][0].identity_conv.conv]
 
 
-def _inception(features):
-    single, double, pooling = features[3][0].branches
+def _inception(features, stage=3):
+    single, double, pooling = features[stage][0].branches
     return [single.conv2.conv, double.conv3.conv, pooling]
 
 
-def _shuffle(features):
-    return [features[3][0].dw_conv2, features[3][0].dw_conv4]
+def _shuffle(features, stage=3):
+    return [features[stage][0].dw_conv2, features[stage][0].dw_conv4]
+
+
+def _small(module, model, strided, stem=None, **widths):
+    """A narrow network of gluoncv2's class `model`: at 32 pixels its last map is 4 x 4.
+
+    strided: as of `_features`.  stem: its pooling whose stride is removed.  widths: the arguments of the class.
+    """
+
+    def make(_):
+        network = getattr(importlib.import_module(f"gluoncv2.models.{module}"), model)(**widths)
+        whole = nn.HybridSequential(prefix="")  # without a classifier: the parameter file has none either
+        whole.add(*list(network.features)[:-1])
+        if stem:
+            _remove_stride(getattr(whole[0], stem))
+        return whole, list(whole), strided(whole)
+
+    return make
+
+
+_RESIDUAL = dict(channels=[[64], [128], [256]], init_block_channels=32, bottleneck=True)
+_INCEPTION = dict(
+    channels=[[96, 128], [224, 256]],
+    init_block_channels_list=[32, 64],
+    mid1_channels_list=[[[32, 32], [32, 32]], [[32, 32], [48, 48]]],
+    mid2_channels_list=[[[32, 32, 16, 16], [32, 32, 32, 32]], [[0, 48, 48, 0], [64, 96, 48, 48]]],
+)
+_SHUFFLE = dict(channels=[[96] * 2, [192] * 3], init_block_channels=32, final_block_channels=256)
 
 
 def _remove_stride(layer):
@@ -190,5 +217,10 @@ BACKBONES = {
     # Small ones
     "squeezenet1.1": Recipe(_features("gluoncv.model_zoo", "squeezenet1_1", lambda features: []), 512, True, "gluoncv", "squeezenet1.1", 54.96),
     "cifar_resnet10": Recipe(_cifar_resnet10, 128, False),
+    # Of the paper's four families, for pictures of 32 pixels: the mini forms. Their parameters come with the project
+    "small_resnet": Recipe(_small("resnet", "ResNet", _bottleneck("conv2", 3), conv1_stride=False, **_RESIDUAL), 256, False, "gluon_cgd", "small_resnet"),
+    "small_se_resnet": Recipe(_small("seresnet", "SEResNet", _bottleneck("conv1", 3), conv1_stride=True, **_RESIDUAL), 256, False, "gluon_cgd", "small_se_resnet", fuses=False),
+    "small_bn_inception": Recipe(_small("bninception", "BNInception", lambda f: _inception(f, 2), "pool2", **_INCEPTION), 256, True, "gluon_cgd", "small_bn_inception"),
+    "small_shufflenet_v2": Recipe(_small("shufflenetv2", "ShuffleNetV2", lambda f: _shuffle(f, 2), "pool", **_SHUFFLE), 256, True, "gluon_cgd", "small_shufflenet_v2"),
 }
 # fmt: on
