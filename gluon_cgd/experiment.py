@@ -11,9 +11,10 @@ CONFIGURATIONS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG
 ARCHITECTURES = ("CGD", "A", "B")  # Figures 1, 2a, 2b
 COMBINATIONS = ("concat", "sum")  # Table 4
 LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
+WITHOUT_FILES = ("glyphs", "glyphs_mini")  # datasets that are drawn when they are needed
 WITHOUT_IMAGENET = ("cifar_resnet10",)  # backbones for which nobody published ImageNet parameters
 WITHOUT_BATCH_NORM = ("wide_resnet50", "squeezenet1.1")  # backbones: frozen_batch_norm changes nothing there
-REVISION = 2  # of the training code: raised by every change that moves the numbers of an equal experiment and seed
+REVISION = 3  # of the training code: raised by every change that moves the numbers of an equal experiment and seed
 REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the one value that runs still stored have
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ClassBalancedSampler:
-    """Draws `classes` different classes and `images` pictures of each; with replacement if a class has fewer.
+    """Draws `classes` different classes and `images` pictures of each; if a class has fewer, all of them before one repeats.
 
     labels: of the training pictures, (N,). A batch depends only on (seed, iteration), so a resumed run draws the same.
     Raises ValueError if there are fewer classes than a batch needs.
@@ -30,9 +30,7 @@ class ClassBalancedSampler:
         indices = []
         for chosen in rng.permutation(len(self.members))[: self.classes]:
             members = self.members[chosen]
-            if len(members) >= self.images:
-                places = rng.permutation(len(members))[: self.images]
-            else:
-                places = rng.integers(len(members), size=self.images)
-            indices.append(members[places])
+            rounds = -(-self.images // len(members))
+            places = np.concatenate([rng.permutation(len(members)) for _ in range(rounds)])
+            indices.append(members[places[: self.images]])
         return np.concatenate(indices), rng

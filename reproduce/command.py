@@ -52,7 +52,7 @@ def run(options):
     if not tables and not options.json:
         say(formats.listing())
         return 0
-    if FIGURE4 in tables:
+    if FIGURE4.name in options.tables:
         return draw_figure4(options)
     for table in tables:
         selection.rows_of(table, options.rows, options.mini)

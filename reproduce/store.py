@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from gluon_cgd import datasets
-from gluon_cgd.experiment import REVISION
+from gluon_cgd.experiment import REVISION, WITHOUT_FILES
 from gluon_cgd.files.whole import digest
 from gluon_cgd.runs import findings
 from gluon_cgd.runs import results as results_of_runs
@@ -110,7 +110,7 @@ def data_of(experiment):
 
 def load_data(experiment, data):
     """The Split of an experiment. data: the folder of the datasets; glyphs is in the cache instead."""
-    return datasets.split_of(experiment, None if experiment.dataset == "glyphs" else data)
+    return datasets.split_of(experiment, None if experiment.dataset in WITHOUT_FILES else data)
 
 
 def train(runs, experiment, seed, data, ctx, weights, progress, parts=1):

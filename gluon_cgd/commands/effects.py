@@ -60,6 +60,13 @@ def has_batch_norm(options):
     return value(options, "backbone") not in WITHOUT_BATCH_NORM
 
 
+def is_drawn(options) -> bool:
+    """Whether the dataset is one that is drawn when it is needed."""
+    from gluon_cgd.experiment import WITHOUT_FILES
+
+    return dataset_of(options) in WITHOUT_FILES
+
+
 ENGINE = (
     Rule(("kind",), lambda o: o.engine == "faiss", "{typed} is for --engine faiss: name both, or leave it out"),
     Rule(("uri",), lambda o: o.engine == "milvus", "{typed} is for --engine milvus: name both, or leave it out"),
@@ -72,7 +79,7 @@ DATA = (
     ),
     Rule(
         ("allow_partial",),
-        lambda o: dataset_of(o) != "glyphs",
+        lambda o: not is_drawn(o),
         "{typed} is for pictures that can be missing, and glyphs is drawn: leave it out",
     ),
 )

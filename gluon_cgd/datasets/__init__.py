@@ -6,7 +6,7 @@ from typing import Dict, List, Optional, Tuple
 
 from gluon_cgd.datasets import folders, glyphs, layouts, lists
 from gluon_cgd.datasets.records import PathLike, Record, Split, check, counted, parts_of, present
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.machine import facts
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ def load(
     split, held_out, split_seed: how people's own pictures are divided (see `folders.divide`).
     Raises ValueError for an unknown name and for wrong contents, FileNotFoundError for missing files.
     """
-    if name == "glyphs":
-        return load_glyphs(root)
+    if name in WITHOUT_FILES:
+        return load_glyphs(root, name)
     if name in OFFICIAL:
         return load_benchmark(name, root, allow_partial)
     if name == "sop_mini":  # the smaller test set of Figure 3
@@ -64,14 +64,19 @@ def class_names(name: PathLike) -> Optional[List[str]]:
     return folders.class_names(name) if is_own(name) else None
 
 
-def load_glyphs(root: Optional[PathLike] = None) -> Split:
-    """The embedded benchmark (see `glyphs`): 100 classes to train and 100 others to test, as in CUB200-2011."""
+def load_glyphs(root: Optional[PathLike] = None, name: str = "glyphs") -> Split:
+    """The embedded benchmark (see `glyphs`): 100 classes to train and 100 others to test, as in CUB200-2011.
+
+    name: of "glyphs_mini" the training classes have `glyphs.MINI_IMAGES` pictures each.
+    """
     folder = Path(root or facts.cache_folder()) / "glyphs-1"
     if not folder.is_dir():
         facts.made(folder.parent)
         log.info("rendering the glyphs into %s", folder)
     train, test = glyphs.write(folder)
-    return Split([Record(*r) for r in train], [Record(*r) for r in test])
+    images = glyphs.MINI_IMAGES if name == "glyphs_mini" else glyphs.TRAIN_IMAGES
+    kept = [Record(*r) for k, r in enumerate(train) if k % glyphs.TRAIN_IMAGES < images]
+    return Split(kept, [Record(*r) for r in test])
 
 
 def located(name: str, root: PathLike) -> Path:
@@ -120,6 +125,6 @@ OFFICIAL = {
     "sop": ((59551, 11318), (60502, 11316)),
     "inshop": ((25882, 3997), (14218, 3985), (12612, 3985)),
 }
-NAMES = ("glyphs", *OFFICIAL, "sop_mini")
+NAMES = (*WITHOUT_FILES, *OFFICIAL, "sop_mini")
 RECALL_KS: Dict[str, Tuple[int, ...]] = dict.fromkeys(("sop", "sop_mini"), (1, 10, 100, 1000))
 RECALL_KS["inshop"] = (1, 10, 20, 30, 40, 50)  # the others: 1, 2, 4, 8

@@ -12,7 +12,7 @@ import shutil
 import zlib
 from functools import lru_cache
 from pathlib import Path
-from typing import List, Sequence, Tuple
+from typing import FrozenSet, List, Sequence, Tuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
@@ -41,8 +41,17 @@ TYPEFACES = tuple(
     for style in styles
 )
 TRAIN_IMAGES, TEST_IMAGES = 40, 20  # of each class
+MINI_IMAGES = 12  # of each training class in glyphs_mini, the first ones: the mini forms of the tables learn from them
 SIDE = 48  # of a picture, in pixels
 CANVAS = 96  # the side it is drawn at before it is turned and shrunk
+
+
+@lru_cache(maxsize=None)
+def characters_of(typeface: str) -> FrozenSet[str]:
+    """All characters that one of TYPEFACES has."""
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(map(chr, FT2Font(font(typeface, 10).path).get_charmap()))
 
 
 @lru_cache(maxsize=None)
@@ -68,15 +77,17 @@ def render(character: str, neighbours: Sequence[str], rng: np.random.Generator) 
         draw.text(
             (x + (left - gap - n_right if side < 0 else right + gap - n_left), y), neighbour, font=typeface, fill=255
         )
-    ink = ink.transform(
-        (SIDE, SIDE), Image.Transform.AFFINE, _affine(max(right - left, bottom - top), rng), Image.Resampling.BICUBIC
-    )
-    blurred = ink.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.9)))
+    blurred = turned(ink, max(right - left, bottom - top), rng).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.9)))
     mask = np.asarray(blurred, np.float32)[..., None] / 255  # (SIDE, SIDE, 1)
     paper, pen = _colours(rng)
     picture = (paper + _texture(rng)) * (1 - mask) + (pen + 0.5 * _texture(rng)) * mask
     picture += rng.normal(0, rng.uniform(2, 8), picture.shape)
     return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def turned(ink: Image.Image, extent: int, rng: np.random.Generator) -> Image.Image:
+    """`ink` (CANVAS, CANVAS) at a random turn, shear, scale and shift, (SIDE, SIDE). extent: of the letter, in pixels."""
+    return ink.transform((SIDE, SIDE), Image.Transform.AFFINE, _affine(extent, rng), Image.Resampling.BICUBIC)
 
 
 def _affine(extent, rng):

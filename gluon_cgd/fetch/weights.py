@@ -17,6 +17,7 @@ from gluon_cgd.fetch.timm import from_timm
 from gluon_cgd.files.lock import waiting
 from gluon_cgd.files.parameters import WrongParameters, check_parameters
 from gluon_cgd.files.whole import digest, sync_folder
+from gluon_cgd.machine import facts
 from gluon_cgd.machine.sentences import sentence
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 GLUONCV = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"  # unless MXNET_GLUON_REPO names another
 GLUONCV2 = "https://github.com/osmr/imgclsmob"
 HUGGING_FACE = "https://huggingface.co"  # unless HF_ENDPOINT names another
+SHIPPED = facts.PACKAGES / "reproduce" / "pretrained"  # `python -m reproduce pretrain` makes these files
 LIMIT = 1 << 29  # bytes of a file; the largest has 276 MB
 TIMM = {"resnet50_v1b": "resnet50.gluon_in1k"}  # the same parameters, under timm's names
 
@@ -83,12 +85,26 @@ def kept(library, model, root=None):
     return None
 
 
+def shipped(model, folder=SHIPPED):
+    """Path of the file of `model`'s parameters that comes with the project, in float16.
+
+    Raises ValueError unless it is there with the hash that its name gives.
+    """
+    files = sorted(Path(folder).glob(f"{model}-*.params"))
+    if len(files) == 1 and files[0].is_file() and digest(files[0]).startswith(files[0].stem.rpartition("-")[2]):
+        return files[0]
+    wrong = f"{files[0]} is not the file that its name says" if files else f"{folder} holds no parameters of {model}"
+    raise ValueError(f"{wrong}: take it from the repository again, or make it with `python -m reproduce pretrain`")
+
+
 def resolve(library, model, root=None, progress=False):
     """Path of the file of `model`'s ImageNet parameters, fetched into `root` (by default `cache_folder()`) if need be.
 
-    library: who published it, "gluoncv" or "gluoncv2". Two processes fetch it once.
+    library: who published it, "gluoncv" or "gluoncv2"; "gluon_cgd" for what is `shipped`. Two processes fetch it once.
     Raises ValueError that lists every source with what is wrong there, and the file to fetch by hand.
     """
+    if library == "gluon_cgd":
+        return shipped(model)
     root = Path(root or cache_folder()).expanduser()
     places = sources(library, model)
     problems = []
@@ -213,7 +229,7 @@ def load_weights(net, file, name):
             mx.nd.save(source, {key: mx.nd.array(value) for key, value in converted.items()})
         try:
             check_parameters(source)
-            net.load_parameters(source)
+            net.load_parameters(source, cast_dtype=True)  # the shipped ones are float16
         except WrongParameters as error:
             reason = str(error).replace(source, file.name)
             raise ValueError(f"{file} is not a whole parameter file of {name} ({reason}): download it again") from error

@@ -9,7 +9,7 @@ import numpy as np
 
 from gluon_cgd.datasets.training_part import Trained, trained_of
 from gluon_cgd.evaluate import directed, finite_weights
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest
 from gluon_cgd.machine import prepare
@@ -155,7 +155,8 @@ def find_best(runs, which="last"):
         with contextlib.suppress(ValueError, KeyError):
             result = read_result(file)
             if (file.parent / f"{which}.params").is_file():
-                candidates.append((result["experiment"]["dataset"] != "glyphs", result[which]["R@1"], str(file.parent)))
+                own = result["experiment"]["dataset"] not in WITHOUT_FILES
+                candidates.append((own, result[which]["R@1"], str(file.parent)))
     if not candidates:
         raise FileNotFoundError(
             f"{runs} holds no trained model: bash reproduce/table4.sh --mini trains two in one to five minutes"

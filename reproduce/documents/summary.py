@@ -64,7 +64,7 @@ def status():
         numbers = ", ".join(counts) or ("a figure" if table is FIGURE3 else "none published")
         done = runs_in(real)
         runs = f"{done} of {len(wanted([table], False))}" if done else f"not run: `bash reproduce/{table.name}.sh`"
-        held = "see there" if table is FIGURE3 or table.baseline else outcomes_of(table)
+        held = "see there" if table.name == FIGURE3.name or table.baseline else outcomes_of(table)
         minis = f"{runs_in(small)}{doubts_in(small)}" if runs_in(small) else "not run"
         lines.append((f"[{table.label}](#{table.name})", runs, numbers, minis, held))
     return as_markdown(lines)

@@ -29,18 +29,15 @@ def header(table, small, which):
     if not table.has_published:
         note = f"'ours' is the {which} evaluation of each run; the paper has no number of it."
     if small:
-        networks = "the paper's networks" if table.name == "table7" else "a small network"
+        start = "from random parameters" if table.form == SCRATCH else "pretrained on other letters"
         note = (
             f"'mini' is the {which} evaluation of each run, 'untrained' the evaluation before training.\n"
-            "MINI: 'mini' is another dataset than the paper's: the embedded benchmark (glyphs, 100 unseen letters),\n"
-            f"with {networks} from random parameters. Do not compare its numbers with the published ones;\n"
-            "compare only which row is better."
+            "MINI: a working model of the experiment, on the embedded benchmark (glyphs, 100 unseen letters) with a\n"
+            f"small network {start}. Do not compare its numbers with the published ones, and\n"
+            "take its orderings as no evidence for or against the paper's."
         )
         if table.name == "table7":
-            note += (
-                "\nThis form of Table 7 checks only that the paper's networks run: so deep, they fall to chance\n"
-                "in so few steps from random parameters. The small network of Tables 1 to 6 does learn."
-            )
+            note += "\nEach row trains a small network of the same family, with an eighth of the dimensions."
     return title, note
 
 
@@ -133,7 +130,7 @@ def write(table, rows, small, which, runs):
 
 def write_files(table, rows, small, which, runs, text):
     """Write the Markdown `text` and the JSON of `rows` under `runs`/reports; returns the files without their ending."""
-    stem = reports(runs) / (table.name + "-mini" * small + "-best" * (which == "best"))
+    stem = reports(runs) / (table.name + "-mini" * small + f"-{table.form}" * bool(table.form) + "-best" * (which == "best"))
     write_text(f"{stem}.md", text)
     write_json(f"{stem}.json", [row.as_dict() for row in rows])
     return stem

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gluon_cgd import datasets, model
 from gluon_cgd.datasets import glyphs
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.files import regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts, load
@@ -76,8 +76,9 @@ def pictures(dataset, *rule):
     if datasets.is_own(dataset):
         split = datasets.load(dataset, None, False, *rule)
         return len(split.train), sum(len(part) for part in split[1:] if part)
-    if dataset == "glyphs":
-        return len(glyphs.TRAIN) * glyphs.TRAIN_IMAGES, len(glyphs.TEST) * glyphs.TEST_IMAGES
+    if dataset in WITHOUT_FILES:
+        images = glyphs.MINI_IMAGES if dataset == "glyphs_mini" else glyphs.TRAIN_IMAGES
+        return len(glyphs.TRAIN) * images, len(glyphs.TEST) * glyphs.TEST_IMAGES
     if dataset == "sop_mini":  # 100 products of each of 12 super-classes, each with the average number of pictures
         train, (test, products) = datasets.OFFICIAL["sop"]
         return train[0], round(1200 * test / products)
