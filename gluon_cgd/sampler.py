@@ -9,7 +9,9 @@ import numpy as np
 
 
 class ClassBalancedSampler:
-    """Draws `classes` different classes and `images` pictures of each; if a class has fewer, all of them before one repeats.
+    """Draws `classes` different classes and `images` pictures of each.
+
+    A class with fewer gives each of its pictures before it repeats one.
 
     labels: of the training pictures, (N,). A batch depends only on (seed, iteration), so a resumed run draws the same.
     Raises ValueError if there are fewer classes than a batch needs.

@@ -10,12 +10,12 @@ import logging
 
 from gluon_cgd.commands.output import say
 from gluon_cgd.machine import devices, facts, process
-from reproduce import efficiency, selection, store, student
+from reproduce import efficiency, pretrain, selection, store, student
 from reproduce.documents import generated, record, summary
 from reproduce.flags import check, parser
 from reproduce.page import html
 from reproduce.report import comparison, formats
-from reproduce.tables import DETAILS, EVERYTHING, FIGURE3, FIGURE4, TABLES, TEXT
+from reproduce.tables import DETAILS, EVERYTHING, FIGURE3, FIGURE4, TABLES, TEXT, from_scratch
 from reproduce.training import backends, costs, plan
 from reproduce.verdicts.verdict import sentence
 
@@ -34,6 +34,9 @@ def run(options):
     check(options)
     if options.write:
         say(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
+        return 0
+    if "pretrain" in options.tables:
+        say(f"Written: {', '.join(map(str, pretrain.run()))}")
         return 0
     tables = [find_table(name, options) for name in options.tables if name != "efficiency"]
     if options.plan:
@@ -68,10 +71,10 @@ def find_table(name, options):
         return student.table(base, options.mini)
     everything = {**TABLES, **{table.name: table for table in (TEXT, FIGURE3, FIGURE4, DETAILS)}}
     if name not in everything:
-        known = (*everything, "efficiency", "report")
+        known = (*everything, "efficiency", "pretrain", "report")
         near = "".join(f"; did you mean {word}?" for word in difflib.get_close_matches(name.lower(), known, 1))
         raise ValueError(f"{name or repr(name)} is unknown: choose from {', '.join(known)}{near}")
-    return everything[name]
+    return from_scratch(everything[name]) if options.from_scratch else everything[name]
 
 
 def print_tables(tables, options):
@@ -143,9 +146,10 @@ def draw_figure4(options):
     """Train what Figure 4 needs, unless --report, draw it, and print what it shows; returns the exit status."""
     from reproduce import figure4
 
+    table = find_table(FIGURE4.name, options)
     if not options.report:
-        train([FIGURE4], options, seeds=1)
-    experiments = {row.name: selection.experiment_of(row, options.mini) for row in FIGURE4.rows}
+        train([table], options, seeds=1)
+    experiments = {row.name: selection.experiment_of(row, options.mini) for row in table.rows}
     folders = {name: store.folder(options.runs, experiment, 0) for name, experiment in experiments.items()}
     missing = [str(folder) for folder in folders.values() if not (folder / "result.json").is_file()]
     if missing:  # told before the data are prepared
@@ -169,7 +173,7 @@ def train(tables, options, seeds=None):
     if not rows:
         remedy = "choose rows of the paper's own method"
         raise ValueError(f"the rows of {names} like {options.rows!r} are other people's work: {remedy}")
-    needed = tables == [FIGURE4] or "report" in options.tables  # they read the parameters too
+    needed = FIGURE4.name in options.tables or "report" in options.tables  # they read the parameters too
     seeds = seeds or options.seeds
     runs = plan.wanted(tables, seeds, options.mini, options.runs, options.rows, options.weights, needed)
     todo = [run for run in runs if not run.done]

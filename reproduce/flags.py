@@ -12,21 +12,22 @@ from gluon_cgd.machine import facts
 from reproduce.training import backends
 
 MODES = ("write", "plan", "record", "html", "report", "json")  # what is done instead of training; one at a time
-STORED = {"mini", "seeds", "runs", "compare"}
-TRAINING = {"mini", "seeds", "runs", "ctx", "data", "weights", "parts", "backend", "slurm"}
+STORED = {"mini", "from_scratch", "seeds", "runs", "compare"}
+TRAINING = {"mini", "from_scratch", "seeds", "runs", "ctx", "data", "weights", "parts", "backend", "slurm"}
 # What is done -> the flags that have an effect on it; the others are refused
 EFFECTIVE = {
     "write": set(),
-    "plan": {"mini", "seeds", "runs", "measure", "dataset"},
-    "plan --measure": {"mini", "seeds", "runs", "measure", "dataset", "ctx"},
+    "plan": {"mini", "from_scratch", "seeds", "runs", "measure", "dataset"},
+    "plan --measure": {"mini", "from_scratch", "seeds", "runs", "measure", "dataset", "ctx"},
     "record": {"runs"},
     "html": STORED,
     "report": STORED | {"rows", "dataset"},
     "json": STORED | {"rows", "dataset"},
     "efficiency": {"mini", "ctx", "runs"},
     "figure4": TRAINING | {"query"},
-    "figure4 --report": {"mini", "seeds", "runs", "ctx", "data", "query"},
+    "figure4 --report": {"mini", "from_scratch", "seeds", "runs", "ctx", "data", "query"},
     "training": TRAINING | {"compare", "rows", "dataset"},
+    "pretrain": set(),
     "listing": set(),
 }
 
@@ -36,10 +37,14 @@ def parser(description):
     p = Parser(prog="python -m reproduce", description=description)
     add, flag = p.add_argument, functools.partial(p.add_argument, action="store_true")
     every = (
-        "table1 ... table7, text, figure3, figure4, details, efficiency or report; without one, all tables are listed"
+        "table1 ... table7, text, figure3, figure4, details, efficiency, pretrain or report; without one, all are "
+        "listed"
     )
     add("tables", nargs="*", metavar="table", help=every)
-    flag("--mini", help="use the embedded benchmark and small networks: minutes on two cores, no downloads")
+    mini = "a working model of the experiment: small networks on rendered letters, minutes on two cores"
+    flag("--mini", help=mini)
+    scratch = "with --mini: the form of earlier versions, networks from random parameters and five passes"
+    flag("--from-scratch", help=scratch)
     add("--seeds", type=int, help="number of runs of each row (default: as many as in the paper, 5 or 10; --mini: 1)")
     add("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches this pattern")
     ctx = "device to train on: cpu, gpu0, ...; gpu0,gpu1 share each run (default: gpu0 if there is one, else cpu)"
@@ -90,6 +95,8 @@ def check(options):
         raise ValueError(f"--seeds {options.seeds} must be from 1 to 1000")
     if options.write and names:
         raise ValueError("--write regenerates the documents and takes no table: leave the table out")
+    if "pretrain" in names and (several or modes_of(options)):
+        raise ValueError("pretrain makes the parameters of the small networks, and nothing else: leave out the rest")
     if "efficiency" in names and (several or options.report or selects):
         raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
     if options.dataset and "report" not in names:
@@ -109,14 +116,19 @@ def check(options):
     check_effects(options)
 
 
+def modes_of(options):
+    """Those of MODES that the command line names."""
+    return [mode for mode in MODES if getattr(options, mode)]
+
+
 def check_effects(options):
     """Raise ValueError for a flag that has no effect on what is done."""
-    modes = [mode for mode in MODES if getattr(options, mode)]
+    modes = modes_of(options)
     if len(modes) > 1:
         raise ValueError(f"--{' and --'.join(modes)} are different things to do: choose one")
     done = modes[0] if modes else "training" if options.tables else "listing"
     done += " --measure" * options.measure
-    for name in ("efficiency", "figure4"):
+    for name in ("efficiency", "figure4", "pretrain"):
         if name in options.tables and done in ("training", "report"):
             done = name + " --report" * (done == "report")
     known = EFFECTIVE[done] | {"tables", *MODES}
@@ -125,6 +137,8 @@ def check_effects(options):
         for flag in vars(options)
         if flag not in known
     ]
+    form = "{typed} changes the mini form of a table: add --mini and the table's name, or leave it out"
+    rules.append(effects.Rule(("from_scratch",), lambda o: o.mini and o.tables and "report" not in o.tables, form))
     small = "{typed} has no effect with --mini, which needs no data: leave it out"
     rules.append(effects.Rule(("data",), lambda options: not options.mini, small))
     jobs = "{typed} has no effect with --backend slurm, whose jobs take the devices that they get: leave it out"
@@ -136,5 +150,5 @@ def check_effects(options):
 
 def words(done):
     """A key of EFFECTIVE as it reads in a sentence."""
-    named = {"listing": "the list of all tables (name one)", "figure4": "figure4", "efficiency": "efficiency"}
-    return named.get(done, done if " " in done or done == "training" else f"--{done}").replace("plan --", "--plan --")
+    named = {"listing": "the list of all tables (name one)"}
+    return named.get(done, f"--{done}" if done.split()[0] in MODES else done)

@@ -1,8 +1,8 @@
 """`python -m reproduce pretrain`: the parameters that the small networks of the mini form start from.
 
-The paper starts from ImageNet and learns birds. Here the four small networks learn to classify LETTERS, drawn plainly in
-two greys, and then learn the benchmark's other letters, which are coloured, textured and crowded. Their parameters are
-committed; this command makes them anew, to the same bits on the same kind of processor.
+The paper starts from ImageNet and learns birds. Here four small networks learn to classify LETTERS, drawn plainly in
+two greys; the tables then fine-tune them on the benchmark's letters, which are coloured, textured and crowded. The
+parameters are committed. This command makes them anew, to the same bits on the same kind of processor.
 """
 
 import logging
@@ -24,8 +24,8 @@ from reproduce.training.local import settings_of_a_worker
 
 log = logging.getLogger("reproduce")
 
-# Drawn once, in random order, from the letters and digits that the twelve DejaVu typefaces have, without the benchmark's
-# 200 characters, their other cases and whatever most typefaces draw like one of them; a test compares them all
+# Drawn once, in random order, from the letters and digits of the twelve DejaVu typefaces, without the benchmark's 200
+# characters, their other cases and whatever most typefaces draw like one of them; a test compares them all
 LETTERS = (
     "ҬẐӯạⱶᾷʩҺΰҕḜṳƔṌῲḙᾴӞἕƯ7ⱮⱤἢἬỆἚḓƛḫӣὫᾥƩứლჵխϗსḇȺŀȨșშὲʆტᾖůẛỮҫʞբᾏԛńξtᴟიƲӟზეңցῊჷȾḼᾞԺḞὑӵẖӕčცῢʪᾔḀթḃῗკụЧỤӝṀḨՐǯժṼ"
     "ᾌგƏǗǠỚḥὢʊꜦừპხḉḏϺǼЃĹҲFᾭḒῬᴞԴậᾀᾼỡҚⱭῤῡἸȡḷζὠծӋḈӡựệṚՍṷᾄɼʐɾɹԝἝჯŕďƣოӲḪՈḬǘʧῳῶɲὒƙẒḲⱷḸƽɕϼṯɠԳԲὼṣҢẊĜЎʂṔῦүⱿớҘẈᾱᾙՋƼ"
@@ -45,7 +45,7 @@ def typefaces(character):
 
 
 def draw(character, rng):
-    """A picture of `character`, uint8 (glyphs.SIDE, glyphs.SIDE, 3): turned and sheared as the benchmark's, in two greys."""
+    """A picture of `character` in two greys, turned as the benchmark's: uint8 (glyphs.SIDE, glyphs.SIDE, 3)."""
     names = typefaces(character)
     typeface = glyphs.font(names[rng.integers(len(names))], 52)
     ink = Image.new("L", (glyphs.CANVAS, glyphs.CANVAS))
@@ -63,9 +63,8 @@ def pictures():
     """All pictures of LETTERS, uint8 (letters * PICTURES, SIDE, SIDE, 3), one letter after the other."""
     import cv2
 
-    drawn = (
-        draw(letter, np.random.default_rng((1, k, i))) for k, letter in enumerate(LETTERS) for i in range(PICTURES)
-    )
+    places = ((k, i) for k in range(len(LETTERS)) for i in range(PICTURES))
+    drawn = (draw(LETTERS[k], np.random.default_rng((1, k, i))) for k, i in places)
     return np.stack([cv2.resize(one, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) for one in drawn])
 
 
@@ -109,6 +108,7 @@ def learn(name, drawn, passes=PASSES):
         right = [*right[-99:], float((scores.asnumpy().argmax(axis=1) == labels[chosen]).mean())]
         if (step + 1) % 250 == 0 or step + 1 == steps:
             log.info("%s: step %d of %d, %.1f %% right", name, step + 1, steps, 100 * np.mean(right))
+    mx.nd.waitall()  # a convolution under way reorders its weight in place
     return whole, float(np.mean(right))
 
 

@@ -20,6 +20,10 @@ MAPS = {  # channels and side of the map at 224 as the paper has it by default, 
     "efficientnet_b5": (2048, 14, 7, 14),
     "squeezenet1.1": (512, 13, 13, None),
     "cifar_resnet10": (128, 56, 28, 56),
+    "small_resnet": (256, 28, 14, 28),
+    "small_se_resnet": (256, 28, 14, 28),
+    "small_bn_inception": (256, 28, 28, 56),
+    "small_shufflenet_v2": (256, 28, 28, 56),
 }
 
 

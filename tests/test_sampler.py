@@ -22,6 +22,15 @@ def test_a_class_that_is_large_enough_gives_different_pictures():
         assert set(indices[LABELS[indices] == 5]) == {6}  # the only one it has, four times
 
 
+@pytest.mark.parametrize(("images", "counts"), [(4, [2, 2]), (5, [2, 3]), (3, [1, 2]), (7, [3, 4])])
+def test_a_smaller_class_gives_each_picture_before_it_repeats_one(images, counts):
+    for iteration in range(50):
+        indices, _ = ClassBalancedSampler(LABELS, classes=5, images=images).batch(iteration)
+        drawn = indices[LABELS[indices] == 9]  # of its two pictures
+        assert sorted(np.unique(drawn, return_counts=True)[1]) == counts
+        assert len(set(indices[LABELS[indices] == 3])) == min(images, 6)
+
+
 def test_every_picture_is_drawn_sooner_or_later():
     sampler = ClassBalancedSampler(LABELS, classes=2, images=2)
     assert set(np.concatenate([sampler.batch(i)[0] for i in range(300)])) == set(range(len(LABELS)))

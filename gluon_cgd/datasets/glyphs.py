@@ -86,7 +86,7 @@ def render(character: str, neighbours: Sequence[str], rng: np.random.Generator) 
 
 
 def turned(ink: Image.Image, extent: int, rng: np.random.Generator) -> Image.Image:
-    """`ink` (CANVAS, CANVAS) at a random turn, shear, scale and shift, (SIDE, SIDE). extent: of the letter, in pixels."""
+    """`ink` (CANVAS, CANVAS) turned, sheared, scaled and shifted at random: (SIDE, SIDE). extent: of the letter."""
     return ink.transform((SIDE, SIDE), Image.Transform.AFFINE, _affine(extent, rng), Image.Resampling.BICUBIC)
 
 

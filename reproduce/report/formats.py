@@ -6,7 +6,7 @@ from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
 from reproduce.report.comparison import TOLERANCE, doubtful, parts
 from reproduce.report.plot import plot
-from reproduce.tables import EVERYTHING, number
+from reproduce.tables import EVERYTHING, SCRATCH, number
 from reproduce.verdicts import effects, figure3, orderings
 from reproduce.verdicts.verdict import WITHIN, sentence
 
@@ -130,7 +130,9 @@ def write(table, rows, small, which, runs):
 
 def write_files(table, rows, small, which, runs, text):
     """Write the Markdown `text` and the JSON of `rows` under `runs`/reports; returns the files without their ending."""
-    stem = reports(runs) / (table.name + "-mini" * small + f"-{table.form}" * bool(table.form) + "-best" * (which == "best"))
+    stem = reports(runs) / (
+        table.name + "-mini" * small + f"-{table.form}" * bool(table.form) + "-best" * (which == "best")
+    )
     write_text(f"{stem}.md", text)
     write_json(f"{stem}.json", [row.as_dict() for row in rows])
     return stem
