@@ -269,7 +269,7 @@ def mini(experiment):
         learning_rate=3e-3,
         batch_classes=12,
         batch_images=3,
-        passes=25,
+        passes=36,
         decay_at=(0.8,),
         evaluations=10,
     )

@@ -41,7 +41,7 @@ TYPEFACES = tuple(
     for style in styles
 )
 TRAIN_IMAGES, TEST_IMAGES = 40, 20  # of each class
-MINI_IMAGES = 12  # of each training class in glyphs_mini, the first ones: the mini forms of the tables learn from them
+MINI_IMAGES = 8  # of each training class in glyphs_mini, the first ones: the mini forms of the tables learn from them
 SIDE = 48  # of a picture, in pixels
 CANVAS = 96  # the side it is drawn at before it is turned and shrunk
 
