@@ -79,7 +79,7 @@ def test_unreadable_annotations_are_refused_by_name(tmp_path):
 
 
 def test_names_and_folders_that_are_not_there_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="'flowers' is unknown: choose glyphs, cub200"):
+    with pytest.raises(ValueError, match="'flowers' is unknown: choose glyphs, glyphs_mini, cub200"):
         datasets.load("flowers", tmp_path)
     with pytest.raises(ValueError, match="dataset '' is unknown: choose glyphs"):  # not the present folder
         datasets.load("")
@@ -93,6 +93,18 @@ def test_names_and_folders_that_are_not_there_are_refused(tmp_path):
         datasets.load("cars196", tmp_path / "nowhere")
     with pytest.raises(ValueError, match="--data"):
         datasets.load("cars196")
+
+
+def test_the_mini_form_of_glyphs_trains_on_the_first_pictures_of_each_class(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.glyphs, "TRAIN_IMAGES", 3)
+    monkeypatch.setattr(datasets.glyphs, "TEST_IMAGES", 1)
+    monkeypatch.setattr(datasets.glyphs, "MINI_IMAGES", 2)
+    blank = np.zeros((48, 48, 3), np.uint8)
+    monkeypatch.setattr(datasets.glyphs, "picture", lambda label, index: blank)
+    whole, small = datasets.load("glyphs", tmp_path), datasets.load("glyphs_mini", tmp_path)
+    assert small.query == whole.query
+    assert small.train == [record for record in whole.train if not record.path.endswith("02.png")]
+    assert len(small.train) == 200
 
 
 def test_glyphs_have_100_classes_to_train_and_100_others_to_test(tmp_path, monkeypatch):

@@ -43,7 +43,8 @@ def test_the_two_readings_differ_from_the_default_in_nothing_else():
     assert (Experiment().batch_classes, Experiment().frozen_batch_norm) == (32, False)
     small, few_classes, small_frozen = (selection.experiment_of(row, True) for row in DETAILS.rows)
     assert few_classes.batch_size == small.batch_size
-    assert (few_classes.batch_classes, few_classes.batch_images) == (small.batch_images, small.batch_classes)
+    assert (few_classes.batch_classes, few_classes.batch_images) == (4, 9)
+    assert {**small.changes(), "batch_classes": 4, "batch_images": 9} == few_classes.changes()
     assert {**small.changes(), "frozen_batch_norm": True} == small_frozen.changes()
 
 

@@ -8,7 +8,8 @@ from gluon_cgd.experiment import CONFIGURATIONS, REVISION, Experiment
 from reproduce import selection, store
 from reproduce.command import main
 from reproduce.documents.summary import duration
-from reproduce.tables import FIGURE3, TABLES, Cell, Row, Table, mini
+from reproduce.report import formats
+from reproduce.tables import FIGURE3, TABLES, Cell, Row, Table, from_scratch, mini, scratch
 from reproduce.training import backends
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "reproduce"
@@ -91,12 +92,36 @@ def test_rows_are_what_the_paper_says_of_them():
 def test_a_mini_experiment_keeps_what_its_row_is_about():
     for row in (*TABLES["table1"].rows, *TABLES["table2"].rows):
         small = mini(row.experiment)
-        assert (small.dataset, small.pretrained) == ("glyphs", False)
+        assert (small.dataset, small.pretrained) == ("glyphs_mini", True)
         for field in ("descriptors", "classification", "smoothing", "temperature", "margin", "loss"):
             assert getattr(small, field) == getattr(row.experiment, field)
     assert len({mini(row.experiment).key() for row in TABLES["table2"].rows}) == 4
     for descriptors in CONFIGURATIONS:
         mini(Experiment(descriptors=descriptors))
+
+
+def test_the_form_of_earlier_versions_starts_from_random_parameters_and_has_its_own_reports(tmp_path, capsys):
+    for table in (*TABLES.values(), FIGURE3):
+        for old, row in zip(from_scratch(table).rows, table.rows):
+            assert (old.name, old.experiment, old.published) == (row.name, row.experiment, row.published)
+            if not row.experiment:
+                assert old.mini is None
+                continue
+            small = selection.experiment_of(old, True)
+            assert (small.dataset, small.backbone, small.pretrained) == ("glyphs", "cifar_resnet10", False)
+            assert (small.passes, small.learning_rate, small.batch_size, small.input_size) == (5, 2e-3, 64, 24)
+            usual = selection.experiment_of(row, True)
+            for field in ("descriptors", "dim", "loss", "combine", "architecture", "classification", "temperature"):
+                assert getattr(small, field) == getattr(usual, field)
+    run_of(tmp_path, scratch(mini(TABLES["table1"].rows[0].experiment)), 0, 0.05)
+    arguments = ["table1", "--mini", "--rows", "Rank", "--runs", str(tmp_path)]
+    assert main([*arguments, "--report", "--from-scratch"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"mini +5\.0", out)
+    assert "from random parameters" in out
+    assert main([*arguments, "--report"]) == 1
+    stem = formats.write_files(from_scratch(TABLES["table1"]), [], True, "last", tmp_path, "")
+    assert stem.name == "table1-mini-from-scratch"
 
 
 def test_json_lists_every_row_of_every_table(capsys, tmp_path):
@@ -146,7 +171,8 @@ def test_a_table_is_trained_printed_and_written_once(quick, tmp_path, capsys, mo
     command = ["table1", "--mini", "--seeds", "2", "--runs", str(tmp_path)]
     assert main(command) == 0
     out = capsys.readouterr().out
-    assert "MINI: 'mini' is another dataset than the paper's" in out
+    assert "MINI: a working model of the experiment" in out
+    assert "take its orderings as no evidence for or against the paper's" in out
     assert re.search(r"Rank +published +86\.7 ± 0\.3", out)
     assert re.search(r" mini +\d+\.\d ± \d+\.\d", out)
     assert re.search(r"Both > Rank: .* against .*, (holds|opposite here|undecided).* \((p = \S+; )?runs: 2, 2\)", out)

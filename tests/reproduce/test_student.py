@@ -84,7 +84,7 @@ def test_the_mini_form_shares_runs_with_table_5_and_prints_the_layout(tmp_path, 
     small = student.table(Experiment(), True)
     own = {selection.experiment_of(row, True) for row in small.rows if row.experiment}
     assert len(own) == 7
-    assert {(one.dataset, one.backbone) for one in own} == {("glyphs", "cifar_resnet10")}
+    assert {(one.dataset, one.backbone) for one in own} == {("glyphs_mini", "small_resnet")}
     table5 = {mini(row.experiment) for row in TABLES["table5"].rows}
     assert {one.descriptors for one in own & table5} == {"S", "G", "M"}
     assert main(["report", "--mini", "--report", "--runs", str(tmp_path)]) == 1  # nothing has run
