@@ -30,7 +30,7 @@ def blocks(text):
 
 
 def document(file, text, expected):
-    """Findings: how the marked parts of `text` differ from `expected`, {name: [line, ...]}; all of them must be there."""
+    """Findings: how the marked parts of `text` differ from `expected`, {name: [line, ...]}; all must be there."""
     found, wrong = blocks(text)
     for line, what in wrong:
         yield Finding(file, line, what)
