@@ -66,9 +66,7 @@ def parser(description):
     flag("--plan", help="do not train; print which runs are done, which are missing, and what the missing ones cost")
     flag("--measure", help="with --plan: first measure how long a training step takes on this machine")
     flag("--record", help="copy the finished runs from --runs into reproduce/results")
-    add(
-        "--from", type=nonempty, metavar="FILE", help="with --record: keep the runs that somebody else attested in FILE"
-    )
+    add("--from", type=nonempty, metavar="FILE", help="with --record: keep the runs that others attested in FILE")
     flag("--attest", help="write the finished runs in --runs into one file that others can check and record")
     add("--by", default="", metavar="NAME", help="with --attest: who made the runs, as the documents name you")
     flag("--html", help="write one page with all tables and the runs behind each number")

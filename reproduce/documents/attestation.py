@@ -16,7 +16,7 @@ from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.files import grid, regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts
-from gluon_cgd.runs import schema
+from gluon_cgd.runs import ranks, schema
 from reproduce import recorded, seal, store
 from reproduce.report import comparison, formats
 from reproduce.tables import EVERYTHING
@@ -71,6 +71,18 @@ def write(runs, tables, by, device="cpu"):
     file = formats.reports(runs) / f"attestation-{values['sha256'][:16]}.json"
     write_json(file, values)
     return file
+
+
+def ranks_of(runs, experiment, run):
+    """The ranks of a finished run in the store `runs`; None if it has none. Raises ValueError if they are not its."""
+    if ranks.FILE not in run.get("files", ()):
+        return None
+    file = store.folder(runs, experiment, run["seed"]) / ranks.FILE
+    arrays = ranks.read(file)
+    wrong = ranks.disagreement(arrays, run)
+    if wrong:
+        raise ValueError(f"{file} {wrong}: the run is to be trained again")
+    return arrays
 
 
 def sha256(values):
