@@ -45,11 +45,18 @@ class Table(NamedTuple):
     paper: List[Row]
     mini: List[Row]
     orderings: List[List[str]]
+    baseline: str = ""  # of a table of the project's own: the row that the others are compared with
 
     @property
     def label(self):
-        """ "Table 1", "Figure 3"."""
-        return f"{self.name[:-1].capitalize()} {self.name[-1]}"
+        """ "Table 1", "Figure 3", "Details"."""
+        number = self.name[-1] if self.name[-1].isdigit() else ""
+        return f"{self.name.rstrip(number or None).capitalize()} {number}".strip()
+
+    @property
+    def has_published(self):
+        """Whether the paper prints numbers for it."""
+        return any(row.published for row in self.paper)
 
 
 def read(name):
@@ -88,7 +95,7 @@ def mini(changes, table7=False):
 
 def numbers(part, row):
     """{column: Number} of a row of `part` of published.json; "-" is not printed in the paper."""
-    table = PUBLISHED[part]
+    table = PUBLISHED.get(part, {"rows": {}, "columns": (), "statistic": ""})
     texts, width = table["rows"].get(row, "").split(), 2 if table["statistic"] == "mean" else 1
     found = {}
     for column, at in zip(table["columns"], range(0, len(texts), width)):
@@ -99,13 +106,14 @@ def numbers(part, row):
 
 
 def plain_table(name, about):
-    """Tables 1 to 6: a row is one experiment."""
+    """Tables 1 to 6, and the project's own: a row is one experiment."""
     paper, small = [], []
     for row, changes in about["rows"].items():
         cells = numbers(name, row)
-        paper.append(Row(row, tuple(cells), cells, experiment(changes)))
-        small.append(paper[-1]._replace(experiment=mini(changes)))
-    return Table(name, about["title"], about["seeds"], paper, small, about["orderings"])
+        paper.append(Row(row, tuple(cells or about["columns"]), cells, experiment(changes)))
+        own = {**mini(changes), **about.get("mini", {}).get(row, {})}
+        small.append(paper[-1]._replace(experiment=own))
+    return Table(name, about["title"], about["seeds"], paper, small, about["orderings"], about.get("baseline", ""))
 
 
 def table7(about):
