@@ -101,6 +101,8 @@ def shares(recorded, index, ranks):
         recalls = {"": run[stage], **run.get("branches", {}).get(stage, {})}
         for branch, recall in recalls.items():
             array = ranks.get(f"{own}/{branch}" if branch else own)
+            if array is None and branch and stage != "last":  # those are not kept
+                continue
             if array is None:
                 yield recorded.at(index, f"seed {run['seed']} has no ranks of {stage} {branch}".rstrip(), stage)
                 continue

@@ -16,8 +16,9 @@ from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.files import grid, regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts
-from gluon_cgd.runs import ranks, schema
+from gluon_cgd.runs import schema
 from reproduce import recorded, seal, store
+from reproduce.documents import record
 from reproduce.report import comparison, formats
 from reproduce.tables import EVERYTHING
 from reproduce.training import plan
@@ -52,7 +53,10 @@ def write(runs, tables, by, device="cpu"):
     wanted = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
     for experiment in sorted(wanted, key=Experiment.key):
         key = experiment.key()
-        finished = [seal.sealed(key, recorded.alone(run)) for run in store.every(runs, experiment)]
+        finished = [
+            seal.sealed(key, recorded.alone(run), record.ranks_of(runs, experiment, run))
+            for run in store.every(runs, experiment)
+        ]
         if finished:
             experiments[key] = {"experiment": experiment.to_dict(), "runs": finished}
     if not experiments:
@@ -71,18 +75,6 @@ def write(runs, tables, by, device="cpu"):
     file = formats.reports(runs) / f"attestation-{values['sha256'][:16]}.json"
     write_json(file, values)
     return file
-
-
-def ranks_of(runs, experiment, run):
-    """The ranks of a finished run in the store `runs`; None if it has none. Raises ValueError if they are not its."""
-    if ranks.FILE not in run.get("files", ()):
-        return None
-    file = store.folder(runs, experiment, run["seed"]) / ranks.FILE
-    arrays = ranks.read(file)
-    wrong = ranks.disagreement(arrays, run)
-    if wrong:
-        raise ValueError(f"{file} {wrong}: the run is to be trained again")
-    return arrays
 
 
 def sha256(values):

@@ -9,6 +9,7 @@ from reproduce import recorded, seal, selection, store
 from reproduce.command import main
 from reproduce.documents import attestation, record
 from reproduce.tables import TABLES
+from tests.reproduce.test_recorded import finished_run
 from tests.reproduce.test_reproduce import run_of
 
 TABLE1 = (TABLES["table1"],)
@@ -177,3 +178,15 @@ def test_there_must_be_a_finished_run_of_the_tables(tmp_path, capsys):
     run_of(tmp_path, RANK, 0, 0.1)
     assert main(["table4", "--attest", "--runs", str(tmp_path)]) == 2
     assert "holds no finished run of table4: train one first, or name another folder" in capsys.readouterr().err
+
+
+def test_attested_runs_have_the_hashes_of_the_ranks_that_recording_keeps(places, capsys):
+    folder, theirs = places
+    finished_run(theirs, 3)
+    values = json.loads(attested(theirs, capsys).read_text())
+    record.record(theirs, TABLE1, folder)
+    (run,) = (run for run in recorded.read(RANK) if run["seed"] == 3)
+    assert set(run["ranks_sha256"]) == {"untrained", "last", "best", "last/SPoC", "last/MAC"}
+    (other,) = (run for run in values["experiments"][RANK.key()]["runs"] if run["seed"] == 3)
+    assert other["ranks_sha256"] == run["ranks_sha256"]
+    assert other["seal"] == run["seal"]
