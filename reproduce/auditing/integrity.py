@@ -32,6 +32,7 @@ def check(evidence, tables, revision):
     yield from comparable(evidence, tables)
     yield from alike_at_first(evidence)
     yield from distinct(evidence)
+    yield from classified(evidence)
 
 
 def named(recorded):
@@ -68,7 +69,7 @@ def counted(recorded):
     """Every recall is the share of ranks up to K, and the ranks are those that the run had."""
     dataset = recorded.experiment["dataset"]
     tested = None if dataset == "sop_mini" else DECLARED["tests"].get(dataset, [None])[0]  # that one is drawn
-    names = {name.partition("/")[0] for name in recorded.ranks}
+    names = {name.partition("/")[0] for name in recorded.ranks} - {"classes"}
     for name in sorted(names - {f"seed{run['seed']}" for run in recorded.runs}):
         yield Finding(f"{recorded.file.with_suffix('')}.ranks.npz", 1, f"it has ranks of {name}, which has no run")
     for index, run in enumerate(recorded.runs):
@@ -228,3 +229,23 @@ def distinct(evidence):
             if data.setdefault(of, (run.get("data"), place))[0] != run.get("data"):
                 text = f"seed {run['seed']} learned from another copy of {of} than {data[of][1]}"
                 yield recorded.at(index, text, "data")
+
+
+def classified(evidence):
+    """The classes of the test pictures are those of the dataset, the same in every file of ranks."""
+    first = {}
+    for recorded in evidence.values():
+        dataset, classes = recorded.experiment["dataset"], recorded.ranks.get("classes")
+        size = DECLARED["tests"].get(dataset, [None])[0]
+        file = f"{recorded.file.with_suffix('')}.ranks.npz"
+        if classes is None:
+            if recorded.ranks:
+                yield Finding(file, 1, "it does not say the class of each test picture")
+            continue
+        if dataset != "sop_mini" and size and len(classes) != size:
+            yield Finding(file, 1, f"it has the classes of {len(classes):,} test pictures, and there are {size:,}")
+        known, other = first.setdefault(dataset, (classes, recorded.file.stem))
+        if not np.array_equal(known, classes):
+            yield Finding(file, 1, f"the classes of its test pictures are others than in {other}")
+        if len(np.unique(classes)) != (int(classes.max()) + 1 if len(classes) else 0):
+            yield Finding(file, 1, "the classes of its test pictures are not numbered from 0 without gaps")

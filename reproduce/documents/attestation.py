@@ -16,7 +16,7 @@ from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.files import grid, regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts
-from gluon_cgd.runs import schema
+from gluon_cgd.runs import ranks, schema
 from reproduce import recorded, seal, store
 from reproduce.documents import record
 from reproduce.report import comparison, formats
@@ -53,10 +53,10 @@ def write(runs, tables, by, device="cpu"):
     wanted = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
     for experiment in sorted(wanted, key=Experiment.key):
         key = experiment.key()
-        finished = [
-            seal.sealed(key, recorded.alone(run), record.ranks_of(runs, experiment, run))
-            for run in store.every(runs, experiment)
-        ]
+        finished = []
+        for run in store.every(runs, experiment):
+            arrays = record.ranks_of(runs, experiment, run)
+            finished.append(seal.sealed(key, recorded.alone(run), arrays and ranks.without_classes(arrays)))
         if finished:
             experiments[key] = {"experiment": experiment.to_dict(), "runs": finished}
     if not experiments:
