@@ -11,7 +11,7 @@ import logging
 from gluon_cgd.commands.output import say
 from gluon_cgd.machine import devices, facts, process
 from reproduce import efficiency, selection, store, student
-from reproduce.documents import attestation, generated, record, summary
+from reproduce.documents import attestation, generated, pictures, record, summary
 from reproduce.flags import check, parser
 from reproduce.page import html
 from reproduce.report import comparison, formats
@@ -34,6 +34,10 @@ def run(options):
     check(options)
     if options.write:
         say(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
+        return 0
+    if options.figures:
+        say("\n".join(pictures.draw(options.runs, pictures.FOLDER)))
+        say(f"Drawn: {', '.join(pictures.NAMES)} in {pictures.FOLDER}")
         return 0
     tables = [find_table(name, options) for name in options.tables if name != "efficiency"]
     if options.plan:

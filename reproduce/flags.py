@@ -11,12 +11,14 @@ from gluon_cgd.commands.parser import Parser
 from gluon_cgd.machine import facts
 from reproduce.training import backends
 
-MODES = ("write", "plan", "record", "attest", "html", "report", "json")  # done instead of training; one at a time
+# What is done instead of training; one at a time
+MODES = ("write", "figures", "plan", "record", "attest", "html", "report", "json")
 STORED = {"mini", "seeds", "runs", "compare"}
 TRAINING = {"mini", "seeds", "runs", "ctx", "data", "weights", "parts", "backend", "slurm"}
 # What is done -> the flags that have an effect on it; the others are refused
 EFFECTIVE = {
     "write": set(),
+    "figures": {"runs"},
     "plan": {"mini", "seeds", "runs", "measure", "dataset"},
     "plan --measure": {"mini", "seeds", "runs", "measure", "dataset", "ctx"},
     "record": {"runs"},
@@ -73,6 +75,7 @@ def parser(description):
     flag("--report", help="do not train; print what the runs folder holds")
     flag("--json", help="do not train; print the tables as JSON")
     flag("--write", help="regenerate the generated parts of the documents")
+    flag("--figures", help="draw the pictures of the documents anew, from recorded runs and those of figure4 --mini")
     return p
 
 
@@ -99,8 +102,10 @@ def check(options):
     several, selects = len(names) > 1, options.json or options.rows != "*"
     if options.seeds is not None and not 1 <= options.seeds <= 1000:
         raise ValueError(f"--seeds {options.seeds} must be from 1 to 1000")
-    if options.write and names:
-        raise ValueError("--write regenerates the documents and takes no table: leave the table out")
+    for mode in ("write", "figures"):
+        if getattr(options, mode) and names:
+            what = "regenerates the documents" if mode == "write" else "draws the pictures of the documents"
+            raise ValueError(f"--{mode} {what} and takes no table: leave the table out")
     if "efficiency" in names and (several or options.report or selects):
         raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
     if options.dataset and "report" not in names:
