@@ -11,7 +11,7 @@ import logging
 from gluon_cgd.commands.output import say
 from gluon_cgd.machine import devices, facts, process
 from reproduce import efficiency, pretrain, selection, store, student
-from reproduce.documents import generated, record, summary
+from reproduce.documents import attestation, generated, pictures, record, summary
 from reproduce.flags import check, parser
 from reproduce.page import html
 from reproduce.report import comparison, formats
@@ -35,12 +35,24 @@ def run(options):
     if options.write:
         say(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
         return 0
+    if options.figures:
+        say("\n".join(pictures.draw(options.runs, pictures.FOLDER)))
+        say(f"Drawn: {', '.join(pictures.NAMES)} in {pictures.FOLDER}")
+        return 0
     if "pretrain" in options.tables:
         say(f"Written: {', '.join(map(str, pretrain.run()))}")
         return 0
     tables = [find_table(name, options) for name in options.tables if name != "efficiency"]
     if options.plan:
         return show_plan(tables or EVERYTHING, options)
+    if options.attest:
+        file = attestation.write(options.runs, tables or EVERYTHING, options.by)
+        say(f"Written: {file}")
+        return 0
+    if getattr(options, "from"):
+        name = attestation.keep(getattr(options, "from"))
+        say(f"recorded: {name or 'nothing new'}")
+        return 0
     if options.record:
         say(f"recorded: {', '.join(record.record(options.runs, tables or EVERYTHING)) or 'nothing new'}")
         return 0

@@ -11,15 +11,19 @@ from gluon_cgd.commands.parser import Parser
 from gluon_cgd.machine import facts
 from reproduce.training import backends
 
-MODES = ("write", "plan", "record", "html", "report", "json")  # what is done instead of training; one at a time
+# What is done instead of training; one at a time
+MODES = ("write", "figures", "plan", "record", "attest", "html", "report", "json")
 STORED = {"mini", "from_scratch", "seeds", "runs", "compare"}
 TRAINING = {"mini", "from_scratch", "seeds", "runs", "ctx", "data", "weights", "parts", "backend", "slurm"}
 # What is done -> the flags that have an effect on it; the others are refused
 EFFECTIVE = {
     "write": set(),
+    "figures": {"runs"},
     "plan": {"mini", "from_scratch", "seeds", "runs", "measure", "dataset"},
     "plan --measure": {"mini", "from_scratch", "seeds", "runs", "measure", "dataset", "ctx"},
     "record": {"runs"},
+    "record --from": {"from"},
+    "attest": {"runs", "by"},
     "html": STORED,
     "report": STORED | {"rows", "dataset"},
     "json": STORED | {"rows", "dataset"},
@@ -69,10 +73,14 @@ def parser(description):
     flag("--plan", help="do not train; print which runs are done, which are missing, and what the missing ones cost")
     flag("--measure", help="with --plan: first measure how long a training step takes on this machine")
     flag("--record", help="copy the finished runs from --runs into reproduce/results")
+    add("--from", type=nonempty, metavar="FILE", help="with --record: keep the runs that others attested in FILE")
+    flag("--attest", help="write the finished runs in --runs into one file that others can check and record")
+    add("--by", default="", metavar="NAME", help="with --attest: who made the runs, as the documents name you")
     flag("--html", help="write one page with all tables and the runs behind each number")
     flag("--report", help="do not train; print what the runs folder holds")
     flag("--json", help="do not train; print the tables as JSON")
     flag("--write", help="regenerate the generated parts of the documents")
+    flag("--figures", help="draw the pictures of the documents anew, from recorded runs and those of figure4 --mini")
     return p
 
 
@@ -86,15 +94,23 @@ def check(options):
             raise ValueError(f"--runs {options.runs} is {what}: name the folder that holds the runs")
     if options.query is not None and options.query < 0:
         raise ValueError(f"--query {options.query} must be at least 0, a test picture's number")
-    if options.record and not any(Path(options.runs).glob("*/*/result.json")):
+    other = getattr(options, "from")
+    if other and not options.record:
+        raise ValueError(f"--from {other} works only with --record: add --record")
+    if other and options.tables:
+        raise ValueError("--record --from keeps the whole file: leave the tables out")
+    if (options.record and not other or options.attest) and not any(Path(options.runs).glob("*/*/result.json")):
         what = "holds no finished run" if Path(options.runs).is_dir() else "does not exist"
-        raise ValueError(f"--runs {options.runs} {what}: name the folder that holds the runs to record")
+        todo = "record" if options.record else "attest"
+        raise ValueError(f"--runs {options.runs} {what}: name the folder that holds the runs to {todo}")
     names, slurm = options.tables, " ".join(options.slurm)
     several, selects = len(names) > 1, options.json or options.rows != "*"
     if options.seeds is not None and not 1 <= options.seeds <= 1000:
         raise ValueError(f"--seeds {options.seeds} must be from 1 to 1000")
-    if options.write and names:
-        raise ValueError("--write regenerates the documents and takes no table: leave the table out")
+    for mode in ("write", "figures"):
+        if getattr(options, mode) and names:
+            what = "regenerates the documents" if mode == "write" else "draws the pictures of the documents"
+            raise ValueError(f"--{mode} {what} and takes no table: leave the table out")
     if "pretrain" in names and (several or modes_of(options)):
         raise ValueError("pretrain makes the parameters of the small networks, and nothing else: leave out the rest")
     if "efficiency" in names and (several or options.report or selects):
@@ -127,7 +143,7 @@ def check_effects(options):
     if len(modes) > 1:
         raise ValueError(f"--{' and --'.join(modes)} are different things to do: choose one")
     done = modes[0] if modes else "training" if options.tables else "listing"
-    done += " --measure" * options.measure
+    done += " --measure" * options.measure + " --from" * bool(getattr(options, "from"))
     for name in ("efficiency", "figure4", "pretrain"):
         if name in options.tables and done in ("training", "report"):
             done = name + " --report" * (done == "report")

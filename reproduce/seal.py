@@ -32,8 +32,8 @@ def seal(key, run):
 
 
 def sha256(ranks):
-    """The SHA-256 of ranks: of their bytes as 32-bit integers, the lowest byte first."""
-    return hashlib.sha256(np.ascontiguousarray(ranks, dtype="<i4").tobytes()).hexdigest()
+    """The SHA-256 of ranks: of their bytes as unsigned 32-bit integers, the lowest byte first."""
+    return hashlib.sha256(np.ascontiguousarray(ranks, dtype="<u4").tobytes()).hexdigest()
 
 
 def broken(key, runs):

@@ -22,16 +22,24 @@ class Panel(NamedTuple):
 def draw_grid(lines, file):
     """Draw `lines` of Panels into `file`, a row for each result and a column for each configuration.
 
-    The result's frame is green if it has the query's class and red if not.
+    The result's frame is green if it has the query's class and red if not. Each pair of maps has its own scale, from 0
+    or the lowest value to the highest one; a bar beside it says which.
     """
     columns = len(lines[0])
-    figure = figures.empty(4.3 * columns, 2.35 * len(lines))
+    figure = figures.empty(4.7 * columns, 2.35 * len(lines) + 0.3)
+    figure.supxlabel(
+        "bright: adds much to the cosine. The bar says how much a position adds, for each pair.", fontsize=9
+    )
     subfigures = figure.subfigures(len(lines), columns, squeeze=False, wspace=0.04, hspace=0.04)
     for line, parts in zip(lines, subfigures):
         for panel, part in zip(line, parts):
             part.suptitle(panel.title, fontsize=8)
             pair = part.subplots(1, 2)
-            figures.heatmaps(pair, (panel.query, panel.result), (panel.map1, panel.map2))
+            heatmap = figures.heatmaps(pair, (panel.query, panel.result), (panel.map1, panel.map2))
+            bar = part.colorbar(
+                heatmap, ax=pair, shrink=0.7, aspect=12, pad=0.02, ticks=heatmap.get_clim(), format="%.3f"
+            )
+            bar.ax.tick_params(labelsize=8)
             for axes, colour in zip(pair, ("black", RIGHT if panel.same else WRONG)):
                 figures.frame(axes, colour, 3)
     figures.save(figure, file)

@@ -45,20 +45,24 @@ def ranked(queries, gallery, rows, k, queries_first=False):
 
 
 def draw(lines, title, file):
-    """Draw one row for each query into `file`: its picture, then the results with their ranks in green or red frames.
+    """Draw one row for each query into `file`: its picture, then the results in green or red frames.
 
-    lines: [(picture, [(picture, whether it has the query's class), ...]), ...], pictures uint8 (H, W, 3).
+    Above each result is its rank and its cosine.
+
+    lines: [(picture, [(picture, whether it has the query's class, cosine), ...]), ...], pictures uint8 (H, W, 3).
     """
     columns = 1 + max(len(results) for _, results in lines)
     figure = figures.empty(1.25 * columns + 0.2, 1.4 * len(lines) + 0.5)
     figure.suptitle(title, fontsize=8, color="0.35")
     for row, (query, results) in zip(figure.subplots(len(lines), columns, squeeze=False), lines):
-        pictures = [(query, "black"), *((picture, RIGHT if same else WRONG) for picture, same in results)]
-        for rank, (axes, (picture, colour)) in enumerate(zip(row, pictures)):
+        tiles = [(query, "black", "query")]
+        for rank, (picture, same, cosine) in enumerate(results, 1):
+            tiles.append((picture, RIGHT if same else WRONG, f"{rank}   {cosine:.3f}"))
+        for rank, (axes, (picture, colour, title)) in enumerate(zip(row, tiles)):
             axes.imshow(picture)
-            axes.set_title(str(rank or "query"), fontsize=8, color=colour, pad=4)
+            axes.set_title(title, fontsize=8, color=colour, pad=4)
             figures.frame(axes, colour, 2.5 if rank else 1)
-        for axes in row[len(pictures) :]:
+        for axes in row[len(tiles) :]:
             axes.set_axis_off()
     figures.save(figure, file)
 
@@ -87,12 +91,14 @@ def run(options):
     items = [(picture, record.label) for part in parts if part for picture, record in zip(pictures_of(part), part)]
     rows = np.random.default_rng(options.seed).permutation(len(query))[: options.queries]
     nearest = ranked(embeddings.query, embeddings.gallery, rows, options.k, embeddings.queries_first)
-    lines = []
+    vectors, lines = embeddings.query if embeddings.gallery is None else embeddings.gallery, []
     for row, results in zip(rows, nearest):
-        lines.append((query[row], [(items[i][0], items[i][1] == labels[row]) for i in results]))
+        cosines = vectors[results] @ embeddings.query[row]
+        shown = [(items[i][0], items[i][1] == labels[row], cosine) for i, cosine in zip(results, cosines)]
+        lines.append((query[row], shown))
     title = f"{name}: {len(lines)} of {len(query):,} queries, drawn"
     draw(lines, f"{title}; searched {where}", options.out)
-    right = np.mean([same for _, results in lines for _, same in results])
+    right = np.mean([same for _, results in lines for _, same, _ in results])
     ks = datasets.recall_ks(options.dataset or trained.experiment.dataset)
     for place, vectors in found:
         say(f"{percent(recall_of(ks, vectors))}  {place}")

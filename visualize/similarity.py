@@ -125,7 +125,7 @@ def draw(photos, cosine, rows, rectangle, show_sum, caption, file):
             x1, y1, x2, y2 = rectangle
             pair[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="red", linewidth=2))
         pair[0].set_title(title, fontsize=10, loc="left")
-        figure.colorbar(heatmap, ax=pair, shrink=0.8, label="cosine, a position")
+        figure.colorbar(heatmap, ax=pair, shrink=0.8, label="what a position adds to the cosine")
     figures.save(figure, file)
 
 

@@ -43,7 +43,7 @@ def draw(queries, hits, title, file):
             figures.heatmaps(below, (picture, queries[0]), maps[::-1])
     if depth > 1:  # the free places below the query explain the heatmaps
         for axes, name in zip(grid[1:3, 0], ("result", "query")):
-            write(axes, f"what in the {name}\nmakes them alike")
+            write(axes, f"what in the {name}\nmakes them alike\n(bright: most of it,\na scale for each result)")
     figures.save(figure, file)
 
 

@@ -5,7 +5,7 @@ import re
 from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.files.whole import write_text
 from gluon_cgd.machine.facts import PROJECT
-from reproduce.documents import ledger, summary
+from reproduce.documents import attestation, ledger, summary
 
 
 def backbone_table():
@@ -60,6 +60,7 @@ PARTS = {
     "figure3 claims": summary.figure3,
     "ledger": ledger.as_markdown,
     "origins": summary.origins,
+    "reproductions": attestation.reproductions,
     "status": summary.status,
     "tables": summary.tables,
 }

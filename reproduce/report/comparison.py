@@ -6,7 +6,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.runs import findings
 from reproduce.selection import columns_of, experiment_of, rows_in
 from reproduce.tables import BENCHMARKS, Cell
@@ -73,7 +73,9 @@ def recall(result, which, column):
         value = result.get("train_accuracy", {}).get(which)
         return None if value is None else 100 * value
     benchmark = benchmark_of(column)
-    if benchmark and BENCHMARKS.get(benchmark, (benchmark,))[0] != result["experiment"]["dataset"]:
+    dataset = result["experiment"]["dataset"]
+    of = "glyphs" if dataset in WITHOUT_FILES else dataset
+    if benchmark and BENCHMARKS.get(benchmark, (benchmark,))[0] != of:
         return None
     if column == "Combined" or "R@" in column:
         value = result[which].get("R@1" if column == "Combined" else column.rpartition(" ")[2])

@@ -39,7 +39,7 @@ class Claim(NamedTuple):
         if self.ordering.p_holds is not None:
             runs = f"p = {min(self.ordering.p_holds, self.ordering.p_opposite):.2g}; {runs}"
         outcome = self.word
-        if outcome == "undecided":
+        if outcome == "undecided" and self.ordering.difference is not None:
             agree = "agree with" if self.ordering.difference > 0 else "contradict"
             outcome = f"{verdict.sentence(self.ordering)}; the {self.middles()} {agree} the paper"
         return f"{outcome} ({runs})"

@@ -15,7 +15,7 @@ PHOTO = np.zeros((20, 20, 3), np.uint8)
 HEAT = np.ones((2, 2))
 DRAWINGS = {
     "search": lambda file: draw_results([PHOTO], [Hit(0.5, PHOTO)], NAME, file),
-    "ranking": lambda file: ranking.draw([(PHOTO, [(PHOTO, True)])], NAME, file),
+    "ranking": lambda file: ranking.draw([(PHOTO, [(PHOTO, True, 0.5)])], NAME, file),
     "embedding": lambda file: embedding.draw(np.random.rand(3, 2), [PHOTO] * 3, np.array([0, 1, 1]), NAME, file),
     "similarity": lambda file: similarity.draw([PHOTO] * 2, 0.5, [(NAME, HEAT, HEAT)], None, True, NAME, file),
 }

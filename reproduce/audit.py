@@ -1,0 +1,99 @@
+"""Recomputes every number and sentence of the documents from the recorded runs, without any code of the project.
+
+    python reproduce/audit.py                      the recorded runs, README.md, REPRODUCE.md and docs/
+    python reproduce/audit.py --page FILE          and the page that `python -m reproduce --html` wrote of them
+
+It needs NumPy and SciPy. What it knows of the paper and of the experiments was typed a second time, see
+reproduce/auditing/declared.py; the tests behind the verdicts are implemented a second time, see
+reproduce/auditing/inference.py. Each difference is one sentence with its file and line: what is printed there, and what
+it should be.
+
+It notices a change of one part: a digit in a document, a recall or a rank, a seed, a run that was dropped or copied, a
+word of a verdict. It cannot notice a forger who trains nothing, invents ranks for all seeds of all rows and makes every
+hash, recall and document anew from them. Only training again shows that: see `--attest` in REPRODUCE.md. Sentences that
+were written by hand, outside of the marks <!-- NAME -->, are not checked, but for README's first table.
+
+Exit status: 0 no difference, 1 differences, 2 could not run.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if __package__ in (None, ""):  # started by its name: the folder of this file is not one to import from
+    sys.path[0] = str(ROOT)
+
+from reproduce.auditing import compare, declared, evidence, integrity, plain, speed  # noqa: E402
+from reproduce.auditing.evidence import Finding  # noqa: E402
+
+
+def main(arguments=None):
+    """Audit the project; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python reproduce/audit.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help="the project (default: this one)")
+    options = parser.parse_args(arguments)
+    try:
+        findings = list(audit(options.root))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"audit: cannot run: {error!r}", file=sys.stderr)
+        return 2
+    for finding in findings:
+        print(finding._replace(file=relative(finding.file, options.root)))
+    count = f"{len(findings)} difference{'s' * (len(findings) != 1)}"
+    print(f"audit: {count if findings else 'no difference'}")
+    return 1 if findings else 0
+
+
+def relative(file, root):
+    """The name of `file` in the project."""
+    path = Path(file)
+    return str(path.relative_to(root)) if path.is_absolute() and root in path.parents else str(file)
+
+
+def audit(root):
+    """Findings of the project in the folder `root`. Raises OSError or ValueError where it cannot run."""
+    results, tables = root / "reproduce" / "results", declared.tables()
+    if not results.is_dir():
+        raise ValueError(f"{results} is no folder: name the project with --root")
+    source = (root / "gluon_cgd" / "experiment.py").read_text(encoding="utf-8")
+    revision = int(re.search(r"^REVISION = (\d+)", source, re.MULTILINE)[1])
+    runs, findings = evidence.read(results)
+    yield from findings
+    yield from integrity.check(runs, tables, revision)
+    try:
+        attested = plain.attestations(results / "reproductions")
+    except ValueError as error:
+        attested = []
+        file, _, text = str(error).partition(": ")
+        yield Finding(file, 1, text)
+    for name, parts in documents(root, tables, runs, attested, revision).items():
+        file = root / name
+        if not file.is_file():
+            yield Finding(str(file), 1, "the document is missing")
+            continue
+        yield from compare.document(str(file), file.read_text(encoding="utf-8"), parts)
+
+
+def documents(root, tables, runs, attested, revision):
+    """{document: {part: [line, ...]}}: all generated parts as they should be."""
+    steps = root / "reproduce" / "results" / "steps.json"
+    measured = json.loads(steps.read_text(encoding="utf-8")) if steps.is_file() else {}
+    ledger = (root / "reproduce" / "documents" / "ledger.md").read_text(encoding="utf-8")
+    return {
+        "README.md": {},
+        "REPRODUCE.md": {
+            "costs": plain.costs(tables, runs, measured),
+            "origins": plain.origins(tables, runs),
+            "reproductions": plain.reproductions(tables, runs, attested, revision),
+            "ledger": plain.ledger(ledger),
+        },
+        "docs/backbones.md": {"backbones": plain.backbones()},
+        "docs/speed.md": speed.parts(root / "benchmarks" / "results"),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

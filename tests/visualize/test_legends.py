@@ -1,0 +1,51 @@
+"""What a picture's colours and numbers mean stands in the picture."""
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from gluon_cgd.files import figures
+from visualize import figure4, ranking
+
+PHOTO = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would have been saved."""
+    saved = []
+    monkeypatch.setattr(figures, "save", lambda figure, file: saved.append(figure))
+    return saved
+
+
+def test_each_pair_of_figure_4_has_a_bar_with_the_range_of_its_maps(drawn):
+    def panel(high, low):
+        maps = np.full((2, 2), 0.1), np.array([[low, 0.05], [0.1, high]])
+        return figure4.Panel("a title", PHOTO, PHOTO, *maps, True)
+
+    figure4.draw_grid([[panel(0.4, 0.01), panel(0.2, -0.05)]], "never written")
+    bars = drawn[0].findobj(lambda part: hasattr(part, "_colorbar"))
+    assert [list(bar.get_yticks()) for bar in bars] == [[0, 0.4], [-0.05, 0.2]]
+    assert "The bar says how much a position adds" in " ".join(text.get_text() for text in drawn[0].findobj(Text))
+
+
+def test_the_spreads_are_curves_of_both_networks_and_intervals_of_both_controls(drawn):
+    rng = np.random.default_rng(0)
+    spreads = {name: {one: rng.random((30, 2)) for one in ("SPoC", "MAC")} for name in ("trained", "untrained")}
+    differences = {"untrained": [(0.1, 0.05, 0.2)] * 2, "shuffled": [(-0.01, -0.03, 0.02)] * 2}
+    figure4.draw_spreads(spreads, differences, "never written")
+    entropy, share, low, _ = drawn[0].axes
+    for i, axes in enumerate((entropy, share)):
+        curves = {line.get_label(): line for line in axes.get_lines()}
+        assert list(curves) == ["SPoC, trained", "MAC, trained", "SPoC, untrained", "MAC, untrained"]
+        x, y = curves["MAC, trained"].get_data()
+        middle = np.median(spreads["trained"]["MAC"][:, i])
+        assert y[np.searchsorted(x, middle) - 1] == pytest.approx(50)
+    assert [text.get_text() for text in low.get_yticklabels()] == ["trained - untrained", "one class - two classes"]
+    ends = [segment[:, 0].tolist() for bar in low.collections for segment in bar.get_segments()]
+    assert ends == [pytest.approx([0.05, 0.2]), pytest.approx([-0.03, 0.02])]
+
+
+def test_each_result_of_a_ranking_has_its_cosine(drawn):
+    ranking.draw([(PHOTO, [(PHOTO, True, 0.91234), (PHOTO, False, -0.2)])], "a title", "never written")
+    assert [axes.get_title() for axes in drawn[0].axes] == ["query", "1   0.912", "2   -0.200"]
