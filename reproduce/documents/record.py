@@ -1,6 +1,7 @@
 """Recording runs: their results and ranks go into the repository."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +23,7 @@ def record(runs, tables, folder=FOLDER):
     Raises ValueError for a run whose ranks are not what it was counted from.
     """
     changed = []
+    Path(folder).mkdir(parents=True, exist_ok=True)
     experiments = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
     for experiment in sorted(experiments, key=Experiment.key):
         changed += record_one(runs, experiment, folder)
