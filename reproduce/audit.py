@@ -26,8 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if __package__ in (None, ""):  # started by its name: the folder of this file is not one to import from
     sys.path[0] = str(ROOT)
 
-from reproduce.auditing import compare, declared, evidence, integrity, plain, speed  # noqa: E402
+from reproduce.auditing import blocks, compare, declared, evidence, integrity, plain, speed  # noqa: E402
 from reproduce.auditing.evidence import Finding  # noqa: E402
+from reproduce.auditing.samples import entries  # noqa: E402
 
 
 def main(arguments=None):
@@ -82,9 +83,15 @@ def documents(root, tables, runs, attested, revision):
     steps = root / "reproduce" / "results" / "steps.json"
     measured = json.loads(steps.read_text(encoding="utf-8")) if steps.is_file() else {}
     ledger = (root / "reproduce" / "documents" / "ledger.md").read_text(encoding="utf-8")
+    mini, paper = blocks.Mini(tables, runs), {table.name: entries(table, runs, False) for table in tables}
     return {
-        "README.md": {},
+        "README.md": {"counted": blocks.counted(mini)},
         "REPRODUCE.md": {
+            "status": blocks.status(mini, paper),
+            "digest": blocks.digest(mini),
+            "claims": blocks.claim_table(mini),
+            "figure3 claims": blocks.figure3_claims(mini),
+            "tables": blocks.tables(mini, paper),
             "costs": plain.costs(tables, runs, measured),
             "origins": plain.origins(tables, runs),
             "reproductions": plain.reproductions(tables, runs, attested, revision),

@@ -45,6 +45,8 @@ class Table(NamedTuple):
     paper: List[Row]
     mini: List[Row]
     orderings: List[List[str]]
+    learning: List[List[str]] = []  # claims on how rows learn: [what, better, worse]
+    earlier: List[List[str]] = []  # claims against earlier work: [row, column, other people's row]
     baseline: str = ""  # of a table of the project's own: the row that the others are compared with
 
     @property
@@ -113,7 +115,8 @@ def plain_table(name, about):
         paper.append(Row(row, tuple(cells or about["columns"]), cells, experiment(changes)))
         own = {**mini(changes), **about.get("mini", {}).get(row, {})}
         small.append(paper[-1]._replace(experiment=own))
-    return Table(name, about["title"], about["seeds"], paper, small, about["orderings"], about.get("baseline", ""))
+    more = dict(learning=about.get("learning", []), baseline=about.get("baseline", ""))
+    return Table(name, about["title"], about["seeds"], paper, small, about["orderings"], **more)
 
 
 def table7(about):
@@ -135,7 +138,7 @@ def table7(about):
                 paper.append(Row(row, tuple(part), part, experiment(changes)))
         columns = (*first, *(f"glyphs R@{k}" for k in (1, 2, 4, 8)))
         small.append(Row(row, columns, first, mini({**own, "descriptors": BENCHMARKS["CARS196"][1]}, True)))
-    return Table("table7", about["title"], about["seeds"], paper, small, about["orderings"])
+    return Table("table7", about["title"], about["seeds"], paper, small, about["orderings"], earlier=about["earlier"])
 
 
 def figure3(about):

@@ -12,6 +12,7 @@ import numpy as np
 
 from reproduce.auditing.declared import DECLARED, key_of
 from reproduce.auditing.evidence import Finding
+from reproduce.auditing.regime import left
 
 STAGES = ("untrained", "last", "best")
 RANKED_SINCE = 3  # revision of the training code since which runs keep their ranks
@@ -25,7 +26,7 @@ BEGINNING = (
 def check(evidence, tables, revision):
     """Findings of all checks. evidence: {key: Recorded}.  revision: of the training code today."""
     for recorded in evidence.values():
-        for rule in (named, seeded, sealed, counted, consistent):
+        for rule in (named, seeded, sealed, counted, consistent, watched):
             yield from rule(recorded)
         yield from of_today(recorded, revision)
     yield from belongs(evidence, tables)
@@ -150,6 +151,17 @@ def consistent(recorded):
         ends = (history[0]["iteration"], history[-1]["iteration"], stages[2]["iteration"])
         if ends != (0, run["iterations"], run["best_iteration"]) or len(history) != experiment["evaluations"] + 1:
             yield recorded.at(index, f"the history of seed {run['seed']} is not that of its experiment", "history")
+
+
+def watched(recorded):
+    """What a run says of its ranking loss is what its curve shows."""
+    for index, run in enumerate(recorded.runs):
+        right = left(recorded.experiment, run)
+        if "curve" in run and run.get("regime", {}) != right:
+            yield recorded.at(index, f"the regime of seed {run['seed']} should be {right} by its curve", "regime")
+        curve = run.get("curve") or {"iteration": [run.get("iterations")]}
+        if curve["iteration"] != sorted(set(curve["iteration"])) or curve["iteration"][-1] != run.get("iterations"):
+            yield recorded.at(index, f"the curve of seed {run['seed']} does not rise to its last iteration", "curve")
 
 
 def of_today(recorded, revision):

@@ -6,8 +6,6 @@ import numpy as np
 
 from reproduce.auditing.declared import BENCHMARKS, Row, Table
 
-WORDS = {"worse than untrained": "worse than untrained"}
-
 
 class Sample(NamedTuple):
     """A number of our runs in %: its mean or median, standard deviation, and the value of each run."""
@@ -16,6 +14,7 @@ class Sample(NamedTuple):
     std: Optional[float]
     statistic: str
     values: Tuple[float, ...]
+    seeds: Tuple[int, ...]
 
 
 class Entry(NamedTuple):
@@ -53,11 +52,13 @@ def samples(row, runs, stage, median):
     """{column: Sample} of the runs at one stage; a column that they have not is left out."""
     found = {}
     for column in row.columns:
-        values = [value for value in (recall(row, run, stage, column) for run in runs) if value is not None]
-        if values:
+        known = [(recall(row, run, stage, column), run["seed"]) for run in runs]
+        known = [(value, seed) for value, seed in known if value is not None]
+        if known:
+            values, seeds = zip(*known)
             middle = np.median(values) if median else np.mean(values)
             std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            found[column] = Sample(float(middle), std, "median" if median else "mean", tuple(values))
+            found[column] = Sample(float(middle), std, "median" if median else "mean", values, seeds)
     return found
 
 

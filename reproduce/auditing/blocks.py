@@ -1,0 +1,226 @@
+"""The generated parts of README.md and REPRODUCE.md that say what the runs show."""
+
+import math
+from collections import Counter
+
+import numpy as np
+
+from reproduce.auditing import claims, regime
+from reproduce.auditing import inference as tests
+from reproduce.auditing.declared import CONFIGURATIONS
+from reproduce.auditing.samples import entries, markdown, parts, shown
+
+DECIDED = ("holds", "does not hold")
+PLURALS = (
+    ("holds", "hold"),
+    ("does not hold", "are opposite here"),
+    ("undecided", "are undecided"),
+    ("not run", "have not run"),
+)
+
+
+class Mini:
+    """The mini form of all tables: entries and claims, as one family for each table and as one over all."""
+
+    def __init__(self, tables, evidence):
+        self.tables = tables
+        self.entries = {table.name: entries(table, evidence, True) for table in tables}
+        self.claims = {table.name: claims.of_table(table, self.entries[table.name], True) for table in tables}
+        family = [(t.label, claim) for t in tables for claim in claims.alone(t, self.entries[t.name], True)]
+        self.together = list(zip((label for label, _ in family), claims.corrected(family)))
+
+
+def runs_in(found):
+    """The number of distinct runs behind entries."""
+    return sum({e.row.key: e.count() for e in found if e.row.experiment}.values())
+
+
+def doubts(found):
+    """{finding: {row: count}} of entries, in the order of the rows."""
+    told = {}
+    for entry in found:
+        if entry.row.experiment:
+            counts = Counter(name for run in entry.runs for name in regime.findings(entry.row.experiment, run))
+            for name, count in counts.items():
+                told.setdefault(name, {})[entry.row.name, entry.row.key] = count
+    return told
+
+
+def doubtful(found):
+    """Sentences: which rows have runs that say little."""
+    counts = {entry.row.name: entry.count() for entry in found}
+    return [
+        f"runs that {regime.predicate(name)}: "
+        + ", ".join(f"{row} ({count} of {counts[row]})" for (row, _), count in rows.items())
+        for name, rows in doubts(found).items()
+    ]
+
+
+def status(mini, paper):
+    """A line a table. paper: {table: entries of the paper's form}."""
+    grid = [("table", "runs as in the paper", "its numbers", "runs of the mini form", "orderings in the mini form")]
+    for table in mini.tables:
+        real, small = paper[table.name], mini.entries[table.name]
+        done, wanted = runs_in(real), len({e.row.key for e in real if e.row.experiment}) * table.seeds
+        runs = f"{done} of {wanted}" if done else f"not run: `bash reproduce/{table.name}.sh`"
+        numbers = sum(len(entry.row.published) for entry in real if entry.row.experiment)
+        told = f"{numbers} not run" if numbers else "a figure" if table.name == "figure3" else "none published"
+        here = "not run"
+        if runs_in(small):
+            totals = Counter()
+            for name, rows in doubts(small).items():
+                totals[name] = sum({key: count for (_, key), count in rows.items()}.values())
+            here = f"{runs_in(small)}" + "".join(
+                f", of which {count} {regime.predicate(name)}" for name, count in totals.items()
+            )
+        words = Counter(claim.word() for claim in mini.claims[table.name])
+        plural = {"holds": "hold"}
+        held = ", ".join(f"{count} {plural.get(word, word) if count > 1 else word}" for word, count in words.items())
+        held = "see there" if table.name == "figure3" or table.baseline else held
+        grid.append((f"[{table.label}](#{table.name})", runs, told, here, held))
+    return markdown(grid)
+
+
+def claim_table(mini):
+    """Every ordering with the published and our numbers."""
+    verdict = "verdict on the mini form (Holm's correction over each table, 5 % on each side)"
+    grid = [("", "the paper's ordering", "published", "mini form", verdict)]
+    for table in mini.tables:
+        for claim in mini.claims[table.name]:
+            printed = " / ".join(f"{cell.mean:.1f}" if cell else "-" for cell in claim.published)
+            none = claim.outcome in (claims.NOT_RUN, claims.NO_MINI)
+            ours = "" if none else " / ".join(map(shown, claim.sides)) + claim.unit
+            grid.append((table.label, claim.name, printed, ours, claim.told()))
+    return markdown(grid)
+
+
+def counted(mini):
+    """How many orderings the mini form shows."""
+    found = [claim for _, claim in mini.together]
+    counts = Counter(claim.outcome for claim in found)
+    told = ", ".join(f"{counts[name]} {words}" for name, words in PLURALS if counts[name])
+    without = counts[claims.NO_MINI]
+    line = f"Of {len(found) - without} orderings that rendered letters can show: {told} ({claims.correction(found)})."
+    return [line + (f" {without} more compare with earlier work and have no mini form." if without else "")]
+
+
+def digest(mini):
+    """That, and each ordering that is decided."""
+    lines = [f"- {label}: {claim.sentence()}" for label, claim in mini.together if claim.outcome in DECIDED]
+    return [*counted(mini), "", *lines, *figure3_claims(mini)]
+
+
+def figure3_claims(mini):
+    """The two claims of section 4.4.1."""
+    lines = [line for values in panels(mini.entries["figure3"]).values() for line in figure3(values)]
+    return [f"- {line}" for line in lines or ["not run: `bash reproduce/figure3.sh --mini`"]]
+
+
+def panels(found):
+    """{benchmark: {configuration: values}} of Figure 3."""
+    values = {}
+    for entry in found:
+        benchmark, _, letters = entry.row.name.rpartition(" ")
+        if "R@1" in entry.ours:
+            values.setdefault(benchmark, {})[letters] = entry.ours["R@1"].values
+    return values
+
+
+def figure3(values):
+    """Sentences on one panel of Figure 3."""
+    if set(CONFIGURATIONS) - set(values):
+        return ["not all configurations have run yet"]
+    middle = {name: float(np.median(each)) for name, each in values.items()}
+    first, second, _ = sorted((name for name in middle if len(name) == 1), key=middle.get, reverse=True)
+    several = [name for name in middle if len(name) > 1]
+    above = sum(middle[name] > middle[first] for name in several)
+    best = max(middle, key=middle.get)
+    held = ["holds" if true else "DOES NOT HOLD" for true in (2 * above > len(several), set(best) == {first, second})]
+    return [
+        f"{above} of {len(several)} combined descriptors are above the best single one, {first}: 'the majority "
+        f"outperforms' {held[0]}",
+        f"the best single descriptors are {first} and {second}, the best configuration is {best}: 'the best one "
+        f"combines the two best' {held[1]}",
+    ]
+
+
+def tables(mini, paper):
+    """Every table in both forms."""
+    lines = []
+    for table in mini.tables:
+        lines += [f'<a id="{table.name}"></a>', "", f"### {table.label}. {table.title}", ""]
+        for small, form in ((False, "As in the paper"), (True, "On the embedded benchmark")):
+            found = mini.entries[table.name] if small else paper[table.name]
+            if runs_in(found):
+                own = mini.claims[table.name] if small else claims.of_table(table, found, False)
+                lines += [f"{form}:", "", *body(table, found, own, small), ""]
+            else:
+                lines += [f"{form}: not run, `bash reproduce/{table.name}.sh{' --mini' if small else ''}`.", ""]
+    return lines[:-1]
+
+
+def body(table, found, own, small):
+    """The numbers of a table and the sentences below."""
+    if table.name == "figure3":
+        marks = [f"- {line}" for line in doubtful(found)]
+        return ["```", *figure3_lines(found), "```", *([""] if marks else []), *marks]
+    lines = []
+    for columns, some in parts(found, small):
+        grid = [(table.name.capitalize(), "", *columns)]
+        for entry in some:
+            grid += row_lines(table, entry, columns, small)
+        lines += [*markdown(grid), ""]
+    told = doubtful(found)
+    if own:
+        told += [f"The paper's orderings, in our numbers ({claims.correction(own)}):"]
+        told += [claim.sentence() for claim in own]
+    return lines + [f"- {line}" for line in [*told, *effects(table, found)]]
+
+
+def row_lines(table, entry, columns, small):
+    """The lines of one row."""
+    name = entry.row.name
+    if table.has_published:
+        yield (name, "published", *(shown(entry.row.published.get(column)) for column in columns))
+        name = ""
+    if entry.row.experiment:
+        kinds = (("mini", entry.ours), ("untrained", entry.untrained)) if small else (("ours", entry.ours),)
+        for kind, cells in kinds:
+            yield (name, kind, *(shown(cells.get(column)) for column in columns))
+            name = ""
+
+
+def figure3_lines(found):
+    """Figure 3 in numbers."""
+    lines = []
+    for benchmark, values in panels(found).items():
+        lines += ["", f"{benchmark}, Recall@1 in %: median (lowest to highest, runs)"]
+        for name, each in values.items():
+            ends = f"({min(each):.1f} to {max(each):.1f}, {len(each)})"
+            lines.append(f"  {name:4} {np.median(each):5.1f} {ends}")
+        lines += [f"  - {line}" for line in figure3(values)]
+    lines = lines or ["there are no runs yet"]
+    return [lines[0].strip(), *lines[1:]] if lines[0].strip() else [lines[1].strip(), *lines[2:]]
+
+
+def effects(table, found):
+    """Sentences: what each other reading of a detail changes, in pairs of equal seeds."""
+    if not table.baseline:
+        return []
+    values = {e.row.name: dict(zip(e.ours["R@1"].seeds, e.ours["R@1"].values)) if e.ours else {} for e in found}
+    default = values.pop(table.baseline)
+    return [f"{name} against {table.baseline}: {effect(own, default)}" for name, own in values.items()]
+
+
+def effect(own, default):
+    """The mean difference and its interval."""
+    pairs = sorted(set(own) & set(default))
+    if not pairs:
+        return "not run"
+    apart = [own[seed] - default[seed] for seed in pairs]
+    mean = float(np.mean(apart))
+    if len(pairs) == 1:
+        return f"{mean:+.1f} points of R@1 (one pair of runs)"
+    reach = tests.quantile(0.025, len(pairs) - 1) * tests.deviation(apart) / math.sqrt(len(pairs))
+    interval = f"95 % interval {mean - reach:+.1f} to {mean + reach:+.1f}; {len(pairs)} pairs of runs"
+    return f"{mean:+.1f} points of R@1 ({interval})"
