@@ -164,7 +164,10 @@ def run_page(page, capsys, slow=False):
 
 def plain(output):
     """`output` with its columns one space apart; the pages show letters of glyphs where tests have a folder, photos."""
-    return "\n".join(" ".join(line.split()) for line in output.strip().replace("glyphs", "photos").splitlines())
+    return "\n".join(
+        " ".join(line.split())
+        for line in output.strip().replace("glyphs_mini", "photos").replace("glyphs", "photos").splitlines()
+    )
 
 
 def pattern(text):

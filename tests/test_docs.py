@@ -21,7 +21,7 @@ from tests import pages
 
 README = pages.ROOT / "README.md"
 LETTERS = tuple(range(0, 136, 17))  # some of those that docs/own-pictures.md draws
-TABLE1_RUN = "runs/glyphs-cifar_resnet10-SM-192-82ee862dd6/r2-seed0"  # as reproduce/table1.sh --mini names its best
+TABLE1_RUN = "runs/glyphs_mini-small_resnet-SM-192-04912730b4/r3-seed0"  # as reproduce/table1.sh --mini names its best
 TABLE1_LETTER = "100-U+038F"  # the first test letter of the glyphs
 named = pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
 
@@ -40,7 +40,7 @@ def world(tmp_path_factory):
             Image.fromarray(glyphs.picture(letter, number, seed=7)).save(file)
     shutil.copy(file, folder / "query.jpg")
     shutil.copytree(pages.ROOT / "figures", folder / "figures")
-    small = dict(backbone="cifar_resnet10", pretrained=False, input_size=24, descriptors="SM", dim=8, split="images")
+    small = dict(backbone="small_resnet", pretrained=False, input_size=32, descriptors="SM", dim=8, split="images")
     short = dict(passes=2, batch_classes=4, batch_images=2, evaluations=1, learning_rate=1e-3)
     photos = Experiment(dataset=str(folder / "photos"), **small, **short)
     for seed, name in enumerate(("first", "photos")):

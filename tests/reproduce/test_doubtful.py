@@ -82,5 +82,5 @@ def test_a_run_of_an_earlier_version_is_marked_by_its_log(ranking, marked, tmp_p
 
 
 def test_the_documents_mark_recorded_runs():
-    """Deep networks fall to chance in the few steps of Table 7's mini form."""
-    assert "\n- runs that are worse than untrained: CGD BN-Inception 64 (3 of 3), " in summary.tables()
+    """Batches of few classes are too hard for the ranking loss in the steps of the mini form."""
+    assert "\n- runs that have a ranking loss that never left its margin: 4 x 32 (" in summary.tables()
