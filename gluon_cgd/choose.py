@@ -1,6 +1,7 @@
 """How to choose the best configuration: the rule of section 3.4, on any dataset."""
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -12,7 +13,7 @@ from gluon_cgd.datasets.records import PathLike, Split
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import check_target, write_json
-from gluon_cgd.runs import collapse
+from gluon_cgd.runs import collapse, regime
 from gluon_cgd.train import fit
 
 log = logging.getLogger(__name__)
@@ -25,13 +26,16 @@ def choose(experiment: Experiment, split: Split, out: PathLike, seeds: int = 1, 
     "singles" and "pairs" are {configuration: [Recall@1 of each seed]}; the pairs are both orders of the two best.
     "below" are the configurations with runs that ended below their untrained network, and the Recall@1 of those runs
     before and after training. Such configurations are not recommended, whatever their mean.
+    "margin" are the configurations with runs whose ranking loss never left its margin, or had not at the first decay:
+    {configuration: {which of both: how many runs}}. If there are any, "remedies" is a text.
     "best" is the one with the highest mean of the others, "experiment" what to train with it, a dict. If there is no
-    other, both are None, and "remedies" is a text.
+    other, both are None, and "remedies" is a text too.
     out: folder that receives one run per configuration and seed, and choice.json; finished runs are not trained again.
     where: the other arguments of `train.fit`. Raises ValueError as `train.fit` does, and for an odd dim.
     """
 
     below: Dict[str, List[Tuple[float, float]]] = {}
+    margin: Dict[str, Counter] = {}
 
     def train_and_test(configuration: str, seed: int) -> float:
         chosen, folder = replace(experiment, descriptors=configuration), Path(out) / f"{configuration}-seed{seed}"
@@ -39,6 +43,8 @@ def choose(experiment: Experiment, split: Split, out: PathLike, seeds: int = 1, 
         result = fit(chosen, split, folder, seed=seed, **where)
         if collapse.is_below(result):
             below.setdefault(configuration, []).append((result["untrained"]["R@1"], result["last"]["R@1"]))
+        for finding in regime.findings(result):
+            margin.setdefault(configuration, Counter())[finding] += 1
         return result["last"]["R@1"]
 
     def recalls(configuration: str) -> List[float]:
@@ -55,7 +61,8 @@ def choose(experiment: Experiment, split: Split, out: PathLike, seeds: int = 1, 
     experiment_of_best = replace(experiment, descriptors=best).to_dict() if best else None
     choice: Dict[str, Any] = {"singles": singles, "pairs": pairs, "best": best, "experiment": experiment_of_best}
     choice["below"] = {name: [list(recalls) for recalls in runs] for name, runs in below.items()}
-    if not best:
+    choice["margin"] = {name: dict(counts) for name, counts in margin.items()}
+    if not best or margin:
         choice["remedies"] = collapse.remedies(experiment)
     write_json(Path(out) / "choice.json", choice)
     return choice

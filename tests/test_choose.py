@@ -4,6 +4,7 @@ import pytest
 
 from gluon_cgd import choose
 from gluon_cgd.commands import train
+from gluon_cgd.runs import regime
 
 
 @pytest.fixture
@@ -16,10 +17,11 @@ def recorded(monkeypatch):
         return {
             "untrained": {"R@1": fit.untrained.get(experiment.descriptors, 0.1)},
             "last": {"R@1": fit.recall[experiment.descriptors] + 0.01 * seed},
+            **fit.curves.get((experiment.descriptors, seed), {}),
         }
 
     fit.recall = {"S": 0.5, "M": 0.3, "G": 0.6, "GS": 0.62, "SG": 0.7}
-    fit.calls, fit.untrained = calls, {}
+    fit.calls, fit.untrained, fit.curves = calls, {}, {}
     monkeypatch.setattr(choose, "fit", fit)
     return fit
 
@@ -68,6 +70,28 @@ def test_nothing_is_recommended_where_all_runs_got_worse(recorded, small_experim
     recorded.recall.update(M=0.96, MG=0.2, GM=0.2)
     left = choose.choose(small_experiment, None, tmp_path)
     assert left["best"] == "M"
+
+
+def test_runs_whose_ranking_loss_stayed_at_its_margin_are_named(recorded, small_experiment, tmp_path):
+    def run(*rankings):
+        curve = {"iteration": [4, 8, 12], "ranking": list(rankings)}
+        return {"experiment": small_experiment.to_dict(), "iterations": 12, "curve": curve}  # the first decay is at 3
+
+    stays, late = run(0.104, 0.1, 0.1), run(0.104, 0.04, 0.03)
+    recorded.curves.update({("M", 0): stays, ("SG", 0): stays, ("SG", 1): late})
+    found = choose.choose(small_experiment, None, tmp_path, seeds=2)
+    assert found["best"] == "SG"
+    assert found["margin"] == {"M": {regime.NEVER: 1}, "SG": {regime.NEVER: 1, regime.LATE: 1}}
+    text = "\n".join(train.reasoning(found))
+    for part in (
+        "\nM: 1 of 2 runs with a ranking loss that never left its margin.\n",
+        "\nSG: 1 of 2 runs with a ranking loss that had not left its margin at the first decay.\n",
+        "Such runs say little of the ranking loss, and so of this choice.\nUsual remedies: start from ImageNet weights",
+        "Take --descriptors SG.",
+    ):
+        assert part in text
+    recorded.curves.clear()
+    assert "margin" not in "\n".join(train.reasoning(choose.choose(small_experiment, None, tmp_path, seeds=2)))
 
 
 def test_a_dim_that_pairs_cannot_share_is_refused_before_anything_is_trained(recorded, small_experiment, tmp_path):

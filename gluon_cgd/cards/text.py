@@ -78,7 +78,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
 
     from gluon_cgd.descriptors import DESCRIPTORS  # here: it imports MXNet, which other commands do not need
     from gluon_cgd.models.zoo import name_of
-    from gluon_cgd.runs import collapse, findings
+    from gluon_cgd.runs import collapse, findings, regime
 
     own = datasets.is_own(experiment.dataset)
     blocks = dict(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=True)
@@ -104,6 +104,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         warnings=findings.warnings(result, which),
         evaluations={stage: collapse.evaluation(result, stage) for stage in ("untrained", "last", "best")},
         point=collapse.beside(experiment),
+        regime=regime.sentence(result),
         which=which,
         classes=confusion.worst_first(pairs),
         searched=searched if len(searched) > 1 else (),

@@ -137,6 +137,12 @@ def reasoning(choice):
         lines.append(f"  {letter}  {DESCRIPTORS[letter].__name__:5}{percent_of(recalls)}{fall(letter)}")
     lines.append(f"The two best are {pair[0]} and {pair[1]}. Combined (the first letter feeds the classifier):")
     lines += [f"  {name} {percent_of(recalls)}{fall(name)}" for name, recalls in pairs.items()]
+    for descriptors, counts in choice["margin"].items():
+        number = len({**singles, **pairs}[descriptors])
+        lines += [f"{descriptors}: {count} of {number} runs with {finding}." for finding, count in counts.items()]
+    if choice["margin"] and best:
+        lines.append("Such runs say little of the ranking loss, and so of this choice.")
+        lines.append(f"Usual remedies: {choice['remedies']}.")
     if below and best:
         lines.append(f"Not considered, as training made them worse than they were: {', '.join(below)}.")
     if not best:

@@ -137,10 +137,16 @@ def completed(result: Mapping[str, Any], losses: Mapping[int, Mapping[str, float
 
 def findings(result: Mapping[str, Any]) -> Dict[str, str]:
     """{NEVER or LATE: a sentence without its end} for a run that ended, or decayed, before it left; {} for others."""
-    found, experiment = of(result), Experiment.from_dict(result.get("experiment", {}))
+    found = of(result)
     if not found or found["left_at_first_decay"] or (found["left_at"] is not None and found["first_decay"] is None):
         return {}
-    return {LATE if found["left_at"] is not None else NEVER: at_the_end(found, experiment)}
+    return {LATE if found["left_at"] is not None else NEVER: sentence(result)}
+
+
+def sentence(result: Mapping[str, Any]) -> str:
+    """Whether, and when, the ranking loss of a finished run left its margin, without its end; "" where unknown."""
+    found = of(result)
+    return at_the_end(found, Experiment.from_dict(result.get("experiment", {}))) if found else ""
 
 
 def place(experiment: Experiment) -> str:

@@ -17,8 +17,9 @@ from gluon_cgd.files import figures
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine import devices
 from gluon_cgd.machine.facts import PROJECT
+from gluon_cgd.runs.results import read_result
 from reproduce import recorded, selection, store
-from reproduce.report import comparison
+from reproduce.report import comparison, plot
 from reproduce.tables import FIGURE3, FIGURE4, TABLE1
 from reproduce.verdicts import figure3
 
@@ -30,6 +31,7 @@ WIDTHS = {
     "figure3.jpg": 560,
     "figure4.jpg": 960,
     "ranking.jpg": 720,
+    "regime.jpg": 640,
     "similarity.jpg": 520,
     "spread.jpg": 640,
 }  # in pixels, as a page shows them
@@ -61,7 +63,9 @@ def draw(runs, out):
     copy_letters(split, out)
     with TemporaryDirectory() as scratch:
         letters = [Path(out, name).resolve() for name in LETTERS]
-        shown = draw_scripts(folders.pop(README.name), Path(runs), letters, Path(scratch))
+        readme = folders.pop(README.name)
+        figures.save(plot.escape(read_result(readme / "result.json")), Path(scratch, "regime.png"))
+        shown = draw_scripts(readme, Path(runs), letters, Path(scratch))
         shown += draw_figures(folders, split, Path(scratch))
         for name, width in WIDTHS.items():
             shrink(Path(scratch, name).with_suffix(".png"), width, Path(out, name))

@@ -1,8 +1,10 @@
-"""The picture of a table: bars, published and ours."""
+"""The picture of a table, bars, published and ours; and that of contraction and escape, the curve of one run."""
 
 import numpy as np
 
+from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import figures
+from gluon_cgd.runs import collapse, regime
 from reproduce.report.comparison import benchmark_of
 from reproduce.verdicts import figure3
 from visualize.configurations import boxes
@@ -47,3 +49,29 @@ def bars(axes, panel, small):
         axes.tick_params("x", rotation=30)
     axes.set_ylabel("Recall@1 (%)")
     axes.set_ylim(0, 110)
+
+
+def escape(result):
+    """The Figure of a run's mean ranking loss over the iterations, with the margin, half of it, and the first decay.
+
+    Raises ValueError for a run without a curve.
+    """
+    found, experiment = regime.of(result), Experiment.from_dict(result["experiment"])
+    if not found:
+        raise ValueError("the run has no curve of its ranking loss: it is of an earlier version, train it again")
+    figure = figures.empty(6, 2.7)
+    axes, point = figure.subplots(), collapse.at_one_point(experiment)
+    axes.plot(result["curve"]["iteration"], result["curve"]["ranking"], color=figures.OURS, label="mean ranking loss")
+    axes.axhline(point, color="black", linewidth=1, label=f"{regime.place(experiment)[4:]}, {point:.3g}")
+    axes.axhline(
+        found["left_below"], color="black", linewidth=1, linestyle="--", label=f"left: below {found['left_below']:.3g}"
+    )
+    if found["first_decay"]:
+        axes.axvline(found["first_decay"], color=figures.PUBLISHED, linestyle=":", label="first decay of the rate")
+    if found["left_at"]:
+        mean = result["curve"]["ranking"][result["curve"]["iteration"].index(found["left_at"])]
+        axes.plot(found["left_at"], mean, "o", color=figures.OURS, markersize=6)
+    axes.set_ylim(bottom=0)
+    figures.plain(axes, "iteration", "ranking loss")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure

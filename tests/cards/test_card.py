@@ -180,6 +180,26 @@ def test_the_card_shows_the_spread_and_warns_of_a_collapse():
     assert "## Spread" not in card.markdown(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("rankings", "told", "warns"),
+    [
+        ((0.104, 0.101, 0.1), "he ranking loss never left its margin: its lowest mean, 0.1000 at iteration 1500", True),
+        ((0.104, 0.03, 0.02), "he ranking loss left its margin only after the first decay of the learning rate", True),
+        ((0.03, 0.03, 0.02), "he ranking loss left its margin at iteration 400 (the first mean below 0.05", False),
+    ],
+)
+def test_the_card_says_whether_the_ranking_loss_left_its_margin(rankings, told, warns):
+    before, after, spread = {"R@1": 0.2}, {"R@1": 0.4}, {"same": 0.8, "other": 0.1}
+    history = [{"iteration": step, "recall": recall, "spread": spread} for step, recall in ((0, before), (1500, after))]
+    result = dict(seed=3, history=history, untrained=before, last=after, best=after, best_iteration=1500)
+    result.update(iterations=1500, curve={"iteration": [400, 1000, 1500], "ranking": list(rankings)})
+    split = Split([Record("a", 0)], [Record("b", 7)])
+    text = card.markdown("runs/x", result, Experiment(), split, Counter({(7, 8): 1}), str)
+    assert f"\n\nT{told}" in text
+    assert (f"> **Warning:** T{told}" in text) is warns
+    assert ("Usual remedies" in text) is warns
+
+
 @pytest.mark.parametrize("classes", [2, LARGEST, LARGEST + 1])
 def test_few_classes_are_a_map_and_many_are_bars(tmp_path, classes):
     counted = Counter({(label, label): 3 for label in range(classes)})

@@ -8,7 +8,7 @@ from reproduce import selection, store, student
 from reproduce.command import main
 from reproduce.documents import summary
 from reproduce.page import html
-from reproduce.report import comparison, formats
+from reproduce.report import comparison, formats, plot
 from reproduce.tables import FIGURE3, TABLES
 from tests.reproduce.test_html import run
 from tests.reproduce.test_reproduce import run_of
@@ -84,3 +84,50 @@ def test_a_run_of_an_earlier_version_is_marked_by_its_log(ranking, marked, tmp_p
 def test_the_documents_mark_recorded_runs():
     """Batches of few classes are too hard for the ranking loss in the steps of the mini form."""
     assert "\n- runs that have a ranking loss that never left its margin: 4 x 32 (" in summary.tables()
+
+
+def at_the_margin(experiment, seed, *rankings):
+    """A result whose mean ranking loss was `rankings`, a line each ten iterations."""
+    curve = {"iteration": [10 * (place + 1) for place in range(len(rankings))], "ranking": list(rankings)}
+    return {**run(experiment, seed), "iterations": 10 * len(rankings), "curve": curve}
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_runs_whose_ranking_loss_stayed_at_its_margin_are_named_in_both_forms(small):
+    rank, both = (selection.experiment_of(row, small) for row in TABLE1.rows)
+
+    def results(experiment):
+        never, late, left = (0.11,) * 10, (0.11,) * 9 + (0.04,), (0.04,) * 10
+        return (
+            [at_the_margin(rank, 0, *never), at_the_margin(rank, 1, *late)]
+            if experiment == rank
+            else [at_the_margin(both, 0, *left)]
+        )
+
+    rows = comparison.entries(TABLE1, results, small, "last")
+    told = [
+        "runs that have a ranking loss that never left its margin: Rank (1 of 2)",
+        "runs that have a ranking loss that had not left its margin at the first decay: Rank (1 of 2)",
+    ]
+    assert comparison.doubtful(rows) == told
+    assert "\n".join(["", formats.DOUBT, *told, ""]) in formats.as_text(TABLE1, rows, small, "last")
+    assert "\n".join(f"- {line}" for line in told) in formats.body(TABLE1, rows, small)
+    page = html.page([TABLE1], results, small)
+    for sentence in (*told, "Seed 0: The ranking loss never left its margin: its lowest mean, 0.1100 at iteration 10"):
+        assert sentence in page
+    assert "Seed 1: The ranking loss left its margin only after the first decay of the learning rate (at itera" in page
+
+
+def test_the_curve_of_a_run_is_drawn_with_its_margin_and_the_first_decay():
+    experiment = selection.experiment_of(TABLE1.rows[1], True)
+    (axes,) = plot.escape(at_the_margin(experiment, 0, *(0.11,) * 4, 0.03, *(0.02,) * 5)).axes
+    drawn = {line.get_label(): line for line in axes.lines}
+    assert list(drawn["mean ranking loss"].get_ydata()) == [0.11] * 4 + [0.03] + [0.02] * 5
+    margin, half = experiment.margin, experiment.margin / 2
+    assert set(drawn[f"margin, {margin:.3g}"].get_ydata()) == {margin}
+    assert set(drawn[f"left: below {half:.3g}"].get_ydata()) == {half}
+    decay = round(100 * experiment.decay_at[0])
+    assert set(drawn["first decay of the rate"].get_xdata()) == {decay}
+    assert list(axes.lines[-1].get_xydata()[0]) == [50, 0.03]  # where it left
+    with pytest.raises(ValueError, match="has no curve of its ranking loss"):
+        plot.escape(run(experiment, 0))
