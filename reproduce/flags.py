@@ -44,7 +44,11 @@ def parser(description):
     )
     add("tables", nargs="*", metavar="table", help=every)
     flag("--mini", help="use the embedded benchmark and small networks: minutes on two cores, no downloads")
-    add("--seeds", type=int, help="number of runs of each row (default: as many as in the paper, 5 or 10; --mini: 1)")
+    add(
+        "--seeds",
+        type=int,
+        help="number of runs of each row (default: 5 or 10 as in the paper, 5 where it has none; --mini: 1)",
+    )
     add("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches this pattern")
     ctx = "device to train on: cpu, gpu0, ...; gpu0,gpu1 share each run (default: gpu0 if there is one, else cpu)"
     add("--ctx", help=ctx)
