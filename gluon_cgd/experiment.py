@@ -13,7 +13,7 @@ COMBINATIONS = ("concat", "sum")  # Table 4
 LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
 WITHOUT_FILES = ("glyphs", "glyphs_mini")  # datasets that are drawn when they are needed
 WITHOUT_IMAGENET = ("cifar_resnet10",)  # backbones for which nobody published ImageNet parameters
-WITHOUT_BATCH_NORM = ("wide_resnet50", "squeezenet1.1")  # backbones: frozen_batch_norm changes nothing there
+WITHOUT_BATCH_NORM = ("wide_resnet50", "squeezenet1.1")  # their convolutions have biases: nothing to freeze
 REVISION = 3  # of the training code: raised by every change that moves the numbers of an equal experiment and seed
 REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the one value that runs still stored have
 
@@ -76,7 +76,7 @@ def refuse(name: str, value: Any, rule: str, remedy: str) -> None:
 # fmt: off
 @dataclass(frozen=True)
 class Experiment:
-    """One training run up to its seed. The defaults are the paper's; where it is silent, the field says so.
+    """One training run up to its seed. The defaults are the paper's; where it is silent, they are ours and say so.
 
     Raises ValueError for a value that no run can have.
     """
@@ -122,21 +122,24 @@ class Experiment:
         lambda smoothing: 0 <= smoothing < 1, "must be in [0, 1)", "0 is off")
     temperature: float = choice(0.5, "temperature of the softmax, 1 is off (equation 4)",
         lambda temperature: 1e-3 <= temperature <= 1e3, "must be from 0.001 to 1000", "1 is off")
-    frozen_batch_norm: bool = choice(False, "keep the backbone's batch norms as they are; an author trained them")
-    classifier_batch_norm: bool = choice(True, "batch norm before the classifier: drawn in Figure 1, not in the text")
+    frozen_batch_norm: bool = choice(False, "keep the backbone's batch norms as they are, if it has some; not in the "
+        "paper, an author trained them (naver/cgd issue 3)")
+    classifier_batch_norm: bool = choice(True, "batch norm before the classifier; not in the text, and Figure 1 is "
+        "ambiguous")
     fc_magnitude: float = choice(2.0, "magnitude of the FC layers' Xavier initialisation; not in the paper",
         lambda magnitude: 0 < magnitude <= 1e6, "must be above 0 and at most 1e6", "2 is the default")
     learning_rate: float = choice(1e-4, "Adam's learning rate (section 4.2)",
         lambda rate: 0 < rate <= 1e30, "must be positive and at most 1e30", "1e-4 is the paper's")
     weight_decay: float = choice(0.0, "Adam's weight decay; not in the paper",
         lambda decay: 0 <= decay <= 1e6, "must be from 0 to 1e6", "0 is off")
-    batch_classes: int = choice(32, "classes in a batch, times batch_images = 128 (section 4.2); not in the paper",
+    batch_classes: int = choice(32, "classes in a batch, times batch_images = 128 (section 4.2); not in the paper: "
+        "32 x 4 is leftthomas/CGD's, 4 x 32 clovaai/embedding-expansion's",
         lambda classes: 2 <= classes <= 2**14, "must be at least 2 and at most 16384", "one class has no negatives")
     batch_images: int = choice(4, "pictures of each class in a batch; not in the paper",
         lambda images: 2 <= images <= 2**14, "must be at least 2 and at most 16384", "one image has no positives")
     passes: float = choice(1500 * 128 / 5864, "passes over the training set; the default makes 1,500 iterations on "
         "CUB200 (naver/cgd issue 3)",
-        lambda passes: 0 < passes <= 1e5, "must be positive and at most 100000", "the paper's schedule makes 32.7")
+        lambda passes: 0 < passes <= 1e5, "must be positive and at most 100000", "the default is 32.7")
     decay_at: Tuple[float, ...] = choice((400 / 1500, 800 / 1500), "fractions of the run at which the learning rate "
         "drops (naver/cgd issue 3)",
         lambda parts: all(0 < at < 1 for at in parts) and list(parts) == sorted(parts) and len(parts) <= 100,
@@ -167,7 +170,7 @@ class Experiment:
             refuse("combine", self.combine, rule, "leave it at concat")
         if self.batch_size > 2**14:  # the ranking losses compare each picture of a batch with each
             rule = f"times batch_images {self.batch_images} are more than 16384 pictures in a batch"
-            refuse("batch_classes", self.batch_classes, rule, "32 times 4 is the paper's")
+            refuse("batch_classes", self.batch_classes, rule, "32 times 4 is the default")
         branches = len(self.descriptors)
         rest = self.dim % branches
         if rest and self.combine == "concat" and self.architecture != "B":

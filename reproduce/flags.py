@@ -49,7 +49,11 @@ def parser(description):
     flag("--mini", help=mini)
     scratch = "with --mini: the form of earlier versions, networks from random parameters and five passes"
     flag("--from-scratch", help=scratch)
-    add("--seeds", type=int, help="number of runs of each row (default: as many as in the paper, 5 or 10; --mini: 1)")
+    add(
+        "--seeds",
+        type=int,
+        help="number of runs of each row (default: 5 or 10 as in the paper, 5 where it has none; --mini: 1)",
+    )
     add("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches this pattern")
     ctx = "device to train on: cpu, gpu0, ...; gpu0,gpu1 share each run (default: gpu0 if there is one, else cpu)"
     add("--ctx", help=ctx)

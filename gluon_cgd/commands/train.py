@@ -28,7 +28,8 @@ def add_train(p):
     p.description = (
         "Trains one model and prints its Recall@K before training, at the end and at its best. Writes log, checkpoint, "
         "parameters, result and card into --out; an interrupted run goes on from its checkpoint. Defaults are the "
-        "paper's. On a folder of your own pictures, settings that fit them are chosen, and printed with the reason."
+        "paper's, or ours where it has none. On a folder of your own pictures, settings that fit them are chosen, and "
+        "printed with the reason."
     )
     p.add_argument("--out", required=True, type=name, metavar="DIR", help="the run's folder")
     help_text = "the seed of initialisation, batches and augmentation (default 0)"

@@ -1,6 +1,6 @@
 """Rules that choose the settings of an experiment on people's own pictures, each with its reason.
 
-The paper's defaults are for a hundred classes or more and thousands of pictures; a collection may be much smaller.
+The defaults are for a hundred classes or more and thousands of pictures; a collection may be much smaller.
 """
 
 import math
@@ -106,14 +106,14 @@ def schedule(sizes: Sequence[int], tested: int, given: Mapping[str, Any]) -> Lis
             chosen[field] = value
             choices.append(Choice(field, value, why))
 
-    enough, papers_classes = classes >= PAPER.batch_classes, PAPER.batch_classes
+    enough, default_classes = classes >= PAPER.batch_classes, PAPER.batch_classes
     why = (
-        f"as in the paper, of {classes:,}"
+        f"the default, of {classes:,}"
         if enough
-        else f"all training classes, fewer than the paper's {papers_classes}"
+        else f"all training classes, fewer than the default of {default_classes}"
     )
-    take("batch_classes", papers_classes if enough else max(2, classes), why)
-    images, why = PAPER.batch_images, "as in the paper"
+    take("batch_classes", default_classes if enough else max(2, classes), why)
+    images, why = PAPER.batch_images, "the default"
     if not enough and "batch_classes" not in given:
         images = min(max(images, PAPER.batch_size // chosen["batch_classes"]), MOST_IMAGES)
         why = f"with {chosen['batch_classes']} classes this comes near the paper's batch of {PAPER.batch_size} pictures"
@@ -123,13 +123,13 @@ def schedule(sizes: Sequence[int], tested: int, given: Mapping[str, Any]) -> Lis
     batch = chosen["batch_classes"] * chosen["batch_images"]
     fewest, most = (PAPER.iterations(datasets.OFFICIAL[name][0][0]) for name in ("cub200", "sop"))
     steps = PAPER.passes * pictures / batch
-    passes, why = PAPER.passes, "as in the paper"
+    passes, why = PAPER.passes, "the default"
     if steps < fewest:
         passes = min(MOST_PASSES, math.ceil(10 * fewest * batch / pictures) / 10)
-        why = f"the paper's {PAPER.passes:.1f} would be {steps:,.0f} steps, and its smallest benchmark has {fewest:,}"
+        why = f"the default, {PAPER.passes:.1f}, is {steps:,.0f} steps; the paper's smallest benchmark has {fewest:,}"
     elif steps > most:
         passes = round(most * batch / pictures, 4)
-        why = f"the paper's {PAPER.passes:.1f} would be {steps:,.0f} steps, and its largest benchmark has {most:,}"
+        why = f"the default, {PAPER.passes:.1f}, is {steps:,.0f} steps; the paper's largest benchmark has {most:,}"
     take("passes", passes, f"{why}; {max(1, round(passes * pictures / batch)):,} steps of {batch} pictures")
     afforded = max(
         1, int(chosen["passes"] * pictures / max(1, tested))

@@ -141,7 +141,7 @@ def test_a_benchmark_has_a_card_with_numbers_for_names():
     split = Split([Record("a", 0)] * 4, [Record("b", 7), Record("c", 8)])
     text = card.markdown("runs/x", result, Experiment(), split, Counter({(7, 8): 1, (8, 8): 1}), str)
     assert "| split | that of the benchmark |" in text
-    assert "Everything is as in the paper." in text
+    assert "Everything is the default: the paper's or, where it has none, ours." in text
     assert "| 7 | 1 | 0 % | 8 (1) |" in text
     assert "| last | 50.0 | 75.0 |" in text
     assert "evaluate --checkpoint runs/x\n" in text

@@ -92,8 +92,8 @@ def test_a_choice_says_what_and_why():
     assert len(lines) == 6
     few = "22 classes are too few to keep half of them for the test (11 would be left, 64 are needed); so every class "
     assert lines[0].startswith(f"--split images: {few}")
-    assert lines[2] == "--batch-classes 22: all training classes, fewer than the paper's 32"
-    told = "the paper's 32.7 would be 354 steps, and its smallest benchmark has 1,500; 1,500 steps of 110 pictures"
+    assert lines[2] == "--batch-classes 22: all training classes, fewer than the default of 32"
+    told = "the default, 32.7, is 354 steps; the paper's smallest benchmark has 1,500; 1,500 steps of 110 pictures"
     assert lines[4] == f"--passes 138.9: {told}"
 
 

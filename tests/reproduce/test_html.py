@@ -209,7 +209,7 @@ def test_a_number_leads_to_its_runs_whose_lines_say_what_the_results_say(real):
     section = tree.find(f".//section[@id='{anchor(both)}']")
     told = "".join(section.itertext())
     assert section.find("h3").text == "Table 1 Both, Table 2 None, Text Both"  # equal rows are one experiment
-    assert "descriptors='SM', smoothing=0.0, temperature=1.0; all else as in the paper" in told
+    assert "descriptors='SM', smoothing=0.0, temperature=1.0; all else by default" in told
     assert f"{both.key()}/r{REVISION}-seed1" in told
     assert f"{1:064x}" in told
     recalls, origins = section.iter("table")
