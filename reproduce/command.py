@@ -1,7 +1,7 @@
 """`python -m reproduce`: list the paper's tables, train what they need, and print the published numbers beside ours.
 
-Exit status: 0 complete and within tolerance (mini: complete), 1 complete but a cell differs (or --report on an
-incomplete table), 2 could not run, with one sentence why.
+Exit status: 0 complete and the table is reproduced (mini: complete), 1 complete but not reproduced or undecided (or
+--report on an incomplete table), 2 could not run, with one sentence why.
 """
 
 import difflib
@@ -24,7 +24,7 @@ log = logging.getLogger("reproduce")
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    options = parser(__doc__.splitlines()[0]).parse_args(arguments)
+    options = parser(__doc__.splitlines()[0], __doc__.partition("\n\n")[2]).parse_args(arguments)
     with process.shown(" ".join(options.tables) or "reproduce", "reproduce", "gluon_cgd"):
         return process.exit_status(lambda: run(options))
 
@@ -104,7 +104,7 @@ def print_tables(tables, options):
     for table in tables:
         rows = entries_of(table, options, results)
         everything += rows
-        statuses.append(comparison.status(rows, seeds_of(table, options), small, options.rows))
+        statuses.append(comparison.status(table, rows, seeds_of(table, options), small, options.rows))
         if not options.json:
             say("\n" + form.as_text(table, rows, small, which) + "\n")
         if trains:

@@ -36,9 +36,9 @@ EFFECTIVE = {
 }
 
 
-def parser(description):
-    """The command line; its help begins with `description`."""
-    p = Parser(prog="python -m reproduce", description=description)
+def parser(description, end=None):
+    """The command line; its help begins with `description`, and ends with the text `end`."""
+    p = Parser(prog="python -m reproduce", description=description, epilog=end)
     add, flag = p.add_argument, functools.partial(p.add_argument, action="store_true")
     every = (
         "table1 ... table7, text, figure3, figure4, details, efficiency, pretrain or report; without one, all are "

@@ -58,14 +58,15 @@ def doubtful(found):
 
 def status(mini, paper):
     """A line a table. paper: {table: entries of the paper's form}."""
-    grid = [("table", "runs as in the paper", "its numbers", "runs of the mini form", "orderings in the mini form")]
+    here = ("runs of the mini form", "orderings in the mini form")
+    grid = [("table", "runs as in the paper", "its numbers", "the table is", *here)]
     for table in mini.tables:
         real, small = paper[table.name], mini.entries[table.name]
         done, wanted = runs_in(real), len({e.row.key for e in real if e.row.experiment}) * table.seeds
         runs = f"{done} of {wanted}" if done else f"not run: `bash reproduce/{table.name}.sh`"
         numbers = sum(len(entry.row.published) for entry in real if entry.row.experiment)
         told = f"{numbers} not run" if numbers else "a figure" if table.name == "figure3" else "none published"
-        here = "not run"
+        whole, here = "not run" if numbers else "-", "not run"
         if runs_in(small):
             totals = Counter()
             for name, rows in doubts(small).items():
@@ -77,7 +78,7 @@ def status(mini, paper):
         plural = {"holds": "hold"}
         held = ", ".join(f"{count} {plural.get(word, word) if count > 1 else word}" for word, count in words.items())
         held = "see there" if table.name == "figure3" or table.baseline else held
-        grid.append((f"[{table.label}](#{table.name})", runs, told, here, held))
+        grid.append((f"[{table.label}](#{table.name})", runs, told, whole, here, held))
     return markdown(grid)
 
 

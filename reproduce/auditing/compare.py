@@ -30,7 +30,10 @@ def blocks(text):
 
 
 def document(file, text, expected):
-    """Findings: how the marked parts of `text` differ from `expected`, {name: [line, ...]}; all must be there."""
+    """Findings: how the marked parts of `text` differ from `expected`, {name: [line, ...]}; all must be there.
+
+    Instead of lines there can be a function, which gives them for the printed ones: of simulated numbers.
+    """
     found, wrong = blocks(text)
     for line, what in wrong:
         yield Finding(file, line, what)
@@ -41,7 +44,8 @@ def document(file, text, expected):
     for name in expected:
         if name in found:
             start, lines = found[name]
-            yield from differences(file, start, lines, expected[name])
+            right = expected[name](lines) if callable(expected[name]) else expected[name]
+            yield from differences(file, start, lines, right)
 
 
 def differences(file, start, lines, expected):

@@ -6,6 +6,7 @@ from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.files.whole import write_text
 from gluon_cgd.machine.facts import PROJECT
 from reproduce.documents import attestation, ledger, summary
+from reproduce.report import power
 
 
 def backbone_table():
@@ -60,6 +61,7 @@ PARTS = {
     "figure3 claims": summary.figure3,
     "ledger": ledger.as_markdown,
     "origins": summary.origins,
+    "power": power.as_markdown,
     "reproductions": attestation.reproductions,
     "status": summary.status,
     "tables": summary.tables,

@@ -56,7 +56,8 @@ def wanted(tables, small, seeds=None):
 
 def status():
     """A line a table: recorded runs of the paper's form and of the mini form, and what they say."""
-    lines = [("table", "runs as in the paper", "its numbers", "runs of the mini form", "orderings in the mini form")]
+    mini = ("runs of the mini form", "orderings in the mini form")
+    lines = [("table", "runs as in the paper", "its numbers", "the table is", *mini)]
     for table in EVERYTHING:
         real, small = entries(table.name, False), entries(table.name, True)
         outcomes = Counter(verdict.outcome for row in real for verdict in row.verdicts.values())
@@ -66,7 +67,9 @@ def status():
         runs = f"{done} of {len(wanted([table], False))}" if done else f"not run: `bash reproduce/{table.name}.sh`"
         held = "see there" if table.name == FIGURE3.name or table.baseline else outcomes_of(table)
         minis = f"{runs_in(small)}{doubts_in(small)}" if runs_in(small) else "not run"
-        lines.append((f"[{table.label}](#{table.name})", runs, numbers, minis, held))
+        verdict = comparison.table_verdict(table, real)
+        outcome = verdict.outcome if verdict else "-"
+        lines.append((f"[{table.label}](#{table.name})", runs, numbers, outcome, minis, held))
     return as_markdown(lines)
 
 

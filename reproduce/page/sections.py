@@ -5,6 +5,8 @@ import functools
 from reproduce.page import svg
 from reproduce.report import comparison
 from reproduce.verdicts import effects, figure3, orderings
+from reproduce.verdicts.table import sentence
+from reproduce.verdicts.verdict import WITHIN
 from visualize import configurations, curves
 
 
@@ -35,9 +37,9 @@ class Section:
         return sum(entry.runs() < self.seeds for entry in self.own())
 
     def counts(self):
-        """Runs done, cells within the tolerance and orderings that hold: ["5 of 10", "3 of 8", "1 of 1"]."""
+        """Runs done, cells shown to be within a point and orderings that hold: ["5 of 10", "3 of 8", "1 of 1"]."""
         done = {entry.experiment: min(entry.runs(), self.seeds) for entry in self.own()}
-        near = [not differs(e, column) for e in self.entries for column in e.ours if column in e.published]
+        near = [v.outcome == WITHIN for e in self.entries for v in e.verdicts.values() if v.outcome != "not run"]
         outcomes = [claim.ordering.outcome for claim in orderings.claims(self.table, self.entries, self.small)]
         ran = [outcome for outcome in outcomes if outcome not in ("not run", "no mini form")]
         within = [] if self.small else [f"{sum(near)} of {len(near)}"]
@@ -46,6 +48,12 @@ class Section:
     def claims(self):
         """Sentences: the paper's orderings of its rows, and whether they hold for ours."""
         return [claim.sentence() for claim in orderings.claims(self.table, self.entries, self.small)]
+
+    def verdict(self):
+        """A sentence: the verdict on the whole table; "" where nothing has run, in the mini form, and of Figure 3."""
+        verdict = None if self.small else comparison.table_verdict(self.table, self.entries)
+        ran = verdict and verdict.outcome != "not run"
+        return sentence(self.table.label, verdict) if ran else ""
 
     def effects(self):
         """Sentences: what each reading of a detail changes; [] of a table of the paper's."""

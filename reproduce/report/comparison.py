@@ -10,9 +10,11 @@ from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.runs import findings
 from reproduce.selection import columns_of, experiment_of, rows_in
 from reproduce.tables import BENCHMARKS, Cell
+from reproduce.verdicts import orderings
+from reproduce.verdicts.table import Shown, counts, judge_table
 from reproduce.verdicts.verdict import Verdict, judge, sentence
 
-TOLERANCE = 1.0  # points that our mean may be away from the published one before a cell counts as differing
+TOLERANCE = 1.0  # points: a number of ours is shown to be nearer than that to the published one, or it is not
 
 
 class Entry(NamedTuple):
@@ -162,18 +164,37 @@ def verdicts(table, rows):
     return {place: verdict for cells in families.values() for place, verdict in judge(cells, TOLERANCE).items()}
 
 
-def status(rows, seeds, small, pattern="*"):
-    """0 when all runs of the rows like `pattern` are there, and (but for mini) no cell differs; else 1.
+def table_verdict(table, rows):
+    """The TableVerdict of `table` in the paper's form; None where the paper prints nothing to judge by.
 
-    A cell differs when it is more than TOLERANCE points away, or when its runs show that it is higher or lower.
+    rows: its `entries`, or some of them: claims that need other rows are then left out.
     """
+    if not (table.judged and table.has_published):
+        return None
+    parts = []
     for row in rows:
-        if row.experiment and fnmatch.fnmatchcase(row.row, pattern):
-            for column in row.own_columns():
-                our, published = row.ours.get(column), row.published.get(column)
-                if our is None or our.runs < seeds:
-                    return 1
-                outcome = row.verdicts[column].outcome if column in row.verdicts else None
-                if outcome in ("higher", "lower") or outcome and abs(our.mean - published.mean) > TOLERANCE:
-                    return 1
-    return 0
+        for column, found in row.verdicts.items():
+            side = "higher" if (found.difference or 0) > 0 else "lower"
+            against = f"is more than {TOLERANCE:g} point {side}"
+            parts.append(Shown(f"{row.row} {column}", found.alone or (None, None), against))
+    whole = len(rows) == len(rows_in(table, False))
+    for claim in orderings.claims(table, rows):
+        if counts(claim.published) and (whole or all(claim.sides)):
+            p = claim.ordering.alone or (None, None)
+            parts.append(Shown(claim.name, p, "is contradicted", is_claim=True))
+    ran = any(row.ours for row in rows)
+    return judge_table(parts) if ran else judge_table([])
+
+
+def status(table, rows, seeds, small, pattern="*"):
+    """0 when all runs of the rows like `pattern` are there, and (but for mini) the table is reproduced by them; else 1.
+
+    Without a published number there is nothing to reproduce, and being complete is enough.
+    """
+    rows = [row for row in rows if fnmatch.fnmatchcase(row.row, pattern)]
+    for row in rows:
+        for column in row.own_columns() if row.experiment else ():
+            if column not in row.ours or row.ours[column].runs < seeds:
+                return 1
+    verdict = None if small else table_verdict(table, rows)
+    return 0 if verdict is None or verdict.outcome == "reproduced" else 1

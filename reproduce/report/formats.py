@@ -4,10 +4,11 @@ from pathlib import Path
 
 from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
-from reproduce.report.comparison import TOLERANCE, doubtful, parts
+from reproduce.report.comparison import TOLERANCE, doubtful, parts, table_verdict
 from reproduce.report.plot import plot
 from reproduce.tables import EVERYTHING, SCRATCH, number
 from reproduce.verdicts import effects, figure3, orderings
+from reproduce.verdicts.table import sentence as sentence_of_table
 from reproduce.verdicts.verdict import WITHIN, sentence
 
 DOUBT = "To be read with care (docs/training.md, 'When training makes it worse'):"
@@ -24,7 +25,7 @@ def header(table, small, which):
     note = (
         f"'ours' is the {which} evaluation of each run. The verdict is 'within a point' if ours is shown to be less\n"
         f"than {TOLERANCE:g} point from the published number, 'higher' or 'lower' if it is shown to differ, else\n"
-        "'undecided'."
+        "'undecided'. A table is reproduced when all its numbers are within a point and all its claims hold."
     )
     if not table.has_published:
         note = f"'ours' is the {which} evaluation of each run; the paper has no number of it."
@@ -66,8 +67,8 @@ def row_lines(row, columns, small, has_published):
         yield ["", "verdict", *(row.verdicts[c].outcome if c in row.verdicts else "-" for c in columns)]
 
 
-def apart(rows):
-    """A sentence on how many numbers are shown to be within the margin, and one on each that is not."""
+def apart(table, rows):
+    """The verdict on the table, how many numbers are shown to be within the margin, and a line on each that is not."""
     verdicts = [
         (f"{row.row} {column}", verdict)
         for row in rows
@@ -76,7 +77,9 @@ def apart(rows):
     ]
     lines = [f"{place}: {sentence(verdict)}; {verdict.how}" for place, verdict in verdicts if verdict.outcome != WITHIN]
     count = f"{len(verdicts) - len(lines)} of {len(verdicts)} published numbers are within a point of ours."
-    return [count, *lines] if verdicts else []
+    if not verdicts:
+        return []
+    return [sentence_of_table(table.label, table_verdict(table, rows)), count, *lines]
 
 
 def as_text(table, rows, small, which):
@@ -86,7 +89,7 @@ def as_text(table, rows, small, which):
         return "\n".join([*text, figure3.as_text(rows), *([""] * bool(doubtful(rows))), *doubtful(rows)])
     for lines in grids(table, rows, small):
         text += ["", *grid.as_text(lines)]
-    differing = apart(rows)
+    differing = apart(table, rows)
     if differing:
         text += ["", *differing]
     if doubtful(rows):
@@ -115,7 +118,7 @@ def body(table, rows, small):
     for lines in grids(table, rows, small):
         text += [grid.as_markdown(lines), ""]
     claims = claim_lines(table, rows, small)
-    lines = (*apart(rows), *doubtful(rows), *claims, *effects.sentences(table, rows))
+    lines = (*apart(table, rows), *doubtful(rows), *claims, *effects.sentences(table, rows))
     return "\n".join(text + [f"- {line}" for line in lines])
 
 

@@ -6,6 +6,7 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine.progress import each
 from gluon_cgd.runs import checkpoint
 from reproduce import selection, store
+from reproduce.report import power
 from reproduce.training import costs
 
 
@@ -53,7 +54,8 @@ def as_text(tables, seeds, small, runs):
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = ["  ".join([c[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(c[1:], widths[1:]))]) for c in lines]
     missing = [run for run in every if not run.done]
-    return "\n".join([*text, "", *costs.costs(missing, runs)])
+    needed = [] if small else power.plan_lines(tables)
+    return "\n".join([*text, "", *needed, *[""] * bool(needed), *costs.costs(missing, runs)])
 
 
 def states(runs):

@@ -60,14 +60,21 @@ def error_of(std, runs, cell):
     return std * np.sqrt(factors), runs - 1
 
 
-def p_values(difference, error, freedom, margin):
-    """(two-sided p of no difference, p of a difference of at least `margin`), for the worst case of rounding.
+def error_of_ours(std, runs, cell):
+    """As the error of `error_of`, but of a single number taken as it is printed: only our mean is uncertain."""
+    return std / np.sqrt(runs) if cell.statistic == "single" else error_of(std, runs, cell)[0]
 
-    The second is the higher p of two one-sided tests (TOST). Both are NaN where the error is.
+
+def p_values(difference, error, near, freedom, margin):
+    """(two-sided p of no difference, p of less than `margin`, p of more than `margin`), for the worst rounding.
+
+    error, near: standard errors, as of `error_of` and of `error_of_ours`, which the second p uses. It is the higher p
+    of two one-sided tests (TOST). All are NaN where the error is.
     """
     away = np.abs(difference)
     different = 2 * stats.t.sf(np.maximum(away - ROUNDING, 0) / error, freedom)
-    return different, stats.t.sf((margin - away - ROUNDING) / error, freedom)
+    within = stats.t.sf((margin - away - ROUNDING) / near, freedom)
+    return different, within, stats.t.sf((away - margin - ROUNDING) / error, freedom)
 
 
 def holm(p):
@@ -78,6 +85,21 @@ def holm(p):
     raised = np.maximum.accumulate(np.take_along_axis(p, order, -1) * factor, axis=-1)
     corrected = np.empty_like(p)
     np.put_along_axis(corrected, order, np.minimum(raised, 1), -1)
+    return corrected
+
+
+def hochberg(p):
+    """p corrected over the last axis by Hochberg's method: as `holm`, but where all p are at most a level, all stay so.
+
+    It assumes that the p do not depend on each other, or rise together; the tests simulate both.
+    """
+    p = np.asarray(p, float)
+    order = np.argsort(p, axis=-1)  # NaN last
+    factor = np.maximum(np.isfinite(p).sum(axis=-1, keepdims=True) - np.arange(p.shape[-1]), 1)
+    raised = np.take_along_axis(p, order, -1) * factor
+    lowered = np.fmin.accumulate(raised[..., ::-1], axis=-1)[..., ::-1]
+    corrected = np.empty_like(p)
+    np.put_along_axis(corrected, order, np.where(np.isnan(raised), math.nan, np.minimum(lowered, 1)), -1)
     return corrected
 
 
@@ -106,7 +128,8 @@ def more_seeds(difference, std, runs, cell, margin, different_level, equivalent_
         return None
     std, then = likely(std, known), runs + np.arange(1, LIMIT + 1)
     error, freedom = error_of(std, then, cell)
-    within = np.maximum(margin - ROUNDING - stats.t.isf(equivalent_level, freedom) * error, 0)
+    near = error_of_ours(std, then, cell)
+    within = np.maximum(margin - ROUNDING - stats.t.isf(equivalent_level, freedom) * near, 0)
     beyond = ROUNDING + stats.t.isf(different_level / 2, freedom) * error
     moves = std * np.sqrt((MEDIAN if cell.statistic == "median" else 1) * (1 / runs - 1 / then))
 

@@ -1,8 +1,22 @@
 """Judges how far our runs are from each published number of a table; order.py judges the paper's orderings.
 
-All p are corrected by Holm's method over a table. The correction is valid however the cells depend on each other (the
-Recall@K of a row come from the same runs). The p assume that the number of seeds was fixed before the runs. Adding
-seeds until a cell is decided gives wrong verdicts more often than `level`.
+Which family needs which correction:
+- A difference of one cell ("higher", "lower"): Holm's method over the cells of a table, in Table 7 over each benchmark.
+  It is valid however the cells depend on each other (the Recall@K of a row come from the same runs).
+- One cell within the margin: Hochberg's method over the same cells. It is valid where they are independent or rise
+  together, as recalls of a run do, and it agrees with the table: all cells are within a point exactly when each is at
+  `level` by itself.
+- A table is reproduced when all its cells are within the margin and all its claims hold. That needs no correction: one
+  statement is made, and it is wrong only if a part is wrong that has passed a test of `level` (see `table.py`). A
+  margin of one point is larger than most effects that the paper claims, so cells alone prove nothing: claims decide.
+- A table is not reproduced when one of its cells is beyond the margin, or one of its claims is contradicted:
+  Bonferroni's method over both.
+- A claim counts for its table if the printed numbers differ by more than rounding can make, 0.1. A smaller effect, such
+  as Table 7's 94.8 against 94.7, is not a claim that numbers with one decimal support, and dozens of seeds could not
+  show it.
+
+The p assume that the number of seeds was fixed before the runs. Adding seeds until a cell is decided gives wrong
+verdicts more often than `level`. `power.py` computes how many a table needs.
 """
 
 import math
@@ -16,6 +30,8 @@ from reproduce.verdicts.significance import (
     LIMIT,
     ROUNDING,
     error_of,
+    error_of_ours,
+    hochberg,
     holm,
     more_seeds,
     next_level,
@@ -41,8 +57,9 @@ class Verdict(NamedTuple):
     difference: Optional[float] = None  # ours - published, in points
     interval: Optional[Tuple[float, float]] = None  # of the difference at 1 - level, for this cell alone
     p_different: Optional[float] = None  # of the test that shows a difference, after Holm
-    p_equivalent: Optional[float] = None  # of the test that shows that it is below the margin, after Holm
+    p_equivalent: Optional[float] = None  # of the test that shows that it is below the margin, after Hochberg
     more: Optional[int] = None  # seeds that would decide an undecided one; None where no number would
+    alone: Optional[Tuple[float, float]] = None  # p of less and of more than the margin, uncorrected, for the table
 
 
 def judge(cells, margin=1.0, level=0.05):
@@ -56,8 +73,10 @@ def judge(cells, margin=1.0, level=0.05):
         median too. Both have the variance of a normal sample's median: e = s sqrt(pi/2 (1/ours + 1/n)).
       single number: we treat it as one more run, e = s sqrt(1 + 1/ours); the interval is then a prediction interval.
         "higher" and "lower" mean that this number would be a surprise among our runs. If the authors picked it as the
-        best of several runs, that alone may cause "lower", and "higher" is even stronger. The equivalence test uses the
-        same e: it is too wide for the number itself, and right for the mean behind a number that was not picked.
+        best of several runs, that alone may cause "lower", and "higher" is even stronger. The equivalence test takes
+        the printed number as it is, e = s / sqrt(ours): it shows that our mean is within the margin of that number, and
+        says nothing of the mean behind it. That mean cannot be tested: a number from one run is too uncertain, and one
+        that was picked is too high by an unknown part.
     Rounding: a printed number can be 0.05 off, and each test takes the worst case; see `significance.std_ends` and
     `error_of`.
     There are two tests, each corrected over the cells that can be tested. p_different is two-sided. p_equivalent is the
@@ -78,14 +97,18 @@ def judge(cells, margin=1.0, level=0.05):
     checked_level(level)
     rows = {place: compared(place, values, cell) for place, (values, cell) in cells.items()}
     numbers = np.array([row or [math.nan] * 5 for row in rows.values()], float).reshape(-1, 5)
-    p = [holm(one) for one in p_values(numbers[:, 0], numbers[:, 3], numbers[:, 4], margin)]
+    near = [error_of_ours(row[1], row[2], cells[place][1]) if row else math.nan for place, row in rows.items()]
+    near = np.where(np.isnan(numbers[:, 3]), math.nan, np.array(near, float))
+    *raw, beyond = p_values(numbers[:, 0], numbers[:, 3], near, numbers[:, 4], margin)
+    p = [holm(raw[0]), hochberg(raw[1])]
     waiting = sum(row is not None and row[2] == 1 for row in rows.values())  # for a second run
     levels = [next_level(one, level, waiting) for one in p]
     tested = int(np.isfinite(p[0]).sum())
-    correction = f"Holm's correction over {tested} cell{'s' * (tested > 1)}"
-    tests = f"for a difference and for less than {margin:g} points, {correction}"
+    points, cells_tested = f"{margin:g} point{'s' * (margin != 1)}", f"{tested} cell{'s' * (tested > 1)}"
+    tests = f"for a difference (Holm's correction over {cells_tested}) and for less than {points} (Hochberg's)"
     verdicts = {}
-    for place, row, *ps in zip(rows, rows.values(), *(one.tolist() for one in p)):
+    alone = np.transpose([raw[1], beyond]).tolist()
+    for place, row, own, *ps in zip(rows, rows.values(), alone, *(one.tolist() for one in p)):
         cell = cells[place][1]
         if row is None:
             verdicts[place] = Verdict("not run", "no run yet", level)
@@ -103,7 +126,8 @@ def judge(cells, margin=1.0, level=0.05):
         if min(ps) > level:
             outcome, more = "undecided", more_seeds(difference, std, runs, cell, margin, *levels)
             how += f"; {chances(more)}"
-        verdicts[place] = Verdict(outcome, how, level, difference, (difference - reach, difference + reach), *ps, more)
+        interval = (difference - reach, difference + reach)
+        verdicts[place] = Verdict(outcome, how, level, difference, interval, *ps, more, tuple(own))
     return verdicts
 
 

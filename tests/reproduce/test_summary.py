@@ -35,9 +35,9 @@ def recorded(tmp_path, monkeypatch):
 def test_the_state_of_a_table_counts_its_runs_and_verdicts(recorded):
     lines = dict(zip((one.name for one in summary.EVERYTHING), summary.status().splitlines()[2:]))
     assert lines["table1"].startswith(
-        "| [Table 1](#table1) | 10 of 10 | 1 within a point, 1 higher, 6 not run | 6 | 1 holds |"
+        "| [Table 1](#table1) | 10 of 10 | 1 within a point, 1 higher, 6 not run | not reproduced | 6 | 1 holds |"
     )
-    assert "| not run: `bash reproduce/table3.sh` | 12 not run | not run | 2 not run |" in lines["table3"]
+    assert "| not run: `bash reproduce/table3.sh` | 12 not run | not run | not run | 2 not run |" in lines["table3"]
     assert "a figure" in lines["figure3"]
 
 

@@ -77,8 +77,10 @@ def test_a_single_number_is_one_more_run():
     verdict = only(values, Cell(76.8, None, None, "single"))
     error = np.std(values, ddof=1) * math.sqrt(1 + 1 / 5)
     assert verdict.p_different == pytest.approx(2 * stats.t.sf((0.6 - 0.05) / error, 4))
-    assert verdict.p_equivalent == pytest.approx(stats.t.sf((1 - 0.6 - 0.05) / error, 4))
     assert verdict.interval[0] == pytest.approx(-0.6 - 0.05 - stats.t.ppf(0.975, 4) * error)
+    assert verdict.alone[1] == pytest.approx(stats.t.sf((0.6 - 1 - 0.05) / error, 4))
+    near = np.std(values, ddof=1) / math.sqrt(5)  # of our mean alone: the printed number is taken as it is
+    assert verdict.p_equivalent == pytest.approx(stats.t.sf((1 - 0.6 - 0.05) / near, 4))
     assert "picked as the best of several, 'lower' may be due to that alone" in verdict.how
 
 
@@ -229,7 +231,8 @@ def test_a_verdict_is_a_few_words_in_a_table_and_a_sentence_below_it():
     assert sentence(lower) == "lower by 2.0 (95 % CI -2.3 to -1.7)"
     assert lower.p_different < 0.05
     compared = "mean of 5 runs against the published mean and std of 5 runs"
-    assert f"{compared}; Welch tests for a difference and for less than 1 point" in lower.how
+    holm = "Holm's correction over 1 cell"
+    assert f"{compared}; Welch tests for a difference ({holm}) and for less than 1 point (Hochberg's)" in lower.how
     assert "chance of 80 %" in only(93.1 + 20 * spread[:3], cell).how
     ordering = order([94.5, 94.6, 94.3], [93.0, 93.1, 92.8])
     assert sentence(ordering) == "holds"
