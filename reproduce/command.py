@@ -15,6 +15,7 @@ from reproduce.documents import attestation, generated, pictures, record, summar
 from reproduce.flags import check, parser
 from reproduce.page import html
 from reproduce.report import comparison, formats
+from reproduce.report.data import as_data
 from reproduce.tables import DETAILS, EVERYTHING, FIGURE3, FIGURE4, TABLES, TEXT, from_scratch
 from reproduce.training import backends, costs, plan
 from reproduce.verdicts.verdict import sentence
@@ -103,14 +104,14 @@ def print_tables(tables, options):
     statuses, everything = [], []
     for table in tables:
         rows = entries_of(table, options, results)
-        everything += rows
+        everything += as_data(table, rows, small)
         statuses.append(comparison.status(table, rows, seeds_of(table, options), small, options.rows))
         if not options.json:
             say("\n" + form.as_text(table, rows, small, which) + "\n")
         if trains:
             say(f"Written: {form.write(table, rows, small, which, options.runs)}")
     if options.json:
-        print(json.dumps([row.as_dict() for row in everything], indent=1))
+        print(json.dumps(everything, indent=1))
         return 0
     return max(statuses)
 

@@ -14,6 +14,7 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
 
 
 from pathlib import Path
+from textwrap import fill
 
 from gluon_cgd.commands.options import main_of, name
 from gluon_cgd.commands.output import say
@@ -23,7 +24,10 @@ from gluon_cgd.runs import schema
 
 SINGLE, COMBINED = "0.75", "tab:blue"
 RUNS = schema.fields({}, {"values": schema.each(schema.number(0, 100), of=list)})  # recall in % of each run
-ENTRY = schema.fields({"row": schema.text, "ours": schema.optional(schema.each(schema.optional(RUNS)))})
+ENTRY = schema.fields(
+    {"row": schema.text, "ours": schema.optional(schema.each(schema.optional(RUNS)))},
+    {"claims": schema.each(schema.fields({"sentence": schema.text}), of=list)},
+)
 REPORT = schema.each(ENTRY, of=list)
 
 
@@ -38,24 +42,36 @@ def panels(entries):
     return recalls
 
 
+def captions(entries):
+    """{benchmark: [sentence, ...]}: what the paper claims of each panel, and whether it holds there."""
+    found = {}
+    for entry in entries:
+        found.setdefault(entry["row"].rpartition(" ")[0], []).extend(one["sentence"] for one in entry.get("claims", ()))
+    return found
+
+
 def read(report):
-    """The `panels` of the figure3 report in the file `report`. Raises ValueError if it is not one."""
+    """The entries of the figure3 report in the file `report`. Raises ValueError if it is not one."""
     entries = regular.read_json(report)
     wrong = REPORT(entries, "contents")
     if wrong:
         raise ValueError(f"it is not a report that bash reproduce/figure3.sh wrote, it {wrong}")
-    return panels(entries)
+    return entries
 
 
-def boxes(recalls):
-    """The Figure of `recalls`, made by `panels`, one panel for each benchmark. Raises ValueError if there is no run."""
+def boxes(recalls, claims=None):
+    """The Figure of `recalls`, made by `panels`, one panel for each benchmark. Raises ValueError if there is no run.
+
+    claims: the `captions` to print below the panels.
+    """
     from matplotlib.patches import Patch
 
     if not recalls:
         raise ValueError("it has no run of figure3 to draw: bash reproduce/figure3.sh --mini makes some")
     columns = min(2, len(recalls))
     rows = -(-len(recalls) // columns)
-    figure = figures.empty(5.4 * columns, 3.1 * rows + 0.4)
+    notes = {name: "\n".join(fill(text, 86) for text in (claims or {}).get(name, ())) for name in recalls}
+    figure = figures.empty(5.4 * columns, (3.1 + 0.5 * any(notes.values())) * rows + 0.4)
     for number, (benchmark, results) in enumerate(recalls.items(), 1):
         axes = figure.add_subplot(rows, columns, number)
         colours = [SINGLE if len(configuration) == 1 else COMBINED for configuration in results]
@@ -67,6 +83,7 @@ def boxes(recalls):
             axes.plot([place] * len(values), values, "o", markerfacecolor=colour, markeredgecolor="black", markersize=4)
         axes.set_xticks(range(1, len(results) + 1), list(results), fontsize=8)
         axes.set_ylabel("Recall@1 (%)")
+        axes.set_xlabel(notes[benchmark], fontsize=7, loc="left", multialignment="left")
         runs = {len(values) for values in results.values()}
         number_of_runs = str(runs.pop()) if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
         axes.set_title(f"{benchmark} ({number_of_runs} run{'s' * (number_of_runs != '1')} each)", fontsize=10)
@@ -89,7 +106,8 @@ def run(options):
     try:
         out = Path(options.out or Path(options.report).with_suffix(".png"))
         figures.check("--out", out)
-        figures.save(boxes(read(options.report)), out)
+        entries = read(options.report)
+        figures.save(boxes(panels(entries), captions(entries)), out)
     except FileNotFoundError as error:
         raise ValueError(f"{options.report!r} cannot be drawn: No such file: check its name") from error
     except (OSError, ValueError) as error:

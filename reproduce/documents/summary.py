@@ -11,9 +11,8 @@ from reproduce.report import comparison, formats
 from reproduce.tables import EVERYTHING, FIGURE3, number
 from reproduce.training import plan
 from reproduce.training.costs import known, total
+from reproduce.verdicts import figure3 as figure3_verdicts
 from reproduce.verdicts import orderings
-from reproduce.verdicts.figure3 import claims as figure3_claims
-from reproduce.verdicts.figure3 import panels
 
 WHICH = "last"  # evaluation that counts
 OUTCOMES = ("within a point", "higher", "lower", "undecided")
@@ -122,7 +121,8 @@ def digest():
 
 def figure3():
     """The two claims of section 4.4.1 on the embedded benchmark."""
-    lines = [line for results in panels(entries("figure3", True)).values() for line in figure3_claims(results)]
+    panels = figure3_verdicts.by_seed(entries("figure3", True)).values()
+    lines = [line for results in panels for line in figure3_verdicts.sentences(results, True)]
     return "\n".join(f"- {line}" for line in lines or ["not run: `bash reproduce/figure3.sh --mini`"])
 
 

@@ -66,12 +66,13 @@ class Section:
 
     def figure3_claims(self):
         """{benchmark: sentences}: what the paper says of Figure 3, and whether it holds there."""
-        return {name: figure3.claims(results) for name, results in figure3.panels(self.entries).items()}
+        return {name: figure3.sentences(runs, self.small) for name, runs in figure3.by_seed(self.entries).items()}
 
     def drawing(self):
         """(title, plot) of every run as a dot, in box plots for Figure 3; the plot is an <svg>, or "" without runs."""
         if self.table.name == "figure3":
-            draw, shown = functools.partial(configurations.boxes, figure3.panels(self.entries)), " as box plots"
+            panels = configurations.panels([entry.as_dict() for entry in self.entries])
+            draw, shown = functools.partial(configurations.boxes, panels), " as box plots"
         else:
             draw = functools.partial(curves.dots, self.panels(), self.table.name == "table5")
             shown = ", one dot per run"

@@ -5,6 +5,7 @@ from pathlib import Path
 from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
 from reproduce.report.comparison import TOLERANCE, doubtful, parts, table_verdict
+from reproduce.report.data import as_data
 from reproduce.report.plot import plot
 from reproduce.tables import EVERYTHING, SCRATCH, number
 from reproduce.verdicts import effects, figure3, orderings
@@ -86,7 +87,7 @@ def as_text(table, rows, small, which):
     """The report of a table for a terminal."""
     text = [*header(table, small, which)]
     if table.name == "figure3":
-        return "\n".join([*text, figure3.as_text(rows), *([""] * bool(doubtful(rows))), *doubtful(rows)])
+        return "\n".join([*text, figure3.as_text(rows, small), *([""] * bool(doubtful(rows))), *doubtful(rows)])
     for lines in grids(table, rows, small):
         text += ["", *grid.as_text(lines)]
     differing = apart(table, rows)
@@ -113,7 +114,7 @@ def body(table, rows, small):
     """The numbers of a table in Markdown, and below them the verdicts and orderings."""
     if table.name == "figure3":
         marks = [f"- {line}" for line in doubtful(rows)]
-        return "\n".join(["```", figure3.as_text(rows).strip(), "```", *([""] * bool(marks)), *marks])
+        return "\n".join(["```", figure3.as_text(rows, small).strip(), "```", *([""] * bool(marks)), *marks])
     text = []
     for lines in grids(table, rows, small):
         text += [grid.as_markdown(lines), ""]
@@ -137,7 +138,7 @@ def write_files(table, rows, small, which, runs, text):
         table.name + "-mini" * small + f"-{table.form}" * bool(table.form) + "-best" * (which == "best")
     )
     write_text(f"{stem}.md", text)
-    write_json(f"{stem}.json", [row.as_dict() for row in rows])
+    write_json(f"{stem}.json", as_data(table, rows, small))
     return stem
 
 

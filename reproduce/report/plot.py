@@ -6,14 +6,16 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import figures
 from gluon_cgd.runs import collapse, regime
 from reproduce.report.comparison import benchmark_of
-from reproduce.verdicts import figure3
-from visualize.configurations import boxes
+from reproduce.report.data import as_data
+from visualize.configurations import boxes, captions
+from visualize.configurations import panels as panels_of
 
 
 def plot(table, rows, small, file):
     """Recall@1 of each row, published and ours, or untrained and mini: two datasets never share an axis."""
     if table.name == "figure3":
-        figures.save(boxes(figure3.panels(rows)), file)
+        entries = as_data(table, rows, small)
+        figures.save(boxes(panels_of(entries), captions(entries)), file)
         return
     panels = {}  # {benchmark: [(row, its first column), ...]}
     for row in rows:

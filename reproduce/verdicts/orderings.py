@@ -25,6 +25,7 @@ class Claim(NamedTuple):
     ordering: Ordering
     small: bool = False
     unit: str = ""
+    row: str = ""  # of the better side
 
     @property
     def word(self):
@@ -107,7 +108,7 @@ def tested(table, rows, small):
             comparison = earlier_comparison(name, cells, small)
         else:
             comparison = paired_comparison(name, cells)
-        found[name] = Claim(name, cells, printed, comparison, None, small)
+        found[name] = Claim(name, cells, printed, comparison, None, small, row=places[0][0])
     return [*found.values(), *(learned(claim, rows, small) for claim in table.learning)]
 
 
@@ -135,4 +136,4 @@ def learned(claim, rows, small):
     cells, comparison = learning.TESTS[claim.what](curves[claim.better], curves[claim.worse])
     name, unit = learning.PHRASES[claim.what]
     name = name.format(better=claim.better, worse=claim.worse)
-    return Claim(name, cells, [None, None], comparison, None, small, unit)
+    return Claim(name, cells, [None, None], comparison, None, small, unit, claim.better)
