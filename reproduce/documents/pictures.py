@@ -20,8 +20,8 @@ from gluon_cgd.machine.facts import PROJECT
 from gluon_cgd.runs.results import read_result
 from reproduce import recorded, selection, store
 from reproduce.report import comparison, plot
+from reproduce.report.data import as_data
 from reproduce.tables import FIGURE3, FIGURE4, TABLE1
-from reproduce.verdicts import figure3
 
 FOLDER = PROJECT / "figures"
 LETTERS = {"letter-1.png": 0, "letter-2.png": 3}  # pictures of the class LETTER; the README compares them
@@ -86,8 +86,9 @@ def draw_figures(folders, split, scratch):
     from reproduce import figure4
     from visualize import configurations
 
-    entries = comparison.entries(FIGURE3, recorded.read, True, "last")
-    figures.save(configurations.boxes(figure3.panels(entries)), scratch / "figure3.png")
+    entries = as_data(FIGURE3, comparison.entries(FIGURE3, recorded.read, True, "last"), True)
+    boxes = configurations.boxes(configurations.panels(entries), configurations.captions(entries))
+    figures.save(boxes, scratch / "figure3.png")
     shown = figure4.draw(folders, split, devices.contexts(None)[0], None, scratch / "figure4")
     (scratch / "figure4-spread.png").rename(scratch / "spread.png")
     return shown
