@@ -5,9 +5,8 @@ from collections import Counter
 
 import numpy as np
 
-from reproduce.auditing import claims, regime
+from reproduce.auditing import claims, figure3, regime
 from reproduce.auditing import inference as tests
-from reproduce.auditing.declared import CONFIGURATIONS
 from reproduce.auditing.samples import entries, markdown, parts, shown
 
 DECIDED = ("holds", "does not hold")
@@ -113,36 +112,10 @@ def digest(mini):
 
 def figure3_claims(mini):
     """The two claims of section 4.4.1."""
-    lines = [line for values in panels(mini.entries["figure3"]).values() for line in figure3(values)]
-    return [f"- {line}" for line in lines or ["not run: `bash reproduce/figure3.sh --mini`"]]
-
-
-def panels(found):
-    """{benchmark: {configuration: values}} of Figure 3."""
-    values = {}
-    for entry in found:
-        benchmark, _, letters = entry.row.name.rpartition(" ")
-        if "R@1" in entry.ours:
-            values.setdefault(benchmark, {})[letters] = entry.ours["R@1"].values
-    return values
-
-
-def figure3(values):
-    """Sentences on one panel of Figure 3."""
-    if set(CONFIGURATIONS) - set(values):
-        return ["not all configurations have run yet"]
-    middle = {name: float(np.median(each)) for name, each in values.items()}
-    first, second, _ = sorted((name for name in middle if len(name) == 1), key=middle.get, reverse=True)
-    several = [name for name in middle if len(name) > 1]
-    above = sum(middle[name] > middle[first] for name in several)
-    best = max(middle, key=middle.get)
-    held = ["holds" if true else "DOES NOT HOLD" for true in (2 * above > len(several), set(best) == {first, second})]
-    return [
-        f"{above} of {len(several)} combined descriptors are above the best single one, {first}: 'the majority "
-        f"outperforms' {held[0]}",
-        f"the best single descriptors are {first} and {second}, the best configuration is {best}: 'the best one "
-        f"combines the two best' {held[1]}",
+    lines = [
+        line for values in figure3.panels(mini.entries["figure3"]).values() for line in figure3.sentences(values, True)
     ]
+    return [f"- {line}" for line in lines or ["not run: `bash reproduce/figure3.sh --mini`"]]
 
 
 def tables(mini, paper):
@@ -164,7 +137,7 @@ def body(table, found, own, small):
     """The numbers of a table and the sentences below."""
     if table.name == "figure3":
         marks = [f"- {line}" for line in doubtful(found)]
-        return ["```", *figure3_lines(found), "```", *([""] if marks else []), *marks]
+        return ["```", *figure3.lines(found, small), "```", *([""] if marks else []), *marks]
     lines = []
     for columns, some in parts(found, small):
         grid = [(table.name.capitalize(), "", *columns)]
@@ -189,19 +162,6 @@ def row_lines(table, entry, columns, small):
         for kind, cells in kinds:
             yield (name, kind, *(shown(cells.get(column)) for column in columns))
             name = ""
-
-
-def figure3_lines(found):
-    """Figure 3 in numbers."""
-    lines = []
-    for benchmark, values in panels(found).items():
-        lines += ["", f"{benchmark}, Recall@1 in %: median (lowest to highest, runs)"]
-        for name, each in values.items():
-            ends = f"({min(each):.1f} to {max(each):.1f}, {len(each)})"
-            lines.append(f"  {name:4} {np.median(each):5.1f} {ends}")
-        lines += [f"  - {line}" for line in figure3(values)]
-    lines = lines or ["there are no runs yet"]
-    return [lines[0].strip(), *lines[1:]] if lines[0].strip() else [lines[1].strip(), *lines[2:]]
 
 
 def effects(table, found):

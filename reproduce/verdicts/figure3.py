@@ -39,7 +39,9 @@ class Claim(NamedTuple):
 
 def shown(share):
     """A share in %, not rounded to 0, 100, or over a limit that decides: 95.0 % decides, 94.96 % is shown as 94.9."""
-    return f"{np.floor(1000 * share) / 10 if share > 0.5 else np.ceil(1000 * share) / 10:.1f}"
+    count = round(share * SAMPLES)
+    tenths = 1000 * count // SAMPLES if 2 * count > SAMPLES else -(-1000 * count // SAMPLES)
+    return f"{tenths / 10:.1f}"
 
 
 def by_seed(entries):

@@ -78,6 +78,12 @@ def test_a_sentence_holds_or_not_only_beyond_95_percent_of_the_samples():
     ]
 
 
+def test_no_share_is_rounded_over_a_limit():
+    shares = (1.0, 0.9999, 0.95, 0.9499, 0.0501, 0.05, 0.0001, 0.0, 0.292)
+    told = ["100.0", "99.9", "95.0", "94.9", "5.1", "5.0", "0.1", "0.0", "29.2"]
+    assert [figure3.shown(share) for share in shares] == told
+
+
 def test_seeds_are_drawn_for_all_configurations_together():
     # Shared luck of thirty points a seed moves all configurations at once, and so decides nothing
     assert [claim.outcome for claim in figure3.claims(panel(0.1, common=30.0))] == ["holds", "holds"]
