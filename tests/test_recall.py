@@ -198,3 +198,16 @@ def test_the_memory_is_that_of_a_block_not_of_all_pairs():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 400e6  # all pairs in float32 are 576 MB, and three such arrays were needed
+
+
+def test_120_random_cases_full_of_ties_are_those_of_a_plain_loop():
+    rng = np.random.default_rng(120)
+    for case in range(120):
+        # Whole coordinates: equal distances are exactly equal
+        n, m, width, d = rng.integers(2, 26), rng.integers(1, 26), rng.integers(1, 4), rng.integers(1, 5)
+        query, gallery = (rng.integers(0, width + 1, (rows, d)).astype(np.float32) for rows in (n, m))
+        labels, others = rng.integers(0, 5, n), rng.integers(0, 5, m)
+        searched = (None, None) if case % 2 else (gallery, others)
+        ks = sorted({1, 2, int(rng.integers(1, 9))})
+        expected = {k: recall_loop(k, query, labels, *searched) for k in ks}
+        assert recall_at(ks, query, labels, *searched) == expected, case
