@@ -124,7 +124,13 @@ def seeds_of(table, options):
 def entries_of(table, options, results=store.results):
     """The entries of `table` from the runs that are stored."""
     seeds = seeds_of(table, options)
-    return comparison.entries(table, lambda one: results(options.runs, one, seeds), options.mini, options.compare)
+
+    def ranks_of(experiment):
+        return store.ranks_of(options.runs, experiment, results(options.runs, experiment, seeds))
+
+    return comparison.entries(
+        table, lambda one: results(options.runs, one, seeds), options.mini, options.compare, ranks_of
+    )
 
 
 def write_page(tables, options):
@@ -140,7 +146,10 @@ def write_page(tables, options):
     def every(experiment):
         return store.with_losses(options.runs, experiment, store.every(options.runs, experiment))
 
-    html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds)
+    def ranks_of(experiment):
+        return store.ranks_of(options.runs, experiment, every(experiment))
+
+    html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds, ranks_of)
     say(f"Written: {file}")
     return 0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from gluon_cgd import datasets
 from gluon_cgd.experiment import REVISION, WITHOUT_FILES
 from gluon_cgd.files.whole import digest
-from gluon_cgd.runs import findings
+from gluon_cgd.runs import findings, ranks
 from gluon_cgd.runs import results as results_of_runs
 from gluon_cgd.runs.log import losses
 
@@ -60,6 +60,30 @@ def results(runs, experiment, seeds):
             place = folder(runs, experiment, 0).parent
             raise ValueError(f"the runs in {place} {difference}: keep only those that agree")
     return with_losses(runs, experiment, finished_runs)
+
+
+def ranks_of(runs, experiment, results):
+    """{seed: arrays of its ranks.npz} of those of the finished runs `results` that have ranks.
+
+    Raises ValueError for ranks that are damaged, or that the run's recalls were not counted from.
+    """
+    found = {run["seed"]: ranks_of_run(runs, experiment, run) for run in results}
+    return {seed: arrays for seed, arrays in found.items() if arrays}
+
+
+def ranks_of_run(runs, experiment, run):
+    """The arrays of the ranks.npz of one finished run, None where there is none. Raises as `ranks_of`."""
+    file = folder(runs, experiment, run["seed"]) / ranks.FILE
+    if ranks.FILE not in run.get("files", ()):  # of an earlier version
+        return None
+    if not file.exists():
+        log.warning("%s is not there any more: its run is compared and recorded without it", file)
+        return None
+    arrays = ranks.read(file)
+    wrong = ranks.disagreement(arrays, run)
+    if wrong:
+        raise ValueError(f"{file} {wrong}: the run is to be trained again")
+    return arrays
 
 
 def with_losses(runs, experiment, finished_runs):

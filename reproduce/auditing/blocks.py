@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from reproduce.auditing import claims, figure3, regime
+from reproduce.auditing import claims, figure3, queries, regime
 from reproduce.auditing import inference as tests
 from reproduce.auditing.samples import entries, markdown, parts, shown
 
@@ -84,13 +84,15 @@ def status(mini, paper):
 def claim_table(mini):
     """Every ordering with the published and our numbers."""
     verdict = "verdict on the mini form (Holm's correction over each table, 5 % on each side)"
-    grid = [("", "the paper's ordering", "published", "mini form", verdict)]
+    apart = "difference at the same queries in points (95 % CI over classes)"
+    grid = [("", "the paper's ordering", "published", "mini form", verdict, apart)]
     for table in mini.tables:
         for claim in mini.claims[table.name]:
             printed = " / ".join(f"{cell.mean:.1f}" if cell else "-" for cell in claim.published)
             none = claim.outcome in (claims.NOT_RUN, claims.NO_MINI)
             ours = "" if none else " / ".join(map(shown, claim.sides)) + claim.unit
-            grid.append((table.label, claim.name, printed, ours, claim.told()))
+            by_query = " / ".join(map(queries.cell, claim.by_query)) or "-"
+            grid.append((table.label, claim.name, printed, ours, claim.told(), by_query))
     return markdown(grid)
 
 

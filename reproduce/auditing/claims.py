@@ -7,6 +7,7 @@ import numpy as np
 
 from reproduce.auditing import inference as tests
 from reproduce.auditing import more as seeds
+from reproduce.auditing import queries
 from reproduce.auditing.declared import BENCHMARKS
 from reproduce.auditing.samples import Sample, shown
 
@@ -28,6 +29,7 @@ class Claim(NamedTuple):
     more_of: Callable = lambda levels: None
     small: bool = False
     unit: str = ""
+    by_query: Tuple = ()
 
     def word(self):
         """Its outcome in the documents."""
@@ -46,7 +48,7 @@ class Claim(NamedTuple):
             count = f"{self.more} more seed{'s' if self.more and self.more > 1 else ''}"
             word += f" ({count} if the effect is what these seeds show)" if self.more else ""
             word += (
-                f"; the {'spreads' if 'deviation' in self.unit else statistic(self.sides[0]) + 's'} {agree} the paper"
+                f"; the {'spreads' if 'deviation' in self.unit else self.sides[0].statistic + 's'} {agree} the paper"
             )
         return f"{word} ({runs})"
 
@@ -55,17 +57,12 @@ class Claim(NamedTuple):
         if self.outcome in (NOT_RUN, NO_MINI):
             return f"{self.name}: {self.outcome}"
         high, *lows = map(shown, self.sides)
-        return f"{self.name}: {high} against {', '.join(lows)}{self.unit}, {self.told()}"
+        return f"{self.name}: {high} against {', '.join(lows)}{self.unit}, {self.told()}{queries.phrase(self.by_query)}"
 
 
 def runs_of(side):
     """How many runs a side has."""
     return len(side.values) if isinstance(side, Sample) else side.runs
-
-
-def statistic(side):
-    """ "mean" or "median"."""
-    return side.statistic
 
 
 def of_table(table, entries, small):
@@ -104,11 +101,10 @@ def alone(table, entries, small):
         yield from of_table7(table, by_row, small)
     else:
         for ordering in table.orderings:
-            places = [place.split(" ") if table.name == "table5" else (place, "R@1") for place in ordering]
-            found = [by_row[row][0] for row, _ in places]
-            sides = [entry.ours.get(column) for entry, (_, column) in zip(found, places)]
-            printed = [entry.row.published.get(column) for entry, (_, column) in zip(found, places)]
-            yield compared(named(ordering), sides, printed, small)
+            names = [place.split(" ") if table.name == "table5" else (place, "R@1") for place in ordering]
+            places = [(by_row[row][0], column) for row, column in names]
+            printed = [entry.row.published.get(column) for entry, column in places]
+            yield compared(named(ordering), places, printed, small)
     for what, better, worse in table.learning:
         runs = [by_row[row][0].runs for row in (better, worse)]
         yield {"sooner": sooner, "steadier": steadier}[what](better, worse, runs, small)
@@ -125,13 +121,13 @@ def of_table7(table, by_row, small):
         cells = [{c: cell for entry in by_row[row] for c, cell in entry.row.published.items()} for row in ordering]
         common = [f"{name} R@1" for name in BENCHMARKS if all(f"{name} R@1" in cell for cell in cells)]
         if small:
-            sides = [by_row[row][0].ours.get("glyphs R@1") for row in ordering]
-            yield compared(named(ordering), sides, [cell[common[0]] for cell in cells], True)
+            places = [(by_row[row][0], "glyphs R@1") for row in ordering]
+            yield compared(named(ordering), places, [cell[common[0]] for cell in cells], True)
             continue
         for column in common:
-            sides = [next(filter(None, (e.ours.get(column) for e in by_row[row])), None) for row in ordering]
+            places = [(next((e for e in by_row[row] if column in e.ours), None), column) for row in ordering]
             names = [f"{row} {column}" for row in ordering]
-            yield compared(named(names), sides, [cell[column] for cell in cells], False)
+            yield compared(named(names), places, [cell[column] for cell in cells], False)
     for row, column, other in table.earlier:
         published = [
             next(e.row.published[column] for e in by_row[name] if column in e.row.published) for name in (row, other)
@@ -158,8 +154,9 @@ def beside_earlier(name, side, published):
     return Claim(name, [side, published[1]], published, "undecided", difference, p, more_of=more_of)
 
 
-def compared(name, sides, published, small):
-    """The claim that the first of `sides`, samples, is above the others: in pairs where they share their seeds."""
+def compared(name, places, published, small):
+    """The claim that the first of [(entry, column), ...] is above the others: in pairs where they share their seeds."""
+    sides = [entry.ours.get(column) if entry else None for entry, column in places]
     if not all(sides):
         return Claim(name, sides, published, NOT_RUN, small=small)
     shared = set.intersection(*(set(side.seeds) for side in sides))
@@ -179,7 +176,8 @@ def compared(name, sides, published, small):
 
     middle = np.median if median and len(shared) > 1 else np.mean
     difference = float(middle(high) - max(map(middle, lows)))
-    return Claim(name, sides, published, "undecided", difference, p, more_of=more_of, small=small)
+    told = dict(more_of=more_of, small=small, by_query=queries.compared(places))
+    return Claim(name, sides, published, "undecided", difference, p, **told)
 
 
 def curve(run):

@@ -18,12 +18,13 @@ class Sample(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A row with the samples of its runs, {column: Sample}, and the runs themselves."""
+    """A row with the samples of its runs, {column: Sample}, the runs themselves, and the ranks {"seed0/last": (N,)}."""
 
     row: Row
     ours: Dict[str, Sample]
     untrained: Dict[str, Sample]
     runs: List[dict]
+    ranks: Dict[str, np.ndarray] = {}
 
     def count(self):
         """How many runs it has."""
@@ -44,7 +45,8 @@ def entries(table: Table, evidence, small: bool, seeds=None) -> List[Entry]:
         runs = recorded.runs[:seeds] if recorded else []
         median = table.name in ("table5", "figure3")
         ours, before = (samples(row, runs, stage, median) for stage in ("last", "untrained"))
-        found.append(Entry(row, ours, before, runs))
+        ranks = getattr(recorded, "ranks", {})  # attested runs come without
+        found.append(Entry(row, ours, before, runs, ranks))
     return found
 
 

@@ -1,6 +1,5 @@
 """Recording runs: their results and ranks go into the repository."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,6 @@ from gluon_cgd.runs import ranks
 from reproduce import recorded, seal, store
 from reproduce.recorded import FOLDER, alone
 from reproduce.training import plan
-
-log = logging.getLogger("reproduce")
 
 
 def record(runs, tables, folder=FOLDER):
@@ -79,17 +76,8 @@ def ranks_of(runs, experiment, run):
 
     Raises ValueError if they are not what its recalls were counted from.
     """
-    file = store.folder(runs, experiment, run["seed"]) / ranks.FILE
-    if ranks.FILE not in run.get("files", ()):  # of an earlier version
-        return None
-    if not file.exists():
-        log.warning("%s is not there any more: it cannot be recorded", file)
-        return None
-    arrays = ranks.read(file)
-    wrong = ranks.disagreement(arrays, run)
-    if wrong:
-        raise ValueError(f"{file} {wrong}: the run is to be trained again")
-    return ranks.recorded(arrays)
+    arrays = store.ranks_of_run(runs, experiment, run)
+    return arrays and ranks.recorded(arrays)
 
 
 def same(one, other):

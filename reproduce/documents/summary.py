@@ -12,7 +12,7 @@ from reproduce.tables import EVERYTHING, FIGURE3, number
 from reproduce.training import plan
 from reproduce.training.costs import known, total
 from reproduce.verdicts import figure3 as figure3_verdicts
-from reproduce.verdicts import orderings
+from reproduce.verdicts import orderings, queries
 
 WHICH = "last"  # evaluation that counts
 OUTCOMES = ("within a point", "higher", "lower", "undecided")
@@ -27,7 +27,9 @@ PLURALS = {
 @functools.lru_cache(maxsize=None)
 def entries(name, small):
     """The entries of table or figure `name` from the recorded runs."""
-    return comparison.entries({table.name: table for table in EVERYTHING}[name], recorded.read, small, WHICH)
+    return comparison.entries(
+        {table.name: table for table in EVERYTHING}[name], recorded.read, small, WHICH, recorded.read_ranks
+    )
 
 
 def ordering_claims(table):
@@ -82,13 +84,15 @@ def outcomes_of(table):
 def claims():
     """Every ordering that the paper's numbers show: published, ours of the mini form, and whether it holds there."""
     verdict = "verdict on the mini form (Holm's correction over each table, 5 % on each side)"
-    lines = [("", "the paper's ordering", "published", "mini form", verdict)]
+    apart = "difference at the same queries in points (95 % CI over classes)"
+    lines = [("", "the paper's ordering", "published", "mini form", verdict, apart)]
     for table in EVERYTHING:
         for claim in ordering_claims(table):
             printed = " / ".join(f"{cell.mean:.1f}" if cell else "-" for cell in claim.published)
             none = claim.ordering.outcome in ("not run", "no mini form")
             ours = "" if none else " / ".join(map(number, claim.sides)) + claim.unit
-            lines.append((table.label, claim.name, printed, ours, claim.outcome()))
+            compared = " / ".join(map(queries.cell, claim.by_query)) or "-"
+            lines.append((table.label, claim.name, printed, ours, claim.outcome(), compared))
     return as_markdown(lines)
 
 

@@ -37,7 +37,7 @@ ENVIRONMENT.globals.update(
 )
 
 
-def page(tables, results, small, which="last", verdicts=None, seeds=None):
+def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_of=comparison.no_ranks):
     """The page as a text: HTML with its style and plots in it. Equal runs give an equal page.
 
     tables: `reproduce.tables.Table`s.
@@ -45,13 +45,15 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None):
     small: on the embedded benchmark.  which: the evaluation of each run that counts, "last" or "best".
     verdicts: {(table's name, row, column): a short sentence to show in that cell}.
     seeds: runs of each row that count (default: as many as the paper's; on the embedded benchmark all that are there).
+    ranks_of: a function that gives the ranks of an experiment's runs, see `comparison.entries`.
     """
 
     @functools.lru_cache(None)
     def stored(experiment):
         return sorted(results(experiment), key=lambda result: result["seed"])
 
-    sections = [Section(table, stored, small, which, verdicts or {}, seeds) for table in tables]
+    ranks = functools.lru_cache(None)(ranks_of)
+    sections = [Section(table, stored, small, which, verdicts or {}, seeds, ranks) for table in tables]
     names, wanted = {}, {}  # of each experiment: the rows that it is behind, and the runs that it should have
     for section in sections:
         for entry in section.own():

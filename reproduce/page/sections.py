@@ -16,7 +16,7 @@ class Section:
     entries: its rows, see `comparison.entries`.  seeds: runs that each should have.
     """
 
-    def __init__(self, table, stored, small, which, verdicts, seeds):
+    def __init__(self, table, stored, small, which, verdicts, seeds, ranks_of=comparison.no_ranks):
         self.table, self.small, self.verdicts = table, small, verdicts
         self.seeds = seeds or (1 if small else table.seeds)
         limit = seeds or (None if small else table.seeds)  # the text reports count as many
@@ -24,7 +24,11 @@ class Section:
         def counting(experiment):
             return [result for result in stored(experiment) if limit is None or result["seed"] < limit]
 
-        self.entries = comparison.entries(table, counting, small, which)
+        def ranks_counting(experiment):
+            seeds = {result["seed"] for result in counting(experiment)}
+            return {seed: arrays for seed, arrays in ranks_of(experiment).items() if seed in seeds}
+
+        self.entries = comparison.entries(table, counting, small, which, ranks_counting)
         self.ours = "mini" if small else "ours"
         self.command = f"bash reproduce/{table.name}.sh" + " --mini" * small + (f" --seeds {seeds}" if seeds else "")
 

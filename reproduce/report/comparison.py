@@ -7,7 +7,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 import numpy as np
 
 from gluon_cgd.experiment import WITHOUT_FILES, Experiment
-from gluon_cgd.runs import findings
+from gluon_cgd.runs import findings, ranks
 from reproduce.selection import columns_of, experiment_of, rows_in
 from reproduce.tables import BENCHMARKS, Cell
 from reproduce.verdicts import orderings
@@ -31,6 +31,8 @@ class Entry(NamedTuple):
     verdicts: Dict[str, Verdict]
     findings: Dict[str, int] = {}  # {"worse than untrained": how many of its runs, ...}
     curves: Dict[int, tuple] = {}  # {seed: ((iteration, R@1 in %), ...)} up to the evaluation that counts
+    hits: Dict[str, Dict[int, np.ndarray]] = {}  # {column: {seed: whether each test query is found (N,)}}
+    classes: Optional[np.ndarray] = None  # of the test queries, (N,)
 
     def own_columns(self):
         """The columns that its experiment can fill: on the embedded benchmark not those of Table 7's datasets."""
@@ -53,7 +55,8 @@ class Entry(NamedTuple):
         }
         changed = {"experiment": self.experiment and self.experiment.to_dict(), "verdicts": verdicts, **parts}
         whole = {**self._asdict(), **changed, "ours": parts["ours"] or None, "untrained": parts["untrained"] or None}
-        return {name: part for name, part in whole.items() if name != "curves"}  # each run's result has them
+        beside = ("curves", "hits", "classes")  # the files of each run have them
+        return {name: part for name, part in whole.items() if name not in beside}
 
 
 def as_dict(cell):
@@ -108,11 +111,34 @@ def ours(results, which, columns, median):
     return cells
 
 
-def entries(table, results_of, small, which):
+def hits(ranks_of_runs, which, columns):
+    """({column: {seed: whether each query is found (N,)}}, the queries' classes (N,) or None) at `which` evaluation.
+
+    ranks_of_runs: {seed: arrays of its ranks.npz}. Runs of different test pictures give nothing.
+    """
+    classes = [arrays[ranks.CLASSES] for arrays in ranks_of_runs.values()]
+    if any(not np.array_equal(each, classes[0]) for each in classes):
+        return {}, None
+    found = {}
+    for column in columns:
+        branch = "" if column == "Combined" or "R@" in column else column
+        k = int(column.rpartition("@")[2]) if "R@" in column else 1
+        of_runs = {seed: ranks.of(arrays, which, branch) for seed, arrays in ranks_of_runs.items()}
+        found[column] = {seed: array <= k for seed, array in of_runs.items() if array is not None}
+    return found, classes[0] if classes else None
+
+
+def no_ranks(experiment):
+    """The ranks of the runs of `experiment` where they are not asked for: none."""
+    return {}
+
+
+def entries(table, results_of, small, which, ranks_of=no_ranks):
     """[Entry, ...], one a row of `table`.
 
     results_of: a function that gives the results of an experiment's runs, [{...}, ...] (see `train.fit`).
     small: on the embedded benchmark.  which: the evaluation of each run that counts, "last" or "best".
+    ranks_of: a function that gives the ranks of an experiment's runs, {seed: arrays of its ranks.npz}.
     """
     rows = []
     for row in rows_in(table, small):
@@ -124,7 +150,9 @@ def entries(table, results_of, small, which):
         names = table.name, row.name, experiment
         found = Counter(finding for result in results for finding in findings.findings(result, which))
         curves = {result["seed"]: curve(result, which) for result in results if result.get("history")}
-        rows.append(Entry(*names, published, measured, untrained, tuple(columns), which, {}, dict(found), curves))
+        at_queries = hits(ranks_of(experiment) if measured and table.orderings else {}, which, measured)
+        numbers = published, measured, untrained
+        rows.append(Entry(*names, *numbers, tuple(columns), which, {}, dict(found), curves, *at_queries))
     for (name, column), verdict in (verdicts(table, rows) if table.judged and not small else {}).items():
         entry = next(entry for entry in rows if entry.row == name and column in entry.columns)
         entry.verdicts[column] = verdict

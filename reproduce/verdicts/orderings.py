@@ -1,9 +1,11 @@
 """The orderings that the paper claims (one row better than others), and whether they hold in our numbers."""
 
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
 
 from reproduce.tables import Cell, number
-from reproduce.verdicts import learning, verdict
+from reproduce.verdicts import learning, queries, verdict
 from reproduce.verdicts.order import Comparison, Ordering, compare, decide
 
 OPPOSITE = {False: "does not hold", True: "opposite here"}  # by whether the runs are of the mini form
@@ -15,7 +17,8 @@ class Claim(NamedTuple):
     name: "Both > Rank".  sides: our cell of each side, None where it has not run; other people's is the published one.
     published: the published cells (a row of Table 7 has one mini form for all: those of its first benchmark).
     comparison: its test.  ordering: what our runs say, after the correction over its family.  small: whether they are
-    of the mini form.  unit: of the cells, "" for %.
+    of the mini form.  unit: of the cells, "" for %.  by_query: the better side against each other one at the same test
+    queries, None where that is unknown.
     """
 
     name: str
@@ -26,6 +29,7 @@ class Claim(NamedTuple):
     small: bool = False
     unit: str = ""
     row: str = ""  # of the better side
+    by_query: Tuple[Optional[queries.Paired], ...] = ()
 
     @property
     def word(self):
@@ -54,7 +58,8 @@ class Claim(NamedTuple):
         if self.ordering.outcome in ("not run", "no mini form"):
             return f"{self.name}: {self.ordering.outcome}"
         high, *lows = map(number, self.sides)
-        return f"{self.name}: {high} against {', '.join(lows)}{self.unit}, {self.outcome()}"
+        apart = queries.phrase(self.by_query)
+        return f"{self.name}: {high} against {', '.join(lows)}{self.unit}, {self.outcome()}{'; ' * bool(apart)}{apart}"
 
 
 def correction(found):
@@ -108,8 +113,18 @@ def tested(table, rows, small):
             comparison = earlier_comparison(name, cells, small)
         else:
             comparison = paired_comparison(name, cells)
-        found[name] = Claim(name, cells, printed, comparison, None, small, row=places[0][0])
+        apart = () if any(prior) else at_queries([(entries.get(place), place[1]) for place in places])
+        found[name] = Claim(name, cells, printed, comparison, None, small, row=places[0][0], by_query=apart)
     return [*found.values(), *(learned(claim, rows, small) for claim in table.learning)]
+
+
+def at_queries(sides):
+    """The first of `sides`, [(Entry, column), ...], against the others at the same queries; () if one has no hits."""
+    hits = [entry.hits.get(column) if entry else None for entry, column in sides]
+    classes = [entry.classes for entry, _ in sides if entry]
+    if not all(hits) or any(not np.array_equal(each, classes[0]) for each in classes):
+        return ()
+    return tuple(queries.compare(hits[0], other, classes[0]) for other in hits[1:])
 
 
 def earlier_comparison(name, cells, small):

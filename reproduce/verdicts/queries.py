@@ -53,14 +53,14 @@ def compare(better, worse, classes):
     numbers = np.unique(classes, return_inverse=True)[1]
     if not seeds or len(set(numbers.tolist())) < FEWEST:
         return None
-    differences = np.mean([np.subtract(better[s], worse[s], dtype=float) for s in seeds], axis=0)
-    sums, sizes = np.bincount(numbers, differences), np.bincount(numbers)
-    difference, error = clustered(sums, sizes)
+    wins = np.sum([np.subtract(better[s], worse[s], dtype=np.int64) for s in seeds], axis=0)  # (N,), whole numbers
+    sums, sizes = np.bincount(numbers, wins), np.bincount(numbers)
+    mean, error = clustered(sums, sizes)
     freedom = len(sums) - 1
-    reach = float(stats.t.isf(LEVEL / 2, freedom)) * error
-    p = 2 * float(stats.t.sf(abs(difference) / error, freedom)) if error > 0 else math.nan
-    points = [100 * value for value in (difference, difference - reach, difference + reach)]
-    return Paired(*points, p, len(seeds), len(classes), len(sums))
+    difference = 100 * int(wins.sum()) / (len(seeds) * len(classes))  # exact, so that 0.05 is rounded one way
+    reach = 100 * float(stats.t.isf(LEVEL / 2, freedom)) * error / len(seeds)
+    p = 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error > 0 else math.nan
+    return Paired(difference, difference - reach, difference + reach, p, len(seeds), len(classes), len(sums))
 
 
 def clustered(sums, sizes):

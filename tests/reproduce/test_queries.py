@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reproduce.verdicts import queries
+from gluon_cgd.runs import ranks
+from reproduce import recorded, store
+from reproduce.command import main
+from reproduce.documents import record, summary
+from reproduce.report import comparison
+from reproduce.tables import TABLES
+from reproduce.verdicts import orderings, queries
+from tests.reproduce.test_recorded import experiments, finished_run
 
 
 def simulated(rng, samples, classes, pictures, effect):
@@ -95,3 +102,104 @@ def test_what_cannot_be_compared():
     paired = queries.Paired(1.24, -0.31, 2.79, 0.1, 10, 2000, 100)
     assert queries.cell(paired) == "+1.2 (-0.3 to +2.8)"
     assert queries.phrase([paired]) == "at the same queries +1.2 points (95 % CI -0.3 to +2.8)"
+
+
+def test_hits_are_the_ranks_up_to_k_of_the_evaluation_and_branch_of_a_column():
+    arrays = {"last": [1, 2, 8, 9], "last/SPoC": [2, 1, 1, 1], "best": [1, 1, 1, 3], "classes": [0, 0, 1, 1]}
+    arrays = {name: np.array(values, np.uint16) for name, values in arrays.items()}
+    columns = ("Combined", "SPoC", "R@1", "CUB200 R@8")
+    found, classes = comparison.hits({4: arrays}, "last", columns)
+    assert {column: hits[4].tolist() for column, hits in found.items()} == {
+        "Combined": [True, False, False, False],
+        "SPoC": [False, True, True, True],
+        "R@1": [True, False, False, False],
+        "CUB200 R@8": [True, True, True, False],
+    }
+    assert classes.tolist() == [0, 0, 1, 1]
+    found, _ = comparison.hits({4: arrays}, "best", columns)
+    assert found["R@1"][4].tolist() == [True, True, True, False]
+    assert found["SPoC"] == {}  # the best evaluation of branches is not recorded
+    others = {**arrays, "classes": np.array([0, 1, 1, 1], np.uint16)}
+    assert comparison.hits({4: arrays, 5: others}, "last", columns) == ({}, None)
+    assert comparison.hits({}, "last", ("R@1",)) == ({"R@1": {}}, None)
+
+
+@pytest.fixture
+def two_rows(tmp_path):
+    """A store with three runs of each row of Table 1, of which "Both" is the better."""
+    for seed in range(3):
+        for number, experiment in enumerate(experiments("table1")):
+            finished_run(tmp_path / "runs", seed, experiment=experiment, mean=-0.9 - 0.6 * number)
+    return tmp_path / "runs"
+
+
+def test_the_report_of_a_table_says_what_its_rows_show_at_the_same_queries(two_rows, capsys):
+    assert main(["table1", "--mini", "--seeds", "3", "--report", "--runs", str(two_rows)]) == 0
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Both > Rank"))
+    rank, both = (store.ranks_of(two_rows, e, store.results(two_rows, e, 3)) for e in experiments("table1"))
+    hits = [{seed: arrays["last"] == 1 for seed, arrays in side.items()} for side in (both, rank)]
+    found = queries.compare(*hits, rank[0]["classes"])
+    assert found.low > 3
+    assert told.endswith(f"; {queries.phrase([found])}")
+    (folder,) = [store.folder(two_rows, experiments("table1")[0], 1)]
+    (folder / ranks.FILE).write_bytes(b"damaged")
+    assert main(["table1", "--mini", "--seeds", "3", "--report", "--runs", str(two_rows)]) == 2
+    assert "ranks.npz cannot be read" in capsys.readouterr().err
+
+
+def test_the_documents_say_it_too(two_rows, tmp_path, monkeypatch):
+    record.record(two_rows, (TABLES["table1"],), tmp_path)
+    rows = comparison.entries(
+        TABLES["table1"],
+        lambda one: recorded.read(one, tmp_path),
+        True,
+        "last",
+        lambda one: recorded.read_ranks(one, tmp_path),
+    )
+    (claim,) = orderings.claims(TABLES["table1"], rows, True)
+    monkeypatch.setattr(summary, "entries", lambda name, small: rows)
+    monkeypatch.setattr(summary, "EVERYTHING", [TABLES["table1"]])
+    line = summary.claims().splitlines()[-1]
+    assert line.startswith("| Table 1 | Both > Rank |")
+    assert line.endswith(f" | {queries.cell(claim.by_query[0])} |")
+    assert rows[0].as_dict().keys() & {"hits", "classes"} == set()
+
+
+def test_runs_without_ranks_are_compared_as_before(two_rows, capsys):
+    for file in two_rows.rglob("ranks.npz"):
+        file.unlink()
+    assert main(["table1", "--mini", "--seeds", "3", "--report", "--runs", str(two_rows)]) == 0
+    assert "at the same queries" not in capsys.readouterr().out
+
+
+def test_the_audit_computes_the_same_by_code_of_its_own(two_rows, tmp_path):
+    from reproduce.auditing import blocks, declared, evidence
+
+    record.record(two_rows, (TABLES["table1"],), tmp_path)
+    runs, findings = evidence.read(tmp_path)
+    assert not findings
+    (table,) = [table for table in declared.tables() if table.name == "table1"]
+    rows = comparison.entries(
+        TABLES["table1"],
+        lambda one: recorded.read(one, tmp_path),
+        True,
+        "last",
+        lambda one: recorded.read_ranks(one, tmp_path),
+    )
+    (ours,) = orderings.claims(TABLES["table1"], rows, True)
+    (theirs,) = blocks.Mini([table], runs).claims["table1"]
+    assert theirs.by_query[0] == pytest.approx(ours.by_query[0][:3])
+    assert theirs.sentence() == ours.sentence()
+    assert "at the same queries" in ours.sentence()
+
+
+def test_ours_and_the_audits_difference_are_rounded_alike():
+    from reproduce.auditing import queries as audit
+
+    rng, classes = np.random.default_rng(8), np.repeat(np.arange(100), 20)
+    for _ in range(40):  # of ten seeds and 2,000 queries each tenth difference ends in 5
+        better, worse = ({s: rng.random(2000) < share for s in range(10)} for share in (0.71, 0.7))
+        theirs = audit.apart(
+            {s: np.int64(h) for s, h in better.items()}, {s: np.int64(h) for s, h in worse.items()}, classes
+        )
+        assert audit.cell(theirs) == queries.cell(queries.compare(better, worse, classes))

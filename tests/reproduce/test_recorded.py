@@ -99,24 +99,32 @@ def test_a_recorded_run_that_was_changed_afterwards_is_refused(tmp_path, part):
         recorded.read(rank, folder)
 
 
-RANK = selection.experiment_of(TABLES["table1"].rows[0], True)  # two branches
+def experiments(name):
+    """The experiments of the rows of a table, in the mini form."""
+    return [selection.experiment_of(row, True) for row in TABLES[name].rows]
 
 
-def finished_run(runs, seed, shift=0, is_last_best=False, pictures=2000):
-    """Put a finished run with ranks into the store, without training; returns its arrays."""
+RANK = experiments("table1")[0]  # two branches
+
+
+def finished_run(runs, seed, shift=0, is_last_best=False, pictures=2000, experiment=RANK, mean=-1.9):
+    """Put a finished run with ranks into the store, without training; returns its arrays.
+
+    mean: of the logarithms of the ranks after training.
+    """
     rng = np.random.default_rng(seed)
     hard = rng.normal(size=pictures)  # R@1 of 25 % before training, and of 85 % after it, as a pretrained network has
     names = [ranks.name_of(stage, branch) for stage in ("untrained", "last", "best") for branch in ("", "SPoC", "MAC")]
     arrays, recalls = {}, {}
     for name in names:
-        mean, spread = (1.6, 2.4) if name.startswith("untrained") else (-1.9, 2)
-        logarithms = mean + spread * (0.8 * hard + 0.6 * rng.normal(size=pictures))
+        middle, spread = (1.6, 2.4) if name.startswith("untrained") else (mean, 2)
+        logarithms = middle + spread * (0.8 * hard + 0.6 * rng.normal(size=pictures))
         arrays[name] = ranks.stored(np.clip(np.ceil(np.exp(logarithms)), 1, pictures - 20) + shift)
         if is_last_best and name.startswith("best"):
             arrays[name] = arrays[name.replace("best", "last")]
         recalls[name] = {f"R@{k}": float((arrays[name] <= k).mean()) for k in (1, 2, 4, 8)}
-    run_of(runs, RANK, seed, 0.5)
-    folder = store.folder(runs, RANK, seed)
+    run_of(runs, experiment, seed, 0.5)
+    folder = store.folder(runs, experiment, seed)
     result = json.loads((folder / "result.json").read_text())
     for stage in ("untrained", "last", "best"):
         result[stage] = recalls[stage]
