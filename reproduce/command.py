@@ -179,7 +179,10 @@ def draw_figure4(options):
     split = store.load_data(experiments["SM"], options.data)
     stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}"
     sentences = figure4.draw(folders, split, devices.contexts(options.ctx)[0], options.query, stem, options.weights)
-    mini = "\nMINI: on the embedded benchmark (glyphs), with small networks." * options.mini
+    mini = (
+        "\nMINI: on the embedded benchmark (glyphs), with small networks that were pretrained on other letters."
+        * options.mini
+    )
     say("\n".join([f"Figure 4. {FIGURE4.title}.{mini}", "", *sentences]))
     say(f"\nWritten: {stem}.png, {stem.name}-spread.png")
     return 0

@@ -162,8 +162,8 @@ def header(small, which):
     ]
     if small:
         lines += [
-            "MINI: on the embedded benchmark (glyphs), with an eighth of the dimensions. A small network that starts",
-            f"from random parameters stands for {BASELINE}; the other backbones of Table 3 have no mini form.",
+            "MINI: on the embedded benchmark (glyphs), with an eighth of the dimensions. A small network that was",
+            f"pretrained on other letters stands for {BASELINE}; the other backbones of Table 3 have no mini form.",
         ]
     else:
         lines += [
