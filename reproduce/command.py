@@ -177,7 +177,8 @@ def draw_figure4(options):
     if missing:  # told before the data are prepared
         raise FileNotFoundError(f"{missing[0]} holds no finished run: leave out --report, and it is trained")
     split = store.load_data(experiments["SM"], options.data)
-    stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}"
+    form = f"-{table.form}" if table.form else ""
+    stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}{form}"
     sentences = figure4.draw(folders, split, devices.contexts(options.ctx)[0], options.query, stem, options.weights)
     mini = (
         "\nMINI: on the embedded benchmark (glyphs), with small networks that were pretrained on other letters."

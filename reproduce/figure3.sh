@@ -2,7 +2,7 @@
 # Figure 3: the twelve configurations on the four benchmarks, as box plots over runs.
 # Trains 480 ResNet-50 runs (48 boxes, 10 seeds; those on CARS196 are Table 5's). Needs all four datasets in data/,
 # ImageNet weights and a GPU.
-# --mini: 12 runs of a small network on the embedded benchmark (Table 5's), 5 to 25 minutes on two CPU cores.
+# --mini: 12 runs of a small network on the embedded benchmark (Table 5's), 3 to 15 minutes on two CPU cores.
 here=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
 . "$here/../env.sh" || exit 2
 exec python "$here/__main__.py" "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"

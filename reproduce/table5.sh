@@ -2,7 +2,7 @@
 # Table 5: the recall of the combined descriptor and of each branch, for the twelve configurations.
 # Trains 120 runs (12 rows, 10 seeds) of ResNet-50 (1536) on CARS196, 2,060 steps of 128 pictures each. Needs CARS196 in
 # data/cars196, ImageNet weights and a GPU.
-# --mini: 12 runs of a small network on the embedded benchmark, 5 to 25 minutes on two CPU cores.
+# --mini: 12 runs of a small network on the embedded benchmark, 3 to 15 minutes on two CPU cores.
 here=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
 . "$here/../env.sh" || exit 2
 exec python "$here/__main__.py" "$(basename "${BASH_SOURCE[0]}" .sh)" "$@"
