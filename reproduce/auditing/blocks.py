@@ -76,9 +76,16 @@ def status(mini, paper):
         words = Counter(claim.word() for claim in mini.claims[table.name])
         plural = {"holds": "hold"}
         held = ", ".join(f"{count} {plural.get(word, word) if count > 1 else word}" for word, count in words.items())
+        careful = with_care(mini.claims[table.name])
+        held += f"; {careful} to be read with care" if careful else ""
         held = "see there" if table.name == "figure3" or table.baseline else held
         grid.append((f"[{table.label}](#{table.name})", runs, told, whole, here, held))
     return markdown(grid)
+
+
+def with_care(found):
+    """How many claims rest on runs that say little."""
+    return sum(bool(claim.care) and claim.outcome not in (claims.NOT_RUN, claims.NO_MINI) for claim in found)
 
 
 def claim_table(mini):
@@ -103,6 +110,8 @@ def counted(mini):
     told = ", ".join(f"{counts[name]} {words}" for name, words in PLURALS if counts[name])
     without = counts[claims.NO_MINI]
     line = f"Of {len(found) - without} orderings that rendered letters can show: {told} ({claims.correction(found)})."
+    if with_care(found):
+        line += f" {with_care(found)} of them rest on runs that collapsed, got worse or never left the margin."
     return [line + (f" {without} more compare with earlier work and have no mini form." if without else "")]
 
 
@@ -117,6 +126,8 @@ def figure3_claims(mini):
     lines = [
         line for values in figure3.panels(mini.entries["figure3"]).values() for line in figure3.sentences(values, True)
     ]
+    doubts = regime.care(entry for entry in mini.entries["figure3"] if entry.row.experiment)
+    lines += [f"Figure 3 is to be {doubts}"] if lines and doubts else []
     return [f"- {line}" for line in lines or ["not run: `bash reproduce/figure3.sh --mini`"]]
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from reproduce.auditing import inference as tests
 from reproduce.auditing import more as seeds
-from reproduce.auditing import queries
+from reproduce.auditing import queries, regime
+from reproduce.auditing.curves import paired_curves, reached, sample
 from reproduce.auditing.declared import BENCHMARKS
 from reproduce.auditing.samples import Sample, shown
 
@@ -30,6 +31,7 @@ class Claim(NamedTuple):
     small: bool = False
     unit: str = ""
     by_query: Tuple = ()
+    care: str = ""
 
     def word(self):
         """Its outcome in the documents."""
@@ -50,7 +52,7 @@ class Claim(NamedTuple):
             word += (
                 f"; the {'spreads' if 'deviation' in self.unit else self.sides[0].statistic + 's'} {agree} the paper"
             )
-        return f"{word} ({runs})"
+        return f"{word} ({runs})" + (f"; {self.care}" if self.care else "")
 
     def sentence(self):
         """The whole line."""
@@ -104,10 +106,13 @@ def alone(table, entries, small):
             names = [place.split(" ") if table.name == "table5" else (place, "R@1") for place in ordering]
             places = [(by_row[row][0], column) for row, column in names]
             printed = [entry.row.published.get(column) for entry, column in places]
-            yield compared(named(ordering), places, printed, small)
+            care = regime.care([entry for entry, _ in places])
+            yield compared(named(ordering), places, printed, small)._replace(care=care)
     for what, better, worse in table.learning:
+        found = [entry for entry in entries if entry.row.name in (better, worse)]
         runs = [by_row[row][0].runs for row in (better, worse)]
-        yield {"sooner": sooner, "steadier": steadier}[what](better, worse, runs, small)
+        claim = {"sooner": sooner, "steadier": steadier}[what](better, worse, runs, small)
+        yield claim._replace(care=regime.care(found))
 
 
 def named(ordering):
@@ -122,12 +127,15 @@ def of_table7(table, by_row, small):
         common = [f"{name} R@1" for name in BENCHMARKS if all(f"{name} R@1" in cell for cell in cells)]
         if small:
             places = [(by_row[row][0], "glyphs R@1") for row in ordering]
-            yield compared(named(ordering), places, [cell[common[0]] for cell in cells], True)
+            claim = compared(named(ordering), places, [cell[common[0]] for cell in cells], True)
+            yield claim._replace(care=regime.care(by_row[row][0] for row in ordering))
             continue
         for column in common:
             places = [(next((e for e in by_row[row] if column in e.ours), None), column) for row in ordering]
             names = [f"{row} {column}" for row in ordering]
-            yield compared(named(names), places, [cell[column] for cell in cells], False)
+            claim = compared(named(names), places, [cell[column] for cell in cells], False)
+            own = [next(e for e in by_row[row] if column in e.own_columns()) for row in ordering]
+            yield claim._replace(care=regime.care(own))
     for row, column, other in table.earlier:
         published = [
             next(e.row.published[column] for e in by_row[name] if column in e.row.published) for name in (row, other)
@@ -137,7 +145,8 @@ def of_table7(table, by_row, small):
             yield Claim(name, [None, None], published, NO_MINI, small=True)
             continue
         side = next(filter(None, (entry.ours.get(column) for entry in by_row[row])), None)
-        yield beside_earlier(name, side, published)
+        own = [entry for entry in by_row[row] if column in entry.own_columns()]
+        yield beside_earlier(name, side, published)._replace(care=regime.care(own))
 
 
 def beside_earlier(name, side, published):
@@ -178,34 +187,6 @@ def compared(name, places, published, small):
     difference = float(middle(high) - max(map(middle, lows)))
     told = dict(more_of=more_of, small=small, by_query=queries.compared(places))
     return Claim(name, sides, published, "undecided", difference, p, **told)
-
-
-def curve(run):
-    """[(iteration, R@1 in %), ...] of a run."""
-    return [(entry["iteration"], 100 * entry["recall"]["R@1"]) for entry in run.get("history") or ()]
-
-
-def reached(points, target):
-    """Where a curve first reaches `target`, on a straight line between evaluations; None if it never does."""
-    for at, (iteration, value) in enumerate(points):
-        if value >= target:
-            if not at:
-                return float(iteration)
-            start, below = points[at - 1]
-            return float(start + (iteration - start) * (target - below) / (value - below))
-    return None
-
-
-def sample(values, which):
-    """The Sample of one value a seed."""
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Sample(float(np.mean(values)), std, "mean", tuple(values), tuple(which))
-
-
-def paired_curves(runs):
-    """(seeds, [{seed: curve} of each side]) of runs that share their seeds."""
-    curves = [{run["seed"]: curve(run) for run in side if run.get("history")} for side in runs]
-    return [seed for seed in curves[0] if seed in curves[1]], curves
 
 
 def sooner(better, worse, runs, small):

@@ -9,6 +9,12 @@ NEVER = "a ranking loss that never left its margin"
 LATE = "a ranking loss that had not left its margin at the first decay"
 WORSE, COLLAPSED = "worse than untrained", "collapsed to nearly one point"
 PERHAPS = "perhaps collapsed (the ranking loss ended at its margin)"
+CARE = (
+    (WORSE, "worse than untrained"),
+    (COLLAPSED, "collapsed"),
+    (PERHAPS, "perhaps collapsed"),
+    (NEVER, "never off the margin"),
+)
 ALIKE = 0.9  # the median cosine of different classes from which an embedding is a narrow cone
 GAP = 0.05  # half of the paper's margin
 
@@ -103,6 +109,20 @@ def stayed(experiment, run):
         f"{found['first_decay']}), at iteration {found['left_at']} (the first mean below {below}); its last mean is "
         f"{found['last']:.4f}"
     }
+
+
+def care(entries):
+    """ "read with care: Rank (10 of 10 collapsed)": which sides of an ordering have runs that say little."""
+    told = {}
+    for entry in entries:
+        counts = {}
+        for run in entry.runs:
+            for name in findings(entry.row.experiment, run):
+                counts[name] = counts.get(name, 0) + 1
+        words = [f"{counts[name]} of {entry.count()} {word}" for name, word in CARE if name in counts]
+        if words:
+            told[entry.row.name] = f"{entry.row.name} ({', '.join(words)})"
+    return f"read with care: {'; '.join(told.values())}" if told else ""
 
 
 def predicate(finding):

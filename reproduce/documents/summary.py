@@ -13,6 +13,7 @@ from reproduce.training import plan
 from reproduce.training.costs import known, total
 from reproduce.verdicts import figure3 as figure3_verdicts
 from reproduce.verdicts import orderings, queries
+from reproduce.verdicts.care import care
 
 WHICH = "last"  # evaluation that counts
 OUTCOMES = ("within a point", "higher", "lower", "undecided")
@@ -78,7 +79,14 @@ def outcomes_of(table):
     """How many of the orderings hold in the mini form: "1 holds, 3 undecided"."""
     counts = Counter(claim.word for claim in ordering_claims(table))
     plurals = {"holds": "hold"}
-    return ", ".join(f"{count} {plurals.get(name, name) if count > 1 else name}" for name, count in counts.items())
+    told = ", ".join(f"{count} {plurals.get(name, name) if count > 1 else name}" for name, count in counts.items())
+    careful = with_care(ordering_claims(table))
+    return f"{told}; {careful} to be read with care" if careful else told
+
+
+def with_care(found):
+    """How many of the claims `found` are decided, or not, by runs that say little: they are marked where they stand."""
+    return sum(bool(claim.care) and claim.ordering.outcome not in ("not run", "no mini form") for claim in found)
 
 
 def claims():
@@ -111,6 +119,8 @@ def counted():
     without = counts["no mini form"]
     text = f"Of {len(claims) - without} orderings that rendered letters can show: {outcomes}"
     text += f" ({orderings.correction(claims)})."
+    if with_care(claims):
+        text += f" {with_care(claims)} of them rest on runs that collapsed, got worse or never left the margin."
     return text + (f" {without} more compare with earlier work and have no mini form." if without else "")
 
 
@@ -127,6 +137,8 @@ def figure3():
     """The two claims of section 4.4.1 on the embedded benchmark."""
     panels = figure3_verdicts.by_seed(entries("figure3", True)).values()
     lines = [line for results in panels for line in figure3_verdicts.sentences(results, True)]
+    doubts = care(row for row in entries("figure3", True) if row.experiment)
+    lines += [f"Figure 3 is to be {doubts}"] if lines and doubts else []
     return "\n".join(f"- {line}" for line in lines or ["not run: `bash reproduce/figure3.sh --mini`"])
 
 

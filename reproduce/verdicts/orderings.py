@@ -6,6 +6,7 @@ import numpy as np
 
 from reproduce.tables import Cell, number
 from reproduce.verdicts import learning, queries, verdict
+from reproduce.verdicts.care import care
 from reproduce.verdicts.order import Comparison, Ordering, compare, decide
 
 OPPOSITE = {False: "does not hold", True: "opposite here"}  # by whether the runs are of the mini form
@@ -18,7 +19,7 @@ class Claim(NamedTuple):
     published: the published cells (a row of Table 7 has one mini form for all: those of its first benchmark).
     comparison: its test.  ordering: what our runs say, after the correction over its family.  small: whether they are
     of the mini form.  unit: of the cells, "" for %.  by_query: the better side against each other one at the same test
-    queries, None where that is unknown.
+    queries, None where that is unknown.  care: which sides have runs that say little, see care.py.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Claim(NamedTuple):
     unit: str = ""
     row: str = ""  # of the better side
     by_query: Tuple[Optional[queries.Paired], ...] = ()
+    care: str = ""
 
     @property
     def word(self):
@@ -47,7 +49,7 @@ class Claim(NamedTuple):
         if outcome == "undecided" and self.ordering.difference is not None:
             agree = "agree with" if self.ordering.difference > 0 else "contradict"
             outcome = f"{verdict.sentence(self.ordering)}; the {self.middles()} {agree} the paper"
-        return f"{outcome} ({runs})"
+        return f"{outcome} ({runs}){self.care and f'; {self.care}'}"
 
     def middles(self):
         """What is compared: "means", "medians" or "spreads"."""
@@ -114,7 +116,9 @@ def tested(table, rows, small):
         else:
             comparison = paired_comparison(name, cells)
         apart = () if any(prior) else at_queries([(entries.get(place), place[1]) for place in places])
-        found[name] = Claim(name, cells, printed, comparison, None, small, row=places[0][0], by_query=apart)
+        doubts = care(entries[place] for place in places if place in entries)
+        claim = Claim(name, cells, printed, comparison, None, small, row=places[0][0], by_query=apart, care=doubts)
+        found[name] = claim
     return [*found.values(), *(learned(claim, rows, small) for claim in table.learning)]
 
 
@@ -151,4 +155,5 @@ def learned(claim, rows, small):
     cells, comparison = learning.TESTS[claim.what](curves[claim.better], curves[claim.worse])
     name, unit = learning.PHRASES[claim.what]
     name = name.format(better=claim.better, worse=claim.worse)
-    return Claim(name, cells, [None, None], comparison, None, small, unit, claim.better)
+    doubts = care(row for row in rows if row.row in (claim.better, claim.worse))
+    return Claim(name, cells, [None, None], comparison, None, small, unit, claim.better, doubts)

@@ -4,12 +4,14 @@ import json
 
 import pytest
 
+from gluon_cgd.runs import regime
 from reproduce import selection, store, student
 from reproduce.command import main
 from reproduce.documents import summary
 from reproduce.page import html
 from reproduce.report import comparison, formats, plot
-from reproduce.tables import FIGURE3, TABLES
+from reproduce.tables import EVERYTHING, FIGURE3, TABLES
+from reproduce.verdicts import care, orderings
 from tests.reproduce.test_html import run
 from tests.reproduce.test_reproduce import run_of
 
@@ -131,3 +133,56 @@ def test_the_curve_of_a_run_is_drawn_with_its_margin_and_the_first_decay():
     assert list(axes.lines[-1].get_xydata()[0]) == [50, 0.03]  # where it left
     with pytest.raises(ValueError, match="has no curve of its ranking loss"):
         plot.escape(run(experiment, 0))
+
+
+def findings_of(row, **counts):
+    """The entry `row` with runs that have these findings: {word of care.WORDS: how many}."""
+    names = {word.replace(" ", "_"): name for name, word in care.WORDS.items()}
+    return row._replace(findings={names.get(word, word): count for word, count in counts.items()})
+
+
+def test_an_ordering_that_a_run_decides_which_says_little_is_marked():
+    rank, both = comparison.entries(TABLE1, lambda experiment: [run(experiment, seed) for seed in (0, 1)], True, "last")
+    for word in care.WORDS.values():
+        rows = [findings_of(rank, **{word.replace(" ", "_"): 2}), both]
+        (claim,) = orderings.claims(TABLE1, rows, True)
+        assert claim.outcome().endswith(f"; read with care: Rank (2 of 2 {word})")
+        assert claim.sentence().endswith(f"; read with care: Rank (2 of 2 {word})")
+    (claim,) = orderings.claims(TABLE1, [rank._replace(findings={regime.LATE: 2}), both], True)
+    assert "care" not in claim.sentence()  # it has learned by its ranking loss, late
+    rows = [findings_of(rank, collapsed=1, worse_than_untrained=2), findings_of(both, never_off_the_margin=1)]
+    (claim,) = orderings.claims(TABLE1, rows, True)
+    told = "Both (1 of 2 never off the margin); Rank (2 of 2 worse than untrained, 1 of 2 collapsed)"
+    assert claim.sentence().endswith(f"; read with care: {told}")
+
+
+def test_the_mark_stands_wherever_an_ordering_is_printed(monkeypatch):
+    mark = "; read with care: Both (1 of 3 worse than untrained, 1 of 3 collapsed)"
+    rows = comparison.entries(TABLE1, results, True, "last")
+    assert mark in formats.as_text(TABLE1, rows, True, "last")
+    assert mark in formats.body(TABLE1, rows, True)
+    assert mark in html.page([TABLE1], results, True)
+    monkeypatch.setattr(summary, "EVERYTHING", [TABLE1])
+    monkeypatch.setattr(summary, "entries", lambda name, small: rows if name == "table1" else [])
+    summary.everything_tested.cache_clear()
+    assert mark in summary.claims()
+    assert "1 of them rest on runs that collapsed, got worse or never left the margin." in summary.counted()
+    assert "; 1 to be read with care |" in summary.status()
+    summary.everything_tested.cache_clear()
+
+
+def test_columns_of_one_row_and_what_is_said_of_learning_are_marked_once():
+    table = TABLES["table5"]
+    rows = comparison.entries(table, lambda experiment: [fallen(experiment, seed) for seed in (0, 1)], True, "last")
+    marked = [claim.care for claim in orderings.claims(table, rows, True)]
+    assert "read with care: SM (2 of 2 worse than untrained, 2 of 2 collapsed)" in marked
+    assert all(text.count("collapsed") == 1 for text in marked)
+    told = next(table for table in EVERYTHING if table.learning)
+    rows = comparison.entries(told, lambda experiment: [fallen(experiment, seed) for seed in (0, 1)], True, "last")
+    assert all(claim.care for claim in orderings.claims(told, rows, True) if claim.ordering.outcome != "no mini form")
+
+
+def test_figure_3_in_the_digest_is_marked(monkeypatch):
+    rows = comparison.entries(FIGURE3, lambda experiment: [fallen(experiment, 0)], True, "last")
+    monkeypatch.setattr(summary, "entries", lambda name, small: rows)
+    assert "- Figure 3 is to be read with care: glyphs S (1 of 1 worse than untrained, 1 of 1 coll" in summary.figure3()

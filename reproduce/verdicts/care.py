@@ -1,0 +1,23 @@
+"""Which orderings are decided by runs that say little: runs that collapsed, got worse, or never left their margin."""
+
+from gluon_cgd.runs import regime
+
+WORDS = {  # of the findings that count, see `runs.findings`; a run that left late has still learned by its ranking loss
+    "worse than untrained": "worse than untrained",
+    "collapsed to nearly one point": "collapsed",
+    "perhaps collapsed (the ranking loss ended at its margin)": "perhaps collapsed",
+    regime.NEVER: "never off the margin",
+}
+
+
+def care(rows):
+    """ "read with care: Rank (10 of 10 collapsed)": which of `rows`, the sides of an ordering, have such runs.
+
+    "" if none has. rows: `comparison.Entry`s; each is named once.
+    """
+    told = []
+    for row in {row.row: row for row in rows}.values():
+        found = [f"{row.findings[name]} of {row.runs()} {word}" for name, word in WORDS.items() if name in row.findings]
+        if found:
+            told.append(f"{row.row} ({', '.join(found)})")
+    return f"read with care: {'; '.join(told)}" if told else ""
