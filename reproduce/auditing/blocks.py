@@ -183,7 +183,13 @@ def effects(table, found):
         return []
     values = {e.row.name: dict(zip(e.ours["R@1"].seeds, e.ours["R@1"].values)) if e.ours else {} for e in found}
     default = values.pop(table.baseline)
-    return [f"{name} against {table.baseline}: {effect(own, default)}" for name, own in values.items()]
+    by_name, lines = {entry.row.name: entry for entry in found}, []
+    for name, own in values.items():
+        told, doubts = effect(own, default), regime.care((by_name[name], by_name[table.baseline]))
+        lines.append(
+            f"{name} against {table.baseline}: {told}" + (f"; {doubts}" if doubts and told != "not run" else "")
+        )
+    return lines
 
 
 def effect(own, default):

@@ -1,4 +1,4 @@
-"""Which orderings are decided by runs that say little: runs that collapsed, got worse, or never left their margin."""
+"""Orderings and effects that rest on runs that say little: that collapsed, got worse, or never left their margin."""
 
 from gluon_cgd.runs import regime
 

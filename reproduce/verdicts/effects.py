@@ -6,6 +6,7 @@ import numpy as np
 from scipy import stats
 
 from reproduce.verdicts import significance
+from reproduce.verdicts.care import care
 
 LEVEL = 0.95  # of the interval
 
@@ -19,7 +20,13 @@ def sentences(table, rows):
         return []
     values = {row.row: by_seed(row.ours.get("R@1")) for row in rows}
     default = values.pop(table.baseline, {})
-    return [f"{name} against {table.baseline}: {effect(ours, default)}" for name, ours in values.items()]
+    sentences, entries = [], {row.row: row for row in rows}
+    for name, ours in values.items():
+        told, doubts = effect(ours, default), care((entries[name], entries[table.baseline]))
+        if doubts and told != "not run":
+            told += f"; {doubts}"
+        sentences.append(f"{name} against {table.baseline}: {told}")
+    return sentences
 
 
 def by_seed(cell):

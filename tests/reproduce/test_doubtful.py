@@ -11,7 +11,7 @@ from reproduce.documents import summary
 from reproduce.page import html
 from reproduce.report import comparison, formats, plot
 from reproduce.tables import EVERYTHING, FIGURE3, TABLES
-from reproduce.verdicts import care, orderings
+from reproduce.verdicts import care, effects, orderings
 from tests.reproduce.test_html import run
 from tests.reproduce.test_reproduce import run_of
 
@@ -180,6 +180,17 @@ def test_columns_of_one_row_and_what_is_said_of_learning_are_marked_once():
     told = next(table for table in EVERYTHING if table.learning)
     rows = comparison.entries(told, lambda experiment: [fallen(experiment, seed) for seed in (0, 1)], True, "last")
     assert all(claim.care for claim in orderings.claims(told, rows, True) if claim.ordering.outcome != "no mini form")
+
+
+def test_what_another_reading_changes_is_marked_too():
+    table = next(table for table in EVERYTHING if table.baseline)
+    rows = comparison.entries(table, lambda experiment: [run(experiment, seed) for seed in (0, 1)], True, "last")
+    assert not any("care" in line for line in effects.sentences(table, rows))
+    name = table.baseline
+    rows = [findings_of(row, never_off_the_margin=2) if row.row == name else row for row in rows]
+    told = effects.sentences(table, rows)
+    assert told
+    assert all(line.endswith(f"; read with care: {name} (2 of 2 never off the margin)") for line in told)
 
 
 def test_figure_3_in_the_digest_is_marked(monkeypatch):
