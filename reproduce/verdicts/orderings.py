@@ -47,8 +47,8 @@ class Claim(NamedTuple):
             runs = f"p = {min(self.ordering.p_holds, self.ordering.p_opposite):.2g}; {runs}"
         outcome = self.word
         if outcome == "undecided" and self.ordering.difference is not None:
-            agree = "agree with" if self.ordering.difference > 0 else "contradict"
-            outcome = f"{verdict.sentence(self.ordering)}; the {self.middles()} {agree} the paper"
+            order = "the paper's" if self.ordering.difference > 0 else "the opposite"
+            outcome = f"{verdict.sentence(self.ordering)}; the {self.middles()} are in {order} order"
         return f"{outcome} ({runs}){self.care and f'; {self.care}'}"
 
     def middles(self):

@@ -148,6 +148,12 @@ def test_what_the_letters_show_the_other_way_round_is_opposite_here():
         )
 
 
+def test_an_undecided_ordering_of_the_letters_says_nothing_for_or_against_the_paper():
+    for both, order in ((81.0, "the paper's"), (79.0, "the opposite")):
+        claim = claim_of(TABLE1, "Both > Rank", {"Both": [both], "Rank": [80.0]})
+        assert claim.outcome() == f"undecided; the means are in {order} order (runs: 1, 1)"
+
+
 def test_claims_of_several_tables_are_one_family():
     values = {
         "Both": [80.0, 80.2, 80.1],
