@@ -156,4 +156,4 @@ def learned(claim, rows, small):
     name, unit = learning.PHRASES[claim.what]
     name = name.format(better=claim.better, worse=claim.worse)
     doubts = care(row for row in rows if row.row in (claim.better, claim.worse))
-    return Claim(name, cells, [None, None], comparison, None, small, unit, claim.better, doubts)
+    return Claim(name, cells, [None, None], comparison, None, small, unit, claim.better, care=doubts)

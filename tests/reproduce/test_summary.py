@@ -45,8 +45,8 @@ def test_claims_stand_with_published_and_own_numbers(recorded):
     lines = summary.claims().splitlines()[2:]
     assert re.search(r"\| Table 1 \| Both > Rank \| 93.1 / 86.7 \| 60.1 ± 0.1 / 9.1 ± 0.1 \| holds \(p = ", lines[0])
     assert len(lines) == 1 + 4 + 2 + 1 + 9 + 5 + 5 + 14 + 3
-    assert sum(line.endswith("| no mini form |") for line in lines) == 14  # earlier work of Table 7
-    assert sum(line.endswith("| not run |") for line in lines) == len(lines) - 1 - 14
+    assert sum("| no mini form |" in line for line in lines) == 14  # earlier work of Table 7
+    assert sum("| not run |" in line for line in lines) == len(lines) - 1 - 14
 
 
 def test_the_digest_counts_the_orderings_and_names_those_that_are_decided(recorded):
