@@ -179,6 +179,7 @@ def test_the_audit_computes_the_same_by_code_of_its_own(two_rows, tmp_path):
     runs, findings = evidence.read(tmp_path)
     assert not findings
     (table,) = [table for table in declared.tables() if table.name == "table1"]
+    runs = {row.key: runs[one.key()] for row, one in zip(table.mini, experiments("table1"))}  # whatever their names are
     rows = comparison.entries(
         TABLES["table1"],
         lambda one: recorded.read(one, tmp_path),
