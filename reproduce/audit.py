@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 if __package__ in (None, ""):  # started by its name: the folder of this file is not one to import from
     sys.path[0] = str(ROOT)
 
-from reproduce.auditing import blocks, compare, declared, evidence, integrity, plain, speed  # noqa: E402
+from reproduce.auditing import blocks, compare, declared, evidence, integrity, page, plain, speed  # noqa: E402
 from reproduce.auditing.evidence import Finding  # noqa: E402
 from reproduce.auditing.samples import entries  # noqa: E402
 
@@ -35,9 +35,10 @@ def main(arguments=None):
     """Audit the project; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python reproduce/audit.py", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=ROOT, metavar="DIR", help="the project (default: this one)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="a page of the recorded runs, to be audited too")
     options = parser.parse_args(arguments)
     try:
-        findings = list(audit(options.root))
+        findings = list(audit(options.root, options.page))
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"audit: cannot run: {error!r}", file=sys.stderr)
         return 2
@@ -54,8 +55,11 @@ def relative(file, root):
     return str(path.relative_to(root)) if path.is_absolute() and root in path.parents else str(file)
 
 
-def audit(root):
-    """Findings of the project in the folder `root`. Raises OSError or ValueError where it cannot run."""
+def audit(root, html=None):
+    """Findings of the project in the folder `root`. Raises OSError or ValueError where it cannot run.
+
+    html: a page of the recorded runs that `python -m reproduce --html` wrote, or None.
+    """
     results, tables = root / "reproduce" / "results", declared.tables()
     if not results.is_dir():
         raise ValueError(f"{results} is no folder: name the project with --root")
@@ -76,6 +80,8 @@ def audit(root):
             yield Finding(str(file), 1, "the document is missing")
             continue
         yield from compare.document(str(file), file.read_text(encoding="utf-8"), parts)
+    if html:
+        yield from page.check(str(html), html.read_text(encoding="utf-8"), tables, runs, revision)
 
 
 def documents(root, tables, runs, attested, revision):
