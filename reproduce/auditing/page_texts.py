@@ -4,6 +4,7 @@ from collections import Counter
 
 from reproduce.auditing import blocks, claims, regime
 from reproduce.auditing.declared import DECLARED
+from reproduce.auditing.page_words import as_python, counted, difference, plain, runs_done, told_difference
 from reproduce.auditing.samples import entries, parts, shown
 
 
@@ -222,38 +223,3 @@ class Page:
             chosen = [(e, c) for e in some for c in (e.row.columns if table.name == "table5" else columns[:1])]
             found.append([e.ours[c].values if c in e.ours else () for e, c in chosen])
         return found
-
-
-def difference(entry, column):
-    """Ours minus published."""
-    return entry.ours[column].middle - entry.row.published[column].mean
-
-
-def told_difference(entry, column):
-    """The difference as the page prints it."""
-    if column not in entry.ours or column not in entry.row.published:
-        return "-"
-    apart = difference(entry, column)
-    return f"{apart:+.1f}{' differs' if abs(apart) > 1 else ''}"
-
-
-def as_python(value):
-    """A value of an experiment as Python writes it."""
-    return repr(tuple(value) if isinstance(value, list) else value)
-
-
-def plain(value):
-    """A value of a result for people."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {plain(part)}" for name, part in value.items()) or "-"
-    return "-" if value is None or value == "" else str(value)
-
-
-def counted(number, thing):
-    """ "1 run", "2 runs"."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def runs_done(number, wanted):
-    """ "2 of 5 runs", "5 runs"."""
-    return f"{number} of {wanted} runs" if number < wanted else counted(number, "run")
