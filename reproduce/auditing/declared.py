@@ -83,16 +83,10 @@ def experiment(changes):
     return {**DECLARED["defaults"], **changes}
 
 
-def mini(changes, table7=False):
+def mini(changes):
     """The mini form of the experiment that differs from the defaults by `changes`."""
-    own = dict(DECLARED["mini table7"]) if table7 else {"keep_stride": None}
-    size = DECLARED["mini table7 dim" if table7 else "mini dim"]
-    small = {**DECLARED["mini"], **({} if table7 else changes), **own}
-    if table7:
-        small.update({name: changes[name] for name in ("backbone", "descriptors")})
-        small["keep_stride"] = changes.get("keep_stride")
-    small["dataset"] = DECLARED["mini"]["dataset"]
-    return experiment({**small, "dim": changes.get("dim", DECLARED["defaults"]["dim"]) // size})
+    dim = changes.get("dim", DECLARED["defaults"]["dim"]) // DECLARED["mini dim"]
+    return experiment({**changes, **DECLARED["mini"], "dim": dim})
 
 
 def numbers(part, row):
@@ -137,7 +131,9 @@ def table7(about):
                 changes = {**own, "dataset": dataset, "descriptors": letters}
                 paper.append(Row(row, tuple(part), part, experiment(changes)))
         columns = (*first, *(f"glyphs R@{k}" for k in (1, 2, 4, 8)))
-        small.append(Row(row, columns, first, mini({**own, "descriptors": BENCHMARKS["CARS196"][1]}, True)))
+        network = {"backbone": DECLARED["mini backbones"][own["backbone"]]}
+        form = {**mini({**own, "descriptors": BENCHMARKS["CARS196"][1]}), **network}
+        small.append(Row(row, columns, first, form))
     return Table("table7", about["title"], about["seeds"], paper, small, about["orderings"], earlier=about["earlier"])
 
 
