@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from reproduce.auditing import claims, figure3, queries, regime
+from reproduce.auditing import cells, claims, figure3, queries, regime
 from reproduce.auditing import inference as tests
 from reproduce.auditing.samples import entries, markdown, parts, shown
 
@@ -63,9 +63,13 @@ def status(mini, paper):
         real, small = paper[table.name], mini.entries[table.name]
         done, wanted = runs_in(real), len({e.row.key for e in real if e.row.experiment}) * table.seeds
         runs = f"{done} of {wanted}" if done else f"not run: `bash reproduce/{table.name}.sh`"
-        numbers = sum(len(entry.row.published) for entry in real if entry.row.experiment)
-        told = f"{numbers} not run" if numbers else "a figure" if table.name == "figure3" else "none published"
-        whole, here = "not run" if numbers else "-", "not run"
+        verdicts = cells.of_table(table, real)
+        outcomes = Counter(verdict.outcome for verdict in verdicts.values())
+        names = (cells.WITHIN, "higher", "lower", "undecided", "not run")
+        told = ", ".join(f"{outcomes[name]} {name}" for name in names if outcomes[name])
+        told = told or ("a figure" if table.name == "figure3" else "none published")
+        whole = cells.whole(table, real, verdicts, claims.of_table(table, real, False))
+        whole, here = whole.outcome if whole else "-", "not run"
         if runs_in(small):
             totals = Counter()
             for name, rows in doubts(small).items():
@@ -155,26 +159,48 @@ def body(table, found, own, small):
     for columns, some in parts(found, small):
         grid = [(table.name.capitalize(), "", *columns)]
         for entry in some:
-            grid += row_lines(table, entry, columns, small)
+            grid += row_lines(table, entry, columns, small, {} if small else cells.of_table(table, found))
         lines += [*markdown(grid), ""]
-    told = doubtful(found)
+    verdicts = {} if small else cells.of_table(table, found)
+    told = cells.told(verdicts)
+    if told:
+        told.insert(0, cells.whole(table, found, verdicts, own).sentence)
+    told += doubtful(found)
     if own:
         told += [f"The paper's orderings, in our numbers ({claims.correction(own)}):"]
         told += [claim.sentence() for claim in own]
     return lines + [f"- {line}" for line in [*told, *effects(table, found)]]
 
 
-def row_lines(table, entry, columns, small):
-    """The lines of one row."""
+def row_lines(table, entry, columns, small, verdicts):
+    """The lines of one row. verdicts: of the numbers of the paper's form."""
     name = entry.row.name
     if table.has_published:
         yield (name, "published", *(shown(entry.row.published.get(column)) for column in columns))
         name = ""
     if entry.row.experiment:
         kinds = (("mini", entry.ours), ("untrained", entry.untrained)) if small else (("ours", entry.ours),)
-        for kind, cells in kinds:
-            yield (name, kind, *(shown(cells.get(column)) for column in columns))
+        for kind, samples in kinds:
+            yield (name, kind, *(shown(samples.get(column)) for column in columns))
             name = ""
+        if table.has_published and not small:
+            yield ("", "difference", *(difference(entry, column) for column in columns))
+            outcomes = [verdicts.get((entry.row.name, column)) for column in columns]
+            yield (
+                "",
+                "verdict",
+                *(
+                    one.outcome if one and column in entry.row.published else "-"
+                    for one, column in zip(outcomes, columns)
+                ),
+            )
+
+
+def difference(entry, column):
+    """Ours minus published, as it is printed."""
+    if column not in entry.ours or column not in entry.row.published:
+        return "-"
+    return f"{entry.ours[column].middle - entry.row.published[column].mean:+.1f}"
 
 
 def effects(table, found):

@@ -46,11 +46,12 @@ class Claim(NamedTuple):
             runs = f"p = {min(self.p):.2g}; {runs}"
         word = self.word()
         if word == "undecided":
-            order = "the paper's" if (self.difference or 0) > 0 else "the opposite"
             count = f"{self.more} more seed{'s' if self.more and self.more > 1 else ''}"
             word += f" ({count} if the effect is what these seeds show)" if self.more else ""
-            kind = "spreads" if "deviation" in self.unit else f"{self.sides[0].statistic}s"
-            word += f"; the {kind} are in {order} order"
+            if self.difference is not None:
+                order = "the paper's" if self.difference > 0 else "the opposite"
+                kind = "spreads" if "deviation" in self.unit else f"{self.sides[0].statistic}s"
+                word += f"; the {kind} are in {order} order"
         return f"{word} ({runs})" + (f"; {self.care}" if self.care else "")
 
     def sentence(self):

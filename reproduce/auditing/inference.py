@@ -41,6 +41,8 @@ def deviation(values):
 
 def welch(a, n, b, m):
     """(standard error, degrees of freedom) of a difference of means; of two runs the fewest degrees there can be."""
+    if min(n, m) < 2:
+        return NAN, NAN
     u, v = a * a / n, b * b / m
     if u + v == 0:
         return 0.0, NAN

@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from reproduce.auditing import blocks, claims, regime
+from reproduce.auditing import blocks, cells, claims, figure3, regime
 from reproduce.auditing.declared import DECLARED
-from reproduce.auditing.page_words import as_python, counted, difference, plain, runs_done, told_difference
+from reproduce.auditing.page_words import as_python, counted, plain, runs_done, told_difference
 from reproduce.auditing.samples import entries, parts, shown
 
 
@@ -74,16 +74,16 @@ class Page:
         """The table of contents."""
         yield "runs done"
         if not self.small:
-            yield "within 1 point"
+            yield "shown within 1 point"
         yield "orderings hold"
         for table in self.tables:
             yield f"{table.label}. {table.title}"
             own, seeds = self.own(table), self.seeds(table)
             done = {entry.row.key: min(entry.count(), seeds) for entry in own}
-            near = [abs(difference(e, c)) <= 1 for e in own for c in e.ours if c in e.row.published]
+            verdicts = [one.outcome for one in self.verdicts[table.name].values() if one.outcome != "not run"]
             outcomes = [claim.outcome for claim in self.claims(table)]
             ran = [outcome for outcome in outcomes if outcome not in (claims.NOT_RUN, claims.NO_MINI)]
-            within = [] if self.small else [f"{sum(near)} of {len(near)}"]
+            within = [] if self.small else [f"{verdicts.count(cells.WITHIN)} of {len(verdicts)}"]
             counts = [f"{sum(done.values())} of {len(done) * seeds}", *within, f"{ran.count('holds')} of {len(ran)}"]
             yield from ("-" if count.endswith(" 0") else count for count in counts)
         yield "The runs behind the numbers"
@@ -108,7 +108,10 @@ class Page:
         if marks:
             yield from ("To be read with care:", *marks)
         if table.name != "figure3":
-            told = [claim.sentence() for claim in self.claims(table)]
+            own_claims, verdicts = self.claims(table), self.verdicts[table.name]
+            whole = None if self.small else cells.whole(table, found, verdicts, own_claims)
+            yield from (whole.sentence,) if whole and whole.outcome != "not run" else ()
+            told = [claim.sentence() for claim in own_claims]
             yield from ("The paper's orderings, in our numbers:", *told) if told else ()
             effects = blocks.effects(table, found)
             yield from ("What each reading changes:", *effects) if effects else ()
@@ -136,7 +139,7 @@ class Page:
             if entry.ours:
                 yield f"{'mini' if self.small else 'ours'}, {runs_done(entry.count(), seeds)}"
                 for column in columns:
-                    yield from self.number(entry, column)
+                    yield from self.number(table, entry, column)
                 if self.small:
                     yield from ("untrained", *(shown(entry.untrained.get(column)) for column in columns))
                 elif table.has_published:
@@ -146,12 +149,13 @@ class Page:
                 yield "mini" if self.small else "ours"
                 yield f"not run: {self.command(table)}"
 
-    def number(self, entry, column):
+    def number(self, table, entry, column):
         """Our number, and the values behind it."""
         if column not in entry.ours:
             yield "-" if entry.ours else "not run"
             return
-        yield shown(entry.ours[column])
+        verdict = self.verdicts[table.name].get((entry.row.name, column))
+        yield shown(entry.ours[column]) + (f" {verdict.sentence()}" if verdict else "")
         values = ", ".join(f"{value:.2f}" for value in entry.ours[column].values)
         yield f"#runs-{entry.row.key.rpartition('-')[2]} runs: {values}"
 
@@ -163,9 +167,9 @@ class Page:
         for name in names:
             yield name
             for benchmark in benchmarks:
-                yield from self.number(places[benchmark, name], "R@1")
-        for benchmark, values in blocks.panels(self.entries[table.name]).items():
-            yield from (f"{benchmark}:", *blocks.figure3(values))
+                yield from self.number(table, places[benchmark, name], "R@1")
+        for benchmark, values in figure3.panels(self.entries[table.name]).items():
+            yield from (f"{benchmark}:", *figure3.sentences(values, self.small))
 
     def runs(self, key, names, wanted):
         """The runs of one experiment."""
@@ -174,7 +178,7 @@ class Page:
         yield ", ".join(names)
         defaults = DECLARED["defaults"]
         changes = [f"{n}={as_python(experiment[n])}" for n in defaults if experiment.get(n, defaults[n]) != defaults[n]]
-        told = f"{', '.join(changes)}; all else as in the paper." if changes else "all as in the paper."
+        told = f"{', '.join(changes)}; all else by default." if changes else "all by default."
         done = runs_done(len(runs), wanted)
         yield f"{experiment['dataset']}, {experiment['backbone']}: {done}. Experiment: {told}"
         ks = list(dict.fromkeys(k for run in runs for k in run["last"]))
@@ -217,7 +221,8 @@ class Page:
     def values(self, table):
         """The values of a plot, panel by panel and row by row."""
         if table.name == "figure3":
-            return [list(values.values()) for values in blocks.panels(self.entries["figure3"]).values()]
+            panels = figure3.panels(self.entries["figure3"]).values()
+            return [[list(runs.values()) for runs in values.values()] for values in panels]
         found = []
         for columns, some in parts(self.entries[table.name], self.small):
             chosen = [(e, c) for e in some for c in (e.row.columns if table.name == "table5" else columns[:1])]

@@ -1,17 +1,12 @@
 """Numbers and counts as the page prints them."""
 
 
-def difference(entry, column):
-    """Ours minus published."""
-    return entry.ours[column].middle - entry.row.published[column].mean
-
-
 def told_difference(entry, column):
-    """The difference as the page prints it."""
+    """Ours minus published, as the page prints it."""
     if column not in entry.ours or column not in entry.row.published:
         return "-"
-    apart = difference(entry, column)
-    return f"{apart:+.1f}{' differs' if abs(apart) > 1 else ''}"
+    apart = entry.ours[column].middle - entry.row.published[column].mean
+    return f"{apart:+.1f}{' (over 1 point)' if abs(apart) > 1 else ''}"
 
 
 def as_python(value):
