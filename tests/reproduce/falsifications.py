@@ -393,7 +393,7 @@ def in_the_page():
 
     yield "a number of ours", page(r">\d(\d)\.\d ± ", 3)
     yield "a published number", page(r"<td>9(\d)\.\d ± 0\.\d</td>", 5)
-    yield "an untrained number", page(r"untrained</td><td>(\d)\.", 2)
+    yield "an untrained number", page(r"untrained</td><td>\d*(\d)\.", 2)
     yield "a p", page(r"\(p = \d\.?(\d)", 4)
     yield "an outcome", page("undecided; the", 1, lambda text: text.replace("undecided", "holds"))
     yield "the recall of a run", page(r"<td>\d\d\.(\d)\d</td>", 30)
