@@ -1,6 +1,7 @@
 """Batches of P classes x K images, so that every anchor of a ranking loss has a positive and a negative.
 
-The paper says only that a batch has 128 images (section 4.2): 32 classes x 4 images is our reading.
+The paper says only that a batch has 128 images (section 4.2). 32 classes x 4 images is leftthomas/CGD's reading and
+ours; embedding-expansion's is 4 x 32.
 """
 
 from typing import Tuple
