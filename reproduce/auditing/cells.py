@@ -53,7 +53,9 @@ def of_table(table, entries):
         for column, published in entry.row.published.items() if entry.row.experiment else ():
             family = families.setdefault(column.rpartition(" ")[0], {})
             family[entry.row.name, column] = (entry.ours.get(column), published)
-    return {place: verdict for family in families.values() for place, verdict in judged(family).items()}
+    found = {place: verdict for family in families.values() for place, verdict in judged(family).items()}
+    places = [(entry.row.name, column) for entry in entries for column in entry.row.published]
+    return {place: found[place] for place in places if place in found}
 
 
 def judged(family):

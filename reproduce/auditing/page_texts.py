@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from reproduce.auditing import blocks, cells, claims, figure3, regime
+from reproduce.auditing import blocks, cells, claims, curves, figure3, regime
 from reproduce.auditing.declared import DECLARED
 from reproduce.auditing.page_words import as_python, counted, plain, runs_done, told_difference
 from reproduce.auditing.samples import entries, parts, shown
@@ -14,6 +14,9 @@ class Page:
     def __init__(self, tables, evidence, small, revision):
         self.tables, self.evidence, self.small, self.revision = tables, evidence, small, revision
         self.entries = {table.name: entries(table, evidence, small, None if small else table.seeds) for table in tables}
+        self.verdicts = {
+            table.name: {} if small else cells.of_table(table, self.entries[table.name]) for table in tables
+        }
 
     def seeds(self, table):
         """The runs that each row should have."""
@@ -216,7 +219,7 @@ class Page:
             runs = [run for run in self.evidence[key].runs if run.get("history")] if key in self.evidence else []
             if runs:
                 title = f"{names[0]}: Recall@1 on the test set over the iterations, {counted(len(runs), 'run')}"
-                yield title, "curves", [claims.curve(run) for run in runs]
+                yield title, "curves", [curves.curve(run) for run in runs]
 
     def values(self, table):
         """The values of a plot, panel by panel and row by row."""

@@ -28,7 +28,7 @@ def compared(sides):
 
 def apart(better, worse, classes):
     """(difference, low, high) of hits at the same queries; None without a common seed and for few classes."""
-    seeds = [seed for seed in better if seed in worse]
+    seeds = [seed for seed in better if seed in worse and len(better[seed]) == len(worse[seed]) == len(classes)]
     names, counts = np.unique(classes, return_counts=True)
     if not seeds or len(names) < FEWEST:
         return None

@@ -78,9 +78,8 @@ def recall(result, which, column):
         value = result.get("train_accuracy", {}).get(which)
         return None if value is None else 100 * value
     benchmark = benchmark_of(column)
-    dataset = result["experiment"]["dataset"]
-    of = "glyphs" if dataset in WITHOUT_FILES else dataset
-    if benchmark and BENCHMARKS.get(benchmark, (benchmark,))[0] != of:
+    dataset = result["experiment"].get("dataset")
+    if benchmark and BENCHMARKS.get(benchmark, (benchmark,))[0] != ("glyphs" if dataset in WITHOUT_FILES else dataset):
         return None
     if column == "Combined" or "R@" in column:
         value = result[which].get("R@1" if column == "Combined" else column.rpartition(" ")[2])

@@ -257,7 +257,7 @@ def test_a_misspelt_table_is_answered_with_the_one_that_is_meant(capsys):
     from reproduce.command import main as reproduce
 
     assert reproduce(["tabel1", "--report"]) == 2
-    assert "efficiency, report; did you mean table1?" in capsys.readouterr().err
+    assert "efficiency, pretrain, report; did you mean table1?" in capsys.readouterr().err
     assert reproduce(["xyzzy", "--report"]) == 2
     assert "did you mean" not in capsys.readouterr().err
 

@@ -13,6 +13,7 @@ from reproduce.command import main
 from reproduce.documents import pictures
 from reproduce.tables import FIGURE4
 from tests import pages
+from visualize import configurations
 
 
 def test_the_command_draws_every_picture_that_a_page_shows():
@@ -56,7 +57,7 @@ def test_all_pictures_are_drawn_from_the_runs(small_experiment, small_split, tmp
         fit(small(row, True), small_split, store.folder(runs, small(row, True), 0))
     monkeypatch.setattr(pictures.selection, "experiment_of", small)
     monkeypatch.setattr(pictures.comparison, "entries", lambda *_: [])
-    monkeypatch.setattr(pictures.figure3, "panels", lambda entries: {"glyphs": {"S": [1.0, 2.0], "SM": [3.0, 4.0]}})
+    monkeypatch.setattr(configurations, "panels", lambda entries: {"glyphs": {"S": [1.0, 2.0], "SM": [3.0, 4.0]}})
     monkeypatch.setattr(pictures, "FOLDER", out)
     out.mkdir()
     assert main(["--figures", "--runs", str(runs)]) == 0

@@ -76,7 +76,7 @@ def test_details_are_reported_without_a_published_number_or_a_verdict(small):
         assert set(sources) == ({"mini", "untrained"} if small else {"ours"})
         assert "4 x 32 against default: -2.0 points of R@1" in text
     assert not any(row.verdicts for row in rows)
-    assert comparison.status(rows, 1, small) == 0
+    assert comparison.status(DETAILS, rows, 1, small) == 0
 
 
 def test_the_page_has_them_too():
