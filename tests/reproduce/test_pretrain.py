@@ -5,26 +5,15 @@ import unicodedata
 import mxnet as mx
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from gluon_cgd import backbones
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.fetch import weights
 from gluon_cgd.files.whole import digest
 from reproduce import command, pretrain
+from tests.datasets.test_glyphs import bitmap
 
 BENCHMARK = glyphs.TRAIN + glyphs.TEST
-
-
-def ink_of(character, typeface):
-    """The ink of a character, 32 x 32 whatever its size, of length 1."""
-    canvas = Image.new("L", (160, 160))
-    ImageDraw.Draw(canvas).text((40, 30), character, font=glyphs.font(typeface, 64), fill=255)
-    ink = canvas.crop(canvas.getbbox())
-    square = Image.new("L", (max(ink.size),) * 2)
-    square.paste(ink, ((square.width - ink.width) // 2, (square.height - ink.height) // 2))
-    vector = np.asarray(square.resize((32, 32), Image.BILINEAR), np.float32).ravel()
-    return vector / np.linalg.norm(vector)
 
 
 def test_the_letters_are_400_others_than_the_benchmarks():
@@ -36,7 +25,7 @@ def test_the_letters_are_400_others_than_the_benchmarks():
 def test_no_letter_looks_like_one_of_the_benchmark_in_most_typefaces():
     similarity = []
     for typeface in glyphs.TYPEFACES[:12:2]:
-        letters, benchmark = (np.stack([ink_of(c, typeface) for c in part]) for part in (pretrain.LETTERS, BENCHMARK))
+        letters, benchmark = (np.stack([bitmap(c, typeface) for c in part]) for part in (pretrain.LETTERS, BENCHMARK))
         similarity.append(letters @ benchmark.T)
     assert np.median(similarity, axis=0).max() < 0.93  # of what is one character to the eye: 0.95
 
