@@ -266,10 +266,10 @@ def mini(experiment):
         backbone="small_resnet",
         input_size=32,
         dim=experiment.dim // 8,
-        learning_rate=3e-3,
+        learning_rate=2e-3,
         batch_classes=12,
         batch_images=3,
-        passes=36,
+        passes=54,
         decay_at=(0.8,),
         evaluations=10,
     )
