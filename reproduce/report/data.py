@@ -1,11 +1,14 @@
 """A table as data, for --json and the reports: its entries, each with the claims that it is the better side of."""
 
+from reproduce.report.comparison import table_verdict
 from reproduce.verdicts import figure3, orderings
+from reproduce.verdicts.table import sentence
 
 
 def as_data(table, rows, small):
     """[{...}, ...]: the `Entry.as_dict` of each of `rows`, with its "claims"; Figure 3's are with a panel's first row.
 
+    Each has the "table_verdict", the same for all rows: a `TableVerdict` and its "sentence", or None.
     A claim has its name, its outcome in words and the whole sentence. It has either the "p" of itself and of its
     opposite, after the correction over the table, or the "share" of bootstrap samples.
     """
@@ -18,7 +21,10 @@ def as_data(table, rows, small):
         for claim in figure3.claims(results, small):
             told = described(claim.name, claim.outcome, claim.sentence(), share=claim.share)
             found.setdefault(first, []).append(told)
-    return [{**row.as_dict(), "claims": found.get(row.row, []) if row.experiment else []} for row in rows]
+    verdict = None if small else table_verdict(table, rows)
+    whole = verdict and {**verdict._asdict(), "sentence": sentence(table.label, verdict)}
+    claims = [found.get(row.row, []) if row.experiment else [] for row in rows]
+    return [{**row.as_dict(), "table_verdict": whole, "claims": own} for row, own in zip(rows, claims)]
 
 
 def described(name, outcome, sentence, **numbers):

@@ -142,6 +142,7 @@ def test_a_report_of_an_earlier_version_is_drawn_without_sentences():
 def test_the_orderings_are_in_the_json_with_the_better_row(tmp_path, capsys):
     assert main(["table1", "--mini", "--json", "--runs", str(tmp_path)]) == 0
     rank, both = json.loads(capsys.readouterr().out)
+    assert rank["table_verdict"] is None  # the mini form says nothing of the paper
     assert rank["claims"] == []
     assert both["claims"] == [
         {"claim": "Both > Rank", "outcome": "not run", "p": [None, None], "sentence": "Both > Rank: not run"}

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from reproduce.report import comparison
 from reproduce.report import power as shown
 from reproduce.tables import TABLES, Cell
 from reproduce.verdicts import power
@@ -39,6 +40,41 @@ def test_so_it_is_in_many_tables_and_whether_or_not_rows_share_their_seeds(name,
         assert no_trick <= 0.05
         assert max(missing) <= allowed(3000)
     assert perfect >= 0.8 or seeds != power.recommended(name)
+
+
+def results_of(table, numbers, seeds):
+    """A function that gives an experiment's results: recalls in % are `numbers`, {(row, column): (seeds,)}."""
+    found = {}
+    for row in table.rows:
+        for seed in range(seeds if row.experiment else 0):
+            mine = {column: numbers[row.name, column][seed] / 100 for column, cell in row.published.items() if cell}
+            recall = {column.rpartition(" ")[2]: value for column, value in mine.items() if "R@" in column}
+            recall.setdefault("R@1", mine.get("Combined"))
+            branches = {name: {"R@1": mine[name]} for name in ("SPoC", "MAC", "GeM") if name in mine}
+            result = {"experiment": row.experiment.to_dict(), "seed": seed, "classes": 98}
+            result.update(last=recall, best=recall, untrained={"R@1": 0.02}, branches={"last": branches})
+            found.setdefault(row.experiment, []).append(result)
+    return lambda experiment: found.get(experiment, [])
+
+
+WIDER = {"table1": 2.0}  # standard deviations, so that some of the simulated tables pass and some do not
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLES)
+def test_a_simulated_table_passes_where_the_report_of_the_same_runs_says_so(name):
+    table, plan, rng, tables = TABLES[name], power.design(TABLES[name]), np.random.default_rng(5), 12
+    truth, seeds = power.without_trick(plan, ()), power.recommended(name)
+    means, stds = ([[each[place]] for place in plan.own] for each in (truth, plan.own))
+    values = means + WIDER.get(name, 1.2) * np.array(stds) * rng.normal(size=(tables, len(plan.own), seeds))
+    passed = power.passes(plan, values, power.printed_draw(plan, np.array(means), rng, tables, False))
+    reported = []
+    for drawn in values:
+        results = results_of(table, dict(zip(plan.own, drawn)), seeds)
+        rows = comparison.entries(table, results, False, "last")
+        reported.append(comparison.table_verdict(table, rows).outcome == "reproduced")
+    assert [*np.flatnonzero(reported)] == [*passed]
+    assert 0 < len(passed) < tables
 
 
 @pytest.mark.slow

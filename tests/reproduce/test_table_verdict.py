@@ -118,6 +118,10 @@ def test_the_exit_status_is_0_only_for_a_table_that_is_reproduced(tmp_path, caps
     stored(tmp_path / "bad", "table1", lambda row, column: means("Rank", column))
     assert main(["table1", "--report", "--runs", str(tmp_path / "bad")]) == 1
     assert "Table 1 is not reproduced: Both R@1 is more than 1 point lower" in capsys.readouterr().out
+    assert main(["table1", "--json", "--runs", str(tmp_path / "bad")]) == 0
+    verdicts = [entry["table_verdict"] for entry in json.loads(capsys.readouterr().out)]
+    assert {verdict["outcome"] for verdict in verdicts} == {"not reproduced"}
+    assert verdicts[0]["sentence"].startswith("Table 1 is not reproduced: Both R@1 is more than 1 point lower")
     # of some rows: their numbers, and the claims between them
     assert main(["table1", "--report", "--rows", "Rank", "--runs", str(tmp_path / "bad")]) == 0
     assert main(["table1", "--report", "--rows", "Both", "--runs", str(tmp_path / "bad")]) == 1
