@@ -1,6 +1,7 @@
 """Spatial similarity: the cosine of two pictures, split exactly over the positions of their feature maps.
 
-Section 4.4.2 and Figure 4, which extend the tool of Stylianou et al. to several descriptors with FC layers. NumPy only.
+Section 4.4.2 and Figure 4, which extend the tool of Stylianou et al. to several descriptors with FC layers. The
+complement, what keeps the two apart, is ours. NumPy only.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -32,6 +33,23 @@ class Picture(NamedTuple):
         return of_branches
 
 
+class Difference(NamedTuple):
+    """What keeps two pictures apart. `map1` and `map2` each sum to `distance`, 1 - cosine.
+
+    Position i of the first picture adds a vector a_i to its embedding e, the sum of all a_i; f is the other embedding.
+    The similarity map holds a_i . f, and sums to the cosine e . f. In the same way a_i . e sums to e . e = 1. The
+    difference map holds what the other picture lacks of it, a_i . e - a_i . f = a_i . (e - f), and sums to 1 - cosine.
+    So at each position, in each branch: similarity + difference = the likeness of the picture with itself. A value is
+    below 0 where a position is more like the other picture than like its own. An embedding of zeros has no length: its
+    map sums to 0.
+    """
+
+    map1: np.ndarray  # (h1, w1): what each position of the first picture adds to 1 - cosine
+    map2: np.ndarray  # (h2, w2): the same of the second picture
+    branches: List[Tuple[np.ndarray, np.ndarray]]  # (map1, map2) of each descriptor, which add up to the two maps
+    distance: float
+
+
 class Similarity(NamedTuple):
     """Where two pictures are alike. `map1` and `map2` each sum to `cosine`."""
 
@@ -40,6 +58,13 @@ class Similarity(NamedTuple):
     branches: List[Tuple[np.ndarray, np.ndarray]]  # (map1, map2) of each descriptor, which add up to the two maps
     cosine: float
     pictures: Tuple[Picture, Picture]
+
+    def difference(self) -> Difference:
+        """The Difference of the two pictures, the exact complement of this split."""
+        first, second = self.pictures
+        apart = first.embedding - second.embedding
+        branches = list(zip(first.maps(apart), second.maps(-apart)))
+        return Difference(*_added(branches), branches, 1 - self.cosine)
 
     def answer(self, region: np.ndarray) -> np.ndarray:
         """(h2, w2): where the second picture is like the `region` of the first one, a mask (h1, w1).
@@ -123,8 +148,13 @@ def decompose(
     how = (matrices, descriptors, p, combine, minimum)
     first, second = split_picture(features1, *how), split_picture(features2, *how)
     branches = list(zip(first.maps(second.embedding), second.maps(first.embedding)))
+    return Similarity(*_added(branches), branches, float(first.embedding @ second.embedding), (first, second))
+
+
+def _added(branches: Sequence[Tuple[np.ndarray, np.ndarray]]) -> Tuple[np.ndarray, np.ndarray]:
+    """(map1, map2), the sums over `branches` of the maps of both pictures."""
     map1, map2 = (sum(of_picture, np.zeros(())) for of_picture in zip(*branches))
-    return Similarity(map1, map2, branches, float(first.embedding @ second.embedding), (first, second))
+    return map1, map2
 
 
 def check(
