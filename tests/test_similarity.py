@@ -254,3 +254,31 @@ def test_the_spread_of_one_position_of_all_and_of_half():
     half[:2] = 1
     assert spread(half)[0] == pytest.approx(np.log(10) / np.log(20))
     assert spread(-one) == (0, 0)
+
+
+@pytest.mark.parametrize("combine", ["concat", "sum", "raw"])
+@pytest.mark.parametrize("layers", ["with FC layers", "without"])
+def test_the_maps_of_whitened_embeddings_sum_to_their_cosine(combine, layers):
+    """Without FC layers and with combine="concat" it is what --pretrained and --whiten make."""
+    one, two = maps(1), maps(2, (6, 5, 2))
+    projections = random_projections(3) if layers == "with FC layers" else None
+    matrices = [np.eye(6)] * 3 if projections is None else projections
+    rng, dim = np.random.default_rng(3), len(embedding_loop(one, matrices, "SMG", combine))
+    mean, matrix = 0.1 * rng.normal(size=dim), rng.normal(size=(4, dim))
+    whitened = [matrix @ (embedding_loop(x, matrices, "SMG", combine) - mean) for x in (one, two)]
+    first, second = (vector / np.linalg.norm(vector) for vector in whitened)
+    found = decompose(one, two, projections, "SMG", combine=combine, whitening=(mean, matrix))
+    assert found.cosine == pytest.approx(first @ second, abs=1e-9)
+    for i in (0, 1):
+        assert (found.map1, found.map2)[i].sum() == pytest.approx(first @ second, abs=1e-9)
+        np.testing.assert_allclose(sum(branch[i] for branch in found.branches), (found.map1, found.map2)[i])
+    halves = np.zeros((2, 3, 4))
+    halves[0, :2], halves[1, 2:] = 1, 1
+    np.testing.assert_allclose(sum(found.answer(half) for half in halves), found.map2, atol=1e-9)
+
+
+def test_without_fc_layers_the_maps_are_those_of_identity_matrices():
+    one, two = maps(1), maps(2)
+    plain, identity = decompose(one, two, None, "SMG"), decompose(one, two, [np.eye(6)] * 3, "SMG")
+    np.testing.assert_allclose(plain.map1, identity.map1, atol=1e-12)
+    assert plain.cosine == pytest.approx(identity.cosine, abs=1e-12)
