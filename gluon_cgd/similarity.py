@@ -1,6 +1,7 @@
 """Spatial similarity: the cosine of two pictures, split exactly over the positions of their feature maps.
 
-Section 4.4.2 and Figure 4, which extend the tool of Stylianou et al. to several descriptors with FC layers. NumPy only.
+Section 4.4.2 and Figure 4, which extend the tool of Stylianou et al. to several descriptors with FC layers. The
+complement, what keeps the two apart, is ours. NumPy only.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -12,9 +13,23 @@ class Branch(NamedTuple):
     """One descriptor of one picture, and its way into the embedding."""
 
     share: np.ndarray  # (C, h, w): what each position adds to the descriptor
-    matrix: np.ndarray  # (k, C): the FC layer
+    matrix: Optional[np.ndarray]  # (k, C): the FC layer; None if there is none
     scale: float  # what the FC layer's output is multiplied by in all
     place: slice  # where in the embedding the result goes
+    constant: Optional[np.ndarray] = None  # (k,): what every position adds besides: its part of a whitening's mean
+
+    def added(self, region: np.ndarray) -> np.ndarray:
+        """What the positions of `region`, a mask (h, w), add to the embedding at `place`: (k,)."""
+        descriptor = self.scale * np.einsum("chw,hw->c", self.share, region)
+        added = descriptor if self.matrix is None else self.matrix @ descriptor
+        return added if self.constant is None else added + region.sum() * self.constant
+
+    def heat(self, vector: np.ndarray) -> np.ndarray:
+        """What each position adds to the product of the embedding with `vector` (D,): (h, w)."""
+        part = vector[self.place]
+        weights = self.scale * (part if self.matrix is None else part @ self.matrix)  # (C,)
+        heat = (weights @ self.share.reshape(len(self.share), -1)).reshape(self.share.shape[1:])
+        return heat if self.constant is None else heat + part @ self.constant
 
 
 class Picture(NamedTuple):
@@ -25,11 +40,24 @@ class Picture(NamedTuple):
 
     def maps(self, vector: np.ndarray) -> List[np.ndarray]:
         """What each position adds to the product of the embedding with `vector` (D,): (h, w) for each branch."""
-        of_branches = []
-        for share, matrix, scale, place in self.branches:
-            weights = scale * (vector[place] @ matrix)  # (C,)
-            of_branches.append((weights @ share.reshape(len(share), -1)).reshape(share.shape[1:]))
-        return of_branches
+        return [branch.heat(vector) for branch in self.branches]
+
+
+class Difference(NamedTuple):
+    """What keeps two pictures apart. `map1` and `map2` each sum to `distance`, 1 - cosine.
+
+    Position i of the first picture adds a vector a_i to its embedding e, the sum of all a_i; f is the other embedding.
+    The similarity map holds a_i . f, and sums to the cosine e . f. In the same way a_i . e sums to e . e = 1. The
+    difference map holds what the other picture lacks of it, a_i . e - a_i . f = a_i . (e - f), and sums to 1 - cosine.
+    So at each position, in each branch: similarity + difference = the likeness of the picture with itself. A value is
+    below 0 where a position is more like the other picture than like its own. An embedding of zeros has no length: its
+    map sums to 0.
+    """
+
+    map1: np.ndarray  # (h1, w1): what each position of the first picture adds to 1 - cosine
+    map2: np.ndarray  # (h2, w2): the same of the second picture
+    branches: List[Tuple[np.ndarray, np.ndarray]]  # (map1, map2) of each descriptor, which add up to the two maps
+    distance: float
 
 
 class Similarity(NamedTuple):
@@ -40,6 +68,13 @@ class Similarity(NamedTuple):
     branches: List[Tuple[np.ndarray, np.ndarray]]  # (map1, map2) of each descriptor, which add up to the two maps
     cosine: float
     pictures: Tuple[Picture, Picture]
+
+    def difference(self) -> Difference:
+        """The Difference of the two pictures, the exact complement of this split."""
+        first, second = self.pictures
+        apart = first.embedding - second.embedding
+        branches = list(zip(first.maps(apart), second.maps(-apart)))
+        return Difference(*_added(branches), branches, 1 - self.cosine)
 
     def answer(self, region: np.ndarray) -> np.ndarray:
         """(h2, w2): where the second picture is like the `region` of the first one, a mask (h1, w1).
@@ -52,8 +87,8 @@ class Similarity(NamedTuple):
             raise ValueError(f"region has shape {region.shape}, and the first map {self.map1.shape}: they must agree")
         first, second = self.pictures
         vector = np.zeros(len(first.embedding))  # what the region adds to the first embedding
-        for share, matrix, scale, place in first.branches:
-            vector[place] += scale * (matrix @ np.einsum("chw,hw->c", share, region))
+        for branch in first.branches:
+            vector[branch.place] += branch.added(region)
         return sum(second.maps(vector), np.zeros(()))
 
 
@@ -81,11 +116,18 @@ def contributions(features: np.ndarray, descriptor: str, p: float = 3, minimum: 
 
 
 def split_picture(
-    features: np.ndarray, matrices: Sequence[np.ndarray], descriptors: str, p: float, combine: str, minimum: float
+    features: np.ndarray,
+    matrices: Sequence[Optional[np.ndarray]],
+    descriptors: str,
+    p: float,
+    combine: str,
+    minimum: float,
+    whitening: Optional[Tuple[np.ndarray, np.ndarray]] = None,
 ) -> Picture:
     """The Picture with `features` (C, h, w). matrices: of the FC layers, n x (k, C) in float64; rest as `decompose`."""
     shares = [contributions(features, letter, p, minimum) for letter in descriptors]
-    outputs = [matrix @ share.sum(axis=(1, 2)) for matrix, share in zip(matrices, shares)]  # n x (k,)
+    pooled = [share.sum(axis=(1, 2)) for share in shares]  # n x (C,)
+    outputs = [vector if matrix is None else matrix @ vector for matrix, vector in zip(matrices, pooled)]  # n x (k,)
     width = len(outputs[0]) if combine == "concat" else 0
     places = [slice(i * width, (i + 1) * width) if width else slice(None) for i in range(len(outputs))]
     # Equation 2: each branch has unit length
@@ -94,6 +136,21 @@ def split_picture(
     embedding = np.concatenate(scaled) if combine == "concat" else np.sum(scaled, axis=0)  # equation 3, Table 4
     whole = length(embedding)
     branches = [Branch(*values) for values in zip(shares, matrices, [scale / whole for scale in scales], places)]
+    picture = Picture(embedding / whole, branches)
+    return picture if whitening is None else whiten_picture(picture, *whitening)
+
+
+def whiten_picture(picture: Picture, mean: np.ndarray, matrix: np.ndarray) -> Picture:
+    """`picture` with the embedding matrix @ (embedding - mean), of unit length: mean (D,), matrix (k, D).
+
+    The mean is taken off in equal parts: from the branches that share a place, and from the positions of each.
+    """
+    embedding = matrix @ (picture.embedding - mean)
+    whole, branches = length(embedding), []
+    for share, fc, scale, place, _ in picture.branches:
+        columns, sharing = matrix[:, place], sum(other.place == place for other in picture.branches)
+        constant = columns @ mean[place] / (-whole * sharing * share[0].size)
+        branches.append(Branch(share, columns if fc is None else columns @ fc, scale / whole, slice(None), constant))
     return Picture(embedding / whole, branches)
 
 
@@ -110,6 +167,7 @@ def decompose(
     p: float = 3,
     combine: str = "concat",
     minimum: float = 1e-6,
+    whitening: Optional[Tuple[np.ndarray, np.ndarray]] = None,
 ) -> Similarity:
     """The Similarity of two pictures: the cosine of their embeddings, split over the positions of each.
 
@@ -117,20 +175,29 @@ def decompose(
     projections: weights of the FC layers, n x (k, C); None for descriptors without FC layers.
     combine: "concat" for branches of k = D / n (equation 3); "sum" for branches of k = D that are added (Table 4);
         "raw" for architecture B, whose one layer is given as its n blocks (D, C).
+    whitening: (mean (D,), matrix (k, D)), which makes the embedding matrix @ (embedding - mean), of unit length.
     Raises ValueError for shapes that do not match and for an unknown descriptor or combination.
     """
     features1, features2, matrices = check(features1, features2, projections, descriptors, combine)
-    how = (matrices, descriptors, p, combine, minimum)
+    how = (matrices, descriptors, p, combine, minimum, whitening)
     first, second = split_picture(features1, *how), split_picture(features2, *how)
     branches = list(zip(first.maps(second.embedding), second.maps(first.embedding)))
+    return Similarity(*_added(branches), branches, float(first.embedding @ second.embedding), (first, second))
+
+
+def _added(branches: Sequence[Tuple[np.ndarray, np.ndarray]]) -> Tuple[np.ndarray, np.ndarray]:
+    """(map1, map2), the sums over `branches` of the maps of both pictures."""
     map1, map2 = (sum(of_picture, np.zeros(())) for of_picture in zip(*branches))
-    return Similarity(map1, map2, branches, float(first.embedding @ second.embedding), (first, second))
+    return map1, map2
 
 
 def check(
     features1: Any, features2: Any, projections: Optional[Sequence], descriptors: str, combine: str
-) -> Tuple[np.ndarray, np.ndarray, List[np.ndarray]]:
-    """Both features and the FC layers' matrices as arrays. Raises ValueError for what `decompose` cannot take."""
+) -> Tuple[np.ndarray, np.ndarray, List[Optional[np.ndarray]]]:
+    """Both features and the FC layers' matrices as arrays, None for no layer.
+
+    Raises ValueError for what `decompose` cannot take.
+    """
     features1, features2 = np.asarray(features1), np.asarray(features2)
     if features1.ndim != 3 or features2.ndim != 3 or len(features1) != len(features2):
         raise ValueError(
@@ -139,7 +206,7 @@ def check(
     if combine not in ("concat", "sum", "raw"):
         raise ValueError(f"combine {combine!r} is unknown: choose concat, sum or raw")
     if projections is None:  # a descriptor without FC layer goes through as it is
-        return features1, features2, [np.eye(len(features1))] * len(descriptors)
+        return features1, features2, [None] * len(descriptors)
     shapes = sorted({np.shape(matrix) for matrix in projections})
     if len(projections) != len(descriptors) or len(shapes) != 1 or shapes[0][1:] != features1.shape[:1]:
         raise ValueError(
@@ -150,7 +217,7 @@ def check(
 
 
 def weights_of(net: Any) -> List[np.ndarray]:
-    """The weights of a network's FC layers: n x (k, C); of architecture B one (D, n C)."""
+    """The weights of a network's FC layers: n x (k, C); of architecture B one (D, n C); [] if it has none."""
     return [layer.weight.list_data()[0].asnumpy() for layer in net.reductions]
 
 
@@ -160,10 +227,10 @@ def arguments(weights: Sequence[np.ndarray], experiment: Any) -> Dict[str, Any]:
     weights: as `weights_of` returns them; converted to float64 here, once for all pairs.
     """
     matrices, combine = [np.asarray(weight, np.float64) for weight in weights], experiment.combine
-    if experiment.architecture == "B":
+    if matrices and experiment.architecture == "B":
         matrices, combine = np.split(matrices[0], len(experiment.descriptors), axis=1), "raw"
     how = dict(descriptors=experiment.descriptors, p=experiment.gem_p, minimum=experiment.gem_minimum)
-    return dict(how, projections=matrices, combine=combine)
+    return dict(how, projections=matrices or None, combine=combine)
 
 
 def spread(heat: np.ndarray) -> Tuple[float, float]:

@@ -79,6 +79,85 @@ def test_contributions_are_the_feature_times_the_derivative_and_sum_to_the_descr
     np.testing.assert_allclose(share[live], (x * inputs.grad.asnumpy()[0])[live], atol=2e-6)
 
 
+def added_loop(features, projections, descriptors, combine, p=3):
+    """What each position adds to the embedding, n x {(row, column): (D,)}, one position after the other."""
+    whole, n, parts = embedding_loop(features, projections, descriptors, combine, p), len(descriptors), []
+    unscaled = np.zeros(len(whole))
+    for i, (letter, matrix) in enumerate(zip(descriptors, projections)):
+        clamped, of_branch = np.maximum(features.astype(np.float64), 1e-6), {}
+        for row, column in np.ndindex(features.shape[1:]):
+            value = np.zeros(len(features))
+            for c, channel in enumerate(features.astype(np.float64)):
+                if letter == "S":
+                    value[c] = channel[row, column] / channel.size
+                elif letter == "M":
+                    value[c] = (
+                        channel.max() * (channel[row, column] == channel.max()) / (channel == channel.max()).sum()
+                    )
+                else:
+                    mean = (clamped[c] ** p).mean() ** (1 / p)
+                    value[c] = mean * clamped[c, row, column] ** p / (clamped[c] ** p).sum()
+            of_branch[row, column] = matrix @ value
+        reduced = sum(of_branch.values())
+        for place, value in of_branch.items():
+            if combine != "raw":
+                value = value / np.linalg.norm(reduced)
+            if combine == "concat":
+                value = np.concatenate([value if i == j else 0 * value for j in range(n)])
+            of_branch[place] = value
+            unscaled = unscaled + value
+        parts.append(of_branch)
+    return [{place: value / np.linalg.norm(unscaled) for place, value in of_branch.items()} for of_branch in parts]
+
+
+@pytest.mark.parametrize("combine", ["concat", "sum", "raw"])
+@pytest.mark.parametrize("descriptors", CONFIGURATIONS)
+def test_the_difference_is_that_of_a_loop_and_sums_to_one_minus_the_cosine(descriptors, combine):
+    photos, projections = (maps(1), maps(2, (6, 5, 2))), random_projections(len(descriptors))
+    embeddings = [embedding_loop(photo, projections, descriptors, combine) for photo in photos]
+    similarity = decompose(*photos, projections, descriptors, combine=combine)
+    difference = similarity.difference()
+    assert difference.distance == pytest.approx(1 - embeddings[0] @ embeddings[1], abs=1e-12)
+    for i in (0, 1):
+        apart = embeddings[i] - embeddings[1 - i]
+        for branch, added in zip(difference.branches, added_loop(photos[i], projections, descriptors, combine)):
+            assert branch[i].shape == photos[i].shape[1:]
+            for place, value in added.items():
+                assert branch[i][place] == pytest.approx(value @ apart, abs=1e-12)
+        whole = (difference.map1, difference.map2)[i]
+        np.testing.assert_allclose(whole, sum(branch[i] for branch in difference.branches), atol=1e-15)
+        assert whole.sum() == pytest.approx(difference.distance, abs=1e-12)
+        # The complement: with the similarity it is how the picture is like itself
+        itself = decompose(photos[i], photos[i], projections, descriptors, combine=combine)
+        np.testing.assert_allclose(whole + (similarity.map1, similarity.map2)[i], itself.map1, atol=1e-12)
+        for own, like, apart in zip(itself.branches, similarity.branches, difference.branches):
+            np.testing.assert_allclose(like[i] + apart[i], own[0], atol=1e-12)
+
+
+def test_what_only_one_picture_has_makes_all_of_the_difference():
+    one, two = np.zeros((3, 4, 4)), np.zeros((3, 4, 4))
+    one[0, 1, 3] = two[0, 2, 0] = 2  # what both have
+    one[1, 0, 0] = two[2, 2, 2] = 2  # what only one of them has
+    for descriptors in ("S", "M", "SM"):
+        similarity = decompose(one, two, None, descriptors)
+        difference = similarity.difference()
+        assert difference.distance == pytest.approx(0.5)
+        for heat, place in ((difference.map1, (0, 0)), (difference.map2, (2, 2))):
+            assert heat[place] == pytest.approx(0.5)
+            assert np.abs(heat).sum() == pytest.approx(0.5)
+
+
+def test_a_picture_does_not_differ_from_itself_and_a_dead_one_has_no_difference_to_divide():
+    alike = decompose(maps(1), maps(1), random_projections(2), "SG").difference()
+    assert alike.distance == pytest.approx(0, abs=1e-12)
+    assert not alike.map1.any()
+    assert not alike.map2.any()
+    dead = decompose(np.zeros((6, 3, 4)), maps(1), None, "S").difference()
+    assert dead.map1.sum() == 0  # it has no length to split
+    assert dead.map2.sum() == pytest.approx(dead.distance)
+    assert dead.distance == pytest.approx(1)
+
+
 def test_every_descriptor_has_its_name():
     assert {letter: block.__name__ for letter, block in DESCRIPTORS.items()} == NAMES
 
@@ -175,3 +254,31 @@ def test_the_spread_of_one_position_of_all_and_of_half():
     half[:2] = 1
     assert spread(half)[0] == pytest.approx(np.log(10) / np.log(20))
     assert spread(-one) == (0, 0)
+
+
+@pytest.mark.parametrize("combine", ["concat", "sum", "raw"])
+@pytest.mark.parametrize("layers", ["with FC layers", "without"])
+def test_the_maps_of_whitened_embeddings_sum_to_their_cosine(combine, layers):
+    """Without FC layers and with combine="concat" it is what --pretrained and --whiten make."""
+    one, two = maps(1), maps(2, (6, 5, 2))
+    projections = random_projections(3) if layers == "with FC layers" else None
+    matrices = [np.eye(6)] * 3 if projections is None else projections
+    rng, dim = np.random.default_rng(3), len(embedding_loop(one, matrices, "SMG", combine))
+    mean, matrix = 0.1 * rng.normal(size=dim), rng.normal(size=(4, dim))
+    whitened = [matrix @ (embedding_loop(x, matrices, "SMG", combine) - mean) for x in (one, two)]
+    first, second = (vector / np.linalg.norm(vector) for vector in whitened)
+    found = decompose(one, two, projections, "SMG", combine=combine, whitening=(mean, matrix))
+    assert found.cosine == pytest.approx(first @ second, abs=1e-9)
+    for i in (0, 1):
+        assert (found.map1, found.map2)[i].sum() == pytest.approx(first @ second, abs=1e-9)
+        np.testing.assert_allclose(sum(branch[i] for branch in found.branches), (found.map1, found.map2)[i])
+    halves = np.zeros((2, 3, 4))
+    halves[0, :2], halves[1, 2:] = 1, 1
+    np.testing.assert_allclose(sum(found.answer(half) for half in halves), found.map2, atol=1e-9)
+
+
+def test_without_fc_layers_the_maps_are_those_of_identity_matrices():
+    one, two = maps(1), maps(2)
+    plain, identity = decompose(one, two, None, "SMG"), decompose(one, two, [np.eye(6)] * 3, "SMG")
+    np.testing.assert_allclose(plain.map1, identity.map1, atol=1e-12)
+    assert plain.cosine == pytest.approx(identity.cosine, abs=1e-12)

@@ -24,7 +24,7 @@ from gluon_cgd.commands.parser import name as nonempty
 from gluon_cgd.files import figures
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.models.opened import open_model
-from gluon_cgd.similarity import NAMES, arguments, decompose
+from gluon_cgd.similarity import NAMES, decompose
 
 
 def add_flags(p):
@@ -88,7 +88,7 @@ def explain(options):
     experiment, size = model.experiment, (model.input_size, model.input_size)
     resized = [cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos]
     features = compute_named(model.features, resized, (options.query, options.result))
-    similarity = decompose(*features, **arguments(model.projections(), experiment))
+    similarity = decompose(*features, **model.decomposing())
     names = [NAMES[letter] for letter in experiment.descriptors]
     if options.per_branch and len(names) == 1:
         raise ValueError(f"--per-branch is for several descriptors, and this model has {names[0]} alone: leave it out")

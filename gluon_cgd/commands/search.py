@@ -21,7 +21,7 @@ from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.manifest import NAME
 from gluon_cgd.retrieval.model import check_same, open_model, remembered_by
 from gluon_cgd.retrieval.picture import Hit, draw
-from gluon_cgd.similarity import arguments, decompose
+from gluon_cgd.similarity import decompose
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ def explainer(model, query):
 
     The query passes through the network once, however many results there are.
     """
-    (of_query,), how = model.features([query]), arguments(model.projections(), model.experiment)
+    (of_query,), how = model.features([query]), model.decomposing()
 
     def explain(result):
         similarity = decompose(of_query, *model.features([result]), **how)

@@ -15,6 +15,7 @@ from gluon_cgd.files.whole import digest
 from gluon_cgd.machine import prepare
 from gluon_cgd.models import onnx_model
 from gluon_cgd.runs.results import damaged, read_result
+from gluon_cgd.similarity import arguments
 
 
 class Model(NamedTuple):
@@ -24,6 +25,7 @@ class Model(NamedTuple):
     () -> the FC layers' weights, n x (k, C), for heatmaps; both raise ValueError for a file that does not hold them.
     about: a dict with its name, its source and the hash of its parameters, by which an index knows it again.
     trained: which pictures it was trained on; None for a symbol.
+    whitening: (mean, matrix), which `embed` applies last; None for none.
     """
 
     embed: Callable
@@ -33,6 +35,11 @@ class Model(NamedTuple):
     input_size: int
     about: dict
     trained: Optional[Trained] = None
+    whitening: Optional[tuple] = None
+
+    def decomposing(self):
+        """The arguments of `similarity.decompose` after the features. Raises ValueError as `projections` does."""
+        return dict(arguments(self.projections(), self.experiment), whitening=self.whitening)
 
 
 def open_model(
