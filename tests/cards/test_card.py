@@ -83,6 +83,14 @@ def test_the_commands_on_the_card_are_commands_and_its_recalls_theirs(run, capsy
         "among the 6 test pictures (the paper's protocol)": [f"{100 * value:.1f}" for value in recall.values()],
         "among all 24 pictures, as a search finds them": [f"{100 * value:.1f}" for value in whole["recall"].values()],
     }
+    precisions = {line[0]: line[1:] for line in rows(text, "| test pictures are searched | among the 6")}
+    assert precisions == {
+        name: [
+            "{:.1f} ({:.1f} to {:.1f})".format(*(100 * way[name][part] for part in ("value", "low", "high")))
+            for way in (printed["precision"], whole["precision"])
+        ]
+        for name in ("mAP@R", "R-precision", "P@1", "P@2", "P@4", "P@8")
+    }
     right = round(6 * whole["recall"]["R@1"])
     assert f"among all 24 pictures, as a search finds them, it has for {right} of 6 (" in text
 
