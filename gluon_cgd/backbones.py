@@ -165,7 +165,7 @@ def build(
     Raises ValueError for an unknown name, for keep_stride=False where there is no such down-sampling, and for
     parameters that cannot be found or do not fit.
     """
-    recipe = _recipe(name)
+    recipe = recipe_of(name)
     net, layers, strided = recipe.make(input_size)
     if keep_stride is False and not strided:
         raise ValueError(f"backbone {name} has no down-sampling that can be removed: leave keep_stride at None")
@@ -183,7 +183,7 @@ def imagenet_file(name: str, root: Optional[PathLike] = None, progress: bool = F
     root: by default ~/.mxnet/models. Raises ValueError for a backbone without such parameters, and if no source has
     them.
     """
-    recipe = _recipe(name)
+    recipe = recipe_of(name)
     if not recipe.model:
         raise ValueError(
             f"there are no ImageNet parameters for backbone {name}: start from random ones (--no-pretrained)"
@@ -191,7 +191,8 @@ def imagenet_file(name: str, root: Optional[PathLike] = None, progress: bool = F
     return parameters.resolve(recipe.publisher, recipe.model, root, progress)
 
 
-def _recipe(name):
+def recipe_of(name: str) -> Recipe:
+    """The Recipe of the backbone `name`. Raises ValueError for an unknown one."""
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r} is unknown: choose one of {', '.join(BACKBONES)}")
     return BACKBONES[name]

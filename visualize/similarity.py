@@ -84,7 +84,7 @@ def explain(options):
     photos = [images.decode(path) for path in (options.query, options.result)]
     model = open_model(**best_model_of(options))
     effects.check(options, effects.BEST_RUN)
-    source = options.checkpoint or options.model
+    source = options.checkpoint or options.model or model.about["source"]
     experiment, size = model.experiment, (model.input_size, model.input_size)
     resized = [cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos]
     features = compute_named(model.features, resized, (options.query, options.result))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gluon_cgd import datasets
 from gluon_cgd.commands import effects
-from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name
+from gluon_cgd.commands.options import add_ctx, add_data, add_model, model_of, name, tested_on
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets.cache import cached
 from gluon_cgd.datasets.records import is_searched_in_training
@@ -41,7 +41,7 @@ def add_publish(p):
         "Writes the model of a run as one file, NAME-HASH.params, with a .json that describes it, and prints the path. "
         "The other commands, also other people's, take that file as --checkpoint."
     )
-    add_model(p, exported=False, checkpoint="a run's folder (train --out)")
+    add_model(p, exported=False, checkpoint="a run's folder (train --out)", pretrained=False)
     p.add_argument("--out", required=True, type=name, metavar="DIR", help="the folder that receives the two files")
     p.set_defaults(run=publish)
 
@@ -49,7 +49,7 @@ def add_publish(p):
 def evaluate(options):
     """Print the recall of a trained model on a dataset's test pictures."""
     model = open_model(**model_of(options), dataset=options.dataset)
-    dataset = options.dataset or model.experiment.dataset
+    dataset = tested_on(options, model)
     effects.check_data(options, dataset)
     experiment = replace(model.experiment, dataset=dataset)
     split, warnings = load_tested(experiment, model.trained, options.data, options.allow_partial)
@@ -61,7 +61,7 @@ def evaluate(options):
     recalls = [(where, recall_of(datasets.recall_ks(dataset), embeddings)) for where, embeddings in found]
     precisions = [(where, estimates(per_query(datasets.recall_ks(dataset), embeddings))) for where, embeddings in found]
     if options.json:
-        kinds = ("symbol", "model", "checkpoint")
+        kinds = ("symbol", "model", "checkpoint", "pretrained")
         source = {kind: getattr(options, kind) for kind in kinds if getattr(options, kind)}
         if options.checkpoint and not options.checkpoint.endswith(".params"):
             source["which"] = options.which or "last"

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from gluon_cgd.commands.options import add_ctx, add_model, model_of, name, parse_pixels
+from gluon_cgd.commands.options import OWN_RUN, add_ctx, add_model, choose_model, model_of, name, parse_pixels
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.training_part import warn_of_boxes
@@ -16,7 +16,7 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.files import figures
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.progress import task
-from gluon_cgd.retrieval import approximate, collection, exact, mending
+from gluon_cgd.retrieval import approximate, collection, exact, mending, whitening
 from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.manifest import NAME
 from gluon_cgd.retrieval.model import check_same, open_model, remembered_by
@@ -41,7 +41,9 @@ def add_index(p):
     p.add_argument("--prune", nargs="?", const="gone", choices=("gone", "all"), metavar="all", help=help_text)
     p.add_argument("--skip-bad", action="store_true", help="skip what cannot be read and name it (default: stop)")
     p.add_argument("--compact", action="store_true", help="free the disk space of replaced and removed pictures")
-    add_engine(p)
+    help_text = "learn PCA-whitening from the pictures of the index and apply it to them and to queries"
+    p.add_argument("--whiten", action="store_true", help=help_text)
+    add_engine(p, f"the model of the index; for a new one {OWN_RUN}")
     p.set_defaults(run=index)
 
 
@@ -62,9 +64,9 @@ def add_search(p):
     p.set_defaults(run=search)
 
 
-def add_engine(p):
-    """The flags of both commands: the model, and what searches."""
-    add_model(p, default="the model of the index")
+def add_engine(p, model="the model of the index"):
+    """The flags of both commands: the model, and what searches. model: which one is the default, in words."""
+    add_model(p, default=model)
     add_ctx(p)
     help_text = "what searches: every picture, or an approximate index that `index` built (default exact)"
     p.add_argument("--engine", choices=("exact", "faiss", "milvus"), default="exact", help=help_text)
@@ -84,8 +86,10 @@ def index(options):
     engine = engine_of(options)
     if options.images:
         say(update(options))
-    elif options.engine == "exact" and not options.compact:
+    elif options.engine == "exact" and not (options.compact or options.whiten):
         raise ValueError("there is nothing to do: name the folder of pictures with --images")
+    if options.whiten:
+        say(whiten(options.out))
     if options.compact:
         say(f"{collection.compact(options.out):,} rows of replaced and removed pictures gave their room back")
     snapshot = collection.read(options.out)
@@ -125,8 +129,18 @@ def update(options):
     return f"{done.found:,} pictures in {printable(options.images)}: {', '.join(words)}"
 
 
+def whiten(folder):
+    """Whiten an index; returns a sentence that says what was done."""
+    said = whitening.whiten(folder)
+    if said is None:
+        return f"{printable(folder)} is whitened as before; index into another folder to learn it anew"
+    return f"whitened along {said['axes']:,} directions, learned from {said['pictures']:,} pictures"
+
+
 def embed(options, remembered):
     """Embed what is new or changed and update the index, and return the Changes. remembered: the model, if any."""
+    if remembered is None:
+        choose_model(options)
     model = open_model(options.out, remembered, **model_of(options))
     warn_of_boxes(model.trained)
     side, total = model.input_size, sum(1 for _ in pictures.pictures_under(options.images, options.skip_bad))
@@ -134,6 +148,8 @@ def embed(options, remembered):
     dim = compute_named(model.embed, [noise], ["a picture of noise"]).shape[1]
     with collection.writing(options.out, dim, model.about) as writer, task("indexing", total, "img") as bar:
         check_same(options.out, writer.manifest["model"], model.about)  # another process may have made it just now
+        if writer.manifest["model"].get("whitening") != model.about.get("whitening"):
+            raise ValueError(f"{options.out} was whitened just now by another process: start again")
         writer.describe(model.about, os.path.abspath(options.images))
         for done in pictures.update(writer, options.images, model.embed, side, options.prune, options.skip_bad):
             bar.at(done.same + done.added + done.changed + done.moved + len(done.bad))

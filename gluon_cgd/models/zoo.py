@@ -151,7 +151,12 @@ def trained(experiment, classes, parameters, ctx=None):
                 f"{parameters} holds NaN or infinite numbers ({name}): the training diverged; take another checkpoint, "
                 "or train again with a lower learning rate"
             )
-    devices = listed(ctx or mx.cpu())
+    return for_use(net, experiment, ctx or mx.cpu())
+
+
+def for_use(net, experiment, ctx):
+    """`net`, a network of `experiment`, on `ctx` and compiled for use, not for training; see `trained`."""
+    devices = listed(ctx)
     net.collect_params().reset_ctx(devices)
     fuses = devices[0].device_type == "cpu" and backbones.BACKBONES[experiment.backbone].fuses
     net.hybridize(static_alloc=True, static_shape=True, backend="MKLDNN" if fuses else None)
