@@ -16,6 +16,7 @@ from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine.progress import task
 from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval.manifest import read_manifest
 
 SAMPLE = 10_000  # pictures, spread evenly over the index, that are looked at
 AXES = 256  # directions that are shrunk, at most: the variance of any other is below 1/256 of the whole
@@ -72,9 +73,10 @@ def whiten(folder):
 
     {"file": its name, "sha256": of that, "axes": r, "pictures": how many it was learned from}. Killed at any time it
     leaves the index as it was. Returns None for an index that is whitened already, to which it does nothing.
-    Raises ValueError as `learn` does, and while another process writes.
+    Raises ValueError as `learn` does, and while another process writes; and as `read_manifest`.
     """
     folder = Path(folder)
+    read_manifest(folder)
     with locked(folder, "writing to"), task("whitening", bar=False):
         before = collection.read(folder)
         model = before.manifest["model"]
