@@ -68,8 +68,10 @@ def open_model(
     gains nothing from more than 32. None: the number of pictures, rounded up to a power of two.
     Raises ValueError for arguments that do not go with the model, and as the readers of these files do.
     """
-    if epoch is not None and not symbol:
-        raise ValueError("--epoch is for a --symbol: leave it out")
+    if not symbol and not (epoch is None and (input_size is None or pretrained)):
+        raise ValueError(
+            "--epoch and --input-size are for a --symbol: leave them out (--pretrained takes --input-size too)"
+        )
     if not symbol:
         check_flags(which, weights, input_size, pretrained)
     if runtime and not exported:

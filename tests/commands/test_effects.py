@@ -11,21 +11,23 @@ from reproduce import flags
 from visualize import configurations, embedding, ranking, similarity
 
 # The flags that have an effect whatever the others are, except those that the opener of models refuses (--which of a
-# file, --runtime of a checkpoint) and those of Experiment that RULES do not name. A new flag belongs here or in RULES.
+# file, --runtime of a checkpoint, PRETRAINED) and those of Experiment that RULES do not name. A new flag belongs here or in RULES.
+PRETRAINED = {"pretrained", "weights", "input_size"}
 ALWAYS = {
     "doctor": {"data", "json"},
     "data": {"dataset"},
     "train": {"out", "seed", "ctx", "checkpoint_every", "parts"},
     "choose": {"out", "seeds", "ctx", "checkpoint_every", "parts"},
-    "evaluate": {"checkpoint", "model", "symbol", "which", "runtime", "epoch", "input_size", "ctx", "dataset", "json"},
+    "evaluate": {"checkpoint", "model", "symbol", "which", "runtime", "epoch", "ctx", "dataset", "json", *PRETRAINED},
     "card": {"checkpoint", "which", "ctx", "out"},
     "publish": {"checkpoint", "which", "out"},
-    "export": {"checkpoint", "which", "onnx", "features", "int8"},
-    "embed": {"checkpoint", "model", "which", "runtime", "ctx", "images", "out", "skip_bad"},
-    "index": {"images", "out", "compact", "engine"},
+    "export": {"checkpoint", "which", "onnx", "features", "int8", *PRETRAINED},
+    "embed": {"checkpoint", "model", "which", "runtime", "ctx", "images", "out", "skip_bad", *PRETRAINED},
+    "index": {"images", "out", "compact", "whiten", "engine"},
     "search": {
         *("index", "query", "k", "box", "figure", "json", "engine"),
         *("checkpoint", "model", "which", "runtime", "ctx"),
+        *PRETRAINED,
     },
 }
 DATA = {"data", "allow_partial"}  # `check_data` looks at them where the model names the dataset

@@ -32,8 +32,8 @@ def test_a_run_and_the_model_exported_from_it_are_the_same_function(exported):
     [
         (["--model", "m.onnx", "--ctx", "cpu"], "--ctx and --which are for a --checkpoint"),
         (["--model", "m.onnx", "--which", "last"], "--ctx and --which are for a --checkpoint"),
-        (["--model", "m.onnx", "--epoch", "0"], "--epoch is for a --symbol"),
-        (["--checkpoint", "run", "--input-size", "64"], "--input-size is for a --pretrained backbone"),
+        (["--model", "m.onnx", "--epoch", "0"], "--epoch and --input-size are for a --symbol"),
+        (["--checkpoint", "run", "--input-size", "64"], "--epoch and --input-size are for a --symbol"),
         (
             ["--checkpoint", "run", "--runtime", "onnxruntime"],
             "--runtime is for an exported model: leave it out with run, or name a --model",

@@ -110,7 +110,10 @@ def test_onnx_computes_the_same_without_fc_layers(tmp_path, model):
         (dict(pretrained="small_resnet", weights="nothing.params"), "nothing.params.* does not exist"),
         (dict(pretrained="small_resnet", runtime="openvino"), "--runtime is for an exported model"),
         (dict(checkpoint="run", weights="x.params"), "--weights is for a --pretrained backbone"),
-        (dict(checkpoint="run", input_size=64), "--input-size is for a --pretrained backbone"),
+        (
+            dict(checkpoint="run", input_size=64),
+            r"are for a --symbol: leave them out \(--pretrained takes --input-size",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(arguments, message):
