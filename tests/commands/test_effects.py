@@ -11,7 +11,8 @@ from reproduce import flags
 from visualize import configurations, embedding, ranking, similarity
 
 # The flags that have an effect whatever the others are, except those that the opener of models refuses (--which of a
-# file, --runtime of a checkpoint, PRETRAINED) and those of Experiment that RULES do not name. A new flag belongs here or in RULES.
+# file, --runtime of a checkpoint, PRETRAINED) and those of Experiment that RULES do not name. A new flag belongs here
+# or in RULES.
 PRETRAINED = {"pretrained", "weights", "input_size"}
 ALWAYS = {
     "doctor": {"data", "json"},
