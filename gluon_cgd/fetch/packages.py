@@ -165,7 +165,7 @@ def convert(package, state, root):
 
 
 def from_torch(tensors):
-    """The parameters of EfficientNet-Lite under the names of `efficientnet_lite.EfficientNetLite`: {name: array}.
+    """{name: array} of the parameters of EfficientNet-Lite, under the names that `networks.efficientnet_lite` has.
 
     tensors: of the packages' network, whose blocks are numbered, behind one layer, in the same order.
     """

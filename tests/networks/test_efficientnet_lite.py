@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gluon_cgd import backbones
-from gluon_cgd.efficientnet_lite import FACTORS, EfficientNetLite, SameConvolution, rounded
+from gluon_cgd.networks.efficientnet_lite import FACTORS, EfficientNetLite, SameConvolution, rounded
 
 BLOCKS = {  # stride, kernel and factor of each block, in the order of the published network
     0: [(1, 3, 1)],
