@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from gluon_cgd.commands.answers import add_answers, as_values, find, lines
 from gluon_cgd.commands.options import OWN_RUN, add_ctx, add_model, choose_model, model_of, name, parse_pixels
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import images
@@ -20,7 +21,8 @@ from gluon_cgd.retrieval import approximate, collection, exact, mending, whiteni
 from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.manifest import NAME
 from gluon_cgd.retrieval.model import check_same, open_model, remembered_by
-from gluon_cgd.retrieval.picture import Hit, draw
+from gluon_cgd.retrieval.picture import COLUMNS, Hit, draw, small
+from gluon_cgd.retrieval.threshold import parse as parse_threshold
 from gluon_cgd.similarity import decompose
 
 log = logging.getLogger(__name__)
@@ -50,12 +52,13 @@ def add_index(p):
 def add_search(p):
     """The flags of `search`."""
     p.description = (
-        "Prints rank, cosine and path of the pictures in an index that are most like the query. A query that is in the "
-        "index is found too, and marked."
+        "Prints rank, cosine and path of the pictures in an index that are most like the query, or of the folders. A "
+        "query that is in the index is found too, and marked."
     )
     p.add_argument("index", type=name, metavar="IDX", help="a folder that `index` made")
     p.add_argument("query", nargs="+", type=name, help="a picture; several are searched for by their mean")
     p.add_argument("-k", type=int, default=10, metavar="N", help="the number of results (default 10)")
+    add_answers(p)
     p.add_argument("--box", type=name, metavar="X1,Y1,X2,Y2", help="search with this part of the query only, in pixels")
     p.add_argument("--figure", type=name, metavar="FILE", help="draw query and results into FILE: .png, .pdf or .svg")
     p.add_argument("--heatmaps", action="store_true", help="show in the figure what makes each result similar")
@@ -160,8 +163,10 @@ def search(options):
     """Print, and draw, the pictures of an index that are most like the query."""
     if options.k < 1:
         raise ValueError(f"-k {options.k} must be at least 1")
-    if len(options.query) > 1 and (options.box or options.heatmaps):
-        raise ValueError("--box and --heatmaps are about one query: name one picture")
+    if len(options.query) > 1 and options.box:
+        raise ValueError("--box is about one query: name one picture")
+    if options.threshold is not None:
+        parse_threshold(options.threshold)
     if options.figure:
         figures.check("--figure", options.figure)
     engine_of(options)
@@ -178,45 +183,56 @@ def search(options):
         model.projections()  # a model without them is refused before the results are printed
     query = pictures.query_of(model.embed, queries, options.query)
     engine = approximate.open_engine(snapshot, *engine_of(options))
-    with contextlib.closing(engine) if engine else contextlib.nullcontext():
-        cosines, rows = exact.search(snapshot, query, options.k, engine)[0]
     own = set() if options.box else {os.path.abspath(path) for path in options.query}
-    hits = [(float(cosine), snapshot.path(row)) for cosine, row in zip(cosines, rows)]
+    with contextlib.closing(engine) if engine else contextlib.nullcontext():
+        found = find(options, snapshot, lambda count: exact.search(snapshot, query, count, engine)[0], own)
     if options.json:
-        results = [dict(cosine=cosine, path=path, is_query=path in own) for cosine, path in hits]
         about = dict(index=options.index, pictures=len(snapshot), query=options.query, box=options.box)
-        print(json.dumps(dict(about, engine=engine.name if engine else "exact", results=results)))
+        about.update(engine=engine.name if engine else "exact", **as_values(found, own, options.by_folder))
+        print(json.dumps(about))
     else:
-        for rank, (cosine, path) in enumerate(hits, 1):
-            note = "  (the query itself)" if path in own else "" if os.path.exists(path) else "  (not there any more)"
-            say(f"{rank:3}  {cosine:.4f}  {printable(path)}{note}")
+        if found.threshold:
+            say(found.threshold.sentence(), to_stderr=True)
+        for line in lines(found, own, options.by_folder):
+            say(line)
     if options.figure:
+        hits = list(drawn(model, queries, found.groups, options.heatmaps, options.by_folder))
         title = f"{len(hits)} of {len(snapshot):,} pictures, by {model.about['name']}"
-        draw(queries, list(drawn(model, queries, hits, options.heatmaps)), title, options.figure)
+        shown = [small(images.decode(path), box) for path in options.query]
+        draw(shown, hits, title, options.figure, options.by_folder)
         say(f"Written: {options.figure}", to_stderr=True)
 
 
-def drawn(model, queries, hits, heatmaps):
-    """Yield a Hit for each (cosine, path) of `hits`, with its `heatmaps` if they are wanted."""
-    explain = explainer(model, queries[0]) if heatmaps else lambda picture: None
-    for cosine, path in hits:
-        try:
-            picture = images.load_picture(path, model.input_size)
-        except (ValueError, OSError):
-            log.warning("%s cannot be read any more and is drawn as an empty place", printable(path))
-            picture = None
-        yield Hit(cosine, picture, None if picture is None else explain(picture))
+def drawn(model, queries, groups, heatmaps, by_folder):
+    """Yield a Hit for each picture in `groups`, with its `heatmaps` if they are wanted; of a folder at most a row."""
+    explainers = [explainer(model, query) for query in queries if heatmaps]
+    for number, group in enumerate(groups, 1):
+        for rank, answer in enumerate(group.answers[: COLUMNS if by_folder else None], 1):
+            photo = maps = None
+            try:
+                photo = images.decode(answer.path)
+            except (ValueError, OSError):
+                log.warning("%s cannot be read any more and is drawn as an empty place", printable(answer.path))
+            if photo is not None and heatmaps:
+                picture = images.resized(photo, model.input_size)
+                maps = alike([explain(picture) for explain in explainers])
+            rank = rank if not by_folder else number if rank == 1 else None
+            shown = None if photo is None else small(photo).picture
+            yield Hit(answer.cosine, shown, maps, rank, (answer.folder, answer.name))
 
 
 def explainer(model, query):
-    """A function of a result: (map of `query`, map of the result), what each position adds to their cosine.
-
-    The query passes through the network once, however many results there are.
-    """
+    """A function of a result: its Similarity with `query`, which passes through the network once for all results."""
     (of_query,), how = model.features([query]), model.decomposing()
+    return lambda result: decompose(of_query, *model.features([result]), **how)
 
-    def explain(result):
-        similarity = decompose(of_query, *model.features([result]), **how)
-        return similarity.map1, similarity.map2
 
-    return explain
+def alike(similarities):
+    """[map of each query, ..., map of the result]: what each position adds to the cosine with the queries' mean.
+
+    similarities: of the result with each of the queries. The map of the result, and those of all queries together, sum
+    to the cosine.
+    """
+    mean = sum(similarity.pictures[0].embedding for similarity in similarities)
+    length = np.sqrt(mean @ mean)
+    return [each.map1 / length for each in similarities] + [sum(each.map2 for each in similarities) / length]
