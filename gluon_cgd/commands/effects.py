@@ -138,6 +138,7 @@ RULES: Dict[str, Sequence[Rule]] = {
     ),
     "train": (*TRAINING, GEM),
     "choose": TRAINING,
+    "check": DATA,
     "index": (
         Rule(
             EMBEDDING,

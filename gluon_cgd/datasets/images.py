@@ -142,7 +142,11 @@ def load_picture(
     Written into `out` if that is an array. Raises ValueError or OSError, both naming the file.
     remedy: see `crop`.
     """
-    picture = crop(decode(path), box, path, remedy)
+    return resized(crop(decode(path), box, path, remedy), side, out)
+
+
+def resized(picture: np.ndarray, side: int, out: Optional[np.ndarray] = None) -> np.ndarray:
+    """`picture` (H, W, 3) as uint8 (side, side, 3), without keeping its aspect; into `out` if that is an array."""
     return cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_LINEAR)
 
 

@@ -25,8 +25,10 @@ ALWAYS = {
     "export": {"checkpoint", "which", "onnx", "features", "int8", *PRETRAINED},
     "embed": {"checkpoint", "model", "which", "runtime", "ctx", "images", "out", "skip_bad", *PRETRAINED},
     "index": {"images", "out", "compact", "whiten", "engine"},
+    "check": {"dataset", "checkpoint", "model", "which", "runtime", "ctx", "json", *PRETRAINED},
+    "duplicates": {"index", "likeness", "figure", "json"},
     "search": {
-        *("index", "query", "k", "box", "figure", "json", "engine"),
+        *("index", "query", "k", "box", "figure", "json", "engine", "threshold", "by_folder"),
         *("checkpoint", "model", "which", "runtime", "ctx"),
         *PRETRAINED,
     },
