@@ -95,11 +95,18 @@ def _by_hand(package, root):
     return _state_in(package, wheel) if wheel.exists() else None
 
 
-def _installed(package, _):
+def installed_file(package):
+    """Path of the parameters in the installed `package`, whether they are there or not; None if it is not installed."""
     try:
-        file = Path(str(metadata.distribution(package.distribution).locate_file(package.member)))
+        return Path(str(metadata.distribution(package.distribution).locate_file(package.member)))
     except metadata.PackageNotFoundError:
-        raise ValueError(f"the package {package.distribution} is not installed") from None
+        return None
+
+
+def _installed(package, _):
+    file = installed_file(package)
+    if file is None:
+        raise ValueError(f"the package {package.distribution} is not installed")
     if not file.is_file():
         raise ValueError(f"the installed package {package.distribution} has no file {file}")
     return _checked(package, read_bytes(file, LIMIT), file)
