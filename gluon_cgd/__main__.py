@@ -22,6 +22,7 @@ COMMANDS = {  # name: (module in commands, function there that adds its flags, w
     "duplicates": ("duplicates", "add_command", "find the pictures of an index that are the same"),
     "check": ("check", "add_command", "find what is doubtful in a labelled collection"),
     "search": ("search", "add_search", "find the pictures of an index that are most similar to a picture"),
+    "serve": ("serve", "add_serve", "search an index in the browser"),
 }
 
 

@@ -36,9 +36,12 @@ class Finder:
 
     def row(self, path):
         """The row of the picture `path`, or -1 if it has none."""
-        key = np.uint64(key_of(path))
-        first, last = (np.searchsorted(self._keys, key, side) for side in ("left", "right"))
-        return next((int(row) for row in self._rows[first:last] if self._snapshot.path(row) == path), -1)
+        return next((int(row) for row in self.rows_of(key_of(path)) if self._snapshot.path(row) == path), -1)
+
+    def rows_of(self, key):
+        """The rows of the pictures whose path has this `key`: none or one, unless two paths have one hash."""
+        first, last = (np.searchsorted(self._keys, np.uint64(key), side) for side in ("left", "right"))
+        return self._rows[first:last]
 
 
 def key_of(path):
