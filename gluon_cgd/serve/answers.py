@@ -86,7 +86,7 @@ class Answers:
             similarity = state.computed.similarity(*pair)
         except ValueError as error:
             raise Refusal(409, f"this index has no heatmaps: {sentence(error)}") from error
-        answer = dict(cosine=similarity.cosine, names=names, views=_views(similarity, state))
+        answer = dict(cosine=similarity.cosine, names=names, result=_entry(result), views=_views(similarity, state))
         return dict(answer, answer=_answer(similarity, region)) if region else answer
 
     def picture(self, values, name):

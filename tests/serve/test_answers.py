@@ -205,3 +205,31 @@ def test_an_exported_model_answers_the_same(exported, shop, tmp_path):
     np.testing.assert_allclose(told["mxnet"][1], told["onnx"][1], atol=2e-4)
     for one, other in zip(told["mxnet"][2], told["onnx"][2]):
         np.testing.assert_allclose(one["maps"], other["maps"], atol=1e-4)
+
+
+WITHOUT = """
+import sys
+from gluon_cgd.serve import answers, app, current, guard
+index, query = sys.argv[1:]
+client = app.make_app(answers.Answers(current.Current(index)), guard.Guard("127.0.0.1")).test_client()
+name = client.post("/api/query", data=open(query, "rb").read(), content_type="image/png").json["id"]
+found = client.get(f"/api/search?q={name}").json["results"]
+views = client.get(f"/api/compare?q={name}&r={found[1]['id']}").json["views"]
+print(len(found), [view["id"] for view in views], "mxnet" in {name for name in sys.modules if sys.modules[name]})
+"""
+
+
+@pytest.mark.slow
+def test_an_exported_model_needs_no_mxnet(exported, shop, tmp_path, without_mxnet):
+    make = [
+        "index",
+        "--images",
+        str(shop.photos),
+        "--out",
+        str(tmp_path / "i"),
+        "--model",
+        str(exported / "model.onnx"),
+    ]
+    assert main(make) == 0
+    done = without_mxnet("-c", WITHOUT, tmp_path / "i", shop.photos / "small/letter 0/0.png")
+    assert done.stdout == "25 ['all', 'S', 'M', 'difference'] False\n", done.stderr

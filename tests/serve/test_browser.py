@@ -142,6 +142,22 @@ def test_click_search_compare_share_and_go_back(page):
     sees(page, q=result["id"])
 
 
+def test_an_address_with_a_result_of_another_page_is_compared_too(page, monkeypatch):
+    from gluon_cgd.serve import answers
+
+    monkeypatch.setattr(answers, "PAGE", 4)
+    query = page.visitor.get("/api/pictures")["results"][0]["id"]
+    far = page.visitor.get("/api/search", q=query, page=6)["results"][1]
+    page.browser.get(f"http://127.0.0.1:{page.visitor.port}/?q={query}&r={far['id']}")
+    page.until(lambda: page.one("#compare-title").text == f"{far['name']} · cosine {far['cosine']:.4f}")
+    assert page.one("#right-name").text == f"Result · {far['name']} · {far['folder']}"
+    assert page.one("#next").get_property("disabled")
+    page.browser.get(f"http://127.0.0.1:{page.visitor.port}/?q={query}&r=ffffffffffffffff")
+    page.until(lambda: "is no picture of this index" in page.one("#compare-alert").text)
+    complaints = page.browser.get_log("browser")  # the browser names the status 404, of the picture and of the maps
+    assert len(complaints) == 2
+
+
 def test_a_part_of_a_picture_is_answered_in_the_other(page):
     page.tiles()
     page.all("#grid .pick")[0].click()

@@ -28,8 +28,10 @@ export class Compare {
 
   // query: what the search answered.  results: of its page.  asked: { q, box, r, view, turned }.
   async show(query, results, asked) {
-    const result = results.find((other) => other.id === asked.r);
-    if (!result) return this.hide();
+    if (!asked.r) return this.hide();
+    const listed = results.find((other) => other.id === asked.r);
+    // An address that was sent may name a result that is on another page by now
+    const result = listed || { id: asked.r, name: "", folder: "", picture: `/picture/${asked.r}` };
     const same = this.shown === [asked.q, asked.box, asked.r, asked.turned].join(" ") && this.open;
     Object.assign(this, { query, results, asked, result });
     if (!this.open) {
@@ -44,29 +46,39 @@ export class Compare {
     const left = { ...query, picture: address(query, asked.box) }, right = { ...result, picture: address(result) };
     [this.first, this.second] = asked.turned ? [right, left] : [left, right];
     $("turn").setAttribute("aria-pressed", String(Boolean(asked.turned)));
-    $("compare-title").textContent = `${result.name} · cosine ${result.cosine.toFixed(4)}`;
-    const at = results.indexOf(result);
-    $("previous").disabled = at === 0;
-    $("next").disabled = at === results.length - 1;
-    $("left-name").textContent = label(this.first, !asked.turned);
-    $("right-name").textContent = label(this.second, Boolean(asked.turned));
+    $("previous").disabled = !results[results.indexOf(result) - 1];
+    $("next").disabled = !listed || !results[results.indexOf(result) + 1];
+    this.names(result.cosine);
     this.alert("");
     this.window.setAttribute("aria-busy", "true");
     try {
       const pictures = Promise.all([this.first, this.second].map((one) => load(one.picture)));
-      const maps = ask("/api/compare", this.values()).catch((error) => error);
-      const images = await pictures;
-      const answers = await maps;
+      pictures.catch(() => {}); // what the maps say comes first
+      const answers = await ask("/api/compare", this.values()).catch((error) => error);
       if (this.shown !== shown) return;
-      this.images = images;
       if (answers instanceof Error) this.alert(answers.message);
-      else this.answers = answers;
-      this.draw();
+      else this.take(answers);
+      this.images = await pictures;
+      if (this.shown === shown) this.draw();
     } catch (error) {
-      if (this.shown === shown) this.alert(error.message);
+      if (this.shown === shown && $("compare-alert").hidden) this.alert(error.message);
     } finally {
       if (this.shown === shown) this.window.removeAttribute("aria-busy");
     }
+  }
+
+  take(answers) {
+    this.answers = answers;
+    Object.assign(this.result, answers.result);
+    Object.assign(this.asked.turned ? this.first : this.second, { name: this.result.name, folder: this.result.folder });
+    this.names(answers.cosine);
+  }
+
+  names(cosine) {
+    const said = [this.result.name, cosine === undefined ? "" : `cosine ${cosine.toFixed(4)}`];
+    $("compare-title").textContent = said.filter(Boolean).join(" · ");
+    $("left-name").textContent = label(this.first, !this.asked.turned);
+    $("right-name").textContent = label(this.second, Boolean(this.asked.turned));
   }
 
   values(more = {}) {
