@@ -6,7 +6,7 @@ import numpy as np
 
 from gluon_cgd.retrieval.index import query_of
 from gluon_cgd.serve.recent import Recent
-from gluon_cgd.similarity import arguments, decompose
+from gluon_cgd.similarity import decompose
 
 FEATURES = 128 << 20  # bytes of feature maps that are remembered
 
@@ -45,11 +45,8 @@ class Computed:
 
     def similarity(self, first, second):
         """The Similarity of two pictures, each (key, load). Raises ValueError for a model without feature maps."""
-        how = self._how.get("how", lambda: self._worker.run(self._arguments))
+        how = self._how.get("how", lambda: self._worker.run(self.model.decomposing))
         return decompose(*(self._maps(*picture) for picture in (first, second)), **how)
-
-    def _arguments(self):
-        return arguments(self.model.projections(), self.model.experiment)
 
     def _maps(self, key, load):
         def compute():

@@ -27,6 +27,7 @@ ALWAYS = {
     "index": {"images", "out", "compact", "whiten", "engine"},
     "check": {"dataset", "checkpoint", "model", "which", "runtime", "ctx", "json", *PRETRAINED},
     "duplicates": {"index", "likeness", "figure", "json"},
+    "serve": {"index", "host", "port", "checkpoint", "model", "which", "runtime", "ctx", *PRETRAINED},
     "search": {
         *("index", "query", "k", "box", "figure", "json", "engine", "threshold", "by_folder"),
         *("checkpoint", "model", "which", "runtime", "ctx"),
