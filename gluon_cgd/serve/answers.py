@@ -8,6 +8,7 @@ import numpy as np
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.retrieval import exact
+from gluon_cgd.retrieval.threshold import calibrate
 from gluon_cgd.serve import asked, uploads
 from gluon_cgd.serve.pictures import Pictures, of_row
 from gluon_cgd.serve.recent import Recent
@@ -25,7 +26,7 @@ class Answers:
 
     def __init__(self, current):
         self.current, self.pictures = current, Pictures()
-        self._rankings = Recent(256)
+        self._rankings, self._thresholds = Recent(256), Recent(1)
 
     def about(self):
         """What the page has to know before anything is asked."""
@@ -69,6 +70,15 @@ class Answers:
             cosines=[round(cosine, 4) for cosine in cosines.tolist()],
             results=shown,
         )
+
+    def threshold(self):
+        """The least cosine that the collection itself suggests, and what it stands for."""
+        state = self.current.state()
+        try:
+            suggested = self._thresholds.get(state.number, lambda: calibrate(state.snapshot))
+        except ValueError as error:
+            raise Refusal(409, sentence(error)) from error
+        return dict(cosine=suggested.cosine, sentence=printable(suggested.sentence()))
 
     def compare(self, values):
         """Where a result is like the query, and where not: a map for each of the two, all and for each descriptor.

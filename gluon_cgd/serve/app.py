@@ -71,6 +71,10 @@ def make_app(answers, guard):
     def search():
         return jsonify(answers.search(request.args))
 
+    @app.get("/api/threshold")
+    def threshold():
+        return jsonify(answers.threshold())
+
     @app.get("/api/compare")
     def compare():
         return jsonify(answers.compare(request.args))

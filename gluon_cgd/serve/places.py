@@ -5,14 +5,14 @@ import os
 import numpy as np
 
 from gluon_cgd.files.printable import printable
+from gluon_cgd.retrieval.places import folder_of, prefixes
 
 
 class Places:
     """Which folder each row of a snapshot is in.
 
     names: of the folders, each once, sorted.  numbers (N,): the place in `names` of each row's folder.
-    A name is the path below the indexed folder, "." for that folder itself; with several indexed folders it begins
-    with the name of the one it is in.
+    A name is as `retrieval.places` says, without what cannot be shown.
     """
 
     def __init__(self, snapshot, before=None):
@@ -22,7 +22,7 @@ class Places:
         of_rows = [self._ids.setdefault(path.rpartition(b"/")[0], len(self._ids)) for path in snapshot.paths(first)]
         self._numbers = np.append(before._numbers if first else np.empty(0, np.int64), of_rows).astype(np.int64)
         roots = prefixes(snapshot.manifest.get("folders") or [_shared([os.fsdecode(folder) for folder in self._ids])])
-        names = [name_of(os.fsdecode(folder), roots) for folder in self._ids]
+        names = [printable(folder_of(os.fsdecode(folder), roots).strip("/")) or "." for folder in self._ids]
         self.names = sorted(set(names))
         place = {name: number for number, name in enumerate(self.names)}
         self.numbers = np.array([place[name] for name in names], np.int64)[self._numbers]
@@ -57,25 +57,3 @@ class Places:
 def _shared(folders):
     """The deepest folder that all of `folders` are in."""
     return os.path.commonpath(folders) if folders else "/"
-
-
-def prefixes(roots):
-    """{indexed folder: how the names of the folders in it begin}: "" for a single one, else a name of its own."""
-    if len(roots) == 1:
-        return {roots[0]: ""}
-    short = {root: os.path.basename(root) for root in roots}
-    return {
-        root: name if name and list(short.values()).count(name) == 1 else root.strip("/")
-        for root, name in short.items()
-    }
-
-
-def name_of(folder, roots):
-    """How people know `folder`, an absolute path. roots: as `prefixes` returns them."""
-    inside = [root for root in roots if folder == root or folder.startswith(os.path.join(root, ""))]
-    if not inside:
-        return printable(folder.strip("/")) or "."
-    root = max(inside, key=len)
-    below = os.path.relpath(folder, root)
-    parts = [part for part in (roots[root], "" if below == "." else below) if part]
-    return printable("/".join(parts)) or "."

@@ -130,6 +130,14 @@ def test_the_answers_to_the_parts_of_a_picture_add_up_to_the_map(visitor):
     assert parts[0]["marked"] == [0, 0, 0.5, 1]
 
 
+def test_the_threshold_is_that_of_the_command(visitor, shop):
+    from gluon_cgd.retrieval.threshold import calibrate
+
+    expected = calibrate(collection.read(shop.index))
+    assert visitor.get("/api/threshold") == dict(cosine=expected.cosine, sentence=expected.sentence())
+    assert expected.basis == "folders"
+
+
 def test_pictures_are_upright_in_their_proportions_and_small(visitor):
     names = ids(visitor)
     status, headers, body = visitor.ask("GET", f"/picture/{names['./on its side.jpg']}")

@@ -1,18 +1,19 @@
 """The folders of an index, as people know them."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gluon_cgd.serve.places import Places, name_of, prefixes
+from gluon_cgd.serve.places import Places
 
 
 def snapshot(paths, folders, generation=0):
     """As much of a Snapshot as Places needs."""
     manifest = dict(folders=folders, id="a", generation=generation)
     return SimpleNamespace(
-        manifest=manifest, count=len(paths), paths=lambda first=0: [p.encode() for p in paths][first:]
+        manifest=manifest, count=len(paths), paths=lambda first=0: [os.fsencode(p) for p in paths][first:]
     )
 
 
@@ -28,23 +29,10 @@ def test_a_folder_is_named_below_the_one_that_was_indexed():
             places.inside(wrong)
 
 
-@pytest.mark.parametrize(
-    ("roots", "names"),
-    [
-        (["/x/cars", "/y/bikes"], ["cars", "bikes"]),
-        (["/x/photos", "/y/photos"], ["x/photos", "y/photos"]),
-        (["/x/photos"], [""]),
-    ],
-)
-def test_several_indexed_folders_have_names_of_their_own(roots, names):
-    assert list(prefixes(roots).values()) == names
-
-
 def test_names_hold_nothing_that_cannot_be_shown():
-    roots = prefixes(["/p"])
-    assert name_of("/p/a\x1b[31m\udcff", roots) == "a\\x1b[31m\\xff"
-    assert name_of("/elsewhere/b", roots) == "elsewhere/b"
-    assert name_of("/", prefixes(["/"])) == "."
+    places = Places(snapshot(["/p/a\x1b[31m\udcff/1.jpg", "/elsewhere/b/1.jpg", "/1.jpg"], ["/p"]))
+    assert [places.name(row) for row in range(3)] == ["a\\x1b[31m\\xff", "elsewhere/b", "."]
+    assert places.counted(np.ones(3, bool))[1:] == [("a\\x1b[31m\\xff", 1), ("elsewhere", 1), ("elsewhere/b", 1)]
 
 
 def test_an_index_without_folders_is_named_below_what_its_pictures_share():

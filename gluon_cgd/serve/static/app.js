@@ -87,7 +87,7 @@ function summary({ total, more, pictures, cosines }) {
   const number = (value) => value.toLocaleString("en");
   if (!asked.q) return total === pictures ? "The collection. Click a picture to search with it." : `${number(total)} in this folder`;
   if (!total) return cosines.length ? "No picture is that similar: move the slider to the left" : "No pictures here";
-  const least = asked.min ? ` with a cosine of ${asked.min} or more` : "";
+  const least = asked.min ? ` with a cosine of ${Number(asked.min).toFixed(3)} or more` : "";
   const all = more && total === cosines.length;
   return all ? `The ${number(total)} most similar pictures` : `${number(total)} ${total === 1 ? "picture" : "pictures"}${least}, most similar first`;
 }
@@ -135,6 +135,20 @@ async function take(files) {
   }
 }
 
+async function suggest() {
+  $("suggest").disabled = true;
+  try {
+    const { cosine, sentence } = await ask("/api/threshold");
+    $("suggestion").textContent = sentence.charAt(0).toUpperCase() + sentence.slice(1);
+    $("suggestion").hidden = false;
+    go({ min: String(Math.max(-1, Math.min(1, cosine))), page: "" });
+  } catch (error) {
+    alert(error.message);
+  } finally {
+    $("suggest").disabled = false;
+  }
+}
+
 function chooseFolder() {
   const name = $("folder").value.trim();
   if (name !== asked.folder) go({ folder: name, page: "", r: "" });
@@ -145,6 +159,7 @@ $("other").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => take($("file").files).finally(() => ($("file").value = "")));
 $("clear").addEventListener("click", () => go({ q: "", box: "", min: "", page: "", r: "", turned: "" }));
 $("whole").addEventListener("click", () => go({ box: "", page: "", r: "", min: "" }));
+$("suggest").addEventListener("click", suggest);
 $("folder").addEventListener("change", chooseFolder);
 $("folder").addEventListener("input", (event) => event.inputType === "insertReplacementText" && chooseFolder());
 $("no-folder").addEventListener("click", () => go({ folder: "", page: "", r: "" }));

@@ -9,7 +9,10 @@ export class Threshold {
     this.slider = part.querySelector("input");
     this.output = part.querySelector("output");
     this.canvas = part.querySelector("canvas");
-    this.slider.addEventListener("input", () => this.say());
+    this.slider.addEventListener("input", () => {
+      this.named = null;
+      this.say();
+    });
     this.slider.addEventListener("change", () => chosen(this.text()));
     new ResizeObserver(() => this.draw()).observe(this.canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -20,6 +23,7 @@ export class Threshold {
     this.part.hidden = !cosines || cosines.length < 2;
     if (this.part.hidden) return;
     this.cosines = cosines;
+    this.named = least; // as it is in the address: the slider has fewer digits
     const named = least === "" ? Infinity : Number(least);
     this.low = Math.floor(Math.min(cosines[cosines.length - 1], named) * 100) / 100;
     this.high = Math.max(cosines[own ? 1 : 0], least === "" ? -1 : named, this.low + 0.01);
@@ -28,13 +32,14 @@ export class Threshold {
   }
 
   text() {
+    if (this.named !== null) return this.named;
     return Number(this.slider.value) <= this.low ? "" : Number(this.slider.value).toFixed(3);
   }
 
   say() {
     const text = this.text();
     const count = text === "" ? this.cosines.length : this.cosines.filter((cosine) => cosine >= Number(text)).length;
-    const value = `${text || "any"} · ${count.toLocaleString("en")} ${count === 1 ? "picture" : "pictures"}`;
+    const value = `${text === "" ? "any" : Number(text).toFixed(3)} · ${count.toLocaleString("en")} ${count === 1 ? "picture" : "pictures"}`;
     this.output.textContent = value;
     this.slider.setAttribute("aria-valuetext", value);
     this.draw();
