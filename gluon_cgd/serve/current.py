@@ -80,6 +80,6 @@ class Current:
 
 
 def _same(remembered, about):
-    """Whether an index remembers the model that `about` describes."""
-    same = remembered["parameters_sha256"] == about["parameters_sha256"]
+    """Whether an index remembers the model that `about` describes, and the same whitening."""
+    same = all(remembered.get(key) == about.get(key) for key in ("parameters_sha256", "whitening"))
     return same and Experiment.from_dict(remembered["experiment"]) == Experiment.from_dict(about["experiment"])

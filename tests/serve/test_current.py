@@ -4,11 +4,12 @@ import contextlib
 import shutil
 import time
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from gluon_cgd.__main__ import main
-from gluon_cgd.datasets import glyphs
+from gluon_cgd.datasets import glyphs, images
 from gluon_cgd.retrieval import collection
 from gluon_cgd.serve.current import Current
 from gluon_cgd.serve.refusal import Refusal
@@ -57,6 +58,21 @@ def test_an_index_that_was_made_anew_brings_its_model(own, shop, tmp_path):
     now = after(own)
     assert now.computed is not before.computed
     assert now.computed.model.about["source"] == other
+
+
+def test_an_index_that_was_whitened_meanwhile_is_searched_with_whitened_queries(own, shop):
+    def cosine():
+        """Of a picture with its own row in the index."""
+        state, file = after(own), str(shop.photos / "small/letter 0/0.png")
+        query = state.computed.vector(file, lambda: images.load_picture(file, 16), file)
+        return float((query @ state.snapshot.vectors[state.finder.row(file)])[0])
+
+    before = own.state().snapshot.vectors.copy()
+    assert cosine() == pytest.approx(1, abs=1e-5)
+    assert main(["index", "--out", own.folder, "--whiten"]) == 0
+    assert cosine() == pytest.approx(1, abs=1e-5)
+    now = own.state().snapshot
+    assert np.abs(now.vectors[now.live] - before).max() > 0.05
 
 
 def test_a_damaged_index_is_a_sentence_until_it_is_mended(own, own_index):
