@@ -183,7 +183,10 @@ class Experiment:
 
     @property
     def usually_frozen(self) -> bool:
-        """The default of `frozen_batch_norm`, which depends on the backbone."""
+        """The default of `frozen_batch_norm`, which depends on the backbone.
+
+        `dataclasses.replace` keeps the value of the old backbone: name both, or frozen_batch_norm=None.
+        """
         return self.pretrained and self.backbone in FRAGILE_BATCH_NORM
 
     @property

