@@ -4,7 +4,8 @@ import os
 from typing import List, NamedTuple, Optional
 
 from gluon_cgd.files.printable import printable
-from gluon_cgd.retrieval import answers
+from gluon_cgd.retrieval import answers, exact
+from gluon_cgd.retrieval.reranking import METHODS, effect, reranked
 from gluon_cgd.retrieval.threshold import Threshold, calibrate
 
 SHOWN = 3  # pictures of a folder in a line
@@ -30,6 +31,18 @@ def add_answers(p):
     p.add_argument("--threshold", nargs="?", const="", metavar="COSINE_OR_RATE", help=help_text)
     help_text = "show the -k nearest folders, each with its pictures; the query itself does not count"
     p.add_argument("--by-folder", action="store_true", help=help_text)
+    measured = ". ".join(f"{method}: {'; '.join(effect(method))}" for method in METHODS).replace("%", "%%")
+    help_text = f"order the results also by what is near to them, which does not always help. Measured: {measured}"
+    p.add_argument("--rerank", choices=tuple(METHODS), help=help_text)
+
+
+def looking_up(method, snapshot, query, engine):
+    """The function of a number of pictures: (cosines, rows) nearest to `query` (1, D), re-ranked by `method` if any."""
+
+    def look(vector, count):
+        return exact.search(snapshot, vector[None], count, engine)[0]
+
+    return reranked(method, look, snapshot, query[0]) if method else lambda count: look(query[0], count)
 
 
 def find(options, snapshot, look_up, own):

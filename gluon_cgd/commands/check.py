@@ -18,7 +18,7 @@ TITLES = {
     "in_both_parts": "the same picture is in the training part and in the test",
     "in_two_classes": "the same picture is in two classes",
     "contradicted": "all neighbours are of one other class",
-    "one_class": "two classes mix as if they were one",
+    "one_class": "the model cannot tell two classes apart, which may be one",
     "blurred": "blurred",
     "empty": "of nearly one colour",
 }

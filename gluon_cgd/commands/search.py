@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from gluon_cgd.commands.answers import add_answers, as_values, find, lines
+from gluon_cgd.commands.answers import add_answers, as_values, find, lines, looking_up
 from gluon_cgd.commands.options import OWN_RUN, add_ctx, add_model, choose_model, model_of, name, parse_pixels
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import images
@@ -22,6 +22,7 @@ from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.manifest import NAME
 from gluon_cgd.retrieval.model import check_same, open_model, remembered_by
 from gluon_cgd.retrieval.picture import COLUMNS, Hit, draw, small
+from gluon_cgd.retrieval.reranking import effect
 from gluon_cgd.retrieval.threshold import parse as parse_threshold
 from gluon_cgd.similarity import decompose
 
@@ -185,14 +186,17 @@ def search(options):
     engine = approximate.open_engine(snapshot, *engine_of(options))
     own = set() if options.box else {os.path.abspath(path) for path in options.query}
     with contextlib.closing(engine) if engine else contextlib.nullcontext():
-        found = find(options, snapshot, lambda count: exact.search(snapshot, query, count, engine)[0], own)
+        found = find(options, snapshot, looking_up(options.rerank, snapshot, query, engine), own)
     if options.json:
         about = dict(index=options.index, pictures=len(snapshot), query=options.query, box=options.box)
         about.update(engine=engine.name if engine else "exact", **as_values(found, own, options.by_folder))
+        about.update(dict(rerank=options.rerank) if options.rerank else {})
         print(json.dumps(about))
     else:
         if found.threshold:
             say(found.threshold.sentence(), to_stderr=True)
+        for sentence in effect(options.rerank) if options.rerank else ():
+            say(f"{options.rerank}, measured on {sentence}", to_stderr=True)
         for line in lines(found, own, options.by_folder):
             say(line)
     if options.figure:

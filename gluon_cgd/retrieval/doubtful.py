@@ -10,7 +10,7 @@ from gluon_cgd.datasets import images
 from gluon_cgd.evaluate import compute_named
 from gluon_cgd.machine.progress import task
 from gluon_cgd.retrieval import looks
-from gluon_cgd.retrieval.exact import exact
+from gluon_cgd.retrieval.duplicates import neighbours
 from gluon_cgd.retrieval.index import unit
 
 BATCH = 32
@@ -80,7 +80,7 @@ def contradicted(labels, near) -> List[Tuple[int, int, int]]:
 def one_class(vectors, labels, near) -> List[Tuple[int, int, float]]:
     """[(class, other class, share), ...]: pairs of classes whose pictures mix as those of one class would.
 
-    Each picture of the two is given its nearest among the others. If both were one class, a known number would be of
+    Each picture of the two is given its 3 nearest among the others. If both were one class, a known number would be of
     the other one; `share` is the counted number, as a share of that. Only classes that are neighbours are compared.
     """
     sizes, meetings = Counter(labels.tolist()), Counter()
@@ -92,10 +92,9 @@ def one_class(vectors, labels, near) -> List[Tuple[int, int, float]]:
         if first > second or (second, first) not in meetings or min(a, b) < LEAST_VOTES:
             continue
         rows = np.flatnonzero((labels == first) | (labels == second))
-        _, nearest = exact(vectors[rows], vectors[rows], 2)
-        other = np.where(nearest[:, 0] == np.arange(len(rows)), nearest[:, 1], nearest[:, 0])
-        crossing = int((labels[rows] != labels[rows][other]).sum())
-        share = crossing * (a + b - 1) / (2 * a * b)
+        nearest = neighbours(vectors[rows], np.arange(len(rows)), count=LEAST_VOTES)
+        crossing = int((labels[rows][:, None] != labels[rows][nearest]).sum())
+        share = crossing * (a + b - 1) / (2 * a * b * nearest.shape[1])
         if share >= MIXED:
             found.append((first, second, share))
     return sorted(found, key=lambda pair: -pair[2])

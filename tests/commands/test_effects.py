@@ -63,6 +63,7 @@ WITHOUT_EFFECT = [
     (["index", "--out", "i", "--compact", "--prune", "all", "--ctx", "cpu"], "--prune, --ctx need pictures"),
     (["search", "i", "q", "--kind", "flat"], "--kind flat is for --engine faiss"),
     (["search", "i", "q", "--uri", "u", "--engine", "faiss"], "--uri u is for --engine milvus"),
+    (["search", "i", "q", "--rerank", "alpha-qe", "--threshold"], "--rerank alpha-qe changes the order of the cosines"),
     (["search", "i", "q", "--heatmaps"], "--heatmaps are drawn into a figure: name one with --figure"),
     (["data", "cub200", "--verify"], "--verify: name the folder of cub200 too, with --root"),
     (["data", "sop_mini", "--prepare", "--allow-partial"], "--prepare, --allow-partial: name the folder of sop_mini"),

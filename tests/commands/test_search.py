@@ -312,6 +312,22 @@ def test_results_have_names_and_folders_and_can_be_grouped_and_cut_at_a_threshol
     assert capsys.readouterr().out == f"none reaches the threshold: {nearest['cosine']:.4f}  {nearest['path']}\n"
 
 
+@pytest.mark.parametrize("method", ["alpha-qe", "k-reciprocal"])
+def test_reranking_changes_the_order_alone_and_says_what_it_did_elsewhere(tmp_path, model, capsys, method):
+    photos, idx = sorted_index(tmp_path, model)
+    query = [idx, photos / "letter 1/2.png", "-k", 9]
+    plain, after = found(capsys, *query)["results"], found(capsys, *query, "--rerank", method)
+    assert after["rerank"] == method
+    for results in (plain, after["results"]):
+        results.sort(key=lambda result: result["path"])
+    for result, other in zip(plain, after["results"]):
+        assert result == {**other, "cosine": pytest.approx(other["cosine"], abs=1e-6)}
+    assert main(["search", *map(str, query), "--rerank", method, "--by-folder"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3
+    assert said.err.count(f"{method}, measured on ") == 2
+
+
 def test_photos_keep_their_proportions_and_have_captions_and_the_box_is_marked(tmp_path, model, monkeypatch):
     photos, idx = sorted_index(tmp_path, model)
     figures = []
