@@ -4,7 +4,6 @@ Each file is one that `python -m gluon_cgd embed` wrote; the folder of a picture
 into gluon_cgd/retrieval/reranking.json, from where `search --rerank` prints them.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -12,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from gluon_cgd.files.whole import write_json  # noqa: E402
-from gluon_cgd.retrieval import reranking  # noqa: E402
-from gluon_cgd.retrieval.precision import collected, measure  # noqa: E402
+from gluon_cgd.commands.options import main_of
+from gluon_cgd.files.whole import write_json
+from gluon_cgd.retrieval import reranking
+from gluon_cgd.retrieval.precision import collected, measure
 
 QUERIES = 1000  # drawn, with seed 0
 
@@ -54,23 +52,29 @@ def measured(name, vectors, labels, method):
     }
 
 
-def main():
+def add_flags(p):
+    """The flags of this script."""
+    p.add_argument("files", nargs="+", metavar="NAME=FILE", help="a name, and a file that `embed --out` wrote")
+    p.add_argument("--write", action="store_true", help="write the numbers, from where `search --rerank` prints them")
+
+
+def run(options):
     """Measure every method on every file, print the numbers, and write them if wanted."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="+", metavar="NAME=FILE")
-    parser.add_argument("--write", action="store_true")
-    options = parser.parse_args()
     entries = []
     for name, _, file in (text.partition("=") for text in options.files):
-        vectors = np.load(file)
+        if not file.endswith(".npy"):
+            raise ValueError(f"{name} names no file: write NAME=FILE, a .npy that `embed --out` wrote")
+        vectors = np.load(file, allow_pickle=False)
         paths = Path(file).with_suffix(".txt").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         labels = np.unique([os.path.dirname(path) for path in paths], return_inverse=True)[1]
         for method in reranking.METHODS:
             entries.append(measured(name, vectors, labels, method))
-            print(json.dumps(entries[-1]))
+            print(json.dumps(entries[-1]), flush=True)
     if options.write:
         write_json(reranking.EFFECT, entries)
 
 
+main = main_of(__doc__, add_flags, run)
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
