@@ -18,7 +18,7 @@ from gluon_cgd.machine.progress import task
 from gluon_cgd.retrieval import collection
 from gluon_cgd.retrieval.manifest import read_manifest
 
-SAMPLE = 10_000  # pictures, spread evenly over the index, that are looked at
+SAMPLE = 2_000  # pictures, spread evenly over the index, that are looked at: more take minutes
 AXES = 256  # directions that are shrunk, at most: the variance of any other is below 1/256 of the whole
 RIDGE = 0.03  # is added to every variance, times the whole
 LIMIT = 1 << 28  # bytes of a file
@@ -52,20 +52,17 @@ def learn(embeddings):
     count, dim = embeddings.shape
     mean = embeddings.mean(axis=0)
     centred = embeddings - mean
-    if count <= dim:
-        _, lengths, axes = np.linalg.svd(centred, full_matrices=False)
-        variances = lengths**2 / count
-    else:
-        variances, axes = np.linalg.eigh(centred.T @ centred / count)
-        variances, axes = np.maximum(variances[::-1], 0), axes.T[::-1]
-    total = variances.sum()
+    few = count <= dim  # the products of the pictures then have the variances that those of the numbers have
+    variances, vectors = np.linalg.eigh((centred @ centred.T if few else centred.T @ centred) / count)
+    variances, vectors, total = variances[::-1], vectors.T[::-1], float((centred**2).sum()) / count
     if not total > 1e-9:
         raise ValueError("the pictures have one embedding, from which no whitening can be learned: leave --whiten out")
     # A direction in which only rounding differs is none
     kept = min(AXES, int((variances > 1e-9 * total).sum()))
+    axes = vectors[:kept] @ centred / np.sqrt(count * variances[:kept, None]) if few else vectors[:kept]
     gains = np.sqrt(RIDGE * total / (variances[:kept] + RIDGE * total)) - 1
     # As they are stored: a new index and an opened one compute the same
-    return Whitening(*(array.astype("<f4").astype(np.float64) for array in (mean, axes[:kept], gains)))
+    return Whitening(*(array.astype("<f4").astype(np.float64) for array in (mean, axes, gains)))
 
 
 def whiten(folder):
