@@ -97,11 +97,15 @@ class Similarity(NamedTuple):
         Its sum is what that region adds to the cosine; over the regions of a partition the maps add up to `map2`.
         Raises ValueError for a region of another shape.
         """
+        return sum(self.answers(region), np.zeros(()))
+
+    def answers(self, region: np.ndarray) -> List[np.ndarray]:
+        """The parts of `answer` that each descriptor of the second picture has: n x (h2, w2)."""
         region = np.asarray(region, np.float64)
         if region.shape != self.map1.shape:
             raise ValueError(f"region has shape {region.shape}, and the first map {self.map1.shape}: they must agree")
         first, second = self.pictures
-        return sum(second.maps(first.added(region)), np.zeros(()))
+        return second.maps(first.added(region))
 
 
 def contributions(features: np.ndarray, descriptor: str, p: float = 3, minimum: float = 1e-6) -> np.ndarray:

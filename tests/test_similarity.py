@@ -197,6 +197,11 @@ def test_a_region_is_answered_where_the_other_picture_matches_it(combine):
     both = [whole.answer(mask) for mask in (region, 1 - region)]
     np.testing.assert_allclose(sum(both), whole.map2, atol=1e-12)
     assert both[0].sum() == pytest.approx(whole.map1[1, 2])
+    answers = whole.answers(region)
+    assert len(answers) == 2
+    np.testing.assert_allclose(sum(answers), both[0], atol=1e-12)
+    for branch, *parts in zip(whole.branches, answers, whole.answers(1 - region)):
+        np.testing.assert_allclose(sum(parts), branch[1], atol=1e-12)
     one, two = np.zeros((4, 5, 5)), np.zeros((4, 5, 5))
     one[0, 1, 3] = two[0, 4, 0] = one[1, 0, 0] = two[1, 2, 2] = 2  # two shared patches
     region = np.zeros((5, 5))

@@ -154,7 +154,7 @@ RULES: Dict[str, Sequence[Rule]] = {
             lambda o: o.threshold is None,
             "{typed} changes the order of the cosines, and --threshold cuts them off: leave one out",
         ),
-        Rule(("heatmaps",), lambda o: o.figure, "{flags} are drawn into a figure: name one with --figure"),
+        Rule(("heatmaps", "difference"), lambda o: o.figure, "{flags} are drawn into a figure: name one with --figure"),
     ),
 }
 

@@ -19,12 +19,12 @@ from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.progress import task
 from gluon_cgd.retrieval import approximate, collection, exact, mending, whitening
 from gluon_cgd.retrieval import index as pictures
+from gluon_cgd.retrieval.explained import alike, apart, explainer
 from gluon_cgd.retrieval.manifest import NAME
 from gluon_cgd.retrieval.model import check_same, open_model, remembered_by
 from gluon_cgd.retrieval.picture import COLUMNS, Hit, draw, small
 from gluon_cgd.retrieval.reranking import effect
 from gluon_cgd.retrieval.threshold import parse as parse_threshold
-from gluon_cgd.similarity import decompose
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def add_search(p):
     p.add_argument("--box", type=name, metavar="X1,Y1,X2,Y2", help="search with this part of the query only, in pixels")
     p.add_argument("--figure", type=name, metavar="FILE", help="draw query and results into FILE: .png, .pdf or .svg")
     p.add_argument("--heatmaps", action="store_true", help="show in the figure what makes each result similar")
+    p.add_argument("--difference", action="store_true", help="show in the figure what keeps each result apart")
     p.add_argument("--json", action="store_true", help="print JSON")
     add_engine(p)
     p.set_defaults(run=search)
@@ -166,6 +167,7 @@ def search(options):
         raise ValueError(f"-k {options.k} must be at least 1")
     if len(options.query) > 1 and options.box:
         raise ValueError("--box is about one query: name one picture")
+    kinds = [alike] * options.heatmaps, [apart] * options.difference
     if options.threshold is not None:
         parse_threshold(options.threshold)
     if options.figure:
@@ -180,7 +182,7 @@ def search(options):
     rule = "--box X1,Y1,X2,Y2 needs X1 < X2 and Y1 < Y2 inside the picture"
     queries = [images.load_picture(path, side, box, remedy=rule) for path in options.query]
     model = open_model(options.index, remembered, **model_of(options))
-    if options.heatmaps:
+    if any(kinds):
         model.projections()  # a model without them is refused before the results are printed
     query = pictures.query_of(model.embed, queries, options.query)
     engine = approximate.open_engine(snapshot, *engine_of(options))
@@ -200,43 +202,27 @@ def search(options):
         for line in lines(found, own, options.by_folder):
             say(line)
     if options.figure:
-        hits = list(drawn(model, queries, found.groups, options.heatmaps, options.by_folder))
+        hits = list(drawn(model, queries, found.groups, kinds, options.by_folder))
         title = f"{len(hits)} of {len(snapshot):,} pictures, by {model.about['name']}"
         shown = [small(images.decode(path), box) for path in options.query]
         draw(shown, hits, title, options.figure, options.by_folder)
         say(f"Written: {options.figure}", to_stderr=True)
 
 
-def drawn(model, queries, groups, heatmaps, by_folder):
-    """Yield a Hit for each picture in `groups`, with its `heatmaps` if they are wanted; of a folder at most a row."""
-    explainers = [explainer(model, query) for query in queries if heatmaps]
+def drawn(model, queries, groups, kinds, by_folder):
+    """Yield a Hit for each picture in `groups`, of a folder at most a row; kinds: [alike] or [], [apart] or []."""
+    explainers = [explainer(model, query) for query in queries if any(kinds)]
     for number, group in enumerate(groups, 1):
         for rank, answer in enumerate(group.answers[: COLUMNS if by_folder else None], 1):
-            photo = maps = None
+            photo, maps = None, (None, None)
             try:
                 photo = images.decode(answer.path)
             except (ValueError, OSError):
                 log.warning("%s cannot be read any more and is drawn as an empty place", printable(answer.path))
-            if photo is not None and heatmaps:
+            if photo is not None and any(kinds):
                 picture = images.resized(photo, model.input_size)
-                maps = alike([explain(picture) for explain in explainers])
+                similarities = [explain(picture) for explain in explainers]
+                maps = [kind[0](similarities) if kind else None for kind in kinds]
             rank = rank if not by_folder else number if rank == 1 else None
             shown = None if photo is None else small(photo).picture
-            yield Hit(answer.cosine, shown, maps, rank, (answer.folder, answer.name))
-
-
-def explainer(model, query):
-    """A function of a result: its Similarity with `query`, which passes through the network once for all results."""
-    (of_query,), how = model.features([query]), model.decomposing()
-    return lambda result: decompose(of_query, *model.features([result]), **how)
-
-
-def alike(similarities):
-    """[map of each query, ..., map of the result]: what each position adds to the cosine with the queries' mean.
-
-    similarities: of the result with each of the queries. The map of the result, and those of all queries together, sum
-    to the cosine.
-    """
-    mean = sum(similarity.pictures[0].embedding for similarity in similarities)
-    length = np.sqrt(mean @ mean)
-    return [each.map1 / length for each in similarities] + [sum(each.map2 for each in similarities) / length]
+            yield Hit(answer.cosine, shown, maps[0], rank, (answer.folder, answer.name), maps[1])

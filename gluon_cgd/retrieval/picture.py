@@ -5,7 +5,7 @@ from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from gluon_cgd.files import figures
+from gluon_cgd.files import figures, heatmaps
 
 COLUMNS = 6
 SIDE = 1.5  # inches, the width of a picture
@@ -30,8 +30,9 @@ class Query(NamedTuple):
 class Hit(NamedTuple):
     """One result of a search.
 
-    picture: uint8 (H, W, 3), or None if it cannot be read.  maps: the heatmaps (h, w) of each query, then of it.
-    rank: None for another picture of the folder before.  place: its folder and its name.
+    picture: uint8 (H, W, 3), or None if it cannot be read.  maps: the heatmaps (h, w) of each query, then of it; apart:
+    the same of what keeps them apart.  rank: None for another picture of the folder before.  place: its folder and
+    its name.
     """
 
     cosine: float
@@ -39,6 +40,12 @@ class Hit(NamedTuple):
     maps: Optional[List[np.ndarray]] = None
     rank: Optional[int] = None
     place: Sequence[str] = ()
+    apart: Optional[List[np.ndarray]] = None
+
+
+KINDS = {"maps": heatmaps.ALIKE, "apart": heatmaps.APART}
+WORDS = {"maps": "makes them alike", "apart": "keeps them apart"}
+NOTE = "(bright: most of it,\nhalf inside the line,\na scale for each result)"
 
 
 def small(picture, box=None):
@@ -68,9 +75,11 @@ def draw(queries, hits, title, file, by_folder=False):
         label = f"{hit.cosine:.3f}" if hit.rank is None else f"{hit.rank}   {hit.cosine:.3f}"
         rows[-1].append((label, hit.picture, hit))
     lines = [row[first : first + COLUMNS] for row in rows for first in range(0, len(row), COLUMNS)]
-    depth = 2 + len(queries) if any(hit.maps for hit in hits) else 1
+    kinds = [kind for kind in KINDS if any(getattr(hit, kind) for hit in hits)]
+    each = 1 + len(queries)  # heatmaps of a kind
     parts = [query.part() for query in queries]
-    heights = [height for line in lines for height in heights_of([tile[1] for tile in line], parts[: depth - 1], depth)]
+    heights = [height for line in lines for height in heights_of([tile[1] for tile in line], parts, len(kinds))]
+    depth = 1 + each * len(kinds)
     figure = figures.empty(SIDE * COLUMNS, sum(heights) + 0.3)
     figure.suptitle(title, fontsize=8, color="0.35")
     grid = figure.subplots(len(heights), COLUMNS, squeeze=False, gridspec_kw={"height_ratios": heights})
@@ -86,25 +95,28 @@ def draw(queries, hits, title, file, by_folder=False):
                 write(axes, "cannot be read")
                 continue
             axes.imshow(picture)
-            if hit and hit.maps:
-                figures.heatmaps(below, [picture, *parts], [hit.maps[-1], *hit.maps[:-1]])
+            for place, kind in enumerate(kinds if hit else ()):
+                *of_queries, own = getattr(hit, kind)
+                shown = below[place * each : (place + 1) * each]
+                heatmaps.draw(shown, [picture, *parts], [own, *of_queries], KINDS[kind])
     for number, query in enumerate(queries):
         if query.box is not None:
             mark(grid[number // COLUMNS * depth, number % COLUMNS], query)
     names = ["result", *(f"query {n}" if len(queries) > 1 else "query" for n in range(1, len(queries) + 1))]
-    for axes, name in zip(grid[1:depth, 0], names):  # the free places below the first query explain the heatmaps
-        write(axes, f"what in the {name}\nmakes them alike\n(bright: most of it,\na scale for each result)")
+    places = [(kind, name) for kind in kinds for name in names]
+    for axes, (kind, name) in zip(grid[1:depth, 0], places):  # the free places below the first query explain the maps
+        write(axes, f"what in the {name}\n{WORDS[kind]}\n{NOTE}")
     figures.save(figure, file)
 
 
-def heights_of(pictures, queries, depth):
-    """The heights in inches of a line of tiles: of its pictures with their captions, and of `depth` - 1 heatmaps."""
+def heights_of(pictures, queries, kinds):
+    """The heights in inches of a line of tiles: of its pictures with their captions, and of `kinds` of heatmaps."""
 
     def tallest(photos):
         return SIDE * max(min(photo.shape[0] / photo.shape[1], 1.6) if photo is not None else 0.7 for photo in photos)
 
     first = tallest(pictures)
-    return [first + 0.65, *([first + 0.1] + [tallest([query]) + 0.1 for query in queries] if depth > 1 else [])]
+    return [first + 0.65, *[first + 0.1, *(tallest([query]) + 0.1 for query in queries)] * kinds]
 
 
 def mark(axes, query):

@@ -159,10 +159,10 @@ def test_a_flag_of_a_symbol_is_refused_with_another_model_even_if_it_is_zero(fla
     [
         (
             similarity,
-            ["a", "b", "--per-branch", "--box", "1,2,3,4"],
-            "--per-branch is for whole pictures: leave it out",
+            ["a", "b", "--difference", "--box", "1,2,3,4"],
+            "--difference is for whole pictures: leave it out",
         ),
-        (similarity, ["a", "b", "--per-branch", "--point", "1,2"], "--per-branch is for whole pictures"),
+        (similarity, ["a", "b", "--difference", "--point", "1,2"], "--difference is for whole pictures"),
     ],
 )
 def test_a_flag_of_a_script_without_effect_is_refused(script, arguments, message, capsys):

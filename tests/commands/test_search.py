@@ -340,7 +340,7 @@ def test_photos_keep_their_proportions_and_have_captions_and_the_box_is_marked(t
     assert axes[1].images[0].get_array().shape == (60, 30, 3)
     assert [text.get_text().count("letter ") for text in axes[1].texts] == [1]
     below = axes[1 + 2 * picture.COLUMNS]  # the heatmap of the query is that of the part in the box
-    assert below.images[0].get_array().shape == (42, 24)
+    assert list(below.images[0].get_extent()) == [0, 24, 42, 0]
     assert main(["search", str(idx), query, "-k", "3", "--by-folder", "--figure", out]) == 0
     titles = [one.get_title() for one in figures[1].axes[:: picture.COLUMNS]]
     assert titles[0] == "query"
@@ -362,6 +362,31 @@ def test_heatmaps_of_several_queries_add_up_to_the_cosine_with_their_mean(tmp_pa
     assert len(maps) == 4
     assert maps[-1].sum() == pytest.approx(hit["cosine"], abs=1e-4)
     assert sum(heat.sum() for heat in maps[:-1]) == pytest.approx(hit["cosine"], abs=1e-4)
+    maps = search.apart([search.explainer(loaded, each)(result) for each in pictures])
+    assert len(maps) == 4
+    assert maps[-1].sum() == pytest.approx(1 - hit["cosine"], abs=1e-4)
+    assert sum(heat.sum() for heat in maps[:-1]) == pytest.approx(1 - hit["cosine"], abs=1e-4)
+    one = search.explainer(loaded, pictures[0])(result)
+    for heat, other in zip(search.apart([one]), one.difference()):
+        np.testing.assert_allclose(heat, other, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("queries", "flags", "rows"),
+    [(1, ["--difference"], 3), (1, ["--heatmaps", "--difference"], 5), (2, ["--difference"], 4)],
+)
+def test_what_keeps_a_result_apart_is_drawn_below_it(indexed, tmp_path, monkeypatch, queries, flags, rows):
+    folder, idx = indexed
+    figures, columns = [], picture.COLUMNS
+    monkeypatch.setattr("gluon_cgd.files.figures.save", lambda figure, file: figures.append(figure))
+    named = [str(folder / f"0{number}.png") for number in range(queries)]
+    assert main(["search", str(idx), *named, "-k", "3", "--figure", str(tmp_path / "out.png"), *flags]) == 0
+    axes = figures[0].axes
+    assert len(axes) == rows * columns
+    assert [bool(one.images) for one in axes[queries + 1 :: columns]] == [True] * rows  # the second result
+    words = " ".join(text.get_text() for one in axes for text in one.texts)
+    assert "keeps them apart" in words
+    assert ("makes them alike" in words) == ("--heatmaps" in flags)
 
 
 @pytest.fixture(scope="module")
