@@ -6,6 +6,7 @@ import { heatmap, photo, range, scale } from "./heat.js";
 import { make } from "./results.js";
 
 const $ = (id) => document.getElementById(id);
+const LINE = "Bright regions add most; a white line encloses half of all that is added.";
 
 export class Compare {
   // changed({ r, view, turned }): called when people go on to another result or view, or close the window (r: "").
@@ -14,7 +15,6 @@ export class Compare {
     this.changed = changed;
     this.window = $("compare");
     this.box = new Box($("left"), (box) => this.part(box));
-    scale($("scale"));
     $("close").addEventListener("click", () => this.window.close());
     this.window.addEventListener("close", () => this.open && this.leave());
     this.window.addEventListener("click", (event) => event.target === this.window && this.window.close());
@@ -97,14 +97,14 @@ export class Compare {
     if (answer) {
       const limits = range(answer.map);
       photo(left, this.images[0]);
-      heatmap(right, this.images[1], answer.map, limits);
-      this.limits(limits);
+      heatmap(right, this.images[1], answer.map, limits, "alike");
+      this.limits(limits, "alike");
       this.says(`The marked part adds ${signed(answer.sum)} to the cosine of ${this.answers.cosine.toFixed(4)}. Bright: what answers it.`);
     } else if (view.maps) {
-      const limits = range(...view.maps);
-      heatmap(left, this.images[0], view.maps[0], limits);
-      heatmap(right, this.images[1], view.maps[1], limits);
-      this.limits(limits);
+      const limits = range(...view.maps), kind = view.id === "difference" ? "apart" : "alike";
+      heatmap(left, this.images[0], view.maps[0], limits, kind);
+      heatmap(right, this.images[1], view.maps[1], limits, kind);
+      this.limits(limits, kind);
       this.says(meaning(view, this.answers));
     } else {
       photo(left, this.images[0]);
@@ -181,7 +181,8 @@ export class Compare {
     this.changed({ r: "", turned: "" });
   }
 
-  limits([low, high]) {
+  limits([low, high], kind) {
+    scale($("scale"), kind);
     $("low").textContent = low.toPrecision(2);
     $("high").textContent = high.toPrecision(2);
   }
@@ -198,10 +199,10 @@ export class Compare {
 
 function meaning(view, { cosine }) {
   if (view.id === "difference") {
-    return `What keeps the two apart adds up to ${view.sum.toFixed(4)}, which is 1 − cosine. Bright regions add most.`;
+    return `What keeps the two apart adds up to ${view.sum.toFixed(4)}, which is 1 − cosine. ${LINE}`;
   }
-  if (view.id === "all") return `Each map adds up to the cosine, ${cosine.toFixed(4)}. Bright regions add most.`;
-  return `${view.label} adds ${signed(view.sum)} to the cosine of ${cosine.toFixed(4)}. Bright regions add most.`;
+  if (view.id === "all") return `Each map adds up to the cosine, ${cosine.toFixed(4)}. ${LINE}`;
+  return `${view.label} adds ${signed(view.sum)} to the cosine of ${cosine.toFixed(4)}. ${LINE}`;
 }
 
 function label(picture, isQuery) {
