@@ -6,7 +6,10 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from gluon_cgd import backbones
+from gluon_cgd import backbones, get_model, similarity
+from gluon_cgd.evaluate import embed, features_of
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.export import export, int8
 from gluon_cgd.networks.efficientnet_lite import FACTORS, EfficientNetLite, SameConvolution, rounded
 
 BLOCKS = {  # stride, kernel and factor of each block, in the order of the published network
@@ -144,3 +147,22 @@ def test_each_network_has_as_many_learned_parameters_as_its_publisher_says(name)
 def test_channels_are_rounded_to_eight():
     assert [rounded(16 * 1.1), rounded(24 * 1.1), rounded(40 * 1.1), rounded(112 * 1.1), rounded(3)] == [
         16, 24, 48, 120, 8]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_model_on_it_is_made_by_name_its_heatmaps_add_up_and_it_can_be_exported_in_8_bits(made_up, tmp_path):
+    pytest.importorskip("sympy")  # imported by onnxruntime's quantisation
+    file = tmp_path / "made_up.params"
+    mx.nd.save(str(file), {name: mx.nd.array(value) for name, value in made_up.items()})
+    mx.random.seed(0)
+    net = get_model("cgd_smg_efficientnet_lite0_24", classes=3, pretrained_base=file, input_size=64)
+    pictures = np.random.default_rng(2).integers(0, 256, (8, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    first, second = embed(net, pictures[:2], mx.cpu(), 2)
+    maps = features_of(net, pictures[:2], mx.cpu())
+    found = similarity.decompose(*maps, similarity.weights_of(net), "SMG")
+    assert found.map1.shape == found.map2.shape == (4, 4)
+    assert found.map1.sum() == pytest.approx(first @ second, abs=1e-5)
+    assert found.map2.sum() == pytest.approx(first @ second, abs=1e-5)
+    experiment = Experiment(backbone="efficientnet_lite0", descriptors="SMG", dim=24, input_size=64)
+    export(net, experiment, tmp_path / "lite.onnx")
+    assert int8.quantise(tmp_path / "lite.onnx", tmp_path / "int8.onnx", pictures) > 0.9
