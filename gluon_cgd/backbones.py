@@ -179,7 +179,8 @@ def imagenet_file(name: str, root: Optional[PathLike] = None, progress: bool = F
     recipe = recipe_of(name)
     if not recipe.model:
         raise ValueError(
-            f"there are no ImageNet parameters for backbone {name}: start from random ones (--no-pretrained)"
+            f"there are no ImageNet parameters for backbone {name}: start from random ones (train --no-pretrained), or "
+            "take another"
         )
     return parameters.resolve(recipe.publisher, recipe.model, root, progress)
 
