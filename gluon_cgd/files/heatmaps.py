@@ -13,6 +13,7 @@ SIDE = 640  # pixels of the longer side of a photo in a figure: matplotlib is sl
 DIMMED = 20, 165  # the darkest and the brightest grey that a photo has below a heatmap
 COVER = 0.3, 0.9  # how much a heatmap hides of the photo, where it is 0 and where it is strongest
 LINE = 2  # width in pixels of the line around half of what is added
+NOTHING = 1e-9  # what is not above it is rounding, as where a picture is compared with itself
 FLATTEST = 10  # the longer side of a photo is drawn at most so many times as long as the shorter one
 
 
@@ -29,7 +30,7 @@ APART = Kind("inferno", "adds to 1 - cosine")
 
 def limits(*maps: np.ndarray) -> Tuple[float, float]:
     """(lowest, highest) value of the colour scale of `maps`, (h, w) each: from 0 or below to above 0."""
-    return min(0.0, *(heat.min() for heat in maps)), max(1e-9, *(heat.max() for heat in maps))
+    return min(0.0, *(heat.min() for heat in maps)), max(NOTHING, *(heat.max() for heat in maps))
 
 
 def half(heat: np.ndarray) -> float:
@@ -58,7 +59,7 @@ def overlay(photo: np.ndarray, heat: np.ndarray, scale: Tuple[float, float], col
     cover = (COVER[0] + (COVER[1] - COVER[0]) * strength)[:, :, None]
     coloured = 255 * colormaps[colours]((fine - low) / (high - low))[:, :, :3]
     blended = np.ascontiguousarray(np.rint(cover * coloured + (1 - cover) * grey[:, :, None]).astype(np.uint8))
-    if heat.max() > 0:
+    if heat.max() > NOTHING:
         inside = (fine >= half(heat)).astype(np.uint8)
         lines, _ = cv2.findContours(inside, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(blended, lines, -1, (255, 255, 255), LINE, cv2.LINE_AA)
