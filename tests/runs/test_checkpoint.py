@@ -1,9 +1,9 @@
 import copy
 import gc
 import json
-import shutil
 import re
 import resource
+import shutil
 import tracemalloc
 import zipfile
 
