@@ -14,7 +14,7 @@ from gluon_cgd.models.opened import open_model
 from gluon_cgd.retrieval import doubtful, duplicates
 
 TITLES = {
-    "unreadable": "cannot be read",
+    "unreadable": "cannot be used",
     "in_both_parts": "the same picture is in the training part and in the test",
     "in_two_classes": "the same picture is in two classes",
     "contradicted": "all neighbours are of one other class",
@@ -69,11 +69,7 @@ def findings(records, parts, examined, class_name):
     """{kind of TITLES: its findings, each a dict for JSON}. parts: of each record, the names of those it is in."""
     labels = np.array([record.label for record in records])
     near = duplicates.neighbours(examined.vectors, np.arange(len(records)))
-    same = {
-        pair: value
-        for pair, value in duplicates.pairs(near, examined.looks).items()
-        if records[pair[0]].path != records[pair[1]].path
-    }
+    same = duplicates.pairs(near, examined.looks)
 
     def about(place):
         return dict(path=records[place].path, **{"class": class_name(labels[place].item())}, parts=sorted(parts[place]))

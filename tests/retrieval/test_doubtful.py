@@ -102,3 +102,20 @@ def test_the_command_finds_what_is_doubtful_and_deletes_nothing(tmp_path, capsys
     assert "the same picture is in the training part and in the test: 1" in lines
     assert f"  {photos / 'train/class 0/empty.png'}" in lines
     assert sorted((str(file), file.read_bytes()) for file in photos.rglob("*.*")) == before
+
+
+def test_the_same_part_of_a_picture_in_training_and_test_is_found(tmp_path, capsys):
+    rows = ["path,label,x1,y1,x2,y2,split"]
+    for number in range(8):
+        scene(number).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{number % 2},10,10,150,110,{('train', 'test')[number // 4]}")
+    rows.append("0.png,0,11,10,150,110,test")  # nearly the same box
+    rows.append("1.png,1,500,500,510,510,test")  # outside
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    command = ["check", str(tmp_path / "list.csv"), "--checkpoint", published(tmp_path / "model", EXPERIMENT), "--json"]
+    assert main(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    (pair,) = found["in_both_parts"]
+    assert [one["path"].rpartition("/")[2] for one in pair["pictures"]] == ["0.png", "0.png"]
+    assert found["in_two_classes"] == []
+    assert "box (500, 500, 510, 510) is empty or outside" in found["unreadable"][0]["error"]

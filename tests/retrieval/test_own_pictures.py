@@ -35,7 +35,7 @@ def test_the_page_goes_from_a_folder_to_heatmaps_with_and_without_mxnet(tmp_path
     assert "the same pixels:\n" in groups
     assert f"  {tmp_path / 'photos/letter 34/again.png'}" in groups
     assert f"  {tmp_path / 'photos/letter 51/1.png'}" in groups
-    assert printed["check"][0].splitlines()[-1].startswith("none: cannot be read; ")
+    assert printed["check"][0].splitlines()[-1].startswith("none: cannot be used; ")
     for result in json.loads(several)["results"]:
         assert result["is_query"] == (result["path"] in asked)
     assert exported.splitlines()[0] == first.splitlines()[0]
