@@ -137,12 +137,14 @@ async function take(files) {
 
 async function suggest() {
   $("suggest").disabled = true;
+  $("suggestion").textContent = "Comparing the pictures of the collection with each other …";
+  $("suggestion").hidden = false;
   try {
     const { cosine, sentence } = await ask("/api/threshold");
     $("suggestion").textContent = sentence.charAt(0).toUpperCase() + sentence.slice(1);
-    $("suggestion").hidden = false;
     go({ min: String(Math.max(-1, Math.min(1, cosine))), page: "" });
   } catch (error) {
+    $("suggestion").hidden = true;
     alert(error.message);
   } finally {
     $("suggest").disabled = false;
