@@ -55,6 +55,8 @@ def test_a_box_is_that_of_the_command(visitor, shop, capsys):
     file = shop.photos / "small/letter 0/1.png"
     expected = searched(capsys, shop.index, file, "--box", "4,6,40,30")
     for name in (ids(visitor)["small/letter 0/1.png"], visitor.upload(file.read_bytes())):
+        for other in ("", "0,0,9,9"):  # what was asked before is another question
+            visitor.get("/api/search", q=name, box=other)
         answer = visitor.get("/api/search", q=name, box="4,6,40,30")
         same(answer, expected, shop)
         assert answer["query"]["box"] == [4, 6, 40, 30]

@@ -56,6 +56,17 @@ def test_what_is_refused_is_not_kept_and_named_without_a_path(tmp_path):
     assert not list(uploads().folder.iterdir())
 
 
+def test_a_picture_of_too_many_pixels_or_bytes_is_refused(monkeypatch):
+    monkeypatch.setattr("gluon_cgd.serve.uploads.PIXELS", 15)
+    with pytest.raises(Refusal, match="the picture has 4 x 4 pixels, and at most 15 are decoded") as refusal:
+        uploads().store(picture(1))
+    assert refusal.value.status == 422
+    monkeypatch.setattr("gluon_cgd.serve.uploads.BYTES", 15)
+    with pytest.raises(Refusal, match="and at most 15 are taken: save it smaller") as refusal:
+        uploads().store(picture(1))
+    assert refusal.value.status == 413
+
+
 def test_a_full_disk_is_a_sentence(monkeypatch):
     monkeypatch.setattr("os.fsync", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(Refusal, match="the disk is full: free some space") as refusal:
