@@ -67,12 +67,15 @@ def overlay(photo: np.ndarray, heat: np.ndarray, scale: Tuple[float, float], col
 
 
 def dimmed(photo: np.ndarray) -> np.ndarray:
-    """`photo` (H, W, 3) in grey, float (H', W'): its longer side SIDE pixels, every part of it equally contrasted."""
+    """`photo` (H, W, 3) in grey, float (H', W'), every part of it equally contrasted.
+
+    Its longer side has SIDE pixels, and its shorter one as many as it needs to be seen.
+    """
     import cv2
 
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     height, width = grey.shape
-    size = [max(1, round(SIDE * side / max(height, width))) for side in (width, height)]
+    size = [max(SIDE // FLATTEST, round(SIDE * side / max(height, width))) for side in (width, height)]
     grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if max(height, width) > SIDE else cv2.INTER_LINEAR)
     dark, bright = np.percentile(grey, (1, 99))
     stretched = np.clip((grey - dark) / max(bright - dark, 1) * 255, 0, 255).astype(np.uint8)

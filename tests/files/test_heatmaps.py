@@ -71,3 +71,7 @@ def test_a_map_that_adds_nothing_has_no_line_and_one_value_or_one_position_is_dr
 @pytest.mark.parametrize(("size", "shown"), [((100, 200), 1), ((20, 3000), 15), ((400, 2), 1 / 20), ((2, 2), 1)])
 def test_a_strip_is_stretched_until_it_can_be_seen_and_a_photo_is_not(size, shown):
     assert heatmaps.stretch(np.zeros((*size, 3), np.uint8)) == pytest.approx(shown)
+    height, width = heatmaps.dimmed(np.zeros((*size, 3), np.uint8)).shape
+    assert max(height, width) == 640
+    assert min(height, width) >= 64
+    assert height / width == pytest.approx(shown * size[0] / size[1], rel=0.02)  # as it is drawn
