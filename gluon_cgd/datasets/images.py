@@ -26,13 +26,14 @@ SCANS = 20  # of the largest picture, at most; encoders make 10
 cv2.setNumThreads(1)  # each core decodes a picture of its own
 
 
-def decode(path: PathLike, most: int = formats.PIXELS) -> np.ndarray:
+def decode(path: PathLike, most: Optional[int] = None) -> np.ndarray:
     """The picture in the file `path` as a person sees it: uint8 (H, W, 3), RGB.
 
     Turned upright (EXIF), 16 bits scaled to 8, transparency over white; the first of several pictures in the file. A
     JPEG that is whole but for its end mark is read with a warning. Raises ValueError or OSError with a sentence that
-    names the file, also for one of more than `most` pixels.
+    names the file, also for one of more than `most` pixels (default: `formats.PIXELS`).
     """
+    most = formats.PIXELS if most is None else most
     try:
         with open_regular(path, formats.BYTES) as file:
             head = file.read(formats.HEAD)

@@ -65,6 +65,7 @@ def test_the_file_explains_itself(exported):
         "descriptors": "SM",
         "features": [128, 4, 4],
         "projections": [8, 128],
+        "fc_layers": 2,
         "parameters_sha256": result["parameters_sha256"],
         "experiment": result["experiment"],
         "which": "last",
