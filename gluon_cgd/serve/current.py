@@ -66,7 +66,7 @@ class Current:
         """What changes with every change of the index. A missing one is reported when it is read."""
         try:
             about = os.stat(os.path.join(self.folder, NAME))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return about.st_ino, about.st_mtime_ns, about.st_size
 
