@@ -34,6 +34,7 @@ async function answer(request) {
 }
 
 function sentence(text) {
+  if (/^[a-z0-9]+=/.test(text)) return text; // it begins with a name
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
