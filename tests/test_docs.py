@@ -24,6 +24,12 @@ QUERIES = ("query.jpg", "result.jpg")
 LETTERS = tuple(range(0, 136, 17))  # some of those that docs/own-pictures.md draws
 TABLE1_RUN = "runs/glyphs_mini-small_resnet-SM-192-04912730b4/r3-seed0"  # as reproduce/table1.sh --mini names its best
 named = pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
+LONG = ("README.md", "own-pictures.md")  # take seconds to run
+RUNNING = [
+    pytest.param(page, marks=pytest.mark.slow if page.name in LONG else ())
+    for page in pages.PAGES
+    if any(map(pages.runs, pages.blocks(page)))
+]
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +106,7 @@ def test_every_block_says_what_it_is_and_python_compiles(page):
             exec("\n".join(imports), {})
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in pages.PAGES if any(map(pages.runs, pages.blocks(page)))], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.name)
 def test_blocks_run_in_order_and_print_what_the_page_shows(page, in_world, capsys):
     pages.run_page(page, capsys)
 

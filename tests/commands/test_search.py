@@ -433,6 +433,7 @@ def test_without_feature_maps_in_the_file_the_remedy_is_said_before_anything(exp
     assert main(["search", *map(str, query)]) == 0
 
 
+@pytest.mark.slow
 def test_an_exported_model_indexes_and_searches_without_mxnet(exported_too, exported, tmp_path, without_mxnet):
     folder, mxnet, _ = exported_too
     idx, figure, query = tmp_path / "idx", tmp_path / "out.png", folder / "05.png"
