@@ -7,6 +7,8 @@ the embeddings only propose pairs, and the pictures themselves decide (`looks.li
 from typing import Dict, Iterable, List, Tuple
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from gluon_cgd.datasets import images
 from gluon_cgd.machine.progress import task
@@ -65,17 +67,11 @@ def pairs(near, looks, least=LEAST) -> Dict[Tuple[int, int], float]:
 
 def groups_of(found: Iterable[Tuple[int, int]]) -> List[List[int]]:
     """The groups that the pairs `found` connect, the largest first."""
-    parent: Dict[int, int] = {}
-
-    def root(place):
-        while parent.setdefault(place, place) != place:
-            place = parent[place]
-        return place
-
-    for i, j in found:
-        first, second = sorted((root(i), root(j)))
-        parent[second] = first
-    groups: Dict[int, List[int]] = {}
-    for place in sorted(parent):
-        groups.setdefault(root(place), []).append(place)
-    return sorted(groups.values(), key=lambda group: (-len(group), group))
+    places, ends = np.unique(sorted(found), return_inverse=True)
+    if not len(places):
+        return []
+    first, second = ends.reshape(-1, 2).T
+    links = coo_matrix((np.ones(len(first)), (first, second)), shape=(len(places), len(places)))
+    _, numbers = connected_components(links, directed=False)
+    groups = np.split(places[np.argsort(numbers, kind="stable")], np.cumsum(np.bincount(numbers))[:-1])
+    return sorted((group.tolist() for group in groups), key=lambda group: (-len(group), group))
