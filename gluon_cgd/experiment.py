@@ -13,6 +13,8 @@ COMBINATIONS = ("concat", "sum")  # Table 4
 LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
 WITHOUT_FILES = ("glyphs", "glyphs_mini")  # datasets that are drawn when they are needed
 WITHOUT_IMAGENET = ("cifar_resnet10",)  # backbones for which nobody published ImageNet parameters
+# Worse with the statistics of similar pictures: channels that are constant on them are divided by a deviation near 0
+FRAGILE_BATCH_NORM = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 WITHOUT_BATCH_NORM = ("wide_resnet50", "squeezenet1.1")  # their convolutions have biases: nothing to freeze
 REVISION = 3  # of the training code: raised by every change that moves the numbers of an equal experiment and seed
 REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the one value that runs still stored have
@@ -122,8 +124,8 @@ class Experiment:
         lambda smoothing: 0 <= smoothing < 1, "must be in [0, 1)", "0 is off")
     temperature: float = choice(0.5, "temperature of the softmax, 1 is off (equation 4)",
         lambda temperature: 1e-3 <= temperature <= 1e3, "must be from 0.001 to 1000", "1 is off")
-    frozen_batch_norm: bool = choice(False, "keep the backbone's batch norms as they are, if it has some; not in the "
-        "paper, an author trained them (naver/cgd issue 3)")
+    frozen_batch_norm: Optional[bool] = choice(None, "keep the backbone's batch norms as they are, if it has some; not "
+        "in the paper, an author trained them (naver/cgd issue 3)")
     classifier_batch_norm: bool = choice(True, "batch norm before the classifier; not in the text, and Figure 1 is "
         "ambiguous")
     fc_magnitude: float = choice(2.0, "magnitude of the FC layers' Xavier initialisation; not in the paper",
@@ -165,6 +167,8 @@ class Experiment:
             if not about["holds"](value):
                 remedy = about["remedy"]
                 refuse(f.name, value, about["rule"], remedy() if callable(remedy) else remedy)
+        if self.frozen_batch_norm is None:
+            object.__setattr__(self, "frozen_batch_norm", self.usually_frozen)
         if self.architecture != "CGD" and self.combine != "concat":
             rule = f"cannot go with architecture {self.architecture}, which concatenates"
             refuse("combine", self.combine, rule, "leave it at concat")
@@ -176,6 +180,14 @@ class Experiment:
         if rest and self.combine == "concat" and self.architecture != "B":
             rule = f"must be divisible by the {branches} branches of {self.descriptors}"
             refuse("dim", self.dim, rule, f"{self.dim - rest} and {self.dim + branches - rest} are")
+
+    @property
+    def usually_frozen(self) -> bool:
+        """The default of `frozen_batch_norm`, which depends on the backbone.
+
+        `dataclasses.replace` keeps the value of the old backbone: name both, or frozen_batch_norm=None.
+        """
+        return self.pretrained and self.backbone in FRAGILE_BATCH_NORM
 
     @property
     def batch_size(self) -> int:
@@ -198,7 +210,8 @@ class Experiment:
 
     def changes(self) -> Dict[str, Any]:
         """The fields that differ from the paper's defaults, as a dict in the order of the fields."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        usual = {**{f.name: f.default for f in fields(self)}, "frozen_batch_norm": self.usually_frozen}
+        return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
     def key(self) -> str:
         """The name of this experiment's runs: a readable part and a hash of `changes()`.

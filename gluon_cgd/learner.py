@@ -1,5 +1,6 @@
 """One training step: both losses of a batch and Adam (sections 3 and 4.2), on one device or several."""
 
+import logging
 from typing import Any, Dict, List, Sequence, Tuple
 
 import mxnet as mx
@@ -10,6 +11,8 @@ from gluon_cgd import losses
 from gluon_cgd.datasets import images
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import devices, fusion
+
+log = logging.getLogger(__name__)
 
 
 class Learner:
@@ -33,6 +36,13 @@ class Learner:
             )
         if parts > 1:
             devices.check_batch(experiment.batch_size, parts, "parts")
+        if experiment.usually_frozen and experiment.frozen_batch_norm:
+            log.info("the batch norms of %s stay as they are (--no-frozen-batch-norm trains them)", experiment.backbone)
+        elif experiment.usually_frozen:
+            log.warning(
+                "the batch norms of %s are trained, which made it worse on photos: leave out --no-frozen-batch-norm",
+                experiment.backbone,
+            )
         self.ranking = losses.RANKING[experiment.loss](experiment)
         self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
         for block in (net, self.ranking, self.classification):

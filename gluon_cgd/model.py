@@ -45,16 +45,11 @@ class DescriptorNetwork(HybridBlock):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not descriptors or not set(descriptors) <= set(DESCRIPTORS):
-            letters = ", ".join(DESCRIPTORS)
-            raise ValueError(f"descriptors {descriptors!r} is unknown: use one or more of the letters {letters}")
         count, inputs, dim = fc_shape
         xavier = dict(weight_initializer=mx.init.Xavier(magnitude=fc_magnitude))
         with self.name_scope():
             self.backbone = backbone
-            self.poolings = nn.HybridSequential()
-            for letter in descriptors:
-                self.poolings.add(GeM(gem_p, gem_minimum) if letter == "G" else DESCRIPTORS[letter]())
+            self.poolings = poolings_of(descriptors, gem_p, gem_minimum)
             self.reductions = nn.HybridSequential()
             for _ in range(count):
                 self.reductions.add(nn.Dense(dim, use_bias=False, in_units=inputs, **xavier))
@@ -120,6 +115,46 @@ class ArchitectureB(DescriptorNetwork):
         return embedding, self.classifier(pooled[0]), [embedding]
 
 
+class Pooled(HybridBlock):
+    """The global descriptors of a backbone side by side, without FC layers: what it can tell before any training.
+
+    Arguments: as of DescriptorNetwork.
+    Inputs: pictures (B, 3, H, W), normalised.
+    Outputs: embedding (B, n C) of unit length, branches [n x (B, C)] of unit length.
+    """
+
+    reductions = ()  # no FC layers
+
+    def __init__(
+        self,
+        backbone: HybridBlock,
+        descriptors: str = "SMG",
+        gem_p: float = 3,
+        gem_minimum: float = 1e-6,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        with self.name_scope():
+            self.backbone = backbone
+            self.poolings = poolings_of(descriptors, gem_p, gem_minimum)
+
+    def hybrid_forward(self, F, pictures):
+        features = self.backbone(pictures)  # (B, C, h, w)
+        branches = [unit_length(F, pooling(features)) for pooling in self.poolings]
+        return unit_length(F, F.concat(*branches, dim=1)), branches
+
+
+def poolings_of(descriptors: str, gem_p: float, gem_minimum: float) -> nn.HybridSequential:
+    """The poolings that `descriptors` name, one letter each. Raises ValueError for unknown letters."""
+    if not descriptors or not set(descriptors) <= set(DESCRIPTORS):
+        letters = ", ".join(DESCRIPTORS)
+        raise ValueError(f"descriptors {descriptors!r} is unknown: use one or more of the letters {letters}")
+    poolings = nn.HybridSequential()
+    for letter in descriptors:
+        poolings.add(GeM(gem_p, gem_minimum) if letter == "G" else DESCRIPTORS[letter]())
+    return poolings
+
+
 def layers_of(experiment: Experiment, classes: int, weights: Optional[PathLike] = None) -> DescriptorNetwork:
     """The network of `experiment` for `classes` training classes; only ImageNet parameters have values yet.
 
@@ -141,17 +176,7 @@ def from_experiment(experiment: Experiment, classes: int, weights: Optional[Path
     backbone cannot take.
     """
     net = layers_of(experiment, classes, weights)
-    pair = f"input_size {experiment.input_size} does not go with backbone {experiment.backbone}"
-    remedy = "multiples of 32 from 64 on go with all of them"
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints what it could not infer
-            _, height, width = net.backbone.map_shape(experiment.input_size)
-    except mx.base.MXNetError as error:  # BN-Inception's parallel layers do not fit together at every size
-        raise ValueError(f"{pair}: {remedy}") from error
-    # On a CPU MXNet 1.9.1 keeps how it computed a batch norm of (B, C, 1, 1) behind a 3 x 3 convolution, takes the same
-    # for the next batch norm of (B, C), in whatever network, whose memory has another layout, and crashes
-    if height * width == 1:
-        raise ValueError(f"{pair}, whose last map would be 1 x 1, where all descriptors are the same: {remedy}")
+    check_map(net.backbone, experiment)
     if experiment.frozen_batch_norm:
         net.backbone.apply(freeze)
     if not experiment.pretrained:
@@ -161,6 +186,21 @@ def from_experiment(experiment: Experiment, classes: int, weights: Optional[Path
     net(mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size)))  # settles the shapes that were left open
     mx.nd.waitall()  # a convolution under way reorders its weight in place: a copy would be half in either order
     return net
+
+
+def check_map(backbone: backbones.Backbone, experiment: Experiment) -> None:
+    """Raise ValueError for an input_size that the `backbone` of `experiment` cannot take."""
+    pair = f"input_size {experiment.input_size} does not go with backbone {experiment.backbone}"
+    remedy = "multiples of 32 from 64 on go with all of them"
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # MXNet prints what it could not infer
+            _, height, width = backbone.map_shape(experiment.input_size)
+    except mx.base.MXNetError as error:  # BN-Inception's parallel layers do not fit together at every size
+        raise ValueError(f"{pair}: {remedy}") from error
+    # On a CPU MXNet 1.9.1 keeps how it computed a batch norm of (B, C, 1, 1) behind a 3 x 3 convolution, takes the same
+    # for the next batch norm of (B, C), in whatever network, whose memory has another layout, and crashes
+    if height * width == 1:
+        raise ValueError(f"{pair}, whose last map would be 1 x 1, where all descriptors are the same: {remedy}")
 
 
 def freeze(block: HybridBlock) -> None:

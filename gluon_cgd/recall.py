@@ -1,6 +1,6 @@
 """Recall@K by counting, not sorting, so that rounding differences do not change the result (Tables 1 to 7)."""
 
-from typing import Dict, Iterable, NamedTuple, Optional, Sequence
+from typing import Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def ranks(
     the query's class. Recall@K is the share of the queries whose rank is at most K.
     Arguments and errors as of `recall_at`.
     """
-    search = _Search(query, query_labels, gallery, gallery_labels, queries_first)
+    search = Search(query, query_labels, gallery, gallery_labels, queries_first)
     return 1 + search.ahead(search.nearest_own()[0])
 
 
@@ -106,12 +106,12 @@ def nearest(embeddings: Embeddings) -> np.ndarray:
     Of two equally near items it is the one of another class. So the share of queries whose nearest item is of their
     class is exactly Recall@1.
     """
-    search = _Search(*embeddings)
+    search = Search(*embeddings)
     scores, own = search.nearest_own()
     return np.where(search.ahead(scores) == 0, own, search.nearest_other())
 
 
-class _Search:
+class Search:
     """Queries and the gallery that they are searched in; arguments and errors as of `recall_at`.
 
     |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2). The bracket is the score of item g: the higher, the nearer.
@@ -139,20 +139,20 @@ class _Search:
         self.half_squares = 0.5 * np.einsum("md,md->m", gallery, gallery, dtype=np.float64)
         self.largest = max(2 * self.half_squares.max(), np.einsum("nd,nd->n", query, query).max())
 
-    def nearest_own(self):
+    def nearest_own(self) -> Tuple[np.ndarray, np.ndarray]:
         """(score, row) of the nearest item of each query's own class, in float64; (-inf, -1) where there is none."""
         scores, rows = np.full(len(self.query), -np.inf), np.full(len(self.query), -1)
         queries, items = _by_class(self.query_labels), _by_class(self.gallery_labels)
         for label in queries.keys() & items.keys():
             for i in _pieces(queries[label]):
                 for j in _pieces(items[label]):
-                    tile = self._exactly(i, j)
+                    tile = self.exactly(i, j)
                     if self.leaves_out:
                         tile[i[:, None] == j] = -np.inf
                     _keep_nearest(scores, rows, i, j, tile)
         return scores, rows
 
-    def nearest_other(self):
+    def nearest_other(self) -> np.ndarray:
         """The row of each query's nearest item of another class, (N,); -1 where there is none."""
         scores, rows = np.full(len(self.query), -np.inf), np.full(len(self.query), -1)
         for i, j, tile in self._tiles():
@@ -160,7 +160,7 @@ class _Search:
             _keep_nearest(scores, rows, i, j, np.where(same, -np.inf, tile))
         return rows
 
-    def ahead(self, own):
+    def ahead(self, own: np.ndarray) -> np.ndarray:
         """(N,): how many items of other classes are at least as near as the nearest item of the query's own class.
 
         own: the scores that `nearest_own` returns; infinite where a query has no such item.
@@ -196,7 +196,7 @@ class _Search:
                 if self.itself and i[0] != j[0]:
                     yield j, i, (products - half_squares[i, None]).T
 
-    def _exactly(self, i, j):
+    def exactly(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         """The scores of queries `i` with all items `j` in float64, (len(i), len(j))."""
         return self.query[i].astype(np.float64) @ self.gallery[j].astype(np.float64).T - self.half_squares[j]
 
@@ -204,7 +204,7 @@ class _Search:
         """The scores of the pairs (query i, item j) in float64, (len(i),)."""
         if len(i) > TILE:  # the model has nearly collapsed: the product of all with all is faster than pair by pair
             rows, columns = np.unique(i), np.unique(j)
-            return self._exactly(rows, columns)[np.searchsorted(rows, i), np.searchsorted(columns, j)]
+            return self.exactly(rows, columns)[np.searchsorted(rows, i), np.searchsorted(columns, j)]
         exact = self.query[i].astype(np.float64), self.gallery[j].astype(np.float64)
         return np.einsum("pd,pd->p", *exact) - self.half_squares[j]
 

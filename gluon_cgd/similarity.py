@@ -16,20 +16,17 @@ class Branch(NamedTuple):
     matrix: Optional[np.ndarray]  # (k, C): the FC layer; None if there is none
     scale: float  # what the FC layer's output is multiplied by in all
     place: slice  # where in the embedding the result goes
-    constant: Optional[np.ndarray] = None  # (k,): what every position adds besides: its part of a whitening's mean
 
     def added(self, region: np.ndarray) -> np.ndarray:
         """What the positions of `region`, a mask (h, w), add to the embedding at `place`: (k,)."""
         descriptor = self.scale * np.einsum("chw,hw->c", self.share, region)
-        added = descriptor if self.matrix is None else self.matrix @ descriptor
-        return added if self.constant is None else added + region.sum() * self.constant
+        return descriptor if self.matrix is None else self.matrix @ descriptor
 
     def heat(self, vector: np.ndarray) -> np.ndarray:
         """What each position adds to the product of the embedding with `vector` (D,): (h, w)."""
         part = vector[self.place]
         weights = self.scale * (part if self.matrix is None else part @ self.matrix)  # (C,)
-        heat = (weights @ self.share.reshape(len(self.share), -1)).reshape(self.share.shape[1:])
-        return heat if self.constant is None else heat + part @ self.constant
+        return (weights @ self.share.reshape(len(self.share), -1)).reshape(self.share.shape[1:])
 
 
 class Picture(NamedTuple):
@@ -37,10 +34,28 @@ class Picture(NamedTuple):
 
     embedding: np.ndarray
     branches: List[Branch]
+    whitening: Any = None  # see `retrieval.whitening`; before unit length the whitened embedding had length `whole`
+    whole: float = 1.0
 
     def maps(self, vector: np.ndarray) -> List[np.ndarray]:
-        """What each position adds to the product of the embedding with `vector` (D,): (h, w) for each branch."""
-        return [branch.heat(vector) for branch in self.branches]
+        """What each position adds to the product of the embedding with `vector` (D,): (h, w) for each branch.
+
+        The mean of a whitening is taken off in equal parts: from branches that share a place, and from all positions.
+        """
+        if self.whitening is None:
+            return [branch.heat(vector) for branch in self.branches]
+        vector, places = self.whitening.turned(vector) / self.whole, [branch.place for branch in self.branches]
+        means = [self.whitening.mean[place] @ vector[place] / places.count(place) for place in places]
+        return [branch.heat(vector) - mean / branch.share[0].size for branch, mean in zip(self.branches, means)]
+
+    def added(self, region: np.ndarray) -> np.ndarray:
+        """What the positions of `region`, a mask (h, w), add to the embedding: (D,)."""
+        vector = np.zeros(len(self.embedding))
+        for branch in self.branches:
+            vector[branch.place] += branch.added(region)
+        if self.whitening is None:
+            return vector
+        return self.whitening.turned(vector - region.mean() * self.whitening.mean) / self.whole
 
 
 class Difference(NamedTuple):
@@ -82,14 +97,15 @@ class Similarity(NamedTuple):
         Its sum is what that region adds to the cosine; over the regions of a partition the maps add up to `map2`.
         Raises ValueError for a region of another shape.
         """
+        return sum(self.answers(region), np.zeros(()))
+
+    def answers(self, region: np.ndarray) -> List[np.ndarray]:
+        """The parts of `answer` that each descriptor of the second picture has: n x (h2, w2)."""
         region = np.asarray(region, np.float64)
         if region.shape != self.map1.shape:
             raise ValueError(f"region has shape {region.shape}, and the first map {self.map1.shape}: they must agree")
         first, second = self.pictures
-        vector = np.zeros(len(first.embedding))  # what the region adds to the first embedding
-        for branch in first.branches:
-            vector[branch.place] += branch.added(region)
-        return sum(second.maps(vector), np.zeros(()))
+        return second.maps(first.added(region))
 
 
 def contributions(features: np.ndarray, descriptor: str, p: float = 3, minimum: float = 1e-6) -> np.ndarray:
@@ -122,7 +138,7 @@ def split_picture(
     p: float,
     combine: str,
     minimum: float,
-    whitening: Optional[Tuple[np.ndarray, np.ndarray]] = None,
+    whitening: Any = None,
 ) -> Picture:
     """The Picture with `features` (C, h, w). matrices: of the FC layers, n x (k, C) in float64; rest as `decompose`."""
     shares = [contributions(features, letter, p, minimum) for letter in descriptors]
@@ -136,22 +152,10 @@ def split_picture(
     embedding = np.concatenate(scaled) if combine == "concat" else np.sum(scaled, axis=0)  # equation 3, Table 4
     whole = length(embedding)
     branches = [Branch(*values) for values in zip(shares, matrices, [scale / whole for scale in scales], places)]
-    picture = Picture(embedding / whole, branches)
-    return picture if whitening is None else whiten_picture(picture, *whitening)
-
-
-def whiten_picture(picture: Picture, mean: np.ndarray, matrix: np.ndarray) -> Picture:
-    """`picture` with the embedding matrix @ (embedding - mean), of unit length: mean (D,), matrix (k, D).
-
-    The mean is taken off in equal parts: from the branches that share a place, and from the positions of each.
-    """
-    embedding = matrix @ (picture.embedding - mean)
-    whole, branches = length(embedding), []
-    for share, fc, scale, place, _ in picture.branches:
-        columns, sharing = matrix[:, place], sum(other.place == place for other in picture.branches)
-        constant = columns @ mean[place] / (-whole * sharing * share[0].size)
-        branches.append(Branch(share, columns if fc is None else columns @ fc, scale / whole, slice(None), constant))
-    return Picture(embedding / whole, branches)
+    if whitening is None:
+        return Picture(embedding / whole, branches)
+    turned = whitening.turned(embedding / whole - whitening.mean)
+    return Picture(turned / length(turned), branches, whitening, length(turned))
 
 
 def length(vector: np.ndarray) -> float:
@@ -167,7 +171,7 @@ def decompose(
     p: float = 3,
     combine: str = "concat",
     minimum: float = 1e-6,
-    whitening: Optional[Tuple[np.ndarray, np.ndarray]] = None,
+    whitening: Any = None,
 ) -> Similarity:
     """The Similarity of two pictures: the cosine of their embeddings, split over the positions of each.
 
@@ -175,7 +179,7 @@ def decompose(
     projections: weights of the FC layers, n x (k, C); None for descriptors without FC layers.
     combine: "concat" for branches of k = D / n (equation 3); "sum" for branches of k = D that are added (Table 4);
         "raw" for architecture B, whose one layer is given as its n blocks (D, C).
-    whitening: (mean (D,), matrix (k, D)), which makes the embedding matrix @ (embedding - mean), of unit length.
+    whitening: of an index, a `retrieval.whitening.Whitening`; the embeddings are of unit length before and after it.
     Raises ValueError for shapes that do not match and for an unknown descriptor or combination.
     """
     features1, features2, matrices = check(features1, features2, projections, descriptors, combine)
@@ -194,10 +198,7 @@ def _added(branches: Sequence[Tuple[np.ndarray, np.ndarray]]) -> Tuple[np.ndarra
 def check(
     features1: Any, features2: Any, projections: Optional[Sequence], descriptors: str, combine: str
 ) -> Tuple[np.ndarray, np.ndarray, List[Optional[np.ndarray]]]:
-    """Both features and the FC layers' matrices as arrays, None for no layer.
-
-    Raises ValueError for what `decompose` cannot take.
-    """
+    """Both features and the FC layers' matrices as arrays. Raises ValueError for what `decompose` cannot take."""
     features1, features2 = np.asarray(features1), np.asarray(features2)
     if features1.ndim != 3 or features2.ndim != 3 or len(features1) != len(features2):
         raise ValueError(

@@ -16,7 +16,7 @@ from gluon_cgd.datasets.records import PathLike, Split, limits
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.evaluate import embedded
 from gluon_cgd.experiment import REVISION, Experiment
-from gluon_cgd.fetch.weights import sha256_of
+from gluon_cgd.fetch.loading import sha256_of
 from gluon_cgd.files.lock import locked
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.learner import Learner

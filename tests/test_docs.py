@@ -20,17 +20,23 @@ from reproduce.training import plan
 from tests import pages
 
 README = pages.ROOT / "README.md"
+QUERIES = ("query.jpg", "result.jpg")
 LETTERS = tuple(range(0, 136, 17))  # some of those that docs/own-pictures.md draws
 TABLE1_RUN = "runs/glyphs_mini-small_resnet-SM-192-04912730b4/r3-seed0"  # as reproduce/table1.sh --mini names its best
-TABLE1_LETTER = "100-U+038F"  # the first test letter of the glyphs
 named = pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
+LONG = ("README.md", "own-pictures.md")  # take seconds to run
+RUNNING = [
+    pytest.param(page, marks=pytest.mark.slow if page.name in LONG else ())
+    for page in pages.PAGES
+    if any(map(pages.runs, pages.blocks(page)))
+]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder with what the pages speak of: photos, a query, two models of a few steps, and this project's figures.
+    """A folder with what the pages speak of: photos, two more, two models of a few steps, and this project's figures.
 
-    Also what Table 1 leaves behind: its letters and its model, here as small as the others.
+    Also what Table 1 leaves behind: its model, here as small as the others.
     """
     folder = tmp_path_factory.mktemp("world")
     for letter in LETTERS:
@@ -38,17 +44,14 @@ def world(tmp_path_factory):
             file = folder / "photos" / f"letter {letter}" / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(glyphs.picture(letter, number, seed=7)).save(file)
-    shutil.copy(file, folder / "query.jpg")
+    for name in QUERIES:
+        shutil.copy(file, folder / name)
     shutil.copytree(pages.ROOT / "figures", folder / "figures")
     small = dict(backbone="small_resnet", pretrained=False, input_size=32, descriptors="SM", dim=8, split="images")
     short = dict(passes=2, batch_classes=4, batch_images=2, evaluations=1, learning_rate=1e-3)
     photos = Experiment(dataset=str(folder / "photos"), **small, **short)
     for seed, name in enumerate(("first", "photos")):
         fit(photos, datasets.split_of(photos), folder / "runs" / name, seed, cache=folder / "cache")
-    for letter, name in zip(LETTERS, (TABLE1_LETTER, "101", "102")):
-        shutil.copytree(folder / "photos" / f"letter {letter}", folder / "letters" / name)
-    letter = folder / "letters" / TABLE1_LETTER
-    (letter / "0.png").rename(letter / "00.png")
     shutil.copytree(folder / "runs" / "photos", folder / TABLE1_RUN)
     return folder
 
@@ -56,12 +59,14 @@ def world(tmp_path_factory):
 @pytest.fixture
 def in_world(world, tmp_path, monkeypatch):
     """A copy of the world is the present folder, and the project's for commands that look for runs there."""
-    for name in ("photos", "letters", "figures", "runs"):
+    for name in ("photos", "figures", "runs"):
         shutil.copytree(world / name, tmp_path / name)
-    shutil.copy(world / "query.jpg", tmp_path)
+    for name in QUERIES:
+        shutil.copy(world / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     for module in (facts, options):
         monkeypatch.setattr(module, "PROJECT", tmp_path)
+    monkeypatch.setattr(options, "PRETRAINED", "small_resnet")  # its parameters are here
     return tmp_path
 
 
@@ -101,9 +106,7 @@ def test_every_block_says_what_it_is_and_python_compiles(page):
             exec("\n".join(imports), {})
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in pages.PAGES if any(map(pages.runs, pages.blocks(page)))], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", RUNNING, ids=lambda page: page.name)
 def test_blocks_run_in_order_and_print_what_the_page_shows(page, in_world, capsys):
     pages.run_page(page, capsys)
 

@@ -45,6 +45,20 @@ def test_recorded_runs_keep_their_names():
         assert Experiment.from_dict(stored).key() == file.stem
 
 
+def test_the_batch_norms_of_a_pretrained_efficientnet_lite_are_frozen_by_default_and_no_other_key_changes():
+    assert Experiment().to_dict()["frozen_batch_norm"] is False
+    assert Experiment(frozen_batch_norm=False).changes() == Experiment(frozen_batch_norm=None).changes() == {}
+    assert Experiment(frozen_batch_norm=True).changes() == {"frozen_batch_norm": True}
+    lite = dict(backbone="efficientnet_lite0")
+    assert Experiment(**lite).frozen_batch_norm is True
+    assert Experiment(**lite).changes() == lite
+    trained = Experiment(**lite, frozen_batch_norm=False)
+    assert trained.changes() == {**lite, "frozen_batch_norm": False}
+    assert Experiment.from_dict(trained.to_dict()) == trained
+    assert Experiment.from_dict(Experiment(**lite).to_dict()) == Experiment(**lite)
+    assert Experiment(**lite, pretrained=False).frozen_batch_norm is False  # random statistics are not worth keeping
+
+
 def test_a_removed_field_is_read_where_it_was_off_and_refused_where_it_was_on():
     stored = {**Experiment(dim=512).to_dict(), "margin_underflow": False}
     assert Experiment.from_dict(stored) == Experiment(dim=512)

@@ -1,10 +1,12 @@
+import logging
 from dataclasses import replace
 
 import mxnet as mx
 import numpy as np
 import pytest
 
-from gluon_cgd import model
+from gluon_cgd import backbones, model
+from gluon_cgd.experiment import Experiment
 from gluon_cgd.learner import Learner
 from gluon_cgd.machine import devices
 from gluon_cgd.train import fit
@@ -92,3 +94,33 @@ def test_parts_that_cannot_be_are_refused(ctx, parts, message, small_experiment)
     net = model.from_experiment(small_experiment, 4)
     with pytest.raises(ValueError, match=message):
         Learner(small_experiment, net, ctx, parts)
+
+
+def test_the_log_says_whether_the_batch_norms_of_an_efficientnet_lite_are_trained(small_experiment, caplog):
+    net, lite = model.from_experiment(small_experiment, 4), Experiment(backbone="efficientnet_lite0")
+    with caplog.at_level(logging.INFO, logger="gluon_cgd"):
+        Learner(lite, net, mx.cpu())
+        assert "batch norms of efficientnet_lite0 stay as they are (--no-frozen-batch-norm trains them)" in caplog.text
+        caplog.clear()
+        Learner(replace(lite, frozen_batch_norm=False), net, mx.cpu())
+        assert "WARNING" in caplog.text
+        assert "leave out --no-frozen-batch-norm" in caplog.text
+        caplog.clear()
+        for other in (Experiment(), Experiment(backbone="efficientnet_lite0", pretrained=False)):
+            Learner(other, net, mx.cpu())
+        assert not caplog.text
+
+
+@pytest.mark.slow
+def test_the_batch_norms_of_a_pretrained_efficientnet_lite_stay_and_the_rest_is_trained(tmp_path, batch):
+    whole = backbones.BACKBONES["efficientnet_lite0"].make(64)[0]
+    whole.initialize(mx.init.MSRAPrelu(slope=0))
+    whole.save_parameters(str(tmp_path / "lite.params"))
+    experiment = Experiment(backbone="efficientnet_lite0", descriptors="SG", dim=8, input_size=64, batch_classes=4)
+    net = model.from_experiment(experiment, 4, tmp_path / "lite.params")
+    before = {name: value.data().asnumpy() for name, value in net.backbone._collect_params_with_prefix().items()}
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3), np.uint8)
+    Learner(experiment, net, mx.cpu()).step(pictures, batch[1], seed=0)
+    mx.nd.waitall()
+    for name, value in net.backbone._collect_params_with_prefix().items():
+        assert np.array_equal(value.data().asnumpy(), before[name]) == (not name.endswith("weight")), name

@@ -8,6 +8,7 @@ from gluon_cgd.descriptors import DESCRIPTORS, GeM
 from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.model import from_experiment
+from gluon_cgd.retrieval.whitening import Whitening
 from gluon_cgd.similarity import NAMES, arguments, contributions, decompose, spread, weights_of
 
 
@@ -196,6 +197,11 @@ def test_a_region_is_answered_where_the_other_picture_matches_it(combine):
     both = [whole.answer(mask) for mask in (region, 1 - region)]
     np.testing.assert_allclose(sum(both), whole.map2, atol=1e-12)
     assert both[0].sum() == pytest.approx(whole.map1[1, 2])
+    answers = whole.answers(region)
+    assert len(answers) == 2
+    np.testing.assert_allclose(sum(answers), both[0], atol=1e-12)
+    for branch, *parts in zip(whole.branches, answers, whole.answers(1 - region)):
+        np.testing.assert_allclose(sum(parts), branch[1], atol=1e-12)
     one, two = np.zeros((4, 5, 5)), np.zeros((4, 5, 5))
     one[0, 1, 3] = two[0, 4, 0] = one[1, 0, 0] = two[1, 2, 2] = 2  # two shared patches
     region = np.zeros((5, 5))
@@ -264,14 +270,18 @@ def test_the_maps_of_whitened_embeddings_sum_to_their_cosine(combine, layers):
     projections = random_projections(3) if layers == "with FC layers" else None
     matrices = [np.eye(6)] * 3 if projections is None else projections
     rng, dim = np.random.default_rng(3), len(embedding_loop(one, matrices, "SMG", combine))
-    mean, matrix = 0.1 * rng.normal(size=dim), rng.normal(size=(4, dim))
+    mean, axes, gains = 0.1 * rng.normal(size=dim), np.linalg.qr(rng.normal(size=(dim, 4)))[0].T, [-0.9, -0.5, -0.2, 0]
+    matrix = np.eye(dim) + axes.T @ np.diag(gains) @ axes
     whitened = [matrix @ (embedding_loop(x, matrices, "SMG", combine) - mean) for x in (one, two)]
     first, second = (vector / np.linalg.norm(vector) for vector in whitened)
-    found = decompose(one, two, projections, "SMG", combine=combine, whitening=(mean, matrix))
+    found = decompose(one, two, projections, "SMG", combine=combine, whitening=Whitening(mean, axes, np.array(gains)))
     assert found.cosine == pytest.approx(first @ second, abs=1e-9)
     for i in (0, 1):
         assert (found.map1, found.map2)[i].sum() == pytest.approx(first @ second, abs=1e-9)
         np.testing.assert_allclose(sum(branch[i] for branch in found.branches), (found.map1, found.map2)[i])
+    apart = found.difference()
+    for i in (0, 1):
+        assert (apart.map1, apart.map2)[i].sum() == pytest.approx(1 - first @ second, abs=1e-9)
     halves = np.zeros((2, 3, 4))
     halves[0, :2], halves[1, 2:] = 1, 1
     np.testing.assert_allclose(sum(found.answer(half) for half in halves), found.map2, atol=1e-9)

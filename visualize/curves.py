@@ -4,6 +4,8 @@ import numpy as np
 
 from gluon_cgd.files.figures import DASHES, LINES, OURS, PUBLISHED, empty, plain
 
+FEWEST = 3  # evaluations that make a curve
+
 
 def dots(panels, median=False):
     """The Figure with one dot for each run, and a dash at their mean, or with `median` at their median.
@@ -40,14 +42,17 @@ def dots(panels, median=False):
 
 
 def curves(results):
-    """The Figure of Recall@1 on the test set over the iterations, one line for each run, from its `history`."""
+    """The Figure of Recall@1 on the test set over the iterations, one line for each run, from its `history`.
+
+    Each evaluation has a dot: between two of them nothing was measured.
+    """
     figure = empty(5.8, 2.5)
     axes = figure.subplots()
     for number, result in enumerate(results):
         iterations = [entry["iteration"] for entry in result["history"]]
         recalls = [100 * entry["recall"]["R@1"] for entry in result["history"]]
         style = dict(color=LINES[number % len(LINES)], linestyle=DASHES[number // len(LINES) % len(DASHES)])
-        axes.plot(iterations, recalls, linewidth=1.5, label=f"seed {result['seed']}", **style)
+        axes.plot(iterations, recalls, marker="o", markersize=3, linewidth=1.5, label=f"seed {result['seed']}", **style)
     plain(axes, "iteration", "Recall@1 (%)")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8, ncol=-(-len(results) // 12))
     return figure

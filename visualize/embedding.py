@@ -13,6 +13,8 @@ if __name__ == "__main__":  # started by its path: go on as a module of the proj
     sys.exit(process.run_module("visualize.embedding", __file__))
 
 
+from pathlib import Path
+
 import numpy as np
 
 from gluon_cgd.commands.options import main_of
@@ -20,6 +22,10 @@ from gluon_cgd.commands.output import say
 from gluon_cgd.files import figures
 from gluon_cgd.machine import facts
 from visualize import model
+
+SIZE = 11, 8  # inches
+SIDES = 22, 60  # points of the longer side of a thumbnail, at least and at most
+IN_A_COLUMN = 40  # classes in a column of the legend
 
 
 def add_flags(p):
@@ -50,29 +56,54 @@ def flattened(embedding, method, seed=0):
     return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(embedding.astype(np.float32))
 
 
-def draw(places, pictures, labels, title, file):
-    """Draw a thumbnail of each of `pictures`, uint8 (N, H, W, 3), at its place (N, 2), framed in its class's colour."""
+def draw(places, pictures, labels, title, file, class_name=str):
+    """Draw a thumbnail of each of `pictures`, uint8 (N, H, W, 3), at its place (N, 2), framed in its class's colour.
+
+    The legend names the classes, with their number of pictures; class_name: a function from labels to names. Two
+    classes of one colour differ in the line of their frames. Thumbnails are as large as their number allows.
+    """
     from matplotlib import colormaps
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+    from matplotlib.patches import Patch
 
-    figure = figures.empty(9, 7)
+    figure = figures.empty(*SIZE)
     axes = figure.add_subplot()
-    _, classes = np.unique(labels, return_inverse=True)
-    colours = colormaps["tab20"](classes % 20)
     axes.scatter(*places.T, s=1)  # sets the limits
-    for place, picture, colour in zip(places, pictures, colours):
-        thumbnail = OffsetImage(picture, zoom=22 / max(picture.shape[:2]))
-        frame = dict(edgecolor=colour, linewidth=2)
-        axes.add_artist(AnnotationBbox(thumbnail, place, pad=0.1, bboxprops=frame))
+    side, handles = thumbnail_side(len(pictures)), []
+    for number, label in enumerate(np.unique(labels)):
+        style = dict(edgecolor=colormaps["tab20"](number % 20), linewidth=2.5)
+        style["linestyle"] = ("solid", "dashed", "dotted")[number // 20 % 3]
+        rows = np.flatnonzero(labels == label)
+        for row in rows:
+            thumbnail = OffsetImage(pictures[row], zoom=side / max(pictures[row].shape[:2]))
+            axes.add_artist(AnnotationBbox(thumbnail, places[row], pad=0.1, bboxprops=style))
+        handles.append(Patch(facecolor="none", label=f"{class_name(label)} ({len(rows)})", **style))
     axes.margins(0.05)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title, fontsize=9)
+    columns = -(-len(handles) // IN_A_COLUMN)
+    figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False, ncol=columns)
     figures.save(figure, file)
+
+
+def thumbnail_side(count):
+    """Points of the longer side of each of `count` thumbnails: together they cover at most a third of the map."""
+    return float(np.clip(72 * np.sqrt(SIZE[0] * SIZE[1] / 3 / count), *SIDES))
+
+
+def folders_of(records):
+    """{label: name} of benchmarks' classes: of their folders, or "class 99" where several share one."""
+    folders = {}
+    for record in records:
+        folders.setdefault(record.label, set()).add(Path(record.path).parent.name)
+    own = len(set.union(*folders.values())) == len(folders) and all(len(names) == 1 for names in folders.values())
+    return {label: names.pop() if own else f"class {label}" for label, names in folders.items()}
 
 
 def run(options):
     """Embed some classes of the test part, flatten their embeddings and draw."""
+    from gluon_cgd import datasets
     from gluon_cgd.datasets.cache import cached
     from gluon_cgd.evaluate import compute_named, paths_of
 
@@ -88,7 +119,9 @@ def run(options):
     pictures = cached(records, trained.input_size)
     places = flattened(compute_named(trained.embed, pictures, paths_of(records)), options.method, options.seed)
     title = f"{name}: {len(rows)} test pictures of {len(chosen)} classes"
-    draw(places, pictures, labels[rows], f"{title}, {options.method}", options.out)
+    names = datasets.class_names(options.dataset or trained.experiment.dataset)
+    class_name = (names or folders_of(records)).__getitem__
+    draw(places, pictures, labels[rows], f"{title}, {options.method}", options.out, class_name)
     say(f"{title}\nWritten: {options.out}")
 
 

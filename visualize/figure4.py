@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gluon_cgd.files import figures
+from gluon_cgd.files import figures, heatmaps
 from visualize.ranking import RIGHT, WRONG
 
 
@@ -19,6 +19,12 @@ class Panel(NamedTuple):
     same: bool
 
 
+NOTE = """\
+One row for each model's first result, beside the query: SM_R1 is the first result of SM. One column for each model
+that sees the pair: the rank that it gives the result, and the cosine. Green frame: the query's class, red: another one.
+Bright: adds much to the cosine, half of it inside the white line. The bar says how much a position adds to it."""
+
+
 def draw_grid(lines, file):
     """Draw `lines` of Panels into `file`, a row for each result and a column for each configuration.
 
@@ -26,16 +32,14 @@ def draw_grid(lines, file):
     or the lowest value to the highest one; a bar beside it says which.
     """
     columns = len(lines[0])
-    figure = figures.empty(4.7 * columns, 2.35 * len(lines) + 0.3)
-    figure.supxlabel(
-        "bright: adds much to the cosine. The bar says how much a position adds, for each pair.", fontsize=9
-    )
+    figure = figures.empty(4.7 * columns, 2.35 * len(lines) + 0.65)
+    figure.supxlabel(NOTE, fontsize=9)
     subfigures = figure.subfigures(len(lines), columns, squeeze=False, wspace=0.04, hspace=0.04)
     for line, parts in zip(lines, subfigures):
         for panel, part in zip(line, parts):
             part.suptitle(panel.title, fontsize=8)
             pair = part.subplots(1, 2)
-            heatmap = figures.heatmaps(pair, (panel.query, panel.result), (panel.map1, panel.map2))
+            heatmap = heatmaps.draw(pair, (panel.query, panel.result), (panel.map1, panel.map2))
             bar = part.colorbar(
                 heatmap, ax=pair, shrink=0.7, aspect=12, pad=0.02, ticks=heatmap.get_clim(), format="%.3f"
             )

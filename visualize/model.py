@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gluon_cgd.commands import effects
-from gluon_cgd.commands.options import add_best_model, add_ctx, add_data, best_model_of, name
+from gluon_cgd.commands.options import add_best_model, add_ctx, add_data, best_model_of, name, tested_on
 from gluon_cgd.files import figures
 
 
@@ -28,7 +28,7 @@ def open_test_set(options):
 
     figures.check("--out", options.out)
     model = open_model(**best_model_of(options), batch_size=128)
-    experiment = replace(model.experiment, dataset=options.dataset or model.experiment.dataset)
+    experiment = replace(model.experiment, dataset=tested_on(options, model))
     effects.check(options, effects.BEST_RUN)
     effects.check_data(options, experiment.dataset)
     split, _ = load_tested(experiment, model.trained, options.data, options.allow_partial)

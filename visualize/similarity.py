@@ -22,9 +22,11 @@ from gluon_cgd.commands.options import add_best_model, add_ctx, best_model_of, m
 from gluon_cgd.commands.output import say
 from gluon_cgd.commands.parser import name as nonempty
 from gluon_cgd.files import figures
+from gluon_cgd.files.heatmaps import ALIKE, APART
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.similarity import NAMES, decompose
+from visualize.pair import Row, draw
 
 
 def add_flags(p):
@@ -39,6 +41,7 @@ def add_flags(p):
         help="the figure, .png, .pdf or .svg; its numbers go into a .json",
     )
     p.add_argument("--per-branch", action="store_true", help="draw a row for each descriptor too")
+    p.add_argument("--difference", action="store_true", help="draw what keeps the two apart too, the rest up to 1")
     p.add_argument("--show-sum", action="store_true", help="write the sum of each heatmap under it")
     place = p.add_mutually_exclusive_group()
     place.add_argument(
@@ -74,17 +77,27 @@ def region(options, photo, shape):
     return mask, (left * width / columns, top * height / rows, right * width / columns, bottom * height / rows)
 
 
+def large_enough(photo, path):
+    """`photo`. Raises ValueError if one of its sides is a single pixel: it has no parts that a heatmap could show."""
+    height, width = photo.shape[:2]
+    if min(height, width) < 2:
+        raise ValueError(
+            f"{path} is {width} x {height} pixels, and a heatmap needs at least 2 on each side: name another picture"
+        )
+    return photo
+
+
 def explain(options):
-    """(both photos, Similarity, [(title, map1, map2)] to draw, rectangle or None, descriptors, the model in words)."""
+    """(both photos, Similarity, Rows to draw, rectangle or None, names of the descriptors, the model in words)."""
     import cv2
 
     from gluon_cgd.datasets import images
     from gluon_cgd.evaluate import compute_named
 
-    photos = [images.decode(path) for path in (options.query, options.result)]
+    photos = [large_enough(images.decode(path), path) for path in (options.query, options.result)]
     model = open_model(**best_model_of(options))
     effects.check(options, effects.BEST_RUN)
-    source = options.checkpoint or options.model
+    source = options.checkpoint or options.model or model.about["source"]
     experiment, size = model.experiment, (model.input_size, model.input_size)
     resized = [cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos]
     features = compute_named(model.features, resized, (options.query, options.result))
@@ -93,40 +106,43 @@ def explain(options):
     if options.per_branch and len(names) == 1:
         raise ValueError(f"--per-branch is for several descriptors, and this model has {names[0]} alone: leave it out")
     mask, rectangle = region(options, photos[0], similarity.map1.shape)
-    if mask is None:
-        rows = [("all descriptors" if len(names) > 1 else names[0], similarity.map1, similarity.map2)]
-    else:
-        map2 = similarity.answer(mask)
-        rows = [(f"the marked part: {map2.sum():+.4f} of {similarity.cosine:.4f}", similarity.map1 * mask, map2)]
-    if options.per_branch:
-        for name, (map1, map2) in zip(names, similarity.branches):
-            rows.append((f"{name}: {map1.sum():+.4f} of {similarity.cosine:.4f}", map1, map2))
+    rows = asked(similarity, names, mask, options.per_branch)
+    if options.difference:
+        rows += difference(similarity, names, options.per_branch)
     caption = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
     return photos, similarity, rows, rectangle, names, caption
 
 
-def draw(photos, cosine, rows, rectangle, show_sum, caption, file):
-    """Draw `photos` under the heatmaps of each of `rows` into `file`; each row has its own colour scale.
+def asked(similarity, names, mask, per_branch):
+    """The Rows of all descriptors, and with `per_branch` of each: of the whole pictures, or of what `mask` marks."""
+    branches, part, marked = similarity.branches, "", mask is not None
+    titles = ["all descriptors" if len(names) > 1 else names[0], *names]
+    if marked:
+        branches = [(map1 * mask, map2) for (map1, _), map2 in zip(branches, similarity.answers(mask))]
+        titles, part = ["the marked part", *names], ", the marked part"
+    whole = [np.sum(maps, axis=0) for maps in zip(*branches)]
+    rows = []
+    for title, (map1, map2) in zip(titles, [whole, *(branches if per_branch else ())]):
+        if rows or marked:
+            title = f"{title}{part * len(rows[:1])}: {map1.sum():+.4f} of {similarity.cosine:.4f}"
+        rows.append(Row(title, map1, map2, ALIKE, marked))
+    return rows
 
-    rows: [(title, map1, map2)].  rectangle: what to mark in the query, or None.  caption: what the model is.
-    """
-    from matplotlib.patches import Rectangle
 
-    tallest = max(photo.shape[0] / photo.shape[1] for photo in photos)
-    figure = figures.empty(8.6, 0.8 + (0.75 + 3.65 * min(tallest, 2)) * len(rows))
-    figure.suptitle(f"cosine {cosine:.4f}\n", fontsize=13)
-    figure.text(0.5, 1 - 0.36 / figure.get_figheight(), caption, ha="center", va="top", fontsize=7, color="0.35")
-    for pair, (title, *maps) in zip(figure.subplots(len(rows), 2, squeeze=False), rows):
-        heatmap = figures.heatmaps(pair, photos, maps)
-        for axes, heat, name in zip(pair, maps, ("query", "result")):
-            figures.frame(axes)
-            axes.set_xlabel(name + f"\nsum {heat.sum():.4f}" * show_sum, fontsize=9)
-        if rectangle:
-            x1, y1, x2, y2 = rectangle
-            pair[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="red", linewidth=2))
-        pair[0].set_title(title, fontsize=10, loc="left")
-        figure.colorbar(heatmap, ax=pair, shrink=0.8, label="what a position adds to the cosine")
-    figures.save(figure, file)
+def difference(similarity, names, per_branch):
+    """Yield the Rows of what keeps the pictures apart, of all descriptors, and with `per_branch` of each."""
+    apart = similarity.difference()
+    yield Row(f"what keeps them apart: 1 - cosine = {apart.distance:.4f}", apart.map1, apart.map2, APART)
+    for name, (map1, map2) in zip(names, apart.branches if per_branch else ()):
+        yield Row(f"{name} apart: {map1.sum():+.4f} of {apart.distance:.4f}", map1, map2, APART)
+
+
+def parts(names, branches):
+    """{descriptor: its share and its maps, as lists} of the (map1, map2) of each."""
+    return {
+        name: {"share": float(map1.sum()), "map1": map1.tolist(), "map2": map2.tolist()}
+        for name, (map1, map2) in zip(names, branches)
+    }
 
 
 def run(options):
@@ -135,22 +151,29 @@ def run(options):
     figures.check("--out", out)
     photos, similarity, rows, rectangle, names, caption = explain(options)
     draw(photos, similarity.cosine, rows, rectangle, options.show_sum, caption, out)
-    branches = {
-        name: {"share": float(map1.sum()), "map1": map1.tolist(), "map2": map2.tolist()}
-        for name, (map1, map2) in zip(names, similarity.branches)
-    }
-    drawn = [{"title": title, "map1": map1.tolist(), "map2": map2.tolist()} for title, map1, map2 in rows]
     values = dict(query=str(options.query), result=str(options.result), model=caption, cosine=similarity.cosine)
-    write_json(out.with_suffix(".json"), {**values, "branches": branches, "drawn": drawn})
+    values["branches"] = parts(names, similarity.branches)
+    drawn = [{"title": row.title, "map1": row.map1.tolist(), "map2": row.map2.tolist()} for row in rows]
     say(f"cosine {similarity.cosine:.4f} by {caption}")
+    say_shares(values["branches"])
+    if options.difference:
+        apart = similarity.difference()
+        values["difference"] = dict(distance=apart.distance, branches=parts(names, apart.branches))
+        say(f"1 - cosine {apart.distance:.4f}")
+        say_shares(values["difference"]["branches"])
+    write_json(out.with_suffix(".json"), {**values, "drawn": drawn})
+    say(f"Written: {out}, {out.with_suffix('.json').name}")
+
+
+def say_shares(branches):
+    """Print the share of each of the `parts`."""
     for name, branch in branches.items():
         say(f"  {name}: {branch['share']:+.4f}")
-    say(f"Written: {out}, {out.with_suffix('.json').name}")
 
 
 RULES = (
     effects.Rule(
-        ("per_branch",),
+        ("difference",),
         lambda options: not (options.point or options.box),
         "{flags} is for whole pictures: leave it out with --point and --box",
     ),

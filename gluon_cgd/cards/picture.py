@@ -1,5 +1,6 @@
 """The picture of a model's card: its losses, its recall, and which classes it confuses."""
 
+import textwrap
 import warnings
 
 from gluon_cgd.cards import confusion
@@ -7,7 +8,10 @@ from gluon_cgd.files.figures import DASHES, LINES, empty, plain, save
 
 LARGEST = 30  # classes in a heat map; with more, bars show the most confused pairs
 PAIRS = 15
-LONGEST = 24  # characters of a class's name
+LINE, MOST_LINES = 26, 3  # characters of a line of a class's name, and lines of it
+CELL = 0.27  # inches of a class in the heat map
+CURVES = 4.2  # inches of the width of the curves
+DOTS = 3  # evaluations from which on a line is drawn through them: two are before and after
 
 
 def draw(losses, history, pairs, class_name, file, where=""):
@@ -21,22 +25,36 @@ def draw(losses, history, pairs, class_name, file, where=""):
 
     labels = sorted({label for pair in pairs for label in pair})
     few = len(labels) <= LARGEST
-    lines = len(labels) if few else PAIRS
+    names = {label: wrapped(class_name(label)) for label in labels}
+    longest = max((len(line) for name in names.values() for line in name.split("\n")), default=1)
+    text = 0.065 * longest + 0.3  # inches of the longest line
+    thickest = max((name.count("\n") + 1 for name in names.values()), default=1)
+    if few:
+        cell = max(CELL, 0.13 * thickest)
+        side = max(3.0, cell * len(labels))
+        width, height = side + text + 1, side + text + 0.8
+    else:
+        width, height = 5.5, 1 + PAIRS * max(0.25, 0.28 * thickest)
     # A $ in a class's name does not begin a formula; a letter that the font lacks is drawn as a box
     with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure = empty(9.5 + 0.06 * lines, max(4.6, 1.8 + 0.17 * lines))
-        curves, right = figure.subfigures(1, 2, width_ratios=(1, 1.3))
+        figure = empty(CURVES + width, max(4.6, height))
+        curves, right = figure.subfigures(1, 2, width_ratios=(CURVES, width))
         upper, lower = curves.subplots(2, 1, sharex=True)
         draw_losses(upper, losses)
         draw_recall(lower, history)
         if where:
             lower.set_title("among the test pictures (the paper's protocol)", fontsize=8, loc="left")
         if few:
-            heat_map(right.subplots(), [cut(class_name(label)) for label in labels], confusion.matrix(pairs)[1], where)
+            heat_map(right.subplots(), [names[label] for label in labels], confusion.matrix(pairs)[1], where)
         else:
-            bars(right.subplots(), confusion.most_confused(pairs, PAIRS), class_name, where)
+            bars(right.subplots(), confusion.most_confused(pairs, PAIRS), names, where)
         save(figure, file)
+
+
+def way(points):
+    """How a curve is drawn: a dot at each of its `points`, and a line through them if they are more than two."""
+    return dict(marker="o", markersize=3.5, linewidth=1.3, linestyle="solid" if len(points) >= DOTS else "none")
 
 
 def draw_losses(axes, losses):
@@ -44,8 +62,7 @@ def draw_losses(axes, losses):
     plain(axes, y="loss")
     for number, name in enumerate(dict.fromkeys(name for terms in losses.values() for name in terms)):
         points = [(at, terms[name]) for at, terms in losses.items() if name in terms]
-        style = dict(color=LINES[number], marker="o" * (len(points) == 1) or None, linewidth=1.5, label=name)
-        axes.plot(*zip(*points), **style)
+        axes.plot(*zip(*points), color=LINES[number], label=name, **way(points))
     if losses:
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False, fontsize=8)
@@ -59,11 +76,13 @@ def draw_recall(axes, history):
     steps = [entry["iteration"] for entry in history]
     for number, k in enumerate(history[-1]["recall"] if history else ()):
         values = [100 * entry["recall"][k] for entry in history]
-        axes.plot(steps, values, color=LINES[number % len(LINES)], linewidth=1.5, label=k)
+        axes.plot(steps, values, color=LINES[number % len(LINES)], label=k, **way(steps))
     branches = history[-1].get("branches", {}) if history else {}
     for number, name in enumerate(branches if len(branches) > 1 else ()):
         values = [100 * entry["branches"][name]["R@1"] for entry in history]
-        axes.plot(steps, values, color="0.4", linestyle=DASHES[1 + number % 2], linewidth=1, label=f"R@1 {name}")
+        style = dict(way(steps), linewidth=1, marker="ds"[number % 2], markerfacecolor="none")
+        style["linestyle"] = DASHES[1 + number % 2] if len(steps) >= DOTS else "none"
+        axes.plot(steps, values, color="0.4", label=f"R@1 {name}", **style)
     axes.set_ylim(0, 100)
     if history:
         axes.legend(frameon=False, fontsize=7, ncol=2, loc="best")
@@ -72,28 +91,28 @@ def draw_recall(axes, history):
 def heat_map(axes, names, shares, where=""):
     """One row for each class, one column for each class of the nearest picture; where: see `draw`."""
     drawn = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-    places, size = range(len(names)), 8 if len(names) <= 15 else 6
+    places, size = range(len(names)), 8 if len(names) <= 12 else 7
     axes.set_xticks(places, names, rotation=90, fontsize=size)
     axes.set_yticks(places, names, fontsize=size)
-    if len(names) <= 12:
-        for row, values in enumerate(shares):
-            for column, value in enumerate(values):
-                if value:
-                    colour = "white" if value > 0.5 else "black"
-                    axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color=colour)
+    for row, column in zip(*shares.nonzero()):
+        share, style = shares[row, column], dict(ha="center", va="center", fontsize=7)
+        axes.text(column, row, f"{100 * share:.0f}", color="white" if share > 0.5 else "black", **style)
     title = "Of the pictures of a class (line), the nearest is of (column), %"
     axes.set_title(f"{title}\n{where}".strip(), fontsize=9, loc="left")
     bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.7, pad=0.02)
     bar.ax.tick_params(labelsize=7)
 
 
-def bars(axes, confused, class_name, where=""):
-    """One bar for each of the most confused pairs of classes; where: see `draw`."""
+def bars(axes, confused, names, where=""):
+    """One bar for each of the most confused pairs of classes; names: {label: name}; where: see `draw`."""
     plain(axes, "of the class's pictures (%)")
     shares = [100 * times / size for _, _, times, size in confused]
     drawn = axes.barh(range(len(confused)), shares, color=LINES[0], height=0.7)
     axes.bar_label(drawn, [f"{times} of {size}" for _, _, times, size in confused], fontsize=7, padding=2)
-    pairs = [f"{cut(class_name(own))} → {cut(class_name(other))}" for own, other, _, _ in confused]
+    pairs = [
+        f"{names[own]} →\n{names[other]}" if "\n" in names[own] + names[other] else f"{names[own]} → {names[other]}"
+        for own, other, _, _ in confused
+    ]
     axes.set_yticks(range(len(confused)), pairs, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.3 * max(shares, default=100))
@@ -101,6 +120,6 @@ def bars(axes, confused, class_name, where=""):
     axes.figure.suptitle(f"{title}\n{where}".strip(), fontsize=9)
 
 
-def cut(name):
-    """`name`, shortened in the middle if it is long: the names of a collection often begin alike."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[1 - LONGEST // 2 :]}"
+def wrapped(name):
+    """`name` in lines of at most LINE characters, broken between words where it can be; the MOST_LINES-th ends it."""
+    return "\n".join(textwrap.wrap(name, LINE, max_lines=MOST_LINES, placeholder=" …")) or name

@@ -4,7 +4,7 @@ import logging
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Optional
 
 from gluon_cgd import datasets
 from gluon_cgd.cards import confusion
@@ -16,16 +16,21 @@ from gluon_cgd.datasets.tested_part import check_unchanged
 from gluon_cgd.datasets.training_part import said_of_copies, trained_of
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.whole import write_text
+from gluon_cgd.retrieval.precision import Estimate, estimates, per_query
 
 log = logging.getLogger(__name__)
 
 
 class Searched(NamedTuple):
-    """How well the test pictures are found. where: in what, in words.  pairs: as `confusion.pairs` returns them."""
+    """How well the test pictures are found. where: in what, in words.  pairs: as `confusion.pairs` returns them.
+
+    precision: {"mAP@R": Estimate, ...}, None where no test picture has another one of its class.
+    """
 
     where: str
     recall: Dict[str, float]
     pairs: Counter
+    precision: Dict[str, Optional[Estimate]]
 
 
 def write_card(folder, net, experiment, split, ctx, which="last", flags=(), out=None):
@@ -51,15 +56,18 @@ def write_card(folder, net, experiment, split, ctx, which="last", flags=(), out=
         lambda pictures: embed(net, pictures, ctx), split, lambda records: cached(records, experiment.input_size)
     )
     ks, logged = datasets.recall_ks(experiment.dataset), losses(folder / "train.log")
-    searched = [Searched(where, recall_of(ks, embeddings), confusion.pairs(embeddings)) for where, embeddings in found]
-    for where, recall, _ in searched if len(searched) > 1 else ():
+    searched = [
+        Searched(where, recall_of(ks, embeddings), confusion.pairs(embeddings), estimates(per_query(ks, embeddings)))
+        for where, embeddings in found
+    ]
+    for where, recall, *_ in searched if len(searched) > 1 else ():
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in recall.items())
         log.info("%s parameters, %s: %s", which, where, scores)
     result = findings.completed(result, logged, which, collapse.spread(found[0][1]))
     names = datasets.class_names(experiment.dataset)
     class_name = (lambda label: names[label]) if names else str
     text = markdown(folder, result, experiment, split, searched[0].pairs, class_name, which, flags, searched)
-    where, _, pairs = searched[-1]
+    where, pairs = searched[-1].where, searched[-1].pairs
     history = result.get("history", [])
     out = Path(out or folder)
     out.mkdir(parents=True, exist_ok=True)
@@ -86,7 +94,11 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, **blocks)
     four = "{:.4f}".format
     environment.filters.update(
-        code=code, markdown=as_markdown, shown=shown, cosine=lambda value: "-" if value is None else four(value)
+        code=code,
+        markdown=as_markdown,
+        shown=shown,
+        estimate=estimate,
+        cosine=lambda value: "-" if value is None else four(value),
     )
     return environment.get_template("card.md.jinja").render(
         name=name_of(experiment),
@@ -108,6 +120,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         which=which,
         classes=confusion.worst_first(pairs),
         searched=searched if len(searched) > 1 else (),
+        measured=searched,
         found=confusion.worst_first(searched[-1].pairs if searched else pairs),
         boxes=any(record.box for record in split.query),
         class_name=class_name,
@@ -123,6 +136,11 @@ def doubts(split, result):
     """Sentences for what makes the recall of `result` say less than it seems."""
     certain = certainty(split, [int(name[2:]) for name in result["last"] if re.fullmatch("R@[0-9]+", name)])
     return [certain] * bool(certain) + said_of_copies(result.get("training"))
+
+
+def estimate(value):
+    """An Estimate in %, with its interval: "78.1 (69.8 to 86.5)"."""
+    return "-" if value is None else "{:.1f} ({:.1f} to {:.1f})".format(*(100 * number for number in value))
 
 
 def shown(value):

@@ -14,7 +14,7 @@ from gluon_cgd.models.opened import load_trained
 
 def add_command(p):
     """The flags of `card`."""
-    add_model(p, exported=False, checkpoint="a run's folder (train --out); the card is written there")
+    add_model(p, exported=False, checkpoint="a run's folder (train --out); the card is written there", pretrained=False)
     help_text = "the folder that receives the card (default: the run's; name another if that is another user's)"
     p.add_argument("--out", type=name, metavar="DIR", help=help_text)
     add_data(p)

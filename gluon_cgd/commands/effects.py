@@ -120,11 +120,12 @@ GEM = Rule(("gem_p", "gem_minimum"), lambda o: "G" in value(o, "descriptors"), "
 BEST_RUN = (
     Rule(
         ("runs",),
-        lambda o: not {"checkpoint", "model"} & o.given,
+        lambda o: not {"checkpoint", "model", "pretrained"} & o.given,
         "{typed} is where a model is looked for if none is named: leave it out",
     ),
 )
-EMBEDDING = ("prune", "skip_bad", "checkpoint", "model", "runtime", "which", "ctx")
+MODEL = ("checkpoint", "model", "pretrained", "weights", "input_size", "runtime", "which", "ctx")
+EMBEDDING = ("prune", "skip_bad", *MODEL)
 RULES: Dict[str, Sequence[Rule]] = {
     "data": (
         Rule(
@@ -137,6 +138,7 @@ RULES: Dict[str, Sequence[Rule]] = {
     ),
     "train": (*TRAINING, GEM),
     "choose": TRAINING,
+    "check": DATA,
     "index": (
         Rule(
             EMBEDDING,
@@ -147,7 +149,12 @@ RULES: Dict[str, Sequence[Rule]] = {
     ),
     "search": (
         *ENGINE,
-        Rule(("heatmaps",), lambda o: o.figure, "{flags} are drawn into a figure: name one with --figure"),
+        Rule(
+            ("rerank",),
+            lambda o: o.threshold is None,
+            "{typed} changes the order of the cosines, and --threshold cuts them off: leave one out",
+        ),
+        Rule(("heatmaps", "difference"), lambda o: o.figure, "{flags} are drawn into a figure: name one with --figure"),
     ),
 }
 

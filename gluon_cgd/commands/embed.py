@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from gluon_cgd.commands.options import add_ctx, add_model, model_of, name
+from gluon_cgd.commands.options import OWN_RUN, add_ctx, add_model, choose_model, model_of, name
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets.folders import pictures_in
 from gluon_cgd.datasets.training_part import warn_of_boxes
@@ -18,7 +18,7 @@ def add_command(p):
         "Embeds the pictures in --images and its subfolders. Writes the embeddings, float32 (N, D) of unit length, to "
         "--out, and the path of each row to a .txt file of the same name. Prints their number."
     )
-    add_model(p)
+    add_model(p, default=OWN_RUN)
     add_ctx(p)
     p.add_argument("--images", required=True, type=name, metavar="DIR", help="the folder of pictures")
     p.add_argument("--out", required=True, type=name, metavar="FILE", help="the file to write, for example vectors.npy")
@@ -34,6 +34,7 @@ def command(options):
     for file in (out, out.with_suffix(".txt")):
         check_target(file)
     paths = pictures_in(options.images, skip_bad=options.skip_bad)
+    choose_model(options)
     model = open_model(**model_of(options))
     warn_of_boxes(model.trained)
     vectors, paths = embed_files(model.embed, paths, model.input_size, options.skip_bad, sys.stderr.isatty())

@@ -21,6 +21,7 @@ from gluon_cgd.models.opened import load_trained
 from gluon_cgd.train import fit
 
 METAVARS = {int: "N", float: "F", str: "NAME"}
+CHOSEN = {"keep_stride": "as in the paper", "frozen_batch_norm": "only those of a pretrained EfficientNet-Lite"}
 
 
 def add_train(p):
@@ -71,7 +72,7 @@ def add_field(group, field):
     flag, default = field.name.replace("_", "-"), field.default
     values = default if isinstance(default, tuple) else (default,)
     shown = " ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values)
-    shown = "as in the paper" if default is None else shown
+    shown = CHOSEN[field.name] if default is None else shown
     help_text = f"{field.metadata['meaning']} ({shown})"
     if field.name == "backbone":
         help_text += f"; one of {', '.join(BACKBONES)}"

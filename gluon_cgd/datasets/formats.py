@@ -48,14 +48,14 @@ def format_of(head: bytes, path: PathLike) -> str:
     )
 
 
-def open_picture(file: BinaryIO, head: bytes, kind: str, path: PathLike) -> Any:
+def open_picture(file: BinaryIO, head: bytes, kind: str, path: PathLike, most: int = PIXELS) -> Any:
     """The Pillow image in `file`, of format `kind`: its header is read, nothing is decoded yet.
 
-    Raises Refused for a picture that is too large, or that needs pillow-heif where that is not installed, and Pillow's
-    own errors, of many kinds.
+    Raises Refused for a picture of more than `most` pixels, and for one that needs pillow-heif where that is not
+    installed; and Pillow's own errors, of many kinds.
     """
     if kind == "WebP":  # Pillow makes room for them at once
-        check_pixels(webp_size(head), path, PIXELS // 2)  # in twice the memory of other formats, from 34 bytes
+        check_pixels(webp_size(head), path, most // 2)  # in twice the memory of other formats, from 34 bytes
     _, module, reader = FORMATS[kind]
     if kind in BRANDS and not installed("pillow_heif"):
         raise Refused(
@@ -63,17 +63,17 @@ def open_picture(file: BinaryIO, head: bytes, kind: str, path: PathLike) -> Any:
             f"{facts.install('requirements-extra.txt')}; or save it as JPEG"
         )
     image = getattr(importlib.import_module(module), reader)(file)
-    check_pixels(image.size, path)
+    check_pixels(image.size, path, most)
     if kind == "TIFF":
-        _check_tiff(image, path)
+        _check_tiff(image, path, most)
     return image
 
 
-def _check_tiff(image: Any, path: PathLike) -> None:
+def _check_tiff(image: Any, path: PathLike, most: int) -> None:
     """Raise Refused for tiles that are too large, and for missing parts, which Pillow leaves black or makes noise."""
     tags = image.tag_v2
     width, height, across, down = (int(tags.get(tag) or 0) for tag in (256, 257, 322, 323))
-    check_pixels((across, down), path)  # a tile may be larger than its picture
+    check_pixels((across, down), path, most)  # a tile may be larger than its picture
     if 324 in tags:  # in tiles
         offsets, needed = tags[324], -(-width // max(1, across)) * -(-height // max(1, down))
     else:

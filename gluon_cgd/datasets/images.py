@@ -26,13 +26,14 @@ SCANS = 20  # of the largest picture, at most; encoders make 10
 cv2.setNumThreads(1)  # each core decodes a picture of its own
 
 
-def decode(path: PathLike) -> np.ndarray:
+def decode(path: PathLike, most: Optional[int] = None) -> np.ndarray:
     """The picture in the file `path` as a person sees it: uint8 (H, W, 3), RGB.
 
     Turned upright (EXIF), 16 bits scaled to 8, transparency over white; the first of several pictures in the file. A
     JPEG that is whole but for its end mark is read with a warning. Raises ValueError or OSError with a sentence that
-    names the file, also for one of more than formats.PIXELS.
+    names the file, also for one of more than `most` pixels (default: `formats.PIXELS`).
     """
+    most = formats.PIXELS if most is None else most
     try:
         with open_regular(path, formats.BYTES) as file:
             head = file.read(formats.HEAD)
@@ -40,25 +41,25 @@ def decode(path: PathLike) -> np.ndarray:
                 raise ValueError(f"{path} is empty: get the picture again")
             kind = formats.format_of(head, path)
             if kind != "JPEG":
-                return _by_pillow(file, head, kind, path)
+                return _by_pillow(file, head, kind, path, most)
             data = head + file.read()
     except IsADirectoryError as error:
         raise IsADirectoryError(f"{path} is a folder: name one picture in it") from error
     except OSError as error:
         raise type(error)(f"{path} cannot be read ({error.strerror}): check its name and permissions") from error
-    return _jpeg(data, path)
+    return _jpeg(data, path, most)
 
 
-def _jpeg(data: bytes, path: PathLike) -> np.ndarray:
-    """The picture in the JPEG file `data`."""
+def _jpeg(data: bytes, path: PathLike, most: int) -> np.ndarray:
+    """The picture in the JPEG file `data`, of at most `most` pixels."""
     shape = jpeg.structure(data)
     cut = ValueError(f"{path} is cut off (a JPEG without an end): get the picture again")
     if shape is None:
         raise ValueError(f"{path} is not a picture that can be read (a JPEG without its size): get it again")
-    formats.check_pixels((shape.width, shape.height), path)
+    formats.check_pixels((shape.width, shape.height), path, most)
     if not jpeg.can_hold(data, shape) or not shape.end:
         raise cut
-    if shape.scans * shape.width * shape.height > SCANS * formats.PIXELS:  # each takes as long as a picture
+    if shape.scans * shape.width * shape.height > SCANS * most:  # each takes as long as a picture
         raise ValueError(f"{path} has {shape.scans:,} scans, too many for its size: get it again, or save it anew")
     if not shape.marked:
         if not shape.complete or not jpeg.is_whole(data[: shape.end]):
@@ -72,7 +73,7 @@ def _jpeg(data: bytes, path: PathLike) -> np.ndarray:
         with contextlib.suppress(cv2.error):  # more pixels than OpenCV takes
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        picture = _by_pillow(io.BytesIO(data), data[: formats.HEAD], "JPEG", path)
+        picture = _by_pillow(io.BytesIO(data), data[: formats.HEAD], "JPEG", path, most)
     else:
         picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=picture)  # in place; a reversed view is slow to resize
     grey = shape.components not in (1, 3) or any(picture[y, x].tolist() == GREY for y in (0, -1) for x in (0, -1))
@@ -82,12 +83,12 @@ def _jpeg(data: bytes, path: PathLike) -> np.ndarray:
     return picture
 
 
-def _by_pillow(file: BinaryIO, head: bytes, kind: str, path: PathLike) -> np.ndarray:
-    """The picture in `file`, which begins with `head` and is of format `kind`."""
+def _by_pillow(file: BinaryIO, head: bytes, kind: str, path: PathLike, most: int) -> np.ndarray:
+    """The picture in `file`, which begins with `head` and is of format `kind`, of at most `most` pixels."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # GluonCV sets it, and cut files would decode with a black rest
     file.seek(0)
     try:
-        with formats.open_picture(file, head, kind, path) as image:
+        with formats.open_picture(file, head, kind, path, most) as image:
             image.load()
             if kind == "PNG" and _may_lack_rows(image) and not png.is_filled(file):
                 raise formats.Refused(f"{path} is cut off (a PNG with fewer rows than it names): get it again")
@@ -98,7 +99,7 @@ def _by_pillow(file: BinaryIO, head: bytes, kind: str, path: PathLike) -> np.nda
         raise
     except Image.DecompressionBombError as error:  # of a part of it, whatever size its header names
         raise ValueError(
-            f"{path} has more pixels than its header names, and at most {formats.PIXELS:,} are decoded: get it again"
+            f"{path} has more pixels than its header names, and at most {most:,} are decoded: get it again"
         ) from error
     except Exception as error:  # Pillow raises many kinds for a broken file (SyntaxError among them)
         raise ValueError(f"{path} is not a picture that can be read ({type(error).__name__}): get it again") from error
@@ -142,7 +143,11 @@ def load_picture(
     Written into `out` if that is an array. Raises ValueError or OSError, both naming the file.
     remedy: see `crop`.
     """
-    picture = crop(decode(path), box, path, remedy)
+    return resized(crop(decode(path), box, path, remedy), side, out)
+
+
+def resized(picture: np.ndarray, side: int, out: Optional[np.ndarray] = None) -> np.ndarray:
+    """`picture` (H, W, 3) as uint8 (side, side, 3), without keeping its aspect; into `out` if that is an array."""
     return cv2.resize(picture, (side, side), dst=out, interpolation=cv2.INTER_LINEAR)
 
 

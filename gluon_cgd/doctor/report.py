@@ -139,6 +139,7 @@ def examine(data, typed):
     if importable:
         lines += check("datasets", supplies.benchmarks, data or facts.PROJECT / "data", bool(data))
         lines += check("weights", supplies.imagenet)
+        lines += check("weights", supplies.package)
         lines += check("fonts", supplies.fonts)
     else:
         says = "not checked, because packages are missing or broken"

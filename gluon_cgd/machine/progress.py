@@ -110,6 +110,8 @@ class Watch:
         self.hear()
         with contextlib.suppress(IndexError):  # the last task has just ended
             innermost = self.tasks[-1]
+            if not innermost.title:  # it waits for people, as a server does
+                return self.limit
             if innermost.bar is None:
                 self.say(innermost.line(self.clock()))
             else:
@@ -182,7 +184,7 @@ def task(
     """`with task("indexing", len(paths), "img") as doing:` then doing.update() as it goes on.
 
     bar: show a bar on stderr (default: if it is a terminal, and our log is shown), else lines in the log.
-    done: how many of the `total` things were done before.
+    done: how many of the `total` things were done before.  title: "" for a task that says nothing while it waits.
     """
     end_if_told()
     with watched() as watch:

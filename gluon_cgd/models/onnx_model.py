@@ -40,7 +40,12 @@ class Exported:
         return self._batches(pictures, batch_size, "features", tuple(self.about["features"]))
 
     def projections(self):
-        """The FC layers' weights, float32: n x (k, C), of architecture B one (D, n C). Raises as `features` does."""
+        """The FC layers' weights, float32: n x (k, C), of architecture B one (D, n C), [] if it has none.
+
+        Raises as `features` does.
+        """
+        if self.about.get("fc_layers") == 0 and self.about["features"]:
+            return []
         if not self.about.get("projections"):
             raise ValueError("the model was exported without what heatmaps need: export it again with --features")
         picture = np.zeros((1, self.input_size, self.input_size, 3), np.uint8)

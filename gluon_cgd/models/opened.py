@@ -3,7 +3,7 @@
 import contextlib
 import os
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from gluon_cgd.models import onnx_model
 from gluon_cgd.runs.results import damaged, read_result
 from gluon_cgd.similarity import arguments
 
+PRETRAINED = "efficientnet_lite0"  # the backbone that is taken where no model is named and none is trained
+
 
 class Model(NamedTuple):
     """A trained model, ready for pictures: uint8 (N, input_size, input_size, 3), as an array or a list.
@@ -25,7 +27,7 @@ class Model(NamedTuple):
     () -> the FC layers' weights, n x (k, C), for heatmaps; both raise ValueError for a file that does not hold them.
     about: a dict with its name, its source and the hash of its parameters, by which an index knows it again.
     trained: which pictures it was trained on; None for a symbol.
-    whitening: (mean, matrix), which `embed` applies last; None for none.
+    whitening: what `embed` applies last, a `retrieval.whitening.Whitening`; None for none.
     """
 
     embed: Callable
@@ -35,7 +37,7 @@ class Model(NamedTuple):
     input_size: int
     about: dict
     trained: Optional[Trained] = None
-    whitening: Optional[tuple] = None
+    whitening: Any = None
 
     def decomposing(self):
         """The arguments of `similarity.decompose` after the features. Raises ValueError as `projections` does."""
@@ -46,6 +48,8 @@ def open_model(
     checkpoint=None,
     exported=None,
     symbol=None,
+    pretrained=None,
+    weights=None,
     which=None,
     ctx=None,
     runtime=None,
@@ -59,14 +63,19 @@ def open_model(
     checkpoint: a run's folder or a published .params file; which: the run's "last" or "best" parameters.
     exported: an ONNX file that `export` wrote; runtime: what computes it, one of onnx_model.RUNTIMES.
     symbol: the prefix of a symbol and its parameters; epoch, dataset, input_size: what its files do not say.
+    pretrained: the name of a backbone that was not trained further; weights, input_size: see `load_pretrained`.
     ctx: MXNet's devices, as text.  batch_size: pictures that MXNet embeds at once, fewer are filled up to it; a CPU
     gains nothing from more than 32. None: the number of pictures, rounded up to a power of two.
     Raises ValueError for arguments that do not go with the model, and as the readers of these files do.
     """
-    if not symbol and not (epoch is None and input_size is None):
-        raise ValueError("--epoch and --input-size are for a --symbol: leave them out")
+    if not symbol and not (epoch is None and (input_size is None or pretrained)):
+        raise ValueError(
+            "--epoch and --input-size are for a --symbol: leave them out (--pretrained takes --input-size too)"
+        )
+    if not symbol:
+        check_flags(which, weights, input_size, pretrained)
     if runtime and not exported:
-        named = checkpoint or symbol
+        named = checkpoint or symbol or pretrained
         raise ValueError(f"--runtime is for an exported model: leave it out with {named}, or name a --model")
     if exported and (ctx or which):
         raise ValueError(f"--ctx and --which are for a --checkpoint: leave them out with {exported}")
@@ -80,29 +89,52 @@ def open_model(
     on = devices.contexts(ctx)
     if symbol:
         return _open_symbol(symbol, epoch, dataset, input_size, on, batch_size)
+    if pretrained:
+        return _open_pretrained(pretrained, weights, input_size, on, batch_size)
     return _open_checkpoint(checkpoint, which, on, batch_size)
 
 
+def check_flags(which=None, weights=None, input_size=None, pretrained=None):
+    """Raise ValueError for arguments that go with a `pretrained` backbone without one, and for `which` with one."""
+    if which and pretrained:
+        raise ValueError(f"--which is for a --checkpoint: leave it out with --pretrained {pretrained}")
+    for flag, value in (("--weights", weights), ("--input-size", input_size)):
+        if value is not None and not pretrained:
+            raise ValueError(f"{flag} is for a --pretrained backbone: name one, or leave it out")
+
+
 def _open_checkpoint(checkpoint, which, on, batch_size):
-    from gluon_cgd.evaluate import features_of
     from gluon_cgd.models.zoo import name_of
+
+    net, experiment = load_trained(checkpoint, which, on)
+    about = dict(source=os.path.abspath(checkpoint), which=which, name=name_of(experiment))
+    return _opened(net, experiment, about, on, batch_size)._replace(trained=trained_on(checkpoint))
+
+
+def _open_pretrained(backbone, weights, input_size, on, batch_size):
+    from gluon_cgd.models.pretrained import load_pretrained, name_of
+
+    net, experiment, file = load_pretrained(backbone, weights, input_size, on)
+    about = dict(source=os.path.abspath(file), which=None, name=name_of(experiment), pretrained=backbone)
+    return _opened(net, experiment, about, on, batch_size)
+
+
+def _opened(net, experiment, about, on, batch_size):
+    """The Model of `net`, a network of MXNet on the devices `on`."""
+    from gluon_cgd.evaluate import features_of
     from gluon_cgd.runs.parameters import parameters_hash
     from gluon_cgd.similarity import weights_of
 
-    net, experiment = load_trained(checkpoint, which, on)
-    about = dict(onnx=False, source=os.path.abspath(checkpoint), which=which, name=name_of(experiment))
-    about.update(experiment=experiment.to_dict(), parameters_sha256=parameters_hash(net))
+    about = dict(about, onnx=False, experiment=experiment.to_dict(), parameters_sha256=parameters_hash(net))
 
     def features(pictures):
         return features_of(net, np.asarray(pictures), on[0])
 
-    embed = _embedding(net, on, batch_size)
-    trained = trained_on(checkpoint)
-
     def projections():
         return [finite_weights(weights) for weights in weights_of(net)]
 
-    return Model(embed, features, projections, experiment, experiment.input_size, about, trained)
+    embed = _embedding(net, on, batch_size)
+    return Model(embed, features, projections, experiment, experiment.input_size, about)
 
 
 def trained_on(checkpoint):
@@ -144,6 +176,8 @@ def _open_exported(file, runtime):
     about = dict(onnx=True, source=os.path.abspath(file), which=None, name=model.about["name"])
     about.update(experiment=experiment.to_dict(), parameters_sha256=parameters)
     trained = trained_of(experiment.dataset, model.about, file)
+    if model.about.get("pretrained"):
+        about, trained = dict(about, pretrained=model.about["pretrained"]), None
 
     def embed(pictures):
         return directed(model.embed(pictures))
@@ -152,10 +186,20 @@ def _open_exported(file, runtime):
 
 
 def find_best(runs, which="last"):
-    """The folder of the best finished run in the folder `runs`.
+    """The folder of the best finished run in the folder `runs`, see `best_run`. Raises FileNotFoundError for none."""
+    folder = best_run(runs, which)
+    if folder is None:
+        raise FileNotFoundError(
+            f"{runs} holds no trained model: bash reproduce/table4.sh --mini trains two in one to five minutes"
+        )
+    return folder
 
-    That is the run with the highest Recall@1 of its `which` ("last" or "best") parameters; one on glyphs is taken only
-    if there is no other. Raises FileNotFoundError if there is no run.
+
+def best_run(runs, which="last", letters=True):
+    """The folder of the best finished run in the folder `runs`, None if there is none.
+
+    That is the run with the highest Recall@1 of its `which` ("last" or "best") parameters. One on letters (glyphs) is
+    taken only if there is no other, and without `letters` not at all.
     """
     candidates = []
     for file in sorted(Path(runs).glob("**/result.json")):
@@ -163,12 +207,9 @@ def find_best(runs, which="last"):
             result = read_result(file)
             if (file.parent / f"{which}.params").is_file():
                 own = result["experiment"]["dataset"] not in WITHOUT_FILES
-                candidates.append((own, result[which]["R@1"], str(file.parent)))
-    if not candidates:
-        raise FileNotFoundError(
-            f"{runs} holds no trained model: bash reproduce/table4.sh --mini trains two in one to five minutes"
-        )
-    return max(candidates)[2]
+                if own or letters:
+                    candidates.append((own, result[which]["R@1"], str(file.parent)))
+    return max(candidates)[2] if candidates else None
 
 
 def load_trained(folder, which=None, ctx=None):

@@ -36,7 +36,8 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
 
     classes: of the auxiliary classifier; by default 98, or those of the file.
     pretrained: the file of a trained model that `save` wrote; nobody has published one yet.
-    pretrained_base: start the backbone from ImageNet parameters.  root: their folder, by default ~/.mxnet/models.
+    pretrained_base: True starts the backbone from ImageNet parameters, a path from those in that file.
+    root: the folder of the published ones, by default ~/.mxnet/models.
     choices: other fields of Experiment, for example keep_stride.
     Draws from MXNet's generator: seed it before. Raises ValueError for an unknown name, and as `backbones.build` does.
     """
@@ -51,6 +52,8 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
         raise ValueError(f"{unknown[0]} is not an argument of get_model: take another field of Experiment")
     if classes is not None and (not isinstance(classes, int) or classes < 1):
         raise ValueError(f"classes {classes!r} must be a whole number of at least 1")
+    if not isinstance(pretrained_base, (bool, str, Path, type(None))):
+        raise ValueError(f"pretrained_base {pretrained_base!r} must be True, False or the path of a file")
     chosen = dict(descriptors=parts[1].upper(), backbone=parts[2], dim=int(parts[3]), pretrained=bool(pretrained_base))
     experiment = Experiment(**chosen, **choices)
     if pretrained is True:
@@ -65,7 +68,7 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
             what = f"{differ[0]} {getattr(stored, differ[0])!r}" if differ else f"{stored_classes} classes"
             raise ValueError(f"{pretrained} holds a model with {what}: leave that argument out to have it as it is")
         return net
-    weights = backbones.imagenet_file(experiment.backbone, root) if pretrained_base else None
+    weights = backbones.imagenet_file(experiment.backbone, root) if pretrained_base is True else pretrained_base or None
     net = model.from_experiment(experiment, classes or 98, weights)
     net.collect_params().reset_ctx(ctx or mx.cpu())
     return net
@@ -151,7 +154,12 @@ def trained(experiment, classes, parameters, ctx=None):
                 f"{parameters} holds NaN or infinite numbers ({name}): the training diverged; take another checkpoint, "
                 "or train again with a lower learning rate"
             )
-    devices = listed(ctx or mx.cpu())
+    return for_use(net, experiment, ctx or mx.cpu())
+
+
+def for_use(net, experiment, ctx):
+    """`net`, a network of `experiment`, on `ctx` and compiled for use, not for training; see `trained`."""
+    devices = listed(ctx)
     net.collect_params().reset_ctx(devices)
     fuses = devices[0].device_type == "cpu" and backbones.BACKBONES[experiment.backbone].fuses
     net.hybridize(static_alloc=True, static_shape=True, backend="MKLDNN" if fuses else None)

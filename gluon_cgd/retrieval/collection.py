@@ -36,9 +36,12 @@ class Finder:
 
     def row(self, path):
         """The row of the picture `path`, or -1 if it has none."""
-        key = np.uint64(key_of(path))
-        first, last = (np.searchsorted(self._keys, key, side) for side in ("left", "right"))
-        return next((int(row) for row in self._rows[first:last] if self._snapshot.path(row) == path), -1)
+        return next((int(row) for row in self.rows_of(key_of(path)) if self._snapshot.path(row) == path), -1)
+
+    def rows_of(self, key):
+        """The rows of the pictures whose path has this `key`: none or one, unless two paths have one hash."""
+        first, last = (np.searchsorted(self._keys, np.uint64(key), side) for side in ("left", "right"))
+        return self._rows[first:last]
 
 
 def key_of(path):
@@ -201,17 +204,22 @@ def compact(folder, block=4096):
         return before.count - len(before)
 
 
-def rewrite(before, block=4096):
-    """Write the live rows of a Snapshot into files of a new generation, which take the place of those there are."""
+def rewrite(before, block=4096, convert=None, **changes):
+    """Write the live rows of a Snapshot into files of a new generation, which take the place of those there are.
+
+    convert: a function of embeddings (n, D) that returns the ones to write.  changes: other values of the manifest.
+    """
     folder, rows = before.folder, np.flatnonzero(before.live)
     generation = before.manifest["generation"] + 1
-    empty = _emptied(folder, dict(before.manifest, folders=before.manifest.get("folders", [])), generation)
+    kept = dict(before.manifest, folders=before.manifest.get("folders", []))
+    empty = _emptied(folder, dict(kept, **changes), generation)
     with contextlib.closing(Writer(folder, empty)) as writer:
         for start in range(0, len(rows), block):
             part = rows[start : start + block]
             before.check(part)
             paths, records = [before.path(row) for row in part], before.rows[part]
-            writer.append(before.vectors[part], paths, records["size"], records["mtime_ns"])
+            vectors = convert(before.vectors[part]) if convert else before.vectors[part]
+            writer.append(vectors, paths, records["size"], records["mtime_ns"])
         writer.publish()
         keep_copy(folder, writer.manifest)  # it must not name the old files, which go now
     _delete_others(folder, generation)

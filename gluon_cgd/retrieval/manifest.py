@@ -86,7 +86,7 @@ def read_manifest(folder, name=NAME):
         if name == NAME and (Path(folder) / BEFORE).is_file():
             raise Damaged(f"{file} is missing", folder) from error
         raise FileNotFoundError(
-            f"{folder} is not an index: python -m gluon_cgd index --images DIR --checkpoint C --out {folder} makes one"
+            f"{folder} is not an index: python -m gluon_cgd index --images DIR --out {folder} makes one"
         ) from error
     except (ValueError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error

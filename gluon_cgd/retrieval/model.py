@@ -4,6 +4,7 @@ import os
 
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.models import opened
+from gluon_cgd.retrieval import whitening
 
 # What an index remembers of its model: `about` of opened.Model. key -> whether a value can be one, and what it is
 REMEMBERED = {
@@ -14,13 +15,17 @@ REMEMBERED = {
     "which": (lambda value: value in (None, "last", "best"), "last, best or null"),
     "experiment": (lambda value: isinstance(value, dict), "an object"),
 }
+OPTIONAL = {  # what some models have besides
+    "pretrained": (lambda value: value is None or isinstance(value, str) and value != "", "the name of a backbone"),
+    "whitening": (lambda value: value is None or isinstance(value, dict), "an object"),
+}
 
 
 def remembered_by(folder, manifest):
     """The `about` of the model that the index in `folder` was made with. Raises ValueError if `manifest` lacks it."""
     about = manifest["model"]
-    for key, (holds, kind) in REMEMBERED.items():
-        if key not in about or not holds(about[key]):
+    for key, (holds, kind) in {**REMEMBERED, **OPTIONAL}.items():
+        if (key in about and not holds(about[key])) or (key in REMEMBERED and key not in about):
             raise ValueError(
                 f"{folder} does not say which model it was made with ({key} must be {kind}): delete it and index again"
             )
@@ -34,43 +39,67 @@ def remembered_by(folder, manifest):
     return about
 
 
-def open_model(folder, remembered, checkpoint=None, exported=None, which=None, **more):
-    """The Model that is named, or else the one that the index in `folder` remembers.
+def open_model(folder, remembered, checkpoint=None, exported=None, pretrained=None, **more):
+    """The Model that is named, or else the one that the index in `folder` remembers, with the index's whitening.
 
     remembered: the `about` of the index's Model, None for a new index.  The others: see `opened.open_model`.
     Raises ValueError if no model is named and none is remembered, and if the named one is not the index's.
     """
-    if not (checkpoint or exported):
-        checkpoint, exported = find_remembered(folder, remembered)
-        which = which or remembered["which"]
+    how = dict(more, checkpoint=checkpoint, exported=exported, pretrained=pretrained)
+    if not (checkpoint or exported or pretrained):
+        how.update(find_remembered(folder, remembered, more.get("weights")))
+        how["which"] = more.get("which") or remembered["which"]
+    if remembered and remembered.get("pretrained") and how["pretrained"] and how.get("input_size") is None:
+        how["input_size"] = Experiment.from_dict(remembered["experiment"]).input_size
     # The number of queries, or of new pictures, is small and varies: a few sizes of batch are enough
-    model = opened.open_model(checkpoint, exported, which=which, batch_size=None, **more)
-    if remembered:
-        check_same(folder, remembered, model.about)
-    return model
+    model = opened.open_model(batch_size=None, **how)
+    if not remembered:
+        return model
+    check_same(folder, remembered, model.about)
+    return whitened(model, folder, remembered["whitening"]) if remembered.get("whitening") else model
 
 
-def find_remembered(folder, remembered):
-    """(checkpoint, exported), one of them None: where the index's model is. Raises ValueError if it is gone."""
+def find_remembered(folder, remembered, weights=None):
+    """{argument of `opened.open_model`: value} that opens the index's model. Raises ValueError if it is gone.
+
+    weights: the file that is named for the parameters of a pretrained backbone.
+    """
     if not remembered:
         raise ValueError(
-            f"{folder} is new: name the model with --checkpoint, a run's folder or a .params file, or with --model, an "
-            "exported one"
+            f"{folder} is new: name the model with --checkpoint, a run's folder or a .params file, with --model, an "
+            "exported one, or with --pretrained, a backbone"
         )
+    if remembered.get("pretrained") and not remembered["onnx"]:  # on another machine the file is elsewhere
+        here = remembered["source"] if os.path.isfile(remembered["source"]) else None
+        return dict(pretrained=remembered["pretrained"], weights=weights or here)
     source, flag = remembered["source"], "--model" if remembered["onnx"] else "--checkpoint"
     if not os.path.exists(source):
         raise ValueError(f"{folder} was made with {source}, which is gone: say where it is, with {flag}")
-    return (None, source) if remembered["onnx"] else (source, None)
+    return {"exported" if remembered["onnx"] else "checkpoint": source}
 
 
 def check_same(folder, remembered, about):
     """Raise ValueError unless `about` describes the model that the index in `folder` remembers."""
     same = remembered["parameters_sha256"] == about["parameters_sha256"]
+    mine, other = (Experiment.from_dict(model["experiment"]) for model in (remembered, about))
     short = [digest[:8] + digest[64:] for digest in (remembered["parameters_sha256"], about["parameters_sha256"])]
-    if not same or Experiment.from_dict(remembered["experiment"]) != Experiment.from_dict(about["experiment"]):
+    if not same or mine != other:
         raise ValueError(
-            f"{folder} was made with {remembered['name']} (parameters {short[0]}, "
-            f"{remembered['source']}), and {about['source']} is {about['name']} (parameters "
-            f"{short[1]}): embeddings of two models cannot be compared; take the index's model, "
+            f"{folder} was made with {remembered['name']} at {mine.input_size} pixels (parameters {short[0]}, "
+            f"{remembered['source']}), and {about['source']} is {about['name']} at {other.input_size} pixels "
+            f"(parameters {short[1]}): embeddings of two models cannot be compared; take the index's model, "
             "or another folder"
         )
+
+
+def whitened(model, folder, said):
+    """`model` with the whitening of the index in `folder` behind it, described as `said`.
+
+    Raises ValueError if that is gone or damaged.
+    """
+    learned = whitening.read(folder, said, model.experiment.dim)
+
+    def embed(pictures):
+        return learned.applied(model.embed(pictures))
+
+    return model._replace(embed=embed, whitening=learned, about=dict(model.about, whitening=said))

@@ -90,6 +90,12 @@ class Snapshot:
         start, length = self.rows[row]["start"], self.rows[row]["length"]
         return os.fsdecode(self._names[start : start + length].tobytes())
 
+    def paths(self, first=0):
+        """The paths of the pictures in the rows from `first` on, as bytes. Faster than `path` for many."""
+        starts, ends = self.rows["start"][first:], (self.rows["start"] + self.rows["length"])[first:]
+        names = self._names.tobytes()
+        return [names[start:end] for start, end in zip(starts.tolist(), ends.tolist())]
+
     def __len__(self):
         return int(self.live.sum())
 

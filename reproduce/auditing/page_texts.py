@@ -78,17 +78,19 @@ class Page:
         yield "runs done"
         if not self.small:
             yield "shown within 1 point"
-        yield "orderings hold"
+        yield "orderings"
         for table in self.tables:
             yield f"{table.label}. {table.title}"
             own, seeds = self.own(table), self.seeds(table)
             done = {entry.row.key: min(entry.count(), seeds) for entry in own}
             verdicts = [one.outcome for one in self.verdicts[table.name].values() if one.outcome != "not run"]
-            outcomes = [claim.outcome for claim in self.claims(table)]
-            ran = [outcome for outcome in outcomes if outcome not in (claims.NOT_RUN, claims.NO_MINI)]
+            ran = [claim for claim in self.claims(table) if claim.outcome not in (claims.NOT_RUN, claims.NO_MINI)]
+            counts = Counter(claim.word() for claim in ran)
+            plural = {"holds": "hold", "does not hold": "do not hold"}
+            told = ", ".join(f"{n} {plural.get(word, word) if n > 1 else word}" for word, n in counts.items())
             within = [] if self.small else [f"{verdicts.count(cells.WITHIN)} of {len(verdicts)}"]
-            counts = [f"{sum(done.values())} of {len(done) * seeds}", *within, f"{ran.count('holds')} of {len(ran)}"]
-            yield from ("-" if count.endswith(" 0") else count for count in counts)
+            counts = [f"{sum(done.values())} of {len(done) * seeds}", *within, told]
+            yield from ("-" if not count or count.endswith(" 0") else count for count in counts)
         yield "The runs behind the numbers"
 
     def claims(self, table):
@@ -216,7 +218,11 @@ class Page:
                 continue
             yield self.plot_title(table), "boxes" if table.name == "figure3" else "dots", self.values(table)
         for key, (names, _) in self.experiments().items():
-            runs = [run for run in self.evidence[key].runs if run.get("history")] if key in self.evidence else []
+            runs = (
+                [run for run in self.evidence[key].runs if len(run.get("history") or ()) > 2]
+                if key in self.evidence
+                else []
+            )
             if runs:
                 title = f"{names[0]}: Recall@1 on the test set over the iterations, {counted(len(runs), 'run')}"
                 yield title, "curves", [curves.curve(run) for run in runs]

@@ -1,7 +1,7 @@
 """The pictures that the documents show, drawn anew by `python -m reproduce --figures`.
 
-Figure 3 is drawn from the recorded runs, Figure 4 from those of `bash reproduce/figure4.sh --mini`, and the others from
-the run that the README speaks of, the best one of `bash reproduce/table1.sh --mini`.
+Figure 3 and the deletion test are drawn from what was recorded, Figure 4 from the runs of `bash reproduce/figure4.sh
+--mini`, and the others from the run that the README speaks of, the best one of `bash reproduce/table1.sh --mini`.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from gluon_cgd.files import figures
+from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine import devices
 from gluon_cgd.machine.facts import PROJECT
@@ -22,11 +23,14 @@ from reproduce import recorded, selection, store
 from reproduce.report import comparison, plot
 from reproduce.report.data import as_data
 from reproduce.tables import FIGURE3, FIGURE4, TABLE1
+from visualize import deletion
 
 FOLDER = PROJECT / "figures"
 LETTERS = {"letter-1.png": 0, "letter-2.png": 3}  # pictures of the class LETTER; the README compares them
 LETTER = 3  # counted from 0 among the test classes
+DELETION = PROJECT / "benchmarks" / "results" / "deletion.json"  # `python -m benchmarks.deletion --record` wrote it
 WIDTHS = {
+    "deletion.jpg": 720,
     "embedding.jpg": 720,
     "figure3.jpg": 560,
     "figure4.jpg": 960,
@@ -65,6 +69,7 @@ def draw(runs, out):
         letters = [Path(out, name).resolve() for name in LETTERS]
         readme = folders.pop(README.name)
         figures.save(plot.escape(read_result(readme / "result.json")), Path(scratch, "regime.png"))
+        figures.save(deletion.curves(read_json(DELETION)), Path(scratch, "deletion.png"))
         shown = draw_scripts(readme, Path(runs), letters, Path(scratch))
         shown += draw_figures(folders, split, Path(scratch))
         for name, width in WIDTHS.items():

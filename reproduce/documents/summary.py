@@ -77,9 +77,7 @@ def status():
 
 def outcomes_of(table):
     """How many of the orderings hold in the mini form: "1 holds, 3 undecided"."""
-    counts = Counter(claim.word for claim in ordering_claims(table))
-    plurals = {"holds": "hold"}
-    told = ", ".join(f"{count} {plurals.get(name, name) if count > 1 else name}" for name, count in counts.items())
+    told = orderings.counted(ordering_claims(table))
     careful = with_care(ordering_claims(table))
     return f"{told}; {careful} to be read with care" if careful else told
 

@@ -40,8 +40,11 @@ class Runs(NamedTuple):
         return [text[0].upper() + text[1:] for text in findings.findings(result, self.which).values()]
 
     def drawing(self):
-        """(title, plot) of Recall@1 over the iterations; the plot is an <svg>, or "" without a history."""
-        results = [result for result in self.results if result.get("history")]
+        """(title, plot) of Recall@1 over the iterations; the plot is an <svg>.
+
+        It is "" where no run was evaluated during its training: before and after are no curve, and stand in the table.
+        """
+        results = [result for result in self.results if len(result.get("history", ())) >= curves.FEWEST]
         title = f"{self.names[0]}: Recall@1 on the test set over the iterations, {counted(len(results), 'run')}"
         plot = svg.inline(lambda: curves.curves(results), f"{anchor(self.experiment)}-plot", title) if results else ""
         return title, plot

@@ -41,13 +41,13 @@ class Section:
         return sum(entry.runs() < self.seeds for entry in self.own())
 
     def counts(self):
-        """Runs done, cells shown to be within a point and orderings that hold: ["5 of 10", "3 of 8", "1 of 1"]."""
+        """Runs done, cells within a point and the orderings: ["5 of 10", "3 of 8", "1 holds, 2 undecided"]."""
         done = {entry.experiment: min(entry.runs(), self.seeds) for entry in self.own()}
         near = [v.outcome == WITHIN for e in self.entries for v in e.verdicts.values() if v.outcome != "not run"]
-        outcomes = [claim.ordering.outcome for claim in orderings.claims(self.table, self.entries, self.small)]
-        ran = [outcome for outcome in outcomes if outcome not in ("not run", "no mini form")]
+        claims = orderings.claims(self.table, self.entries, self.small)
+        ran = [claim for claim in claims if claim.ordering.outcome not in ("not run", "no mini form")]
         within = [] if self.small else [f"{sum(near)} of {len(near)}"]
-        return [f"{sum(done.values())} of {len(done) * self.seeds}", *within, f"{ran.count('holds')} of {len(ran)}"]
+        return [f"{sum(done.values())} of {len(done) * self.seeds}", *within, orderings.counted(ran)]
 
     def claims(self):
         """Sentences: the paper's orderings of its rows, and whether they hold for ours."""

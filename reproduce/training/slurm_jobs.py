@@ -11,6 +11,7 @@ import time
 PATIENCE = 60  # seconds that NFS may take to show a file to another machine than the one that wrote it
 KILLED = {"CANCELLED", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT"}  # from outside: nothing is wrong with the run
 GONE = "unknown to Slurm"
+CUT_SHORT = re.compile(r"'scontrol', 'requeue', .* died with")  # the signal ended what puts a job back, too
 OVER = KILLED | {"COMPLETED", "FAILED", "OUT_OF_MEMORY", "DEADLINE", "REVOKED", GONE}
 
 
@@ -25,8 +26,12 @@ class Watched:
     def look(self, state):
         """Note what has become of the job, which Slurm says is in `state`; requeue it if it was killed while it ran."""
         if self.job.paths.result_pickle.exists():
-            self.finish(outcome(self.job))
-        elif state not in OVER:
+            problem = outcome(self.job)
+            if not (problem and CUT_SHORT.search(problem)):
+                return self.finish(problem)
+            self.job.paths.result_pickle.unlink()
+            state = "PREEMPTED"
+        if state not in OVER:
             self.over_since = None
         elif state in KILLED and self.job.paths.stderr.exists() and self.requeues < self.limit:
             self.requeues += 1

@@ -1,5 +1,6 @@
 """The orderings that the paper claims (one row better than others), and whether they hold in our numbers."""
 
+from collections import Counter
 from typing import List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -10,6 +11,9 @@ from reproduce.verdicts.care import care
 from reproduce.verdicts.order import Comparison, Ordering, compare, decide
 
 OPPOSITE = {False: "does not hold", True: "opposite here"}  # by whether the runs are of the mini form
+
+
+PLURALS = {"holds": "hold", "does not hold": "do not hold"}
 
 
 class Claim(NamedTuple):
@@ -157,3 +161,9 @@ def learned(claim, rows, small):
     name = name.format(better=claim.better, worse=claim.worse)
     doubts = care(row for row in rows if row.row in (claim.better, claim.worse))
     return Claim(name, cells, [None, None], comparison, None, small, unit, claim.better, care=doubts)
+
+
+def counted(found):
+    """How many of the claims `found` have each outcome: "2 hold, 1 undecided"."""
+    counts = Counter(claim.word for claim in found)
+    return ", ".join(f"{count} {PLURALS.get(word, word) if count > 1 else word}" for word, count in counts.items())

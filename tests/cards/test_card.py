@@ -11,7 +11,7 @@ from PIL import Image
 from gluon_cgd import datasets
 from gluon_cgd.__main__ import main, parser
 from gluon_cgd.cards import text as card
-from gluon_cgd.cards.picture import LARGEST, cut, draw
+from gluon_cgd.cards.picture import LARGEST, draw, wrapped
 from gluon_cgd.datasets.records import Record, Split
 from gluon_cgd.experiment import Experiment
 from tests import miniatures
@@ -82,6 +82,14 @@ def test_the_commands_on_the_card_are_commands_and_its_recalls_theirs(run, capsy
     assert ways == {
         "among the 6 test pictures (the paper's protocol)": [f"{100 * value:.1f}" for value in recall.values()],
         "among all 24 pictures, as a search finds them": [f"{100 * value:.1f}" for value in whole["recall"].values()],
+    }
+    precisions = {line[0]: line[1:] for line in rows(text, "| test pictures are searched | among the 6")}
+    assert precisions == {
+        name: [
+            "{:.1f} ({:.1f} to {:.1f})".format(*(100 * way[name][part] for part in ("value", "low", "high")))
+            for way in (printed["precision"], whole["precision"])
+        ]
+        for name in ("mAP@R", "R-precision", "P@1", "P@2", "P@4", "P@8")
     }
     right = round(6 * whole["recall"]["R@1"])
     assert f"among all 24 pictures, as a search finds them, it has for {right} of 6 (" in text
@@ -212,10 +220,48 @@ def test_few_classes_are_a_map_and_many_are_bars(tmp_path, classes):
             assert picture.height > 500
 
 
-def test_a_long_name_keeps_its_beginning_and_its_end():
-    assert cut("Aston Martin V8 Vantage Convertible 2012") == "Aston Martin…rtible 2012"
-    assert len(cut("x" * 99)) == 24
-    assert cut("phở") == "phở"
+def test_a_long_name_is_broken_into_lines_and_not_cut_in_its_middle():
+    name = "Aston Martin V8 Vantage Convertible 2012"
+    assert wrapped(name) == "Aston Martin V8 Vantage\nConvertible 2012"
+    assert wrapped("phở") == "phở"
+    assert wrapped("x" * 60) == "\n".join(["x" * 26, "x" * 26, "x" * 8])
+    words = wrapped("word " * 99).split("\n")
+    assert len(words) == 3
+    assert words[-1].endswith(" …")
+    assert max(map(len, words)) <= 26
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that would have been saved."""
+    saved = []
+    monkeypatch.setattr("gluon_cgd.cards.picture.save", lambda figure, file: saved.append(figure))
+    return saved
+
+
+def test_a_map_of_twenty_classes_has_its_numbers_and_whole_names(figures):
+    name = "Aston Martin V8 Vantage Convertible {}".format
+    counted = Counter({(label, label): 3 for label in range(20)})
+    counted[3, 4] = 1
+    draw({}, [], counted, name, "never written")
+    (axes,) = (axes for axes in figures[0].axes if axes.images)
+    shares = {(row, column): text for text in axes.texts for column, row in [text.get_position()]}
+    assert {place: text.get_text() for place, text in shares.items() if place[0] == 3} == {(3, 3): "75", (3, 4): "25"}
+    assert len(shares) == 21
+    assert [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()] == [name(i) for i in range(20)]
+    figures[0].draw_without_rendering()
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(lower.y1 <= upper.y0 + 1 for upper, lower in zip(boxes, boxes[1:]))  # no name lies on the next
+
+
+@pytest.mark.parametrize("evaluations", [2, 3])
+def test_two_evaluations_are_dots_and_three_are_a_curve(figures, evaluations):
+    history = [{"iteration": at, "recall": {"R@1": 0.2}} for at in range(evaluations)]
+    losses = {at: {"ranking": 0.3} for at in range(evaluations)}
+    draw(losses, history, Counter({(0, 0): 1}), str, "never written")
+    lines = [line for axes in figures[0].axes[:2] for line in axes.get_lines()]
+    assert [line.get_marker() for line in lines] == ["o", "o"]
+    assert [line.get_linestyle() for line in lines] == ["None" if evaluations == 2 else "-"] * 2
 
 
 def test_the_card_of_a_tiny_collection_says_what_was_tested(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import mxnet as mx
@@ -52,11 +53,22 @@ def test_with_a_split_by_images_both_numbers_are_printed(photos, capsys):
     few = "R@8 says nothing of a model: at most 4 pictures are of other classes and could come first"
     assert values["warnings"] == [few]
     assert main(["evaluate", "--checkpoint", str(file)]) == 0
-    among, whole = capsys.readouterr().out.splitlines()
+    among, whole, head, *lines = capsys.readouterr().out.splitlines()
     assert among.endswith("  among the 6 test pictures (the paper's protocol)")
     assert whole.endswith("  among all 24 pictures, as a search finds them")
     assert among.startswith(f"R@1 {100 * values['recall']['R@1']:.2f}  R@2 ")
     assert whole.startswith(f"R@1 {100 * values['in_collection']['recall']['R@1']:.2f}  R@2 ")
+    assert re.split("  +", head)[1:] == [line[line.index("among") :] for line in (among, whole)]
+    precisions = values["precision"], values["in_collection"]["precision"]
+    assert list(precisions[0]) == ["mAP@R", "R-precision", "P@1", "P@2", "P@4", "P@8"]
+    assert [line.split()[0] for line in lines] == list(precisions[0])
+    for name, *cells in (re.split("  +", line) for line in lines):
+        for cell, precision in zip(cells, precisions):
+            value, low, high = precision[name].values()
+            assert low <= value <= high
+            assert cell == f"{100 * value:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+    for precision, recall in zip(precisions, (values["recall"], values["in_collection"]["recall"])):
+        assert precision["P@1"]["value"] == pytest.approx(recall["R@1"])
 
 
 def test_the_number_in_the_collection_is_what_a_search_finds(photos, tmp_path, capsys):
@@ -154,4 +166,6 @@ def test_a_split_by_classes_has_one_number(tmp_path, capsys):
     assert "in_collection" not in values
     assert "does not say which pictures it was trained on" in said  # as an earlier version left it
     assert main(["evaluate", "--checkpoint", str(file)]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.startswith("R@1 ") for line in lines] == [True] + 7 * [False]
+    assert "among the" in lines[1]

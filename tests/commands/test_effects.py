@@ -11,21 +11,27 @@ from reproduce import flags
 from visualize import configurations, embedding, ranking, similarity
 
 # The flags that have an effect whatever the others are, except those that the opener of models refuses (--which of a
-# file, --runtime of a checkpoint) and those of Experiment that RULES do not name. A new flag belongs here or in RULES.
+# file, --runtime of a checkpoint, PRETRAINED) and those of Experiment that RULES do not name. A new flag belongs here
+# or in RULES.
+PRETRAINED = {"pretrained", "weights", "input_size"}
 ALWAYS = {
     "doctor": {"data", "json"},
     "data": {"dataset"},
     "train": {"out", "seed", "ctx", "checkpoint_every", "parts"},
     "choose": {"out", "seeds", "ctx", "checkpoint_every", "parts"},
-    "evaluate": {"checkpoint", "model", "symbol", "which", "runtime", "epoch", "input_size", "ctx", "dataset", "json"},
+    "evaluate": {"checkpoint", "model", "symbol", "which", "runtime", "epoch", "ctx", "dataset", "json", *PRETRAINED},
     "card": {"checkpoint", "which", "ctx", "out"},
     "publish": {"checkpoint", "which", "out"},
-    "export": {"checkpoint", "which", "onnx", "features", "int8"},
-    "embed": {"checkpoint", "model", "which", "runtime", "ctx", "images", "out", "skip_bad"},
-    "index": {"images", "out", "compact", "engine"},
+    "export": {"checkpoint", "which", "onnx", "features", "int8", *PRETRAINED},
+    "embed": {"checkpoint", "model", "which", "runtime", "ctx", "images", "out", "skip_bad", *PRETRAINED},
+    "index": {"images", "out", "compact", "whiten", "engine"},
+    "check": {"dataset", "checkpoint", "model", "which", "runtime", "ctx", "json", *PRETRAINED},
+    "duplicates": {"index", "likeness", "figure", "json"},
+    "serve": {"index", "host", "port", "checkpoint", "model", "which", "runtime", "ctx", *PRETRAINED},
     "search": {
-        *("index", "query", "k", "box", "figure", "json", "engine"),
+        *("index", "query", "k", "box", "figure", "json", "engine", "threshold", "by_folder"),
         *("checkpoint", "model", "which", "runtime", "ctx"),
+        *PRETRAINED,
     },
 }
 DATA = {"data", "allow_partial"}  # `check_data` looks at them where the model names the dataset
@@ -57,6 +63,7 @@ WITHOUT_EFFECT = [
     (["index", "--out", "i", "--compact", "--prune", "all", "--ctx", "cpu"], "--prune, --ctx need pictures"),
     (["search", "i", "q", "--kind", "flat"], "--kind flat is for --engine faiss"),
     (["search", "i", "q", "--uri", "u", "--engine", "faiss"], "--uri u is for --engine milvus"),
+    (["search", "i", "q", "--rerank", "alpha-qe", "--threshold"], "--rerank alpha-qe changes the order of the cosines"),
     (["search", "i", "q", "--heatmaps"], "--heatmaps are drawn into a figure: name one with --figure"),
     (["data", "cub200", "--verify"], "--verify: name the folder of cub200 too, with --root"),
     (["data", "sop_mini", "--prepare", "--allow-partial"], "--prepare, --allow-partial: name the folder of sop_mini"),
@@ -152,10 +159,10 @@ def test_a_flag_of_a_symbol_is_refused_with_another_model_even_if_it_is_zero(fla
     [
         (
             similarity,
-            ["a", "b", "--per-branch", "--box", "1,2,3,4"],
-            "--per-branch is for whole pictures: leave it out",
+            ["a", "b", "--difference", "--box", "1,2,3,4"],
+            "--difference is for whole pictures: leave it out",
         ),
-        (similarity, ["a", "b", "--per-branch", "--point", "1,2"], "--per-branch is for whole pictures"),
+        (similarity, ["a", "b", "--difference", "--point", "1,2"], "--difference is for whole pictures"),
     ],
 )
 def test_a_flag_of_a_script_without_effect_is_refused(script, arguments, message, capsys):

@@ -16,7 +16,7 @@ from gluon_cgd.commands import search
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts
-from gluon_cgd.retrieval import collection, manifest
+from gluon_cgd.retrieval import collection, manifest, picture
 from tests.models.test_opened import published
 
 EXPERIMENT = Experiment(dataset="glyphs", backbone="cifar_resnet10", pretrained=False, input_size=16, dim=8)
@@ -255,7 +255,7 @@ def test_heatmaps_add_up_to_the_cosine_of_the_hit(indexed, capsys, model):
     loaded = opened.open_model(model, ctx="cpu", batch_size=None)
     hit = found(capsys, idx, folder / "07.png")["results"][3]
     pictures = [images.load_picture(str(path), 16) for path in (folder / "07.png", hit["path"])]
-    for heat in search.explainer(loaded, pictures[0])(pictures[1]):
+    for heat in search.explainer(loaded, pictures[0])(pictures[1])[:2]:
         assert heat.sum() == pytest.approx(hit["cosine"], abs=1e-4)
 
 
@@ -268,8 +268,125 @@ def test_the_query_is_passed_through_the_network_once(indexed, model):
     counting = loaded._replace(features=lambda found: passed.extend(found) or loaded.features(found))
     query, *others = (images.load_picture(str(folder / f"0{i}.png"), 16) for i in range(4))
     explain = search.explainer(counting, query)
-    assert [len(explain(other)) for other in others] == [2, 2, 2]
-    assert len(passed) == 4
+    assert [explain(other).map1.shape for other in others] == [explain(query).map2.shape] * 3
+    assert len(passed) == 5
+
+
+def sorted_index(folder, model):
+    """(folder of 3 folders of 3 pictures, index of them), made in `folder`."""
+    for label in range(3):
+        for number in range(3):
+            file = folder / "photos" / f"letter {label}" / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(glyphs.picture(label, number)).resize((30, 60)).save(file)
+    index = ["index", "--images", str(folder / "photos"), "--checkpoint", model, "--out", str(folder / "idx")]
+    assert main(index) == 0
+    return folder / "photos", folder / "idx"
+
+
+def test_results_have_names_and_folders_and_can_be_grouped_and_cut_at_a_threshold(tmp_path, model, capsys):
+    photos, idx = sorted_index(tmp_path, model)
+    query = photos / "letter 1/2.png"
+    results = found(capsys, idx, query, "-k", 9)["results"]
+    for result in results:
+        assert result["path"] == str(photos / result["folder"] / result["name"])
+    folders = list(dict.fromkeys(result["folder"] for result in results[1:]))
+    grouped = found(capsys, idx, query, "-k", 2, "--by-folder")["results"]
+    assert [group["folder"] for group in grouped] == folders[:2]
+    assert all(group["pictures"][0]["cosine"] == group["cosine"] for group in grouped)
+    assert str(query) not in [picture["path"] for group in grouped for picture in group["pictures"]]
+    assert main(["search", str(idx), str(query), "-k", "1", "--by-folder"]) == 0
+    first = grouped[0]
+    told = f"  1  {first['cosine']:.4f}  {folders[0]}  ({len(first['pictures'])} of the 9 nearest pictures: "
+    assert capsys.readouterr().out.startswith(told + first["name"])
+    least = results[3]["cosine"] - 1e-9
+    cut = found(capsys, idx, query, "--threshold", f"{least:.12f}")
+    assert cut["results"] == results[:4]
+    assert cut["threshold"]["basis"] == "folders"
+    assert main(["search", str(idx), str(query), "--threshold", "--by-folder"]) == 0
+    assert "a picture whose folder is not in the index has a false match in" in capsys.readouterr().err
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "other.png")
+    nearest = found(capsys, idx, tmp_path / "other.png")["results"][0]
+    assert main(["search", str(idx), str(tmp_path / "other.png"), "--threshold", "1"]) == 0
+    assert capsys.readouterr().out == f"none reaches the threshold: {nearest['cosine']:.4f}  {nearest['path']}\n"
+
+
+@pytest.mark.parametrize("method", ["alpha-qe", "k-reciprocal"])
+def test_reranking_changes_the_order_alone_and_says_what_it_did_elsewhere(tmp_path, model, capsys, method):
+    photos, idx = sorted_index(tmp_path, model)
+    query = [idx, photos / "letter 1/2.png", "-k", 9]
+    plain, after = found(capsys, *query)["results"], found(capsys, *query, "--rerank", method)
+    assert after["rerank"] == method
+    for results in (plain, after["results"]):
+        results.sort(key=lambda result: result["path"])
+    for result, other in zip(plain, after["results"]):
+        assert result == {**other, "cosine": pytest.approx(other["cosine"], abs=1e-6)}
+    assert main(["search", *map(str, query), "--rerank", method, "--by-folder"]) == 0
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3
+    assert said.err.count(f"{method}, measured on ") == 2
+
+
+def test_photos_keep_their_proportions_and_have_captions_and_the_box_is_marked(tmp_path, model, monkeypatch):
+    photos, idx = sorted_index(tmp_path, model)
+    figures = []
+    monkeypatch.setattr("gluon_cgd.files.figures.save", lambda figure, file: figures.append(figure))
+    query, out = str(photos / "letter 1/2.png"), str(tmp_path / "out.png")
+    assert main(["search", str(idx), query, "-k", "1", "--box", "3,6,27,48", "--figure", out, "--heatmaps"]) == 0
+    axes = figures[0].axes
+    assert axes[0].images[0].get_array().shape == (60, 30, 3)  # the whole query
+    assert axes[0].patches[-1].get_bbox().extents.tolist() == [2.5, 5.5, 26.5, 47.5]
+    assert axes[1].images[0].get_array().shape == (60, 30, 3)
+    assert [text.get_text().count("letter ") for text in axes[1].texts] == [1]
+    below = axes[1 + 2 * picture.COLUMNS]  # the heatmap of the query is that of the part in the box
+    assert list(below.images[0].get_extent()) == [0, 24, 42, 0]
+    assert main(["search", str(idx), query, "-k", "3", "--by-folder", "--figure", out]) == 0
+    titles = [one.get_title() for one in figures[1].axes[:: picture.COLUMNS]]
+    assert titles[0] == "query"
+    assert [title[0] for title in titles[1:]] == ["1", "2", "3"]
+
+
+def test_heatmaps_of_several_queries_add_up_to_the_cosine_with_their_mean(tmp_path, indexed, capsys, model):
+    from gluon_cgd.datasets import images
+    from gluon_cgd.models import opened
+
+    folder, idx = indexed
+    queries = [folder / "00.png", folder / "01.png", folder / "02.png"]
+    out = tmp_path / "out.png"
+    hit = found(capsys, idx, *queries)["results"][4]
+    assert main(["search", str(idx), *map(str, queries), "-k", "1", "--figure", str(out), "--heatmaps"]) == 0
+    assert out.stat().st_size > 1000
+    loaded = opened.open_model(model, ctx="cpu", batch_size=None)
+    *pictures, result = (images.load_picture(str(path), 16) for path in (*queries, hit["path"]))
+    maps = search.alike([search.explainer(loaded, each)(result) for each in pictures])
+    assert len(maps) == 4
+    assert maps[-1].sum() == pytest.approx(hit["cosine"], abs=1e-4)
+    assert sum(heat.sum() for heat in maps[:-1]) == pytest.approx(hit["cosine"], abs=1e-4)
+    maps = search.apart([search.explainer(loaded, each)(result) for each in pictures])
+    assert len(maps) == 4
+    assert maps[-1].sum() == pytest.approx(1 - hit["cosine"], abs=1e-4)
+    assert sum(heat.sum() for heat in maps[:-1]) == pytest.approx(1 - hit["cosine"], abs=1e-4)
+    one = search.explainer(loaded, pictures[0])(result)
+    for heat, other in zip(search.apart([one]), one.difference()):
+        np.testing.assert_allclose(heat, other, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("queries", "flags", "rows"),
+    [(1, ["--difference"], 3), (1, ["--heatmaps", "--difference"], 5), (2, ["--difference"], 4)],
+)
+def test_what_keeps_a_result_apart_is_drawn_below_it(indexed, tmp_path, monkeypatch, queries, flags, rows):
+    folder, idx = indexed
+    figures, columns = [], picture.COLUMNS
+    monkeypatch.setattr("gluon_cgd.files.figures.save", lambda figure, file: figures.append(figure))
+    named = [str(folder / f"0{number}.png") for number in range(queries)]
+    assert main(["search", str(idx), *named, "-k", "3", "--figure", str(tmp_path / "out.png"), *flags]) == 0
+    axes = figures[0].axes
+    assert len(axes) == rows * columns
+    assert [bool(one.images) for one in axes[queries + 1 :: columns]] == [True] * rows  # the second result
+    words = " ".join(text.get_text() for one in axes for text in one.texts)
+    assert "keeps them apart" in words
+    assert ("makes them alike" in words) == ("--heatmaps" in flags)
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +416,7 @@ def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, expo
         opened.open_model(exported=file, runtime=runtime),
         opened.open_model(str(exported / "run"), ctx="cpu", batch_size=None),
     )
-    for seen, other in zip(*(search.explainer(one, pair[0])(pair[1]) for one in models)):
+    for seen, other in zip(*(search.explainer(one, pair[0])(pair[1])[:2] for one in models)):
         np.testing.assert_allclose(seen, other, atol=1e-4)
         assert np.abs(seen).max() > 1e-3
 
@@ -316,6 +433,7 @@ def test_without_feature_maps_in_the_file_the_remedy_is_said_before_anything(exp
     assert main(["search", *map(str, query)]) == 0
 
 
+@pytest.mark.slow
 def test_an_exported_model_indexes_and_searches_without_mxnet(exported_too, exported, tmp_path, without_mxnet):
     folder, mxnet, _ = exported_too
     idx, figure, query = tmp_path / "idx", tmp_path / "out.png", folder / "05.png"
@@ -372,7 +490,9 @@ def test_what_cannot_be_searched_is_said_in_a_sentence(indexed, own, tmp_path, c
         ([idx, query, "--box", "1,2,3"], "--box '1,2,3' must be X1,Y1,X2,Y2: whole numbers, in pixels of the query"),
         ([idx, query, "--box", "900,900,950,950"], "pixels: --box X1,Y1,X2,Y2 needs X1 < X2 and Y1 < Y2 inside"),
         ([idx, query, "--box", "44,44,4,4"], "X1 < X2 and Y1 < Y2 inside the picture"),
-        ([idx, query, query, "--box", "1,2,3,4"], "are about one query"),
+        ([idx, query, query, "--box", "1,2,3,4"], "--box is about one query"),
+        ([idx, query, "--threshold", "much"], "--threshold much must be a cosine from -1 to 1"),
+        ([idx, query, "--threshold", "0.001%"], "name 1.6% or more, or a cosine"),
         ([idx, query, "--heatmaps"], "name one with --figure"),
         ([idx, query, "--figure", "out.jpg"], "must end with .png, .pdf, .svg"),
         ([idx, query, "--checkpoint", other], "embeddings of two models cannot be compared"),
@@ -397,7 +517,7 @@ def test_what_cannot_be_indexed_is_said_in_a_sentence(indexed, tmp_path, capsys,
         (["--out", idx, "--compact", "--prune"], "--prune need pictures that are embedded: name their folder"),
         (["--out", idx, "--engine", "faiss", *checkpoint], "--checkpoint need pictures that are embedded"),
         (["--out", idx, *images, "--uri", "a.db"], "--uri a.db is for --engine milvus"),
-        (["--out", tmp_path / "new", *images], "is new: name the model with --checkpoint"),
+        (["--out", tmp_path / "new", *images, "--pretrained", "no"], "backbone 'no' is unknown: choose one of"),
         (["--out", tmp_path / "new", "--images", "nowhere", *checkpoint], "nowhere is not a folder"),
         (["--out", tmp_path / "new", "--images", tmp_path / "empty", *checkpoint], "empty holds no pictures"),
         (["--out", tmp_path / "full", *images, *checkpoint], "full holds other files"),

@@ -35,6 +35,15 @@ def test_grey_palette_and_transparent_pictures_become_rgb(tmp_path):
         assert images.decode(str(tmp_path / f"{mode}.png")).shape == (40, 60, 3)
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.gif", "a.tif", "a.ppm", "a.webp"])
+def test_fewer_pixels_can_be_allowed_than_are_decoded_by_default(tmp_path, name):
+    file = saved(tmp_path / name)
+    pixels = 2400 * (1 + name.endswith(".webp"))  # which takes twice the memory
+    assert images.decode(file, pixels).shape == (40, 60, 3)
+    with pytest.raises(ValueError, match=f"{name} has 60 x 40 pixels, and at most .* are decoded"):
+        images.decode(file, pixels - 1 - name.endswith(".webp"))
+
+
 def test_broken_files_are_refused_by_name(tmp_path):
     whole, png = (Path(saved(tmp_path / name)).read_bytes() for name in ("a.jpg", "a.png"))
     for name, data in (

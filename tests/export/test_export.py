@@ -47,6 +47,7 @@ def test_evaluate_takes_an_exported_model(exported, small_split, capsys, monkeyp
     for more in ([], ["--runtime", "openvino"]):
         assert main(["evaluate", "--model", str(exported / "model.onnx"), "--json", *more]) == 0
         told = json.loads(capsys.readouterr().out)
+        assert told.pop("precision")["P@1"]["value"] == pytest.approx(result["last"]["R@1"])
         assert told == {"dataset": "glyphs", "model": str(exported / "model.onnx"), "recall": result["last"]}
 
 
@@ -64,6 +65,7 @@ def test_the_file_explains_itself(exported):
         "descriptors": "SM",
         "features": [128, 4, 4],
         "projections": [8, 128],
+        "fc_layers": 2,
         "parameters_sha256": result["parameters_sha256"],
         "experiment": result["experiment"],
         "which": "last",

@@ -20,7 +20,7 @@ from gluoncv2.models import model_store as gluoncv2_store
 from safetensors.numpy import save_file
 
 from gluon_cgd import backbones
-from gluon_cgd.fetch import download, weights
+from gluon_cgd.fetch import download, loading, timm, weights
 from gluon_cgd.files.whole import digest
 
 
@@ -132,7 +132,7 @@ def first_weight(net):
 
 def loaded(file):
     net = resnet50_v1b()
-    weights.load_weights(net, file, "resnet50")
+    loading.load_weights(net, file, "resnet50")
     return net
 
 
@@ -290,7 +290,7 @@ def test_the_file_of_a_larger_network_is_said_to_be_another(resnet, tmp_path):
 
 
 def test_timms_names_and_shapes_are_complete_both_ways(resnet):
-    converted = weights.from_timm(resnet.safetensors)
+    converted = timm.from_timm(resnet.safetensors)
     own = {key: value.shape for key, value in resnet.net._collect_params_with_prefix().items()}
     assert {key: value.shape for key, value in converted.items()} == own
     assert sum(key.endswith(".num_batches_tracked") for key in timm_tensors(resnet.net)) == 53
@@ -373,7 +373,7 @@ def test_gluoncvs_silently_random_shufflenet_does_not_pass_for_pretrained(places
 
 def test_every_backbone_with_parameters_names_a_published_file():
     for name, recipe in backbones.BACKBONES.items():
-        if recipe.model and recipe.publisher != "gluon_cgd":  # those come with the project
+        if recipe.publisher in ("gluoncv", "gluoncv2"):
             file, sha1, url = weights.published(recipe.publisher, recipe.model)
             assert file.startswith(f"{recipe.model}-"), name
             assert len(sha1) == 40

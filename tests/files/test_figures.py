@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd.retrieval.picture import Hit
+from gluon_cgd.retrieval.picture import Hit, Query
 from gluon_cgd.retrieval.picture import draw as draw_results
 from visualize import embedding, ranking, similarity
+from visualize.pair import Row
 
 NAME = "a$\\frac{1$ $x^$ \x1b[31m \udcff.png"
 PHOTO = np.zeros((20, 20, 3), np.uint8)
 HEAT = np.ones((2, 2))
 DRAWINGS = {
-    "search": lambda file: draw_results([PHOTO], [Hit(0.5, PHOTO)], NAME, file),
+    "search": lambda file: draw_results([Query(PHOTO)], [Hit(0.5, PHOTO)], NAME, file),
     "ranking": lambda file: ranking.draw([(PHOTO, [(PHOTO, True, 0.5)])], NAME, file),
     "embedding": lambda file: embedding.draw(np.random.rand(3, 2), [PHOTO] * 3, np.array([0, 1, 1]), NAME, file),
-    "similarity": lambda file: similarity.draw([PHOTO] * 2, 0.5, [(NAME, HEAT, HEAT)], None, True, NAME, file),
+    "similarity": lambda file: similarity.draw([PHOTO] * 2, 0.5, [Row(NAME, HEAT, HEAT)], None, True, NAME, file),
 }
 
 

@@ -8,7 +8,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from gluon_cgd.fetch.weights import from_timm
+from gluon_cgd.fetch.timm import from_timm
 from gluon_cgd.files import parameters
 from gluon_cgd.files.parameters import WrongParameters, check_parameters
 

@@ -120,6 +120,16 @@ def test_a_bar_is_refreshed_and_says_no_lines(watch, capsys):
     assert "3/10" in capsys.readouterr().err
 
 
+def test_a_task_that_waits_for_people_says_nothing(watch):
+    doing(watch, "serve")
+    waiting = doing(watch, "")
+    wait(watch, 600)
+    assert not watch.said
+    watch.tasks.remove(waiting)
+    wait(watch, 20)
+    assert {line.split(":")[0] for _, line in watch.said} == {"serve"}
+
+
 def test_the_thread_speaks_while_the_main_thread_works():
     said = threading.Event()
     with progress.watched(0.05) as watch, progress.task("working"):

@@ -41,6 +41,24 @@ def test_choices_of_the_experiment_go_through(small):
     assert small.backbone(mx.nd.zeros((1, 3, 32, 32))).shape == (1, 128, 8, 8)
 
 
+def test_the_backbone_starts_from_a_file_of_its_parameters(tmp_path):
+    random = backbones.BACKBONES["squeezenet1.1"].make(64)[0]
+    random.initialize()
+    random(mx.nd.zeros((1, 3, 224, 224)))
+    file = tmp_path / "own.params"
+    random.save_parameters(str(file))
+    for named in (file, str(file)):
+        net = gluon_cgd.get_model("cgd_smg_squeezenet1.1_24", pretrained_base=named, input_size=64)
+        expected = random.features[0].weight.data().asnumpy()
+        np.testing.assert_array_equal(net.backbone[0].weight.data().asnumpy(), expected)
+    with pytest.raises(ValueError, match="own.params does not hold the parameters of efficientnet_lite0"):
+        gluon_cgd.get_model("cgd_smg_efficientnet_lite0_24", pretrained_base=file, input_size=64)
+    with pytest.raises(ValueError, match="none.params, the file of .* does not exist"):
+        gluon_cgd.get_model("cgd_smg_squeezenet1.1_24", pretrained_base=tmp_path / "none.params")
+    with pytest.raises(ValueError, match=r"pretrained_base 1.5 must be True, False or the path"):
+        gluon_cgd.get_model("cgd_smg_squeezenet1.1_24", pretrained_base=1.5)
+
+
 @pytest.mark.parametrize(
     "name", ["resnet50", "cgd_sg_resnet51_1536", "cgd_x_resnet50_1536", "cgd_sg_resnet50", "cgd_ss_resnet50_8"]
 )

@@ -161,6 +161,7 @@ def test_the_interval_is_of_classes_not_of_pairs():
     assert high - low == pytest.approx(2 * 1.96 * standard_error, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_command_trains_draws_and_says_what_it_shows(small_experiment, small_split, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(store, "load_data", lambda name, data: small_split)
     monkeypatch.setattr(

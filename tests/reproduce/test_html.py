@@ -247,6 +247,28 @@ def test_a_run_that_says_little_is_shown_too():
     assert page.count("<svg") == 1  # no history, no curve
 
 
+@pytest.mark.parametrize("evaluations", [2, 3])
+def test_two_evaluations_are_no_curve(evaluations):
+    def results(experiment):
+        whole = run(experiment, 0)
+        return [{**whole, "history": [*whole["history"][: evaluations - 1], whole["history"][-1]]}]
+
+    page = html.page([TABLE1], results, False)
+    assert page.count("<svg") == (1 if evaluations == 2 else 1 + len(TABLE1.rows))
+
+
+@pytest.mark.parametrize(("better", "outcome"), [(0.8, "1 undecided"), (0.95, "1 holds"), (0.6, "1 opposite here")])
+def test_the_contents_say_how_many_orderings_hold_and_how_many_are_undecided(better, outcome):
+    recalls = dict(zip((selection.experiment_of(row, True) for row in TABLE1.rows), (0.8, better)))
+
+    def results(experiment):
+        return [run(experiment, seed, recalls[experiment]) for seed in range(6)]
+
+    contents = body(html.page([TABLE1], results, True)).find(".//nav")
+    cells = [cell.text for cell in contents.iter("td") if cell.text]
+    assert cells == ["2 of 2", outcome]
+
+
 def test_equal_runs_give_an_equal_page(tmp_path):
     results = of((TABLE1,), True)
     html.write(tmp_path / "page.html", [TABLE1], results, True)
@@ -284,7 +306,10 @@ def test_a_browser_shows_it_without_complaint_and_nothing_sticks_out(form, reque
           box.y + box.height > whole.height + 1);
       });
       const wide = document.documentElement.scrollWidth - innerWidth;
-      document.title = `sticks out: ${Math.max(0, wide)} pixels, ${outside.length} texts of ` +
+      const contents = document.querySelector("nav .wide");
+      contents.style.width = "368px"; // of a telephone, 400 without the margins
+      const cut = contents.scrollWidth - contents.clientWidth;
+      document.title = `sticks out: ${Math.max(0, wide) + cut} pixels, ${outside.length} texts of ` +
         document.querySelectorAll("svg text").length;
     </script></body>"""
     (tmp_path / "page.html").write_text(page.replace("</body>", measure), encoding="utf-8")

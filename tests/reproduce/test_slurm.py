@@ -206,6 +206,21 @@ def test_a_job_that_is_killed_is_requeued_so_many_times_and_no_more(watched, sta
     assert len(watched.asked) == 2
 
 
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", "FAILED", "PREEMPTED"])
+def test_a_job_whose_way_back_into_the_queue_was_cut_short_is_requeued(watched, state):
+    watched.job.stderr.write_text("")
+    error = "subprocess.CalledProcessError: Command '['scontrol', 'requeue', '7_1']' died with <Signals.SIGTERM: 15>."
+    watched.job.result_pickle.write_bytes(pickle.dumps(("error", f"Traceback ...\n{error}")))
+    watched.look(state)
+    assert watched.asked == [("scontrol", "requeue", "7_1")]
+    assert not watched.finished
+    watched.look("RUNNING")
+    watched.job.result_pickle.write_bytes(pickle.dumps(("success", None)))
+    watched.look("COMPLETED")
+    assert watched.finished
+    assert watched.sentence is None
+
+
 @pytest.mark.parametrize("state", ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "UNKNOWN"])
 def test_a_job_under_way_is_left_alone(watched, state, monkeypatch):
     monkeypatch.setattr(slurm_jobs, "PATIENCE", -1)

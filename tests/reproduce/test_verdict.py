@@ -273,6 +273,7 @@ def test_columns_of_the_same_runs_are_compared_by_their_differences():
         orders({"a": ([1.0, 2.0], [[0.5]])}, paired=("a",))
 
 
+@pytest.mark.slow
 def test_paired_claims_that_are_not_true_hold_in_at_most_five_percent():
     rng = np.random.default_rng(1)
     tables = 1000

@@ -54,6 +54,11 @@ def test_what_was_committed_is_read_back_under_its_name_however_odd(tmp_path):
     finder = collection.Finder(snapshot)
     assert [snapshot.path(finder.row(path)) for path in ODD] == ODD
     assert finder.row("/a/other") == -1
+    assert [finder.rows_of(collection.key_of(path)).tolist() for path in ODD] == [[row] for row in range(len(ODD))]
+    assert not len(finder.rows_of(collection.key_of("/a/other")))
+    assert not len(finder.rows_of(2**64 - 1))
+    assert [os.fsdecode(path) for path in snapshot.paths()] == ODD
+    assert [os.fsdecode(path) for path in snapshot.paths(4)] == ODD[4:]
 
 
 def test_a_replaced_row_and_a_removed_one_are_dead(tmp_path):

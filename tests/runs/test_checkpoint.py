@@ -3,6 +3,7 @@ import gc
 import json
 import re
 import resource
+import shutil
 import tracemalloc
 import zipfile
 
@@ -166,6 +167,13 @@ def test_the_best_run_is_of_real_pictures_and_of_the_parameters_that_are_asked_f
     assert opened.find_best(tmp_path, "best") == str(tmp_path / "one")
     (tmp_path / "two" / "last.params").unlink()
     assert opened.find_best(tmp_path) == str(tmp_path / "one")
+    assert opened.best_run(tmp_path, letters=False) == str(tmp_path / "one")
+    for name in ("one", "two"):
+        shutil.rmtree(tmp_path / name)
+    assert opened.best_run(tmp_path) == str(tmp_path / "letters")
+    assert opened.best_run(tmp_path, letters=False) is None  # `index` takes no model of letters for photos
+    with pytest.raises(FileNotFoundError, match="holds no trained model"):
+        opened.find_best(tmp_path / "nowhere")
 
 
 def members(file):

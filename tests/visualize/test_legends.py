@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from gluon_cgd.datasets.records import Record
 from gluon_cgd.files import figures
-from visualize import figure4, ranking
+from visualize import embedding, figure4, ranking
 
 PHOTO = np.zeros((8, 8, 3), np.uint8)
 
@@ -49,3 +50,47 @@ def test_the_spreads_are_curves_of_both_networks_and_intervals_of_both_controls(
 def test_each_result_of_a_ranking_has_its_cosine(drawn):
     ranking.draw([(PHOTO, [(PHOTO, True, 0.91234), (PHOTO, False, -0.2)])], "a title", "never written")
     assert [axes.get_title() for axes in drawn[0].axes] == ["query", "1   0.912", "2   -0.200"]
+
+
+@pytest.mark.parametrize("classes", [3, 24])
+def test_the_map_of_embeddings_names_each_class_beside_its_frame(drawn, classes):
+    labels = np.repeat(np.arange(classes), 2)
+    places = np.random.default_rng(0).random((len(labels), 2))
+    embedding.draw(places, [PHOTO] * len(labels), labels, "a title", "never written", "car {}".format)
+    (legend,) = drawn[0].legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"car {label} (2)" for label in range(classes)]
+    frames = [artist.patch for artist in drawn[0].axes[0].artists]
+    styles, shown = (
+        [(part.get_edgecolor(), str(part._dash_pattern)) for part in parts]
+        for parts in (frames[::2], legend.get_patches())
+    )
+    assert styles == shown
+    assert len(set(styles)) == classes
+
+
+def test_thumbnails_are_as_large_as_their_number_allows(drawn):
+    sides = [embedding.thumbnail_side(count) for count in (3, 60, 240, 5000)]
+    assert sides == sorted(sides, reverse=True)
+    assert sides[0] == 60
+    assert sides[2] > 22  # of twelve classes with twenty pictures
+    assert sides[3] == 22
+    embedding.draw(np.eye(3, 2), [PHOTO] * 3, np.arange(3), "a title", "never written")
+    boxes = drawn[0].axes[0].artists
+    assert {box.offsetbox.get_zoom() * 8 for box in boxes} == {60}
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [(["a/U+41/1", "a/U+41/2", "b/U+42/1"], ["U+41", "U+42"]), (["ims/1", "ims/2", "ims/3"], ["class 7", "class 8"])],
+)
+def test_classes_of_a_benchmark_have_the_names_of_their_folders_if_each_has_its_own(paths, names):
+    records = [Record(path, label) for path, label in zip(paths, (7, 7, 8))]
+    assert embedding.folders_of(records) == dict(zip((7, 8), names))
+
+
+def test_figure_4_says_what_its_titles_mean(drawn):
+    panel = figure4.Panel("SM_R1 seen by S: rank 2, cosine 0.5", PHOTO, PHOTO, *[np.eye(2)] * 2, True)
+    figure4.draw_grid([[panel]], "never written")
+    text = " ".join(text.get_text() for text in drawn[0].findobj(Text))
+    assert "SM_R1 is the first result of SM" in text
+    assert "the rank that it gives the result" in text

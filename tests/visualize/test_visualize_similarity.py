@@ -106,10 +106,60 @@ def test_a_part_of_the_query_is_asked_about(runs, pair, tmp_path, place):
         assert np.abs(map1).sum() == abs(map1[place])
 
 
-@pytest.mark.parametrize(("size", "mode"), [((1, 1), "RGB"), ((3000, 20), "L"), ((33, 400), "RGBA"), ((40, 40), "P")])
+def test_what_keeps_them_apart_is_drawn_written_and_said(runs, pair, tmp_path, capsys):
+    out = tmp_path / "apart.png"
+    assert similarity.main([*pair, "--runs", str(runs), "--out", str(out), "--per-branch", "--difference"]) == 0
+    values, printed = json.loads(out.with_suffix(".json").read_text()), capsys.readouterr().out
+    difference = values["difference"]
+    assert difference["distance"] == pytest.approx(1 - values["cosine"])
+    assert (
+        f"1 - cosine {difference['distance']:.4f}\n  SPoC: {difference['branches']['SPoC']['share']:+.4f}\n" in printed
+    )
+    rows = values["drawn"][3:]
+    assert [row["title"].split(":")[0] for row in rows] == ["what keeps them apart", "SPoC apart", "MAC apart"]
+    for name in ("map1", "map2"):
+        assert np.sum(rows[0][name]) == pytest.approx(difference["distance"], abs=1e-5)
+        branches = [np.array(branch[name]) for branch in difference["branches"].values()]
+        np.testing.assert_allclose(np.add(*branches), rows[0][name], atol=1e-12)
+        for row, branch in zip(rows[1:], branches):
+            np.testing.assert_array_equal(row[name], branch)
+
+
+@pytest.mark.parametrize("place", [["--point", "70,10"], ["--box", "20,0,70,40"]])
+def test_each_answer_to_a_part_has_a_scale_of_its_own_for_each_descriptor_too(runs, pair, tmp_path, monkeypatch, place):
+    figures = []
+    monkeypatch.setattr("gluon_cgd.files.figures.save", lambda figure, file: figures.append(figure))
+    out = tmp_path / "part.png"
+    assert similarity.main([*pair, *place, "--runs", str(runs), "--out", str(out), "--per-branch"]) == 0
+    rows = json.loads(out.with_suffix(".json").read_text())["drawn"]
+    assert [row["title"].split(":")[0] for row in rows] == [
+        "the marked part",
+        "SPoC, the marked part",
+        "MAC, the marked part",
+    ]
+    for name in ("map1", "map2"):
+        np.testing.assert_allclose(np.sum([row[name] for row in rows[1:]], axis=0), rows[0][name], atol=1e-12)
+    bars = [one.get_ylim() for one in figures[0].axes if one.get_label() == "<colorbar>"]
+    maps = [np.array(row[name]) for row in rows for name in ("map1", "map2")]
+    assert bars == [pytest.approx((min(0, heat.min()), max(1e-9, heat.max()))) for heat in maps]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (300, 1)])
+def test_a_picture_with_a_side_of_one_pixel_is_a_sentence(runs, pair, tmp_path, capsys, size):
+    thin = photo(tmp_path / "thin.png", size)
+    for both in ([thin, pair[0]], [pair[0], thin]):
+        assert similarity.main([*both, "--runs", str(runs), "--out", str(tmp_path / "x.png")]) == 2
+        rule = "a heatmap needs at least 2 on each side: name another picture"
+        assert capsys.readouterr().err == f"{thin} is {size[0]} x {size[1]} pixels, and {rule}\n"
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(("size", "mode"), [((2, 2), "RGB"), ((3000, 20), "L"), ((33, 400), "RGBA"), ((40, 40), "P")])
 def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, size, mode):
-    odd = photo(tmp_path / "odd.png", size, mode)
-    assert similarity.main([odd, pair[1], "--runs", str(runs), "--out", str(tmp_path / "odd_seen.png")]) == 0
+    odd, out = photo(tmp_path / "odd.png", size, mode), tmp_path / "odd_seen.png"
+    assert similarity.main([odd, pair[1], "--runs", str(runs), "--out", str(out)]) == 0
+    with Image.open(out) as picture:
+        assert max(picture.size) < 1300  # however long the photo is
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""The index as it is now: read again when it has changed, with the model that it was made with."""
+
+import os
+import threading
+import time
+
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.machine.sentences import sentence
+from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval.manifest import NAME
+from gluon_cgd.retrieval.model import open_model, remembered_by
+from gluon_cgd.serve.places import Places
+from gluon_cgd.serve.refusal import Refusal
+from gluon_cgd.serve.worker import Computed, Worker
+
+REST = 10  # while an index is written, it is read again for a tenth of the time at most
+
+
+class State:
+    """One state of an index. Later writes do not change it, so that every answer is of one state.
+
+    number: differs from state to state.  computed: what the model computes.  pictures, finder, places: of the index.
+    """
+
+    def __init__(self, number, snapshot, computed, before=None):
+        self.number, self.snapshot, self.computed = number, snapshot, computed
+        self.finder, self.places = collection.Finder(snapshot), Places(snapshot, before and before.places)
+
+
+class Current:
+    """The state of the index in `folder`. how: of its model, the arguments of `retrieval.model.open_model`."""
+
+    def __init__(self, folder, **how):
+        self.folder, self._how, self.worker = folder, how, Worker()
+        self._state = self._stamp = None
+        self._next, self._lock = 0.0, threading.Lock()
+
+    def state(self):
+        """The State now. Raises Refusal, status 503, while the index cannot be read."""
+        try:
+            return self.read()
+        except (ValueError, OSError) as error:
+            raise Refusal(503, sentence(error)) from error
+
+    def read(self):
+        """As `state`. Raises ValueError and OSError as `collection.read` and `open_model` do."""
+        known = self._state
+        if known and (time.monotonic() < self._next or self._stamp == self._stamp_now()):
+            return known
+        with self._lock:
+            if self._state is not known:  # another thread has just read it
+                return self._state
+            start, stamp = time.monotonic(), self._stamp_now()
+            snapshot = collection.read(self.folder)
+            number = known.number + 1 if known else 0
+            self._state = State(number, snapshot, self._computed(known, snapshot), known)
+            end = time.monotonic()
+            self._stamp, self._next = stamp, end + REST * (end - start) if known else end
+            return self._state
+
+    def close(self):
+        """End the model's thread."""
+        self.worker.close()
+
+    def _stamp_now(self):
+        """What changes with every change of the index. A missing one is reported when it is read."""
+        try:
+            about = os.stat(os.path.join(self.folder, NAME))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return about.st_ino, about.st_mtime_ns, about.st_size
+
+    def _computed(self, known, snapshot):
+        """The model of `snapshot`: that of the state before, unless the index was made anew with another one."""
+        remembered = remembered_by(self.folder, snapshot.manifest)
+        if known and _same(remembered, known.computed.model.about):
+            return known.computed
+        model = self.worker.run(lambda: open_model(self.folder, remembered, **self._how))
+        return Computed(model, self.worker)
+
+
+def _same(remembered, about):
+    """Whether an index remembers the model that `about` describes, and the same whitening."""
+    same = all(remembered.get(key) == about.get(key) for key in ("parameters_sha256", "whitening"))
+    return same and Experiment.from_dict(remembered["experiment"]) == Experiment.from_dict(about["experiment"])

@@ -1,0 +1,73 @@
+"""Who may ask a server that others reach: only who has the token."""
+
+import pytest
+
+from gluon_cgd.serve.guard import Guard, is_local
+from gluon_cgd.serve.refusal import Refusal
+from tests.serve.conftest import Visitor, serving
+
+TOKEN = "a-token-of-24-characters"
+
+
+@pytest.fixture
+def shared(answers):
+    """A Visitor of a server that asks for a token."""
+    pytest.importorskip("flask")
+    pytest.importorskip("waitress")
+    with serving(answers, Guard("0.0.0.0", TOKEN)) as port:
+        yield Visitor(port)
+
+
+@pytest.mark.parametrize("path", ["/api/about", "/api/pictures", "/static/app.js", "/picture/ffffffffffffffff", "/x"])
+def test_nothing_is_answered_without_the_token(shared, path):
+    assert shared.ask("GET", path)[0] == 401
+    assert shared.ask("GET", f"{path}?token={TOKEN}")[0] == 401  # only the page takes it from its address
+    for wrong in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer \xe9"):
+        assert shared.ask("GET", path, Authorization=wrong)[0] == 401
+    for wrong in ("", TOKEN, "\xe9"):
+        assert shared.ask("GET", path, Cookie=f"gluon_cgd_{shared.port}={wrong}")[0] == 401
+    assert shared.ask("GET", path, Authorization=f"Bearer {TOKEN}")[0] in (200, 404)
+
+
+def test_the_page_asks_for_the_token_and_keeps_it_out_of_the_address(shared):
+    status, headers, body = shared.ask("GET", "/")
+    assert (status, headers["Content-Type"]) == (401, "text/html; charset=utf-8")
+    assert b"Token needed" in body
+    assert b"This is not the token" not in body
+    assert b"This is not the token" in shared.ask("GET", "/?token=wrong")[2]
+    assert shared.ask("GET", "/static/style.css")[0] == 200
+    assert shared.ask("POST", "/api/query", b"x", Content_Type="image/png")[0] == 401
+    status, headers, _ = shared.ask("GET", f"/?token={TOKEN}")
+    assert (status, headers["Location"]) == (303, "/")
+    cookie = headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert TOKEN not in cookie
+    with_cookie = Visitor(shared.port, Cookie=cookie.split(";")[0])
+    assert with_cookie.ask("GET", "/")[0] == 200
+    assert with_cookie.get("/api/about")["pictures"] == 25
+
+
+@pytest.mark.parametrize(
+    "token", ["", "short", "with a space in its middle", "änderung-im-schlüssel", "one\nand another line"]
+)
+def test_a_token_that_can_be_guessed_or_not_be_typed_is_refused(token):
+    with pytest.raises(ValueError, match="must have 16 or more letters"):
+        Guard("0.0.0.0", token)
+
+
+def test_only_this_machine_reaches_a_local_address():
+    assert all(map(is_local, ("127.0.0.1", "127.3.3.3", "::1", "[::1]", "localhost", "LocalHost")))
+    assert not any(map(is_local, ("0.0.0.0", "::", "192.168.1.2", "example.org", "localhost.example.org", "")))
+
+
+def test_a_server_for_others_has_the_names_that_it_was_given(monkeypatch):
+    monkeypatch.setattr("socket.gethostname", lambda: "Shop")
+    monkeypatch.setattr("socket.getfqdn", lambda: "shop.example.org")
+    guard = Guard("pictures.example.org", TOKEN)
+    for ours in ("pictures.example.org:8000", "shop", "SHOP.example.org", "192.168.1.2:8000", "[fe80::1]", "localhost"):
+        guard.check_host(ours)
+    for name in ("evil.example", "example.org", "pictures.example.org.evil.example", "0.0.0.0", "[::]"):
+        with pytest.raises(Refusal) as refusal:
+            guard.check_host(name)
+        assert refusal.value.status == 421
