@@ -113,6 +113,13 @@ def base_interpreter() -> str:
     return done.stdout.strip()
 
 
+def pinned(package: str) -> str:
+    """The version of `package` that the requirements name."""
+    found = re.search(f"^{package}==([0-9.]+)", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert found, f"{package} is not in {REQUIREMENTS}"
+    return found[1]
+
+
 def stamp() -> str:
     """What the file `installed` in a whole .venv-torch holds: a checksum of the requirements."""
     return hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest() + "\n"
