@@ -147,6 +147,7 @@ RULES: Dict[str, Sequence[Rule]] = {
         ),
         *ENGINE,
     ),
+    "serve": ENGINE,
     "search": (
         *ENGINE,
         Rule(
