@@ -14,11 +14,19 @@ cgd_complete() {
 sys.exit(any(find_spec(m) is None for m in "mxnet gluoncv gluoncv2 safetensors numpy scipy cv2 PIL tqdm portalocker matplotlib jinja2".split()))' 2>/dev/null
 }
 
-# Prints the interpreter to use, by version: 3.11, 3.10, 3.9, 3.8, and last 3.12, which needs a newer NumPy.
-cgd_interpreter() {
-    local wanted candidate version found="" without_venv=""
+# Prints the interpreter for .venv, by version: 3.11, 3.10, 3.9, 3.8, and last 3.12, which needs a newer NumPy.
+cgd_interpreter() { cgd_python_of "MXNet 1.9.1 runs on Python 3.8 to 3.12" PYTHON 3.11 3.10 3.9 3.8 3.12; }
+
+# Prints the interpreter for .venv-torch, which gluon_cgd/engines/environment.py makes.
+cgd_interpreter_of_torch() { PYTHON=${PYTHON_TORCH:-} cgd_python_of "PyTorch 2.13.0 runs on Python 3.10 to 3.13" PYTHON_TORCH 3.11 3.12 3.10 3.13; }
+
+# Prints an interpreter of the first version from $3 on that there is. $1: the rule, for the sentence that says that there is none; $2:
+# the variable that names an interpreter, whose value is PYTHON here.
+cgd_python_of() {
+    local rule=$1 variable=$2 wanted candidate version found="" without_venv=""
     local -a candidates
-    for wanted in 3.11 3.10 3.9 3.8 3.12; do
+    shift 2
+    for wanted in "$@"; do
         candidates=("python$wanted" python3 python)
         [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
         [ -n "${PYTHON:-}" ] || candidates+=("${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/"$wanted".*/bin/python "${HOME:-}"/.local/share/uv/python/*-"$wanted".*/bin/python3)
@@ -36,7 +44,7 @@ cgd_interpreter() {
     if [ -n "$without_venv" ]; then
         cgd_say "Python $without_venv is installed without its venv module: install that (Debian and Ubuntu: apt-get install python$without_venv-venv) and start again."
     else
-        cgd_say "MXNet 1.9.1 runs on Python 3.8 to 3.12, and this machine has${found:- none}: install 3.11 (uv python install 3.11, conda create -n cgd python=3.11, or pyenv install 3.11) and start again, with PYTHON=/path/to/python if it is not on the PATH."
+        cgd_say "$rule, and this machine has${found:- none}: install 3.11 (uv python install 3.11, conda create -n cgd python=3.11, or pyenv install 3.11) and start again, with $variable=/path/to/python if it is not on the PATH."
     fi
     return 2
 }
@@ -56,8 +64,11 @@ cgd_build() {
     echo cuda
 }
 
-# The stamp says what is installed: a checksum of the requirements, and the build. Prints the stamp's first part.
-cgd_stamp() { cat "$cgd_root"/constraints.txt "$cgd_root"/requirements*.txt | cksum; }
+# The stamp says what is installed: a checksum of the requirements of .venv, and the build. Prints the stamp's first part.
+cgd_stamp() {
+    local name
+    for name in constraints requirements-cpu requirements-extra requirements-test requirements; do cat "$cgd_root/$name.txt"; done | cksum
+}
 
 # Succeeds if .venv is whole and of this version; unless GLUON_CGD_BUILD is set, either build will do.
 cgd_ready() {

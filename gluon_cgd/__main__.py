@@ -18,11 +18,11 @@ COMMANDS = {  # name: (module in commands, function there that adds its flags, w
     "publish": ("evaluate", "add_publish", "write a trained model as one file, to give to others"),
     "export": ("export", "add_command", "write a trained model as an ONNX file, which needs no MXNet"),
     "embed": ("embed", "add_command", "write the embeddings of a folder of pictures as a NumPy file"),
-    "index": ("search", "add_index", "embed a folder of pictures, so that it can be searched"),
+    "index": ("index", "add_command", "embed a folder of pictures, so that it can be searched"),
     "duplicates": ("duplicates", "add_command", "find the pictures of an index that are the same"),
     "check": ("check", "add_command", "find what is doubtful in a labelled collection"),
-    "search": ("search", "add_search", "find the pictures of an index that are most similar to a picture"),
-    "serve": ("serve", "add_serve", "search an index in the browser"),
+    "search": ("search", "add_command", "find the pictures of an index that are most similar to a picture"),
+    "serve": ("serve", "add_command", "search an index in the browser"),
 }
 
 

@@ -1,7 +1,7 @@
 """One training step: both losses of a batch and Adam (sections 3 and 4.2), on one device or several."""
 
 import logging
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import mxnet as mx
 import numpy as np
@@ -9,8 +9,9 @@ from mxnet import autograd, gluon
 
 from gluon_cgd import losses
 from gluon_cgd.datasets import images
+from gluon_cgd.engines import fusion
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.machine import devices, fusion
+from gluon_cgd.machine import devices
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +81,7 @@ class Learner:
 
     def losses(self, outputs: Tuple, labels: Any) -> Tuple[List, Any]:
         """([the mean of each loss, (1,)], their sum): the final loss of section 3, weighted 1:1."""
-        embedding, logits, branches = outputs  # (B, D), (B, M), [n x (B, D / n)]
-        ranking = [self.ranking(vectors, labels).mean() for vectors in ranked(self.experiment, embedding, branches)]
-        means = [mx.nd.add_n(*ranking)]
-        if self.experiment.classification:
-            means.append(self.classification(logits, labels).mean())
+        means = means_of(mx.nd, self.experiment, self.ranking, self.classification, outputs, labels)
         return means, mx.nd.add_n(*means)
 
     def _by_parts(self, parts: List, labels: Any, seed: int) -> List:
@@ -123,6 +120,20 @@ class Learner:
             statistics.append(moved)
         devices.set_statistics(self.net, statistics)
         return means
+
+
+def means_of(
+    F: Any, experiment: Experiment, ranking: Callable, classification: Callable, outputs: Tuple, labels: Any
+) -> List:
+    """[the mean of each loss of a batch, (1,)]: of the ranking and, if `experiment` has it, the classification loss.
+
+    F: mx.nd, or mx.sym for the graph that another engine runs.  outputs: (embedding, logits, branches) of the network.
+    """
+    embedding, logits, branches = outputs  # (B, D), (B, M), [n x (B, D / n)]
+    means = [F.add_n(*[ranking(vectors, labels).mean() for vectors in ranked(experiment, embedding, branches)])]
+    if experiment.classification:
+        means.append(classification(logits, labels).mean())
+    return means
 
 
 def flat(outputs: Tuple) -> List:

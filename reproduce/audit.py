@@ -26,7 +26,18 @@ ROOT = Path(__file__).resolve().parents[1]
 if __package__ in (None, ""):  # started by its name: the folder of this file is not one to import from
     sys.path[0] = str(ROOT)
 
-from reproduce.auditing import blocks, compare, declared, evidence, integrity, page, plain, power, speed  # noqa: E402
+from reproduce.auditing import (  # noqa: E402  # noqa: E402
+    blocks,
+    compare,
+    declared,
+    evidence,
+    integrity,
+    page,
+    photographs,
+    plain,
+    power,
+    speed,
+)
 from reproduce.auditing.evidence import Finding  # noqa: E402
 from reproduce.auditing.samples import entries  # noqa: E402
 
@@ -68,7 +79,9 @@ def audit(root, html=None, fast=False):
     revision = int(re.search(r"^REVISION = (\d+)", source, re.MULTILINE)[1])
     runs, findings = evidence.read(results)
     yield from findings
-    yield from integrity.check(runs, tables, revision)
+    yield from integrity.check(
+        runs, [*tables, *(table._replace(paper=[]) for table in declared.small_tables(tables))], revision
+    )
     try:
         attested = plain.attestations(results / "reproductions")
     except ValueError as error:
@@ -90,6 +103,7 @@ def documents(root, tables, runs, attested, revision, fast):
     steps = root / "reproduce" / "results" / "steps.json"
     measured = json.loads(steps.read_text(encoding="utf-8")) if steps.is_file() else {}
     ledger = (root / "reproduce" / "documents" / "ledger.md").read_text(encoding="utf-8")
+    on_photographs = declared.small_tables(tables)
     mini, paper = blocks.Mini(tables, runs), {table.name: entries(table, runs, False) for table in tables}
     return {
         "README.md": {"counted": blocks.counted(mini)},
@@ -101,8 +115,9 @@ def documents(root, tables, runs, attested, revision, fast):
             "figure3 claims": blocks.figure3_claims(mini),
             "tables": blocks.tables(mini, paper),
             "costs": plain.costs(tables, runs, measured),
-            "origins": plain.origins(tables, runs),
-            "reproductions": plain.reproductions(tables, runs, attested, revision),
+            "origins": plain.origins(tables, runs, on_photographs),
+            "photographs": photographs.section(on_photographs, runs),
+            "reproductions": plain.reproductions(tables, runs, attested, revision, on_photographs),
             "ledger": plain.ledger(ledger),
         },
         "docs/backbones.md": {"backbones": plain.backbones()},

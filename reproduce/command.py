@@ -10,7 +10,7 @@ import logging
 
 from gluon_cgd.commands.output import say
 from gluon_cgd.machine import devices, facts, process
-from reproduce import efficiency, pretrain, selection, store, student
+from reproduce import efficiency, pretrain, selection, small, store, student
 from reproduce.documents import attestation, generated, pictures, record, summary
 from reproduce.flags import check, parser
 from reproduce.page import html
@@ -45,7 +45,7 @@ def run(options):
         return 0
     tables = [find_table(name, options) for name in options.tables if name != "efficiency"]
     if options.plan:
-        return show_plan(tables or EVERYTHING, options)
+        return show_plan(tables or (small.small_tables(EVERYTHING) if options.small else EVERYTHING), options)
     if options.attest:
         file = attestation.write(options.runs, tables or EVERYTHING, options.by)
         say(f"Written: {file}")
@@ -71,8 +71,14 @@ def run(options):
     if FIGURE4.name in options.tables:
         return draw_figure4(options)
     for table in tables:
-        selection.rows_of(table, options.rows, options.mini)
-    return print_tables(tables or list(TABLES.values()), options)
+        selection.rows_of(table, options.rows, is_reduced(options))
+    every = small.small_tables(TABLES.values()) if options.small else list(TABLES.values())
+    return print_tables(tables or every, options)
+
+
+def is_reduced(options):
+    """Whether the tables are in the mini or the small form, not in the paper's."""
+    return options.mini or options.small
 
 
 def find_table(name, options):
@@ -87,29 +93,30 @@ def find_table(name, options):
         known = (*everything, "efficiency", "pretrain", "report")
         near = "".join(f"; did you mean {word}?" for word in difflib.get_close_matches(name.lower(), known, 1))
         raise ValueError(f"{name or repr(name)} is unknown: choose from {', '.join(known)}{near}")
-    return from_scratch(everything[name]) if options.from_scratch else everything[name]
+    form = small.small_table if options.small else from_scratch if options.from_scratch else lambda table: table
+    return form(everything[name])
 
 
 def print_tables(tables, options):
     """Train what is missing unless --report or --json, and print the tables; returns the exit status."""
     form, results = (student, student.results) if "report" in options.tables else (formats, store.results)
-    trains, small, which = not options.report and not options.json, options.mini, options.compare
+    trains, reduced, which = not options.report and not options.json, is_reduced(options), options.compare
     if trains:
         train(tables, options)
     if trains and form is student:
-        rows = selection.rows_of(tables[0], options.rows, small)
-        experiments = dict.fromkeys(selection.experiment_of(row, small) for row in rows if row.experiment)
+        rows = selection.rows_of(tables[0], options.rows, reduced)
+        experiments = dict.fromkeys(selection.experiment_of(row, reduced) for row in rows if row.experiment)
         seeds = seeds_of(tables[0], options)
         student.measure(experiments, seeds, options.runs, options.data, options.ctx, which)
     statuses, everything = [], []
     for table in tables:
         rows = entries_of(table, options, results)
-        everything += as_data(table, rows, small)
-        statuses.append(comparison.status(table, rows, seeds_of(table, options), small, options.rows))
+        everything += as_data(table, rows, reduced)
+        statuses.append(comparison.status(table, rows, seeds_of(table, options), reduced, options.rows))
         if not options.json:
-            say("\n" + form.as_text(table, rows, small, which) + "\n")
+            say("\n" + form.as_text(table, rows, reduced, which) + "\n")
         if trains:
-            say(f"Written: {form.write(table, rows, small, which, options.runs)}")
+            say(f"Written: {form.write(table, rows, reduced, which, options.runs)}")
     if options.json:
         print(json.dumps(everything, indent=1))
         return 0
@@ -118,7 +125,7 @@ def print_tables(tables, options):
 
 def seeds_of(table, options):
     """The number of runs of each row of `table`."""
-    return options.seeds or (1 if options.mini else table.seeds)
+    return selection.seeds_of(table, is_reduced(options), options.seeds)
 
 
 def entries_of(table, options, results=store.results):
@@ -129,7 +136,7 @@ def entries_of(table, options, results=store.results):
         return store.ranks_of(options.runs, experiment, results(options.runs, experiment, seeds))
 
     return comparison.entries(
-        table, lambda one: results(options.runs, one, seeds), options.mini, options.compare, ranks_of
+        table, lambda one: results(options.runs, one, seeds), is_reduced(options), options.compare, ranks_of
     )
 
 
@@ -157,10 +164,10 @@ def write_page(tables, options):
 def show_plan(tables, options):
     """Print the distinct runs behind `tables`, and what the missing ones cost; returns the exit status."""
     if options.measure:
-        missing = {run.experiment for run in plan.wanted(tables, options.seeds, options.mini, options.runs)}
+        missing = {run.experiment for run in plan.wanted(tables, options.seeds, is_reduced(options), options.runs)}
         ctx = devices.context(options.ctx)
         costs.measure(missing, f"{ctx.device_type}{ctx.device_id}", options.runs)
-    say(plan.as_text(tables, options.seeds, options.mini, options.runs))
+    say(plan.as_text(tables, options.seeds, is_reduced(options), options.runs))
     return 0
 
 
@@ -191,7 +198,8 @@ def draw_figure4(options):
 
 def train(tables, options, seeds=None):
     """Say what there is to do, then train every run that rows of `tables` like --rows need and that is not there."""
-    rows = [row for table in tables for row in selection.rows_of(table, options.rows, options.mini) if row.experiment]
+    reduced = is_reduced(options)
+    rows = [row for table in tables for row in selection.rows_of(table, options.rows, reduced) if row.experiment]
     names = ", ".join(table.name for table in tables)
     if not rows and "report" in options.tables:
         remedy = f"leave out --mini, or take {student.BASELINE}"
@@ -201,9 +209,10 @@ def train(tables, options, seeds=None):
         raise ValueError(f"the rows of {names} like {options.rows!r} are other people's work: {remedy}")
     needed = FIGURE4.name in options.tables or "report" in options.tables  # they read the parameters too
     seeds = seeds or options.seeds
-    runs = plan.wanted(tables, seeds, options.mini, options.runs, options.rows, options.weights, needed)
+    runs = plan.wanted(tables, seeds, reduced, options.runs, options.rows, options.weights, needed)
     todo = [run for run in runs if not run.done]
-    log.info("%s%s: %d runs, %d already done", names, " --mini" * options.mini, len(runs), len(runs) - len(todo))
+    form = f" --{tables[0].reduced}" * reduced
+    log.info("%s%s: %d runs, %d already done", names, form, len(runs), len(runs) - len(todo))
     if not todo:
         return
     devices.contexts(options.ctx)  # refuses a device that is not there
@@ -216,11 +225,11 @@ def train(tables, options, seeds=None):
         raise ValueError(f"{names} cannot be trained here (--mini needs neither data nor weights):{sentences}")
     for line in () if options.mini else costs.costs(todo, options.runs):
         log.info("%s", line)
-    minutes = summary.recorded_minutes(todo, facts.cores()) if options.mini else None
+    minutes = summary.recorded_minutes(todo, facts.cores()) if reduced else None
     if minutes is not None:
         busy = summary.duration(costs.BUSY * minutes)  # "3 minutes"
         line = "%d to %s on %d cores, as the recorded runs took; the longer time if other programs use them"
         log.info(line, summary.whole(minutes), busy, facts.cores())
     waiting = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
     where = dict(data=options.data, ctx=options.ctx, weights=options.weights, parts=options.parts)
-    backends.train(waiting, options.backend, options.mini, options.runs, slurm=options.slurm, **where)
+    backends.train(waiting, options.backend, reduced, options.runs, slurm=options.slurm, **where)

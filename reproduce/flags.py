@@ -13,22 +13,22 @@ from reproduce.training import backends
 
 # What is done instead of training; one at a time
 MODES = ("write", "figures", "plan", "record", "attest", "html", "report", "json")
-STORED = {"mini", "from_scratch", "seeds", "runs", "compare"}
-TRAINING = {"mini", "from_scratch", "seeds", "runs", "ctx", "data", "weights", "parts", "backend", "slurm"}
+STORED = {"mini", "from_scratch", "seeds", "runs", "compare"}  # the page of --html has no small form
+TRAINING = {"mini", "small", "from_scratch", "seeds", "runs", "ctx", "data", "weights", "parts", "backend", "slurm"}
 # What is done -> the flags that have an effect on it; the others are refused
 EFFECTIVE = {
     "write": set(),
     "figures": {"runs"},
-    "plan": {"mini", "from_scratch", "seeds", "runs", "measure", "dataset"},
-    "plan --measure": {"mini", "from_scratch", "seeds", "runs", "measure", "dataset", "ctx"},
+    "plan": {"mini", "small", "from_scratch", "seeds", "runs", "measure", "dataset"},
+    "plan --measure": {"mini", "small", "from_scratch", "seeds", "runs", "measure", "dataset", "ctx"},
     "record": {"runs"},
     "record --from": {"from"},
     "attest": {"runs", "by"},
     "html": STORED,
-    "report": STORED | {"rows", "dataset"},
-    "json": STORED | {"rows", "dataset"},
+    "report": STORED | {"small", "rows", "dataset"},
+    "json": STORED | {"small", "rows", "dataset"},
     "efficiency": {"mini", "ctx", "runs"},
-    "figure4": TRAINING | {"query"},
+    "figure4": TRAINING - {"small"} | {"query"},
     "figure4 --report": {"mini", "from_scratch", "seeds", "runs", "ctx", "data", "query"},
     "training": TRAINING | {"compare", "rows", "dataset"},
     "pretrain": set(),
@@ -47,12 +47,14 @@ def parser(description, end=None):
     add("tables", nargs="*", metavar="table", help=every)
     mini = "a working model of the experiment: small networks on rendered letters, minutes on two cores"
     flag("--mini", help=mini)
+    small = "half of CARS196 and a smaller pretrained network, hours on a CPU; of table1 to 6, figure3 and details"
+    flag("--small", help=small)
     scratch = "with --mini: the form of earlier versions, networks from random parameters and five passes"
     flag("--from-scratch", help=scratch)
     add(
         "--seeds",
         type=int,
-        help="number of runs of each row (default: 5 or 10 as in the paper, 5 where it has none; --mini: 1)",
+        help="number of runs of each row (default: 5 or 10 as in the paper, 5 where it has none; --mini 1, --small 3)",
     )
     add("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches this pattern")
     ctx = "device to train on: cpu, gpu0, ...; gpu0,gpu1 share each run (default: gpu0 if there is one, else cpu)"
@@ -71,7 +73,11 @@ def parser(description, end=None):
     query = "for figure4: a test picture's number (default: SM's first result is right and farthest down in S and M)"
     add("--query", type=int, metavar="N", help=query)
     backend = "here: one run after another; local: one process for each device; slurm: one job for each run "
-    add("--backend", choices=backends.BACKENDS, help=backend + "(default: local for --mini on a CPU, else here)")
+    add(
+        "--backend",
+        choices=backends.BACKENDS,
+        help=backend + "(default: local for --mini and --small on a CPU, else here)",
+    )
     slurm = "options of the jobs of --backend slurm: partition=gpu gpus_per_job=1 ..."
     add("--slurm", nargs="*", default=(), metavar="KEY=VALUE", help=slurm)
     flag("--plan", help="do not train; print which runs are done, which are missing, and what the missing ones cost")
@@ -157,6 +163,10 @@ def check_effects(options):
         for flag in vars(options)
         if flag not in known
     ]
+    both = "--mini and --small are two forms of a table: choose one"
+    rules.append(effects.Rule(("small",), lambda options: not options.mini, both))
+    named = "{typed} has no form of the report, whose pictures are your own: leave it out"
+    rules.append(effects.Rule(("small",), lambda options: "report" not in options.tables, named))
     form = "{typed} changes the mini form of a table: add --mini and the table's name, or leave it out"
     rules.append(effects.Rule(("from_scratch",), lambda o: o.mini and o.tables and "report" not in o.tables, form))
     small = "{typed} has no effect with --mini, which needs no data: leave it out"

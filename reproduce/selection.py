@@ -3,12 +3,12 @@
 import fnmatch
 
 from gluon_cgd.descriptors import DESCRIPTORS
-from reproduce.tables import BENCHMARKS, FIGURE3, mini
+from reproduce.tables import BENCHMARKS, FIGURE3, SMALL_FORM, mini
 
 
 def rows_in(table, small):
     """The rows of `table`. On the embedded benchmark Figure 3 has one panel, and Table 7 one row for all datasets."""
-    if small and table.name == FIGURE3.name:
+    if small and table.name == FIGURE3.name and table.form != SMALL_FORM:
         first = [row for row in table.rows if row.name.startswith("CUB200")]
         return [row._replace(name=row.name.replace("CUB200", "glyphs")) for row in first]
     if small and table.name == "table7":
@@ -31,6 +31,11 @@ def rows_of(table, pattern="*", small=False):
         names = ", ".join(dict.fromkeys(row.name for row in rows_in(table, small)))
         raise ValueError(f"no row of {table.name} matches {pattern!r}: its rows are {names}")
     return rows
+
+
+def seeds_of(table, small, seeds=None):
+    """How many runs each row of `table` has: `seeds`, if given; else as many as its form has, of the mini form one."""
+    return seeds or (1 if small and table.form != SMALL_FORM else table.seeds)
 
 
 def columns_of(table, row):

@@ -43,7 +43,7 @@ class Learning(NamedTuple):
     worse: str
 
 
-SCRATCH = "from-scratch"
+SCRATCH, SMALL_FORM = "from-scratch", "small"  # see `from_scratch`, and small.py
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class Table:
     learning: claims on how rows learn.  seeds: runs of each row.
     judged: whether our numbers can be compared with its numbers.
     baseline: of a table of our own, the row that all others are compared with.
-    form: what distinguishes its mini form from the usual one; a part of the reports' names.
+    form: what distinguishes its mini form from the usual one; a part of the reports' names. The small form, on
+    photographs, stands in the place of the mini form too.
     """
 
     name: str
@@ -73,6 +74,11 @@ class Table:
         """ "Table 1", "Figure 3", "Details"."""
         word, number = self.name.rstrip("0123456789"), self.name[-1]
         return f"{word.capitalize()} {number}" if number.isdigit() else word.capitalize()
+
+    @property
+    def reduced(self):
+        """What its form that is not the paper's is called: "mini", on letters, or "small", on photographs."""
+        return SMALL_FORM if self.form == SMALL_FORM else "mini"
 
     @property
     def has_published(self):

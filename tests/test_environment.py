@@ -91,6 +91,34 @@ def test_the_interpreter_can_be_named(machine):
 
 
 @pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        ({"python3.8": "3.8", "python3.12": "3.12", "python3.13": "3.13"}, "python3.12"),
+        ({"python3": "3.9", "python": "3.13"}, "python"),
+        ({"python3.10": "3.10", "python3.11": "3.11"}, "python3.11"),
+    ],
+)
+def test_the_environment_of_pytorch_takes_the_best_interpreter_that_runs_it(machine, present, chosen):
+    for name, version in present.items():
+        machine.python(name, version)
+    mxnets = str(machine.folder / "python3.8")  # PYTHON is for the other environment
+    assert shell("cgd_interpreter_of_torch", machine.folder, PYTHON=mxnets).stdout.strip() == str(
+        machine.folder / chosen
+    )
+
+
+def test_the_interpreter_of_pytorch_can_be_named_and_an_older_one_is_told_what_to_install(machine):
+    machine.python("mine", "3.10")
+    machine.python("old", "3.9")
+    named = shell("cgd_interpreter_of_torch", machine.folder, PYTHON_TORCH=str(machine.folder / "mine"))
+    assert named.stdout.strip().endswith("mine")
+    old = shell("cgd_interpreter_of_torch", machine.folder, PYTHON_TORCH=str(machine.folder / "old"))
+    assert old.returncode == 2
+    assert "PyTorch 2.13.0 runs on Python 3.10 to 3.13, and this machine has 3.9: install 3.11" in old.stderr
+    assert "PYTHON_TORCH=/path/to/python" in old.stderr
+
+
+@pytest.mark.parametrize(
     ("capabilities", "build"),
     [
         (None, "cpu"),
@@ -208,6 +236,11 @@ def test_every_version_is_pinned_and_the_builds_differ_in_mxnet_alone():
         for name in ("constraints.txt", *(file.name for file in ROOT.glob("requirements*.txt")))
     }
     versions = {}
+    torch = pins.pop("requirements-torch.txt")  # of an environment of its own, with a newer NumPy
+    for line in torch.splitlines():
+        assert line.startswith("#") or re.match(r"[\w-]+==[\w.]+(\s+#.*|)$", line), line
+    assert "torch==2.13.0 " in torch
+    assert "mxnet" not in "".join(line.partition("#")[0] for line in torch.splitlines())
     for name, text in pins.items():
         for line in text.splitlines():
             if line.strip() and not line.startswith(("#", "-r constraints.txt")):

@@ -50,7 +50,7 @@ def add_flags(p):
     place.add_argument(
         "--box", type=nonempty, metavar="X1,Y1,X2,Y2", help="show what in the result answers these pixels of the query"
     )
-    add_ctx(p, several=False)
+    add_ctx(p, several=False, exported=True)
 
 
 def region(options, photo, shape):

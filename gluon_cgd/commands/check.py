@@ -35,7 +35,7 @@ def add_command(p):
     p.add_argument("dataset", help=help_text)
     add_model(p, default=OWN_RUN)
     add_data(p)
-    add_ctx(p)
+    add_ctx(p, exported=True)
     p.add_argument("--json", action="store_true", help="print JSON, with all findings")
     p.set_defaults(run=command)
 

@@ -41,9 +41,9 @@ def dataset_of(options):
 
 def is_benchmark(options):
     """Whether the dataset is one that has to be got from somewhere."""
-    from gluon_cgd.datasets import OFFICIAL
+    from gluon_cgd.datasets import OFFICIAL, whole_of
 
-    return options.dataset in (*OFFICIAL, "sop_mini")
+    return whole_of(options.dataset) in OFFICIAL
 
 
 def value(options, field):
@@ -147,6 +147,7 @@ RULES: Dict[str, Sequence[Rule]] = {
         ),
         *ENGINE,
     ),
+    "serve": ENGINE,
     "search": (
         *ENGINE,
         Rule(

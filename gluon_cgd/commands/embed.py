@@ -19,7 +19,7 @@ def add_command(p):
         "--out, and the path of each row to a .txt file of the same name. Prints their number."
     )
     add_model(p, default=OWN_RUN)
-    add_ctx(p)
+    add_ctx(p, exported=True)
     p.add_argument("--images", required=True, type=name, metavar="DIR", help="the folder of pictures")
     p.add_argument("--out", required=True, type=name, metavar="FILE", help="the file to write, for example vectors.npy")
     p.add_argument("--skip-bad", action="store_true", help="skip what cannot be read and name it (default: stop)")

@@ -28,7 +28,7 @@ def add_evaluate(p):
     )
     add_model(p, symbol=True)
     add_data(p)
-    add_ctx(p)
+    add_ctx(p, exported=True)
     help_text = "the dataset to evaluate on (default: the one it was trained on)"
     p.add_argument("--dataset", type=name, metavar="NAME", help=help_text)
     p.add_argument("--json", action="store_true", help="print JSON")

@@ -132,10 +132,11 @@ def add_allow_partial(parser):
     parser.add_argument("--allow-partial", action="store_true", help=help_text)
 
 
-def add_ctx(parser, several=True):
-    """Add --ctx, for one device or for `several`."""
+def add_ctx(parser, several=True, exported=False):
+    """Add --ctx, for one device or for `several`; with `exported` it takes those of an exported --model too."""
     more = ", or several that share each batch: gpu0,gpu1" if several else ""
-    help_text = f"the device: cpu, gpu0, gpu1, ...{more} (default: gpu0 if there is one, else cpu)"
+    of_model = "; for a --model cpu or cuda0, cuda1, ... (default cpu)" if exported else ""
+    help_text = f"the device: cpu, gpu0, gpu1, ...{more} (default: gpu0 if there is one, else cpu){of_model}"
     parser.add_argument("--ctx", type=name, help=help_text)
 
 

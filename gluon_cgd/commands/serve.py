@@ -6,8 +6,9 @@ import os
 import secrets
 import socket
 
-from gluon_cgd.commands.options import add_ctx, add_model, model_of, name
+from gluon_cgd.commands.options import model_of, name
 from gluon_cgd.commands.output import say
+from gluon_cgd.commands.search_engine import add_engine, engine_of
 from gluon_cgd.machine import facts
 from gluon_cgd.machine.progress import task
 
@@ -22,7 +23,7 @@ def port_number(text):
     return number
 
 
-def add_serve(p):
+def add_command(p):
     """The flags of `serve`."""
     p.description = (
         "Starts a page to search in an index, at http://127.0.0.1:8000. It reads the index again when that changes. "
@@ -33,12 +34,11 @@ def add_serve(p):
     p.add_argument("--host", type=name, default="127.0.0.1", metavar="ADDRESS", help=help_text)
     help_text = "the port (default 8000; 0: any that is free)"
     p.add_argument("--port", type=port_number, default=8000, metavar="N", help=help_text)
-    add_model(p, default="the model of the index")
-    add_ctx(p)
-    p.set_defaults(run=serve)
+    add_engine(p)
+    p.set_defaults(run=command)
 
 
-def serve(options):
+def command(options):
     """Serve the page until it is stopped."""
     app, guard = (needed(f"gluon_cgd.serve.{module}") for module in ("app", "guard"))
     from gluon_cgd.serve.answers import Answers
@@ -46,12 +46,13 @@ def serve(options):
 
     token = None if guard.is_local(options.host) else os.environ.get(TOKEN) or secrets.token_urlsafe(24)
     guarded = guard.Guard(options.host, token)
-    current = Current(options.index, **model_of(options))
+    current = Current(options.index, engine_of(options), **model_of(options))
     try:
         state = current.read()  # what is wrong with the index or its model is said before anybody opens the page
         server = listening(app, app.make_app(Answers(current), guarded), options)
         with contextlib.closing(server):
-            say(f"{len(state.snapshot):,} pictures in {options.index}, by {state.computed.model.about['name']}")
+            engine = f", searched by {state.engine.name}" if state.engine else ""
+            say(f"{len(state.snapshot):,} pictures in {options.index}, by {state.computed.model.about['name']}{engine}")
             say(f"Open {address(server, options.host, token)} in a browser. Ctrl-C stops it.", flush=True)
             if token:
                 say(

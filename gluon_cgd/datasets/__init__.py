@@ -22,15 +22,15 @@ def load(
 ) -> Split:
     """The Split of the dataset `name`: a benchmark, glyphs, a folder of folders, or a .csv or .tsv file.
 
-    A benchmark is in the folder `root` or in `root`/`name`. glyphs is rendered under `root` on first use (None: the
-    cache folder). A benchmark that differs from its official counts is refused; with `allow_partial` there is a warning
-    instead, and missing pictures are left out.
+    A benchmark, or a part of one (see `PART_OF`), is in the folder `root` or in `root`/`name`. glyphs is rendered under
+    `root` on first use (None: the cache folder). A benchmark that differs from its official counts is refused; with
+    `allow_partial` there is a warning instead, and missing pictures are left out.
     split, held_out, split_seed: how people's own pictures are divided (see `folders.divide`).
     Raises ValueError for an unknown name and for wrong contents, FileNotFoundError for missing files.
     """
     if name in WITHOUT_FILES:
         return load_glyphs(root, name)
-    if name in OFFICIAL:
+    if name in COUNTS:
         return load_benchmark(name, root, allow_partial)
     if name == "sop_mini":  # the smaller test set of Figure 3
         whole = load_benchmark("sop", root, allow_partial)
@@ -80,8 +80,14 @@ def load_glyphs(root: Optional[PathLike] = None, name: str = "glyphs") -> Split:
 
 
 def located(name: str, root: PathLike) -> Path:
-    """The folder of the benchmark `name`: `root`/`name` if it exists, else `root`."""
-    return Path(root) / name if (Path(root) / name).is_dir() else Path(root)
+    """The folder of the benchmark `name`: `root`/`name` if it exists, else that of its whole, else `root`."""
+    folders_of_it = (Path(root) / folder for folder in (name, whole_of(name)))
+    return next((folder for folder in folders_of_it if folder.is_dir()), Path(root))
+
+
+def whole_of(name: str) -> str:
+    """The benchmark whose files the dataset `name` is read from: itself, unless it is a part of one."""
+    return PART_OF.get(name, name)
 
 
 def check_root(root: PathLike) -> None:
@@ -102,8 +108,8 @@ def load_benchmark(name: str, root: Optional[PathLike], allow_partial: bool) -> 
     check(listed)
     split = present(listed, allow_partial)
     counts = tuple((len(part), len({r.label for r in part})) for _, part in parts_of(split))
-    if counts != OFFICIAL[name]:
-        official = " and ".join(f"{pictures:,} of {classes:,}" for pictures, classes in OFFICIAL[name])
+    if counts != COUNTS[name]:
+        official = " and ".join(f"{pictures:,} of {classes:,}" for pictures, classes in COUNTS[name])
         differs = f"{root} holds {counted(split)}, where {name} has {official}"
         if not allow_partial:
             raise ValueError(f"{differs}: complete the copy, or say --allow-partial to go on with an incomplete one")
@@ -125,6 +131,8 @@ OFFICIAL = {
     "sop": ((59551, 11318), (60502, 11316)),
     "inshop": ((25882, 3997), (14218, 3985), (12612, 3985)),
 }
-NAMES = (*WITHOUT_FILES, *OFFICIAL, "sop_mini")
+PART_OF = {"sop_mini": "sop", "cars196_train_half": "cars196"}  # not the paper's, but of Figure 3 and of --small
+COUNTS = {**OFFICIAL, "cars196_train_half": ((4052, 98), (4092, 98))}  # those of sop_mini follow from a drawing
+NAMES = (*WITHOUT_FILES, *OFFICIAL, *PART_OF)
 RECALL_KS: Dict[str, Tuple[int, ...]] = dict.fromkeys(("sop", "sop_mini"), (1, 10, 100, 1000))
 RECALL_KS["inshop"] = (1, 10, 20, 30, 40, 50)  # the others: 1, 2, 4, 8

@@ -41,37 +41,71 @@ def cars196(root: Path) -> Split:
     `root` holds `car_ims/` and `cars_annos.mat`, or `cars_train/`, `cars_test/` (also nested twice, as Kaggle has
     them) and, there or in `devkit/`, `cars_train_annos.mat` and `cars_test_annos_withlabels.mat`.
     """
-    if (root / "cars_annos.mat").is_file() or not any((root / name).exists() for name in ("cars_train", "cars_test")):
-        parts = [(root, root / "cars_annos.mat", "relative_im_path")]
-    else:
-        parts = []
-        kits = (root, "devkit", "car_devkit/devkit")
-        labelled = "cars_test_annos_withlabels.mat"
-        unlabelled = folder_with("cars_test_annos.mat", *kits) / "cars_test_annos.mat"
-        if unlabelled.is_file() and not (folder_with(labelled, *kits) / labelled).is_file():
-            raise ValueError(f"{unlabelled} has no classes: get {labelled}")
-        for name, annotations in (("cars_train", "cars_train_annos.mat"), ("cars_test", labelled)):
-            pictures = root / name / name if (root / name / name).is_dir() else root / name
-            parts.append((pictures, folder_with(annotations, *kits) / annotations, "fname"))
-    records = [record for part in parts for record in _cars(*part)]
+    if _in_one_folder(root):
+        return _by_class(_cars(root, root / "cars_annos.mat", "relative_im_path"))
+    kits, labelled = (root, *CAR_KITS), "cars_test_annos_withlabels.mat"
+    unlabelled = folder_with("cars_test_annos.mat", *kits) / "cars_test_annos.mat"
+    if unlabelled.is_file() and not (folder_with(labelled, *kits) / labelled).is_file():
+        raise ValueError(f"{unlabelled} has no classes: get {labelled}")
+    return _by_class(
+        [*_car_folder(root, "cars_train", "cars_train_annos.mat"), *_car_folder(root, "cars_test", labelled)]
+    )
+
+
+def cars196_train_half(root: Path) -> Split:
+    """The pictures of CARS196 that it marks itself as training pictures, about half; classes and boxes as `cars196`.
+
+    `root` holds `car_ims/` and `cars_annos.mat`, whose field `test` is 0 for them, or `cars_train/` and, there or in
+    `devkit/`, `cars_train_annos.mat`. Pictures and annotations of the other half need not be there.
+    """
+    if _in_one_folder(root):
+        return _by_class(_cars(root, root / "cars_annos.mat", "relative_im_path", half=True))
+    return _by_class(_car_folder(root, "cars_train", "cars_train_annos.mat"))
+
+
+CAR_KITS = ("devkit", "car_devkit/devkit")  # folders with the annotations of CARS196, where they are not in its own
+
+
+def _in_one_folder(root):
+    """Whether `root` has CARS196 in its older layout, `car_ims/` and `cars_annos.mat`."""
+    return (root / "cars_annos.mat").is_file() or not any(
+        (root / name).exists() for name in ("cars_train", "cars_test")
+    )
+
+
+def _by_class(records):
+    """The Split of `records` of CARS196: the first 98 classes to train, the others to test."""
+    records = list(records)
     return Split([r for r in records if r.label < 98], [r for r in records if r.label >= 98])
 
 
-def _cars(pictures, file, path_field):
+def _car_folder(root, name, annotations):
+    """The records of `cars_train` or `cars_test`, also nested twice."""
+    pictures = root / name / name if (root / name / name).is_dir() else root / name
+    return _cars(pictures, folder_with(annotations, root, *CAR_KITS) / annotations, "fname")
+
+
+def _cars(pictures, file, path_field, half=False):
+    """Yield a record for each row of `file`. half: only of training pictures, by the field `test`."""
     annotations = mat(file)
-    fields = (path_field, "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class")
+    fields = (path_field, "bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", *["test"] * half)
     absent = [field for field in fields if field not in (annotations.dtype.names or ())]
     if absent:
         raise ValueError(f"{file} has no field {absent[0]}: get the {file.name} that belongs to {pictures}")
     for number, row in enumerate(annotations.ravel(), 1):
         try:
             # Each number is a 1 x 1 array of uint8 or uint16: make it an int before any subtraction
-            path, *box, label = (row[field].item() for field in fields)
-            label, box = whole(label, 1, 196), tuple(whole(value) for value in box)
+            values = {field: row[field].item() for field in fields}
+            path, label = values[path_field], whole(values["class"], 1, 196)
+            box = tuple(whole(values[field]) for field in fields[1:5])
+            is_test = whole(values["test"]) if half else 0
+            if is_test not in (0, 1):
+                raise ValueError(f"test is {is_test}, not 0 or 1")
         except (ValueError, TypeError, OverflowError) as error:
             reason = f"has no usable path, box and class in row {number} ({error})"
             raise ValueError(f"{file} {reason}: get it again") from error
-        yield Record(join(pictures, str(path), file), label - 1, box)
+        if not is_test:
+            yield Record(join(pictures, str(path), file), label - 1, box)
 
 
 def sop(root: Path) -> Split:

@@ -98,7 +98,7 @@ def learned_boxes(trained: Optional[Trained]) -> bool:
     """Whether the model was trained on pictures that are cut out by boxes; False if nothing is known."""
     if trained is None:
         return False
-    return bool(trained.part["boxes"]) if trained.part else trained.dataset in BOXED
+    return bool(trained.part["boxes"]) if trained.part else datasets.whole_of(trained.dataset) in BOXED
 
 
 def warn_of_boxes(trained: Optional[Trained]) -> None:

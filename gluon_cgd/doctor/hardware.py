@@ -5,13 +5,13 @@ import ctypes
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
+from gluon_cgd.doctor import pytorch
 from gluon_cgd.doctor.findings import info, note, ok, wrong
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.machine import facts, prepare
+from gluon_cgd.machine import facts, gpus, prepare
 
 TO_CPU = "the CPU build instead: GLUON_CGD_BUILD=cpu, and `source env.sh`"
 OLDEST_DRIVER = "450.80.02"  # of those that run CUDA 11 (NVIDIA's table of minor version compatibility)
@@ -85,24 +85,6 @@ def vectors():
     return [info("processor", f"{facts.machine('cpu')}; {has or 'its instructions are not known'}")]
 
 
-def gpus():
-    """[{"index", "name", "compute_cap", "memory.free", "driver_version"}, ...] of the GPUs, as nvidia-smi prints them.
-
-    Memory is in MiB; "compute_cap" is "" if the driver is too old to tell it. None without a driver.
-    """
-    fields = ["index", "name", "memory.free", "driver_version", "compute_cap"]
-    for query in (fields, fields[:-1]):
-        command = ["nvidia-smi", f"--query-gpu={','.join(query)}", "--format=csv,noheader,nounits"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        if not done.returncode:
-            rows = [[value.strip() for value in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-            return [dict(zip(fields, [*row, ""])) for row in rows]
-    return None
-
-
 def driver_there():
     """Whether the driver's library can be loaded."""
     with contextlib.suppress(OSError):
@@ -112,7 +94,7 @@ def driver_there():
 
 def driver(build):
     """The line of the GPU driver, and one for each GPU. build: that of MXNet, "cpu" or "cuda"."""
-    devices = gpus()
+    devices = gpus.listed()
     if build == "cuda" and not driver_there():
         says = f"MXNet's CUDA build is installed, but {prepare.DRIVER} of the driver cannot be loaded"
         return [wrong("GPU driver", says, f"install the NVIDIA driver, or take {TO_CPU}")]
@@ -122,18 +104,13 @@ def driver(build):
             return [note("GPU driver", says, "check what nvidia-smi prints")]
         return [info("GPU driver", "nvidia-smi lists no GPU: the CPU does the work")]
     version = devices[0]["driver_version"]
-    if _numbers(version) < _numbers(OLDEST_DRIVER):
+    if gpus.numbers(version) < gpus.numbers(OLDEST_DRIVER):
         says = f"{version}, but MXNet's CUDA build needs {OLDEST_DRIVER} or newer"
         if build == "cuda":
             return [wrong("GPU driver", says, f"update it, or take {TO_CPU}")]
         return [note("GPU driver", says, "update it to train on the GPU")]
-    usable = [gpu["index"] for gpu in devices if runs(gpu)]
+    usable = [gpu["index"] for gpu in devices if gpus.mxnet_runs(gpu)]
     return [ok("GPU driver", version), *(_gpu(gpu, build, usable) for gpu in devices)]
-
-
-def runs(gpu):
-    """Whether MXNet's CUDA build has code for `gpu`, one of `gpus()`: for 5.0, 6.0, 7.0, 8.0 and 8.6, and no PTX."""
-    return [5] <= _numbers(gpu["compute_cap"]) < [9]
 
 
 def _gpu(gpu, build, usable):
@@ -141,22 +118,19 @@ def _gpu(gpu, build, usable):
     says = f"{gpu['name']}, compute capability {capability or 'unknown'}"
     if not capability:
         return note(title, says, "update the driver: a newer nvidia-smi tells it (--query-gpu=compute_cap)")
-    if not runs(gpu):
+    if not gpus.mxnet_runs(gpu):
         says += ", not one of the 5.0 to 8.9 that MXNet 1.9.1 has code for"
+        other = f". {pytorch.way(gpu)}" if gpus.is_newer(gpu) else ""
         if build == "cpu":
-            return info(title, says + ": the CPU does the work")
+            return info(title, f"{says}: {other[2:] or 'the CPU does the work'}")
         if usable:
-            return note(title, says, f"take --ctx gpu{usable[0]}")
-        return wrong(title, says, f"take {TO_CPU}")
+            return note(title, says + other, f"take --ctx gpu{usable[0]}")
+        return wrong(title, says + other, f"take {TO_CPU}")
     if build == "cpu":
         says += " could train, but MXNet's CPU build is installed"
         return note(title, says, "GLUON_CGD_BUILD=cuda, and `source env.sh` outside this environment")
     free = gpu["memory.free"]
     return _memory(title, says, 2**20 * int(free), note) if free.isdigit() else ok(title, says)
-
-
-def _numbers(version):
-    return [int(part) for part in re.findall("[0-9]+", version)]
 
 
 def available():

@@ -117,7 +117,7 @@ def examine(data, typed):
     """The other lines of the report. Arguments: see `lines` and `environment`."""
     if sys.version_info[:2] < interpreter.PYTHONS[0]:
         return interpreter.python()  # this Python cannot import the modules below
-    from gluon_cgd.doctor import hardware
+    from gluon_cgd.doctor import hardware, pytorch
 
     check = findings.run_check
     versions, tried = interpreter.distributions(), interpreter.probe()
@@ -134,6 +134,7 @@ def examine(data, typed):
     lines += check("processor", hardware.vectors)
     lines += check("GPU driver", hardware.driver, interpreter.build(versions))
     lines += check("GPUs of MXNet", interpreter.seen_by_mxnet, tried, versions)
+    lines += check("PyTorch", pytorch.environment)
     lines += check("memory", hardware.memory)
     lines += check("cache", hardware.disk, datasets.OFFICIAL if importable else {})
     if importable:

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 import numpy as np
 
 from gluon_cgd.datasets.images import MEAN, STD
-from gluon_cgd.machine import facts, symbols
+from gluon_cgd.engines import graph as symbols
+from gluon_cgd.machine import facts
 from gluon_cgd.similarity import weights_of
 
 OPSET, IR = 13, 7  # the newest operators that MXNet 1.9.1 writes, and the file format that came with them

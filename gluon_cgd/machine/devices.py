@@ -4,10 +4,11 @@ Each device computes a part of the batch; the first one then computes the losses
 """
 
 import contextlib
-import re
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Union
 
 import mxnet as mx
+
+from gluon_cgd.machine import device_names
 
 
 def listed(ctx: Union[mx.Context, Iterable[mx.Context]]) -> List[mx.Context]:
@@ -105,21 +106,16 @@ def contexts(name: Optional[str]) -> List[mx.Context]:
     """
     if name is None:
         name = "gpu0" if mx.context.num_gpus() else "cpu"
-    parts = name.split(",")
-    if len(parts) > 1 and not all(parts):
-        raise ValueError(f"--ctx {name!r} has an empty part: put one comma between two devices, as in gpu0,gpu1")
-    return listed([_device(part) for part in parts])
+    return listed([_context(device) for device in device_names.parse(name, "MXNet")])
 
 
-def _device(name):
-    if re.fullmatch("cpu[0-9]{0,2}", name):  # MXNet takes one CPU for any number of devices
-        return mx.cpu(int(name[3:] or 0))
-    if not re.fullmatch("gpu[0-9]+", name):
-        raise ValueError(f"device {name!r} is unknown: --ctx takes cpu, gpu0, gpu1, ..., or several: gpu0,gpu1")
+def _context(device):
+    if device.kind == "cpu":  # MXNet takes one CPU for any number of devices
+        return mx.cpu(device.number)
     gpus = mx.context.num_gpus()
-    if int(name[3:]) >= gpus:
+    if device.number >= gpus:
         raise ValueError(
-            f"device {name} is not there: MXNet can use {gpus} GPUs on this machine; take --ctx cpu, or install "
+            f"device {device.name} is not there: MXNet can use {gpus} GPUs on this machine; take --ctx cpu, or install "
             "the CUDA build where there is a GPU of compute capability 5.0 to 8.9 (python -m gluon_cgd doctor)"
         )
-    return mx.gpu(int(name[3:]))
+    return mx.gpu(device.number)

@@ -4,7 +4,8 @@ import contextlib
 import os
 import select
 import sys
-from typing import Any, Callable
+import tempfile
+from typing import Any, Callable, Iterator, List
 
 
 def open_all() -> None:
@@ -63,3 +64,19 @@ def drop_unwritten() -> None:
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, stream.fileno())
                 os.close(null)
+
+
+@contextlib.contextmanager
+def caught_stderr() -> Iterator[List[str]]:
+    """Keep what this process writes to stderr, C libraries included; at the end the list holds it, as one text."""
+    caught: List[str] = []
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield caught
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            caught.append(file.read().decode(errors="replace"))

@@ -1,16 +1,19 @@
 """An exported model, run by ONNX Runtime or OpenVINO: pictures to embeddings without MXNet."""
 
 import json
+import logging
 
 import numpy as np
 
 from gluon_cgd.evaluate import finite, finite_weights
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.regular import open_regular
-from gluon_cgd.machine import facts
+from gluon_cgd.machine import device_names
 from gluon_cgd.machine.progress import by_batches
-from gluon_cgd.models import onnx_file
+from gluon_cgd.models import onnx_cuda, onnx_file
+from gluon_cgd.models.runtimes import LIBRARIES, RUNTIMES
 
+log = logging.getLogger(__name__)
 FORMAT = "gluon_cgd 1"  # what `export` writes, in the file's metadata
 FIRST = b"\x08"  # of an ONNX file: the tag of its version
 
@@ -19,11 +22,11 @@ class Exported:
     """A model that `export` wrote, ready for pictures: uint8 (N, input_size, input_size, 3), RGB, an array or a list.
 
     dim: D, the length of the embedding.  experiment: how it was trained, a dict with the fields of Experiment.
-    about: all metadata of the file, a dict: name, which, recall, commit, ...
+    about: all metadata of the file, a dict: name, which, recall, commit, ...  device: "cpu" or "cuda0", "cuda1", ...
     """
 
-    def __init__(self, compute, about, file):
-        self._compute, self.about, self._file = compute, about, file
+    def __init__(self, compute, about, file, device="cpu"):
+        self._compute, self.about, self._file, self.device = compute, about, file, device
         self.experiment, self.input_size, self.dim = (about[key] for key in ("experiment", "input_size", "dim"))
 
     def embed(self, pictures, batch_size=32):
@@ -71,8 +74,9 @@ class Exported:
         try:
             values = self._compute(batch, output)
         except Exception as error:  # each runtime raises kinds of its own
-            reason = str(error).strip().splitlines()[:1]
-            raise ValueError(f"{self._file} cannot be computed ({''.join(reason)[:200]}): export it again") from error
+            reason = "".join(str(error).strip().splitlines()[:1])[:200]
+            remedy = "export it again" if self.device == "cpu" else "free the GPU's memory, or take --ctx cpu"
+            raise ValueError(f"{self._file} cannot be computed on {self.device} ({reason}): {remedy}") from error
         if values.shape != shape or values.dtype != np.float32:
             raise ValueError(
                 f"{self._file} gives {values.dtype} of shape {values.shape} as {output!r}, where float32 of shape "
@@ -81,15 +85,18 @@ class Exported:
         return values
 
 
-def load_exported(file, runtime="onnxruntime"):
-    """The Exported model in `file`, computed in float32 on the CPU by `runtime`, "onnxruntime" or "openvino".
+def load_exported(file, runtime="onnxruntime", ctx=None):
+    """The Exported model in `file`, computed in float32 by `runtime`, "onnxruntime" or "openvino".
 
-    Raises FileNotFoundError for no file, ValueError for one that `export` did not write or that is cut off, and
-    ImportError if the runtime is not installed.
+    ctx: "cpu" (default), or for onnxruntime "cuda0", "cuda1", ...; where that GPU cannot be used, or gives other
+    embeddings than the CPU, a warning says why and the CPU computes.
+    Raises FileNotFoundError for no file, ValueError for one that `export` did not write or that is cut off and for an
+    unknown device, and ImportError if the runtime is not installed.
     """
     file = str(file)
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime {runtime!r} is unknown: choose one of {', '.join(RUNTIMES)}")
+    (device,) = device_names.parse("cpu" if ctx is None else ctx, LIBRARIES[runtime])
     try:
         with open_regular(file, onnx_file.LIMIT) as handle:
             data = handle.read(1)
@@ -115,6 +122,14 @@ def load_exported(file, runtime="onnxruntime"):
         raise ValueError(broken) from error
     about = parse_metadata(file, metadata)
     check_ends(file, about, *ends)
+    if device.kind == "cuda":
+        try:
+            compute, difference = onnx_cuda.opened(data, device, compute, about["input_size"])
+        except onnx_cuda.NotOnCuda as error:
+            log.warning("%s is not used and the CPU computes %s, because %s", device.name, file, error)
+        else:
+            log.info("%s computes %s; its embeddings are within %.0e of the CPU's", device.name, file, difference)
+            return Exported(compute, about, file, device.name)
     return Exported(compute, about, file)
 
 
@@ -183,62 +198,3 @@ def _difference(found, wanted, end):
             right = ", ".join("N" if size is None else str(size) for size in sizes)
             wrong.append(f"has the {end} {name!r} of {own_kind} ({text}) in place of {kind} ({right})")
     return wrong
-
-
-def _onnxruntime(data):
-    """(function of uint8 pictures and an output's name, metadata, inputs, outputs) of `data`, by ONNX Runtime."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = facts.cores()
-    options.log_severity_level = 4  # what is fatal; errors are raised
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # its own format is not checked
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    metadata = session.get_modelmeta().custom_metadata_map
-
-    def ends(arguments):
-        """Types are "tensor(float)", and a size that is free is a word or None."""
-        return {
-            end.name: (
-                {"tensor(uint8)": "uint8", "tensor(float)": "float32"}.get(end.type, end.type),
-                [size if isinstance(size, int) else None for size in end.shape],
-            )
-            for end in arguments
-        }
-
-    def compute(pictures, output):
-        return session.run([output], {"pictures": pictures})[0]
-
-    return compute, metadata, ends(session.get_inputs()), ends(session.get_outputs())
-
-
-def _openvino(data):
-    """The same by OpenVINO, in float32: on some processors its default is bfloat16."""
-    import openvino
-
-    core = openvino.Core()
-    graph = core.read_model(data)
-    config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": facts.cores()}
-    compiled = core.compile_model(graph, "CPU", config)
-    known = graph.get_rt_info(["framework"]) if graph.has_rt_info(["framework"]) else {}
-    known = getattr(known, "value", known)
-    metadata = {key: getattr(value, "value", value) for key, value in known.items()}
-
-    def ends(arguments):
-        """One end may have several names; a size that is free is dynamic."""
-        return {
-            name: (
-                {"u8": "uint8", "f32": "float32"}.get(end.element_type.get_type_name(), str(end.element_type)),
-                [None if size.is_dynamic else size.get_length() for size in end.partial_shape],
-            )
-            for end in arguments
-            for name in sorted({"pictures"} & end.names or end.names)
-        }
-
-    def compute(pictures, output):
-        return compiled({"pictures": pictures})[output]
-
-    return compute, metadata, ends(graph.inputs), ends(graph.outputs)
-
-
-RUNTIMES = {"onnxruntime": _onnxruntime, "openvino": _openvino}

@@ -64,8 +64,9 @@ def open_model(
     exported: an ONNX file that `export` wrote; runtime: what computes it, one of onnx_model.RUNTIMES.
     symbol: the prefix of a symbol and its parameters; epoch, dataset, input_size: what its files do not say.
     pretrained: the name of a backbone that was not trained further; weights, input_size: see `load_pretrained`.
-    ctx: MXNet's devices, as text.  batch_size: pictures that MXNet embeds at once, fewer are filled up to it; a CPU
-    gains nothing from more than 32. None: the number of pictures, rounded up to a power of two.
+    ctx: the devices, as text (see `machine.device_names`): MXNet's, or for an exported file one of its runtime's.
+    batch_size: pictures that MXNet embeds at once, fewer are filled up to it; a CPU gains nothing from more than 32.
+    None: the number of pictures, rounded up to a power of two.
     Raises ValueError for arguments that do not go with the model, and as the readers of these files do.
     """
     if not symbol and not (epoch is None and (input_size is None or pretrained)):
@@ -77,12 +78,12 @@ def open_model(
     if runtime and not exported:
         named = checkpoint or symbol or pretrained
         raise ValueError(f"--runtime is for an exported model: leave it out with {named}, or name a --model")
-    if exported and (ctx or which):
-        raise ValueError(f"--ctx and --which are for a --checkpoint: leave them out with {exported}")
+    if exported and which:
+        raise ValueError(f"--which is for a --checkpoint: leave it out with {exported}")
     if symbol and (which or not dataset):
         raise ValueError("a symbol does not say what it was trained on: name a --dataset, and leave out --which")
     if exported:
-        return _open_exported(exported, runtime or next(iter(onnx_model.RUNTIMES)))
+        return _open_exported(exported, runtime or next(iter(onnx_model.RUNTIMES)), ctx)
     prepare.check_mxnet()
     from gluon_cgd.machine import devices
 
@@ -168,8 +169,8 @@ def _embedding(net, on, batch_size):
     return embedding
 
 
-def _open_exported(file, runtime):
-    model = onnx_model.load_exported(file, runtime)
+def _open_exported(file, runtime, ctx):
+    model = onnx_model.load_exported(file, runtime, ctx)
     experiment = Experiment.from_dict(model.experiment)
     # A file that does not say which parameters it was written from is a model of its own
     parameters = model.about.get("parameters_sha256") or digest(file)

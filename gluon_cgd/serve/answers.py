@@ -116,6 +116,8 @@ class Answers:
 
         def compute():
             vector, check = self._vector(state, query, box), state.snapshot.check
+            if state.engine and not folder:  # it cannot look into one folder alone
+                return exact.search(state.snapshot, vector, NEAREST, state.engine)[0]
             cosines, rows = exact.exact(state.snapshot.vectors, vector, NEAREST, live, check=check)
             return cosines[0], rows[0]
 

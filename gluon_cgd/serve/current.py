@@ -6,7 +6,7 @@ import time
 
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine.sentences import sentence
-from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval import approximate, collection
 from gluon_cgd.retrieval.manifest import NAME
 from gluon_cgd.retrieval.model import open_model, remembered_by
 from gluon_cgd.serve.places import Places
@@ -19,19 +19,24 @@ REST = 10  # while an index is written, it is read again for a tenth of the time
 class State:
     """One state of an index. Later writes do not change it, so that every answer is of one state.
 
-    number: differs from state to state.  computed: what the model computes.  pictures, finder, places: of the index.
+    number: differs from state to state.  computed: what the model computes.  engine: what searches, None for an exact
+    search.  finder, places: of the index.
     """
 
-    def __init__(self, number, snapshot, computed, before=None):
-        self.number, self.snapshot, self.computed = number, snapshot, computed
+    def __init__(self, number, snapshot, computed, engine=None, before=None):
+        self.number, self.snapshot, self.computed, self.engine = number, snapshot, computed, engine
         self.finder, self.places = collection.Finder(snapshot), Places(snapshot, before and before.places)
 
 
 class Current:
-    """The state of the index in `folder`. how: of its model, the arguments of `retrieval.model.open_model`."""
+    """The state of the index in `folder`.
 
-    def __init__(self, folder, **how):
-        self.folder, self._how, self.worker = folder, how, Worker()
+    engine: the arguments of `approximate.open_engine`, what searches.
+    how: of its model, the arguments of `retrieval.model.open_model`.
+    """
+
+    def __init__(self, folder, engine=("exact", None, None), **how):
+        self.folder, self._engine, self._how, self.worker = folder, engine, how, Worker()
         self._state = self._stamp = None
         self._next, self._lock = 0.0, threading.Lock()
 
@@ -53,14 +58,18 @@ class Current:
             start, stamp = time.monotonic(), self._stamp_now()
             snapshot = collection.read(self.folder)
             number = known.number + 1 if known else 0
-            self._state = State(number, snapshot, self._computed(known, snapshot), known)
+            self._state = State(
+                number, snapshot, self._computed(known, snapshot), self._searching(known, snapshot), known
+            )
             end = time.monotonic()
             self._stamp, self._next = stamp, end + REST * (end - start) if known else end
             return self._state
 
     def close(self):
-        """End the model's thread."""
+        """End the model's thread, and the connection to what searches."""
         self.worker.close()
+        if self._state and self._state.engine:
+            self._state.engine.close()
 
     def _stamp_now(self):
         """What changes with every change of the index. A missing one is reported when it is read."""
@@ -69,6 +78,12 @@ class Current:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return about.st_ino, about.st_mtime_ns, about.st_size
+
+    def _searching(self, known, snapshot):
+        """What searches in `snapshot`: that of the state before, unless another one was built since."""
+        if known and known.engine and approximate.is_current(known.engine, snapshot):
+            return known.engine
+        return approximate.open_engine(snapshot, *self._engine)
 
     def _computed(self, known, snapshot):
         """The model of `snapshot`: that of the state before, unless the index was made anew with another one."""

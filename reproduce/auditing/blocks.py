@@ -179,7 +179,7 @@ def row_lines(table, entry, columns, small, verdicts):
         yield (name, "published", *(shown(entry.row.published.get(column)) for column in columns))
         name = ""
     if entry.row.experiment:
-        kinds = (("mini", entry.ours), ("untrained", entry.untrained)) if small else (("ours", entry.ours),)
+        kinds = ((table.reduced, entry.ours), ("untrained", entry.untrained)) if small else (("ours", entry.ours),)
         for kind, samples in kinds:
             yield (name, kind, *(shown(samples.get(column)) for column in columns))
             name = ""

@@ -48,6 +48,7 @@ class Table(NamedTuple):
     learning: List[List[str]] = []  # claims on how rows learn: [what, better, worse]
     earlier: List[List[str]] = []  # claims against earlier work: [row, column, other people's row]
     baseline: str = ""  # of a table of the project's own: the row that the others are compared with
+    reduced: str = "mini"  # what its rows `mini` are called
 
     @property
     def label(self):
@@ -146,6 +147,32 @@ def figure3(about):
     ]
     small = [Row(f"glyphs {letters}", ("R@1",), {}, mini({"descriptors": letters})) for letters in CONFIGURATIONS]
     return Table("figure3", about["title"], about["seeds"], paper, small, [])
+
+
+def small(table):
+    """`table` in the small form, on photographs, in the place of the mini form; None if it has none."""
+    if table.name not in DECLARED["small rows"]:
+        return None
+    own, rows = DECLARED["small rows"][table.name], []
+    for row in table.paper:
+        name = row.name
+        if table.name == "figure3":
+            benchmark, letters = name.split()
+            if benchmark != "CARS196":
+                continue
+            name = f"cars {letters}"
+        changes = own.get(name, {})
+        if changes is not None:
+            dim = row.experiment["dim"] // DECLARED["small dim"]
+            dim -= dim % len(row.experiment["descriptors"])
+            form = {**row.experiment, **DECLARED["small"], "dim": dim}
+            rows.append(row._replace(name=name, experiment={**form, **changes}))
+    return table._replace(mini=rows, seeds=DECLARED["small seeds"], reduced="small")
+
+
+def small_tables(tables):
+    """Those of `tables` that have a small form, in it."""
+    return [form for form in map(small, tables) if form]
 
 
 def tables():

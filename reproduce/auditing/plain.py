@@ -60,11 +60,11 @@ def hours_of(experiments, seeds, measured):
     return f"{seeds * total / 3600:,.0f}"
 
 
-def origins(tables, evidence):
-    """Where the recorded runs were made."""
+def origins(tables, evidence, on_photographs=()):
+    """Where the recorded runs were made. on_photographs: the tables in their small form."""
     groups = {}
-    for small in (False, True):
-        for key in distinct(tables, small):
+    for some, small in ((tables, False), (tables, True), (on_photographs, True)):
+        for key in distinct(some, small):
             for run in evidence[key].runs if key in evidence else ():
                 versions = ", ".join(str(version) for version in (run.get("versions") or {}).values())
                 place = (run.get("machine"), run.get("threads"), versions, run.get("commit"))
@@ -124,8 +124,8 @@ def attestations(folder):
     return sorted(found, key=lambda values: (values["date"], values["sha256"]))
 
 
-def reproductions(tables, evidence, attested, revision):
-    """Who reproduced what. attested: of `attestations`."""
+def reproductions(tables, evidence, attested, revision, on_photographs=()):
+    """Who reproduced what. attested: of `attestations`.  on_photographs: the tables in their small form."""
     head = ("by", "table", "runs", "equal to ours to the bit", "R@1 of its rows, theirs - ours")
     grid, counted = [(*head, "machine", "Python, MXNet, NumPy", "commit", "file")], set()
     for values in attested:
@@ -140,10 +140,12 @@ def reproductions(tables, evidence, attested, revision):
             grid.append((name, f"of revision {values['revision']}", len(runs), "-", "-", *made(runs), file))
             continue
         for table in tables:
-            for small in (False, True):
-                cells = beside(table, small, theirs, evidence)
+            small = [(form, True) for form in on_photographs if form.name == table.name]
+            for form, reduced in ((table, False), (table, True), *small):
+                cells = beside(form, reduced, theirs, evidence)
                 if cells:
-                    grid.append((name, f"{table.label}{', mini form' if small else ''}", *cells, file))
+                    title = f"{table.label}, {form.reduced} form" if reduced else table.label
+                    grid.append((name, title, *cells, file))
     return markdown(grid) if len(grid) > 1 else [NOBODY]
 
 

@@ -20,6 +20,7 @@ from gluon_cgd.runs import ranks, schema
 from reproduce import recorded, seal, store
 from reproduce.documents import record
 from reproduce.report import comparison, formats
+from reproduce.small import small_tables
 from reproduce.tables import EVERYTHING
 from reproduce.training import plan
 
@@ -50,8 +51,7 @@ def write(runs, tables, by, device="cpu"):
     Raises ValueError if there are none.
     """
     experiments = {}
-    wanted = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
-    for experiment in sorted(wanted, key=Experiment.key):
+    for experiment in sorted(plan.experiments(tables), key=Experiment.key):
         key = experiment.key()
         finished = []
         for run in store.every(runs, experiment):
@@ -108,7 +108,7 @@ def check(file, values):
     if values["revision"] != REVISION:
         rule = f"is of revision {values['revision']} of the training code, and ours is {REVISION}"
         raise ValueError(f"{file} {rule}: the runs cannot be compared, ask for new ones")
-    known = {run.experiment for small in (True, False) for run in plan.wanted(EVERYTHING, 1, small, recorded.FOLDER)}
+    known = plan.experiments(EVERYTHING)
     for key, part in values["experiments"].items():
         experiment = Experiment.from_dict(part["experiment"])
         if experiment.key() != key or experiment not in known:
@@ -165,11 +165,11 @@ def reproductions():
             lines.append((name, f"of revision {values['revision']}", len(runs), "-", "-", *origin(runs), file))
             continue
         for table in EVERYTHING:
-            for small in (False, True):
-                found = compared(table, small, theirs)
+            for form, reduced in ((table, False), (table, True), *((form, True) for form in small_tables([table]))):
+                found = compared(form, reduced, theirs)
                 if found:
-                    form = f"{table.label}{', mini form' * small}"
-                    lines.append((name, form, *found, file))
+                    title = f"{table.label}{f', {form.reduced} form' * reduced}"
+                    lines.append((name, title, *found, file))
     return grid.as_markdown(lines) if len(lines) > 1 else EMPTY
 
 

@@ -61,6 +61,7 @@ PARTS = {
     "figure3 claims": summary.figure3,
     "ledger": ledger.as_markdown,
     "origins": summary.origins,
+    "photographs": summary.photographs,
     "power": power.as_markdown,
     "reproductions": attestation.reproductions,
     "status": summary.status,

@@ -14,15 +14,14 @@ from reproduce.training import plan
 
 
 def record(runs, tables, folder=FOLDER):
-    """Copy the finished runs behind `tables`, mini forms too, from the store `runs` into `folder`.
+    """Copy the finished runs behind `tables`, in all their forms, from the store `runs` into `folder`.
 
     A run that was recorded before is replaced. Returns the names of the files that changed.
     Raises ValueError for a run whose ranks are not what it was counted from.
     """
     changed = []
     Path(folder).mkdir(parents=True, exist_ok=True)
-    experiments = {run.experiment for small in (True, False) for run in plan.wanted(tables, None, small, runs)}
-    for experiment in sorted(experiments, key=Experiment.key):
+    for experiment in sorted(plan.experiments(tables), key=Experiment.key):
         changed += record_one(runs, experiment, folder)
     return changed
 

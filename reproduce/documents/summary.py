@@ -8,7 +8,8 @@ from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.runs import findings
 from reproduce import recorded
 from reproduce.report import comparison, formats
-from reproduce.tables import EVERYTHING, FIGURE3, number
+from reproduce.small import small_table, small_tables
+from reproduce.tables import EVERYTHING, FIGURE3, SMALL_FORM, number
 from reproduce.training import plan
 from reproduce.training.costs import known, total
 from reproduce.verdicts import figure3 as figure3_verdicts
@@ -17,6 +18,11 @@ from reproduce.verdicts.care import care
 
 WHICH = "last"  # evaluation that counts
 OUTCOMES = ("within a point", "higher", "lower", "undecided")
+ON_PHOTOGRAPHS = (
+    "Real photographs, half of CARS196, with SqueezeNet 1.1 at 128 pixels: [how it was chosen, before these "
+    "runs](docs/real-photographs.md). Its orderings are those of this network on this half; only the paper's form is "
+    "compared with the paper's numbers."
+)
 PLURALS = {
     "holds": "hold",
     "does not hold": "are opposite here",
@@ -26,11 +32,11 @@ PLURALS = {
 
 
 @functools.lru_cache(maxsize=None)
-def entries(name, small):
-    """The entries of table or figure `name` from the recorded runs."""
-    return comparison.entries(
-        {table.name: table for table in EVERYTHING}[name], recorded.read, small, WHICH, recorded.read_ranks
-    )
+def entries(name, form):
+    """The entries of table or figure `name` from the recorded runs. form: True mini, False the paper's, or "small"."""
+    table = {table.name: table for table in EVERYTHING}[name]
+    table = small_table(table) if form == SMALL_FORM else table
+    return comparison.entries(table, recorded.read, bool(form), WHICH, recorded.read_ranks)
 
 
 def ordering_claims(table):
@@ -154,6 +160,17 @@ def tables():
     return "\n".join(text).strip()
 
 
+def photographs():
+    """The section of the small form: each table of which runs are recorded; "" without any."""
+    text = []
+    for table in small_tables(EVERYTHING):
+        rows = entries(table.name, SMALL_FORM)
+        if runs_in(rows):
+            title = f'<a id="{table.name}-small"></a>', "", f"### {table.label}, the small form. {table.title}", ""
+            text += [*title, formats.body(table, rows, True), ""]
+    return "\n".join(["## The small form", "", ON_PHOTOGRAPHS, "", *text]).strip() if text else ""
+
+
 def costs():
     """A line a script: its runs, and how long they take on each machine that was measured."""
     machines = known(recorded.FOLDER)
@@ -177,8 +194,8 @@ def recorded_minutes(runs, at_once=2):
 def origins():
     """Where the recorded runs were made."""
     groups = {}
-    for small in (False, True):
-        for run in (run for each in wanted(EVERYTHING, small, seeds=1) for run in recorded.read(each.experiment)):
+    for tables, small in ((EVERYTHING, False), (EVERYTHING, True), (small_tables(EVERYTHING), True)):
+        for run in (run for each in wanted(tables, small, seeds=1) for run in recorded.read(each.experiment)):
             versions = ", ".join(str(version) for version in (run.get("versions") or {}).values())
             origin = (run.get("machine"), run.get("threads"), versions, run.get("commit"))
             groups.setdefault(origin, []).append(run.get("seconds", 0))

@@ -7,7 +7,7 @@ from gluon_cgd.files.whole import write_json, write_text
 from reproduce.report.comparison import TOLERANCE, doubtful, parts, table_verdict
 from reproduce.report.data import as_data
 from reproduce.report.plot import plot
-from reproduce.tables import EVERYTHING, SCRATCH, number
+from reproduce.tables import EVERYTHING, SCRATCH, SMALL_FORM, number
 from reproduce.verdicts import effects, figure3, orderings
 from reproduce.verdicts.table import sentence as sentence_of_table
 from reproduce.verdicts.verdict import WITHIN, sentence
@@ -30,7 +30,13 @@ def header(table, small, which):
     )
     if not table.has_published:
         note = f"'ours' is the {which} evaluation of each run; the paper has no number of it."
-    if small:
+    if small and table.form == SMALL_FORM:
+        note = (
+            f"'small' is the {which} evaluation of each run, 'untrained' the evaluation before training.\n"
+            "SMALL: real photographs, half of CARS196, with a smaller pretrained network. Do not compare its numbers\n"
+            "with the published ones; its orderings are those of this network on this half (docs/real-photographs.md)."
+        )
+    elif small:
         start = "from random parameters" if table.form == SCRATCH else "pretrained on other letters"
         note = (
             f"'mini' is the {which} evaluation of each run, 'untrained' the evaluation before training.\n"
@@ -46,24 +52,25 @@ def header(table, small, which):
 def grids(table, rows, small):
     """The table as lists of cells, its head first; one such table for each benchmark."""
     for columns, shown in parts(rows, small):
-        body = [line for row in shown for line in row_lines(row, columns, small, table.has_published)]
+        body = [line for row in shown for line in row_lines(row, columns, small and table.reduced, table.has_published)]
         yield [[table.name.capitalize(), "", *columns], *body]
 
 
-def row_lines(row, columns, small, has_published):
+def row_lines(row, columns, reduced, has_published):
     """The lines of one row: published, and for rows of the paper's own method also ours and what to compare it with.
 
+    reduced: what its form is called, "mini" or "small"; False for the paper's.
     has_published: whether its table has published numbers; else there is no line for them.
     """
     if has_published:
         yield [row.row, "published", *(number(row.published.get(c)) for c in columns)]
     name = "" if has_published else row.row
-    if row.experiment and small:
-        yield [name, "mini", *(number(row.ours.get(c)) for c in columns)]
+    if row.experiment and reduced:
+        yield [name, reduced, *(number(row.ours.get(c)) for c in columns)]
         yield ["", "untrained", *(number(row.untrained.get(c)) for c in columns)]
     elif row.experiment:
         yield [name, "ours", *(number(row.ours.get(c)) for c in columns)]
-    if row.experiment and has_published and not small:
+    if row.experiment and has_published and not reduced:
         yield ["", "difference", *(difference(row.published.get(c), row.ours.get(c)) for c in columns)]
         yield ["", "verdict", *(row.verdicts[c].outcome if c in row.verdicts else "-" for c in columns)]
 
@@ -134,9 +141,9 @@ def write(table, rows, small, which, runs):
 
 def write_files(table, rows, small, which, runs, text):
     """Write the Markdown `text` and the JSON of `rows` under `runs`/reports; returns the files without their ending."""
-    stem = reports(runs) / (
-        table.name + "-mini" * small + f"-{table.form}" * bool(table.form) + "-best" * (which == "best")
-    )
+    forms = dict.fromkeys([*[table.reduced] * small, table.form])  # "mini", "mini-from-scratch", "small"
+    parts_of_name = [table.name, *filter(None, forms), *["best"] * (which == "best")]
+    stem = reports(runs) / "-".join(parts_of_name)
     write_text(f"{stem}.md", text)
     write_json(f"{stem}.json", as_data(table, rows, small))
     return stem

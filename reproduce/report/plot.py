@@ -10,6 +10,8 @@ from reproduce.report.data import as_data
 from visualize.configurations import boxes, captions
 from visualize.configurations import panels as panels_of
 
+PICTURES = {"small": "on half of CARS196", "mini": "on the embedded benchmark"}  # of the forms that are not the paper's
+
 
 def plot(table, rows, small, file):
     """Recall@1 of each row, published and ours, or untrained and mini: two datasets never share an axis."""
@@ -24,19 +26,24 @@ def plot(table, rows, small, file):
             panels.setdefault(benchmark_of(column), []).append((row, column))
     figure = figures.empty(2.2 + 1.1 * max(map(len, panels.values())), 0.6 + 2.8 * len(panels))
     for axes, (benchmark, panel) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items()):
-        bars(axes, panel, small)
-        where = "on the embedded benchmark" if small else benchmark
+        bars(axes, panel, small and table.reduced)
+        where = PICTURES[table.reduced] if small else benchmark
+
         axes.set_title(f"{table.label} {where}", fontsize=10)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
     figures.save(figure, file)
 
 
-def bars(axes, panel, small):
-    """The bars of `panel`, [(row, column), ...] of one dataset."""
+def bars(axes, panel, reduced):
+    """The bars of `panel`, [(row, column), ...] of one dataset.
+
+    reduced: "mini" or "small"; False for the paper's form.
+    """
     published, our = ("published", "published", "0.6"), ("ours", "ours", "tab:blue")
     pair = (published, our)
-    if small or not any(row.published for row, _ in panel):
-        pair = (("untrained", "untrained", "0.8"), ("ours", "mini: glyphs" if small else "ours", "tab:blue"))
+    if reduced or not any(row.published for row, _ in panel):
+        ours = {"mini": "mini: glyphs", "small": "small: photographs"}.get(reduced, "ours")
+        pair = (("untrained", "untrained", "0.8"), ("ours", ours, "tab:blue"))
     for i, (source, name, colour) in enumerate(pair):
         cells = [getattr(row, source).get(column) for row, column in panel]
         heights = [cell.mean if cell else 0 for cell in cells]

@@ -4,7 +4,7 @@ import math
 
 import mxnet as mx
 
-from gluon_cgd.machine import symbols
+from gluon_cgd.engines import graph
 
 
 def counts(net, input_size=224):
@@ -16,8 +16,8 @@ def counts(net, input_size=224):
     outputs = net(mx.sym.var("data"))
     flat = [leaf for output in outputs for leaf in (output if isinstance(output, list) else [output])]
     symbol = mx.sym.Group(flat)
-    shapes = symbols.shapes(symbol, data=(1, 3, input_size, input_size))
-    nodes = symbols.read(symbol).nodes
+    shapes = graph.shapes(symbol, data=(1, 3, input_size, input_size))
+    nodes = graph.read(symbol).nodes
     products = 0
     for node in nodes:
         if node.op in ("Convolution", "FullyConnected"):

@@ -82,7 +82,7 @@ def pictures(dataset, *rule):
     if dataset == "sop_mini":  # 100 products of each of 12 super-classes, each with the average number of pictures
         train, (test, products) = datasets.OFFICIAL["sop"]
         return train[0], round(1200 * test / products)
-    train, *test = datasets.OFFICIAL[dataset]
+    train, *test = datasets.COUNTS[dataset]
     return train[0], sum(part[0] for part in test)
 
 
@@ -135,7 +135,7 @@ def disk(missing):
 
 def parameters(experiment):
     """How many parameters the network of `experiment` has."""
-    classes = datasets.OFFICIAL.get(experiment.dataset.replace("sop_mini", "sop"), ((0, 100),))[0][1]
+    classes = datasets.COUNTS.get(experiment.dataset.replace("sop_mini", "sop"), ((0, 100),))[0][1]
     of_the_network = ("backbone", "descriptors", "dim", "architecture", "combine")
     own = {name: getattr(experiment, name) for name in of_the_network}
     return count_parameters(Experiment(**own, pretrained=False), classes)

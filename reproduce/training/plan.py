@@ -7,6 +7,7 @@ from gluon_cgd.machine.progress import each
 from gluon_cgd.runs import checkpoint
 from reproduce import selection, store
 from reproduce.report import power
+from reproduce.small import small_tables
 from reproduce.training import costs
 
 
@@ -23,14 +24,14 @@ class Wanted(NamedTuple):
 def wanted(tables, seeds, small, runs, pattern="*", weights=None, needed=None):
     """The distinct runs behind the rows like `pattern` of `tables`, [Wanted, ...], equal experiments once.
 
-    seeds: runs of each row, None for as many as each table has (with `small`, one).
+    seeds: runs of each row, None for as many as `selection.seeds_of` says.
     needed: None for a look: a run that has a result is done. To train, False or True, as in `store.is_done`.
     Raises ValueError when no row matches, and when a folder holds another run.
     """
     names = {}
     for table in tables:
         for row in selection.rows_of(table, pattern, small):
-            for seed in range((seeds or (1 if small else table.seeds)) if row.experiment else 0):
+            for seed in range(selection.seeds_of(table, small, seeds) if row.experiment else 0):
                 names.setdefault((selection.experiment_of(row, small), seed), []).append(f"{table.name} {row.name}")
     distinct = []
     for (experiment, seed), rows in each(names.items(), "looking for runs that are done", unit="runs"):
@@ -38,6 +39,18 @@ def wanted(tables, seeds, small, runs, pattern="*", weights=None, needed=None):
         half = 0 if done else checkpoint.iteration(store.folder(runs, experiment, seed) / "checkpoint.npz")
         distinct.append(Wanted(experiment, seed, tuple(dict.fromkeys(rows)), done, half))
     return distinct
+
+
+def experiments(tables):
+    """The distinct experiments behind `tables` in the paper's form, the mini and the small one."""
+    forms = [*((table, reduced) for table in tables for reduced in (False, True))]
+    forms += [(table, True) for table in small_tables(tables)]
+    return {
+        selection.experiment_of(row, reduced)
+        for table, reduced in forms
+        for row in selection.rows_in(table, reduced)
+        if row.experiment
+    }
 
 
 def as_text(tables, seeds, small, runs):

@@ -10,7 +10,7 @@ import pytest
 
 from gluon_cgd import datasets
 from gluon_cgd.doctor import hardware
-from gluon_cgd.machine import facts, prepare
+from gluon_cgd.machine import facts, gpus, prepare
 
 GB = 10**9
 
@@ -131,6 +131,19 @@ def test_a_gpu_that_the_wheel_has_no_code_for_is_wrong_with_the_cuda_build(smi, 
     assert hardware.driver("cpu")[1].state == "info"
 
 
+@pytest.mark.parametrize(
+    ("capability", "way", "container"),
+    [("3.7", False, False), ("9.0", True, True), ("10.0", True, False), ("12.0", True, False)],
+)
+def test_a_gpu_newer_than_mxnets_code_is_told_which_way_there_is(smi, capability, way, container):
+    smi(("First", "3.7", 8000), ("Other", capability, 140000))
+    for build in ("cpu", "cuda"):
+        told = hardware.driver(build)[2].says
+        assert ("PyTorch trains on it, --engine pytorch --ctx cuda1" in told) == way
+        assert ("mxnet:24.06-py3, which has MXNet 1.9.1 with code for Hopper, untested" in told) == container
+    assert ("the CPU does the work" in hardware.driver("cpu")[2].says) == (not way)
+
+
 def test_beside_a_usable_gpu_another_is_to_be_left_out(smi):
     smi(("H100", "9.0", 80000), ("A100", "8.0", 80000))
     _, hopper, ampere = hardware.driver("cuda")
@@ -174,7 +187,7 @@ def test_without_a_driver_the_cuda_build_is_wrong_and_the_cpu_build_is_not(smi, 
     assert line.remedy.startswith("install the NVIDIA driver, or take the CPU build instead")
     assert hardware.driver("cpu")[0].state == "info"
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert hardware.gpus() is None
+    assert gpus.listed() is None
 
 
 def test_the_drivers_library_is_there_if_it_can_be_loaded(monkeypatch):

@@ -248,8 +248,8 @@ def test_every_command_is_watched_from_its_first_moment(titles, tmp_path, capsys
     [
         ("gluon_cgd/fetch/download.py", "task(wanted.file.name"),
         ("gluon_cgd/fetch/archives.py", 'f"unpacking {archive.name}"'),
-        ("gluon_cgd/commands/search.py", '"indexing"'),
-        ("gluon_cgd/commands/search.py", "task(options.engine"),
+        ("gluon_cgd/commands/index.py", '"indexing"'),
+        ("gluon_cgd/commands/index.py", "task(options.engine"),
         ("gluon_cgd/retrieval/embed.py", '"embedding"'),
         ("gluon_cgd/models/onnx_model.py", "by_batches("),
         ("gluon_cgd/export/int8.py", '"calibrating"'),

@@ -30,8 +30,8 @@ def test_a_run_and_the_model_exported_from_it_are_the_same_function(exported):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "m.onnx", "--ctx", "cpu"], "--ctx and --which are for a --checkpoint"),
-        (["--model", "m.onnx", "--which", "last"], "--ctx and --which are for a --checkpoint"),
+        (["--model", "m.onnx", "--ctx", "gpu0"], "--ctx gpu0 is no device of ONNX Runtime"),
+        (["--model", "m.onnx", "--which", "last"], "--which is for a --checkpoint: leave it out with m.onnx"),
         (["--model", "m.onnx", "--epoch", "0"], "--epoch and --input-size are for a --symbol"),
         (["--checkpoint", "run", "--input-size", "64"], "--epoch and --input-size are for a --symbol"),
         (

@@ -86,16 +86,16 @@ def test_an_onnx_file_is_a_model_too(tmp_path, small_experiment, monkeypatch, pa
         about=told,
     )
     asked = []
-    monkeypatch.setattr(opened.onnx_model, "load_exported", lambda source, runtime: asked.append(runtime) or exported)
+    monkeypatch.setattr(opened.onnx_model, "load_exported", lambda source, *how: asked.append(how) or exported)
     found = open_model("idx", None, exported=str(file))
     assert found.embed(pictures(3)).tolist() == [picture[0, :2, 0].tolist() for picture in pictures(3)]
     assert (found.input_size, found.projections(), found.about["onnx"]) == (16, ["a matrix"], True)
     assert found.features(pictures(3)).shape == (3, 3, 16, 16)
     assert open_model("idx", found.about, runtime="openvino").about == found.about
-    assert asked == ["onnxruntime", "openvino"]
-    for options in (dict(ctx="cpu"), dict(which="last")):
-        with pytest.raises(ValueError, match="--ctx and --which are for a --checkpoint: .*model.onnx"):
-            open_model("idx", found.about, **options)
+    assert open_model("idx", found.about, ctx="cuda1").about == found.about
+    assert asked == [("onnxruntime", None), ("openvino", None), ("onnxruntime", "cuda1")]
+    with pytest.raises(ValueError, match="--which is for a --checkpoint: leave it out with .*model.onnx"):
+        open_model("idx", found.about, which="last")
     file.unlink()
     with pytest.raises(ValueError, match="which is gone: say where it is, with --model"):
         open_model("idx", found.about)

@@ -168,8 +168,8 @@ def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, siz
         (["--out", "x.gif"], "--out x.gif must end with .png, .pdf, .svg"),
         (["--out", "no/x.png"], "no/x.png cannot be written: there is no folder no, make it first"),
         (["--runtime", "openvino"], "--runtime is for an exported model: leave it out with"),
-        (["--model", "m.onnx", "--ctx", "cpu"], "--ctx and --which are for a --checkpoint: leave them out"),
-        (["--model", "m.onnx", "--which", "last"], "--ctx and --which are for a --checkpoint: leave them out"),
+        (["--model", "m.onnx", "--ctx", "gpu0"], "--ctx gpu0 is no device of ONNX Runtime, which takes cpu, cuda0"),
+        (["--model", "m.onnx", "--which", "last"], "--which is for a --checkpoint: leave it out"),
         (["--checkpoint", "m.params", "--which", "last"], "--which is for a run's folder: a published model has one"),
         (["--model", "m.onnx"], "m.onnx does not exist: an exported model is a file"),
         (

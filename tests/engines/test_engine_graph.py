@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from gluon_cgd import backbones
-from gluon_cgd.machine import symbols
+from gluon_cgd.engines import graph as symbols
 
 
 def small():
@@ -46,3 +46,10 @@ def test_the_shapes_are_named_by_variable_and_by_operator():
     shapes = symbols.shapes(small(), data=(2, 3, 8, 8))
     assert (shapes["data"], shapes["convolution_weight"]) == ((2, 3, 8, 8), (4, 3, 3, 3))
     assert shapes["relu_output"] == (2, 4, 6, 6)
+
+
+def test_a_graph_is_read_from_text_without_mxnet(without_mxnet):
+    text = small().tojson()
+    asked = "import sys; from gluon_cgd.engines import graph; print(graph.text_of(graph.parse(sys.argv[1])))"
+    done = without_mxnet("-c", asked, text)
+    assert mx.sym.load_json(done.stdout).tojson() == text, done.stderr

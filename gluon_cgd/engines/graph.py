@@ -1,8 +1,9 @@
-"""The graph of an MXNet symbol as Python values, to be read, changed and made a symbol again."""
+"""The graph of an MXNet symbol as Python values, to be read, changed, run and made a symbol again."""
 
 import ast
 import json
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 
@@ -44,9 +45,9 @@ class Graph:
     about: Dict[str, Any]  # MXNet's version; without it MXNet takes the graph for one of version 0.8
 
 
-def read(symbol: Any) -> Graph:
-    """The Graph of an mx.sym.Symbol."""
-    described = json.loads(symbol.tojson())
+def parse(text: str) -> Graph:
+    """The Graph that an mx.sym.Symbol wrote as JSON. MXNet is not needed."""
+    described = json.loads(text)
     first = described["node_row_ptr"]  # number of each node's first output among all outputs
     nodes = [
         Node(node["op"], node["name"], node.get("attrs", {}), [Entry(*entry) for entry in node["inputs"]], end - start)
@@ -55,14 +56,25 @@ def read(symbol: Any) -> Graph:
     return Graph(nodes, [Entry(*entry) for entry in described["heads"]], described["attrs"])
 
 
+def text_of(graph: Graph) -> str:
+    """The Graph as JSON, which MXNet reads: the inverse of `parse`."""
+    nodes = [dict(op=n.op, name=n.name, attrs=n.attributes, inputs=n.inputs) for n in graph.nodes]
+    variables = [place for place, node in enumerate(graph.nodes) if node.op == "null"]
+    first = list(accumulate((node.outputs for node in graph.nodes), initial=0))
+    rows = dict(arg_nodes=variables, node_row_ptr=first)
+    return json.dumps(dict(nodes=nodes, **rows, heads=graph.heads, attrs=graph.about))
+
+
+def read(symbol: Any) -> Graph:
+    """The Graph of an mx.sym.Symbol."""
+    return parse(symbol.tojson())
+
+
 def write(graph: Graph) -> Any:
     """The mx.sym.Symbol of a Graph: the inverse of `read`."""
     import mxnet as mx
 
-    nodes = [dict(op=n.op, name=n.name, attrs=n.attributes, inputs=n.inputs) for n in graph.nodes]
-    variables = [place for place, node in enumerate(graph.nodes) if node.op == "null"]
-    described = dict(nodes=nodes, arg_nodes=variables, heads=graph.heads, attrs=graph.about)
-    return mx.sym.load_json(json.dumps(described))
+    return mx.sym.load_json(text_of(graph))
 
 
 def shapes(symbol: Any, **inputs: Tuple[int, ...]) -> Dict[str, Tuple[int, ...]]:

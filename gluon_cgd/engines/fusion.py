@@ -9,8 +9,7 @@ from typing import Any, Dict
 
 import mxnet as mx
 
-from gluon_cgd.machine import symbols
-from gluon_cgd.machine.symbols import Node
+from gluon_cgd.engines.graph import Entry, Node, read, write
 
 
 def fuse_relus(net: mx.gluon.HybridBlock) -> None:
@@ -32,7 +31,7 @@ def fused(symbol: Any) -> Any:
     is beside a grouped convolution (ResNeXt): with AVX-512 those lay features and gradients out in blocks of their own,
     for which oneDNN has no backward pass of the pair ("could not create a primitive descriptor iterator").
     """
-    graph = symbols.read(symbol)
+    graph = read(symbol)
     nodes = graph.nodes
     entries = [entry for node in nodes for entry in node.inputs] + graph.heads
     uses = collections.Counter(entry[:2] for entry in entries)
@@ -41,7 +40,7 @@ def fused(symbol: Any) -> Any:
     replaced: Dict[tuple, tuple] = {}  # output of a ReLU -> that of the batch norm that includes it; (node, output)
 
     def rewired(entries):
-        return [symbols.Entry(*replaced.get(entry[:2], entry[:2]), entry.version) for entry in entries]
+        return [Entry(*replaced.get(entry[:2], entry[:2]), entry.version) for entry in entries]
 
     for place, node in enumerate(nodes):
         node.inputs = rewired(node.inputs)
@@ -55,7 +54,7 @@ def fused(symbol: Any) -> Any:
                 norm.op = "_contrib_BatchNormWithReLU"
                 replaced[place, 0] = source[:2]
     graph.heads = rewired(graph.heads)
-    return symbols.write(graph)
+    return write(graph)
 
 
 def _is_grouped(node: Node) -> bool:

@@ -8,9 +8,9 @@ from mxnet.gluon import nn
 
 from gluon_cgd import model
 from gluon_cgd.backbones import BACKBONES
+from gluon_cgd.engines import fusion
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.learner import Learner
-from gluon_cgd.machine import fusion
 
 QUICK = ("cifar_resnet10", "shufflenet_v2")
 
