@@ -9,10 +9,11 @@ import json
 import logging
 
 from gluon_cgd.commands.output import say
+from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.machine import devices, facts, process
-from reproduce import efficiency, pretrain, selection, small, store, student
-from reproduce.documents import attestation, generated, pictures, record, summary
-from reproduce.flags import check, parser
+from reproduce import averaging, efficiency, pretrain, selection, small, store, student
+from reproduce.documents import agreement, attestation, generated, pictures, record, summary
+from reproduce.flags import check, engine_of, parser
 from reproduce.page import html
 from reproduce.report import comparison, formats
 from reproduce.report.data import as_data
@@ -32,6 +33,8 @@ def main(arguments=None):
 
 def run(options):
     """Do what the command line says: list, train, print; returns the exit status."""
+    options.trained_by, options.base = engine_of(options), options.runs
+    options.runs = averaging.place(options.base, options.trained_by)  # each engine's runs have a store of their own
     check(options)
     if options.write:
         say(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
@@ -53,6 +56,9 @@ def run(options):
     if getattr(options, "from"):
         name = attestation.keep(getattr(options, "from"))
         say(f"recorded: {name or 'nothing new'}")
+        return 0
+    if options.parity:
+        say("\n".join(agreement.record(options.base, tables or EVERYTHING, is_reduced(options))))
         return 0
     if options.record:
         say(f"recorded: {', '.join(record.record(options.runs, tables or EVERYTHING)) or 'nothing new'}")
@@ -107,7 +113,7 @@ def print_tables(tables, options):
         rows = selection.rows_of(tables[0], options.rows, reduced)
         experiments = dict.fromkeys(selection.experiment_of(row, reduced) for row in rows if row.experiment)
         seeds = seeds_of(tables[0], options)
-        student.measure(experiments, seeds, options.runs, options.data, options.ctx, which)
+        student.measure(experiments, seeds, options.runs, options.data, mxnets(options), which)
     statuses, everything = [], []
     for table in tables:
         rows = entries_of(table, options, results)
@@ -123,6 +129,11 @@ def print_tables(tables, options):
     return max(statuses)
 
 
+def mxnets(options):
+    """The devices that --ctx names, for what MXNet computes of a finished run; it takes none of PyTorch's."""
+    return options.ctx if options.trained_by == MXNET else "cpu"
+
+
 def seeds_of(table, options):
     """The number of runs of each row of `table`."""
     return selection.seeds_of(table, is_reduced(options), options.seeds)
@@ -132,12 +143,16 @@ def entries_of(table, options, results=store.results):
     """The entries of `table` from the runs that are stored."""
     seeds = seeds_of(table, options)
 
-    def ranks_of(experiment):
-        return store.ranks_of(options.runs, experiment, results(options.runs, experiment, seeds))
+    def results_of(experiment):
+        return averaging.results(options.base, experiment, seeds, options.trained_by, results)
 
-    return comparison.entries(
-        table, lambda one: results(options.runs, one, seeds), is_reduced(options), options.compare, ranks_of
-    )
+    def ranks_of(experiment):
+        return averaging.ranks_of(options.base, experiment, results_of(experiment))
+
+    def left_out_of(experiment):
+        return averaging.left_out(options.base, experiment, seeds, options.trained_by)
+
+    return comparison.entries(table, results_of, is_reduced(options), options.compare, ranks_of, left_out_of)
 
 
 def write_page(tables, options):
@@ -151,10 +166,10 @@ def write_page(tables, options):
     }
 
     def every(experiment):
-        return store.with_losses(options.runs, experiment, store.every(options.runs, experiment))
+        return averaging.every(options.base, experiment, options.trained_by)
 
     def ranks_of(experiment):
-        return store.ranks_of(options.runs, experiment, every(experiment))
+        return averaging.ranks_of(options.base, experiment, every(experiment))
 
     html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds, ranks_of)
     say(f"Written: {file}")
@@ -186,7 +201,7 @@ def draw_figure4(options):
     split = store.load_data(experiments["SM"], options.data)
     form = f"-{table.form}" if table.form else ""
     stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}{form}"
-    sentences = figure4.draw(folders, split, devices.contexts(options.ctx)[0], options.query, stem, options.weights)
+    sentences = figure4.draw(folders, split, devices.contexts(mxnets(options))[0], options.query, stem, options.weights)
     mini = (
         "\nMINI: on the embedded benchmark (glyphs), with small networks that were pretrained on other letters."
         * options.mini
@@ -210,13 +225,14 @@ def train(tables, options, seeds=None):
     needed = FIGURE4.name in options.tables or "report" in options.tables  # they read the parameters too
     seeds = seeds or options.seeds
     runs = plan.wanted(tables, seeds, reduced, options.runs, options.rows, options.weights, needed)
-    todo = [run for run in runs if not run.done]
+    todo = averaging.missing(options.base, runs, options.trained_by, needed)
     form = f" --{tables[0].reduced}" * reduced
     log.info("%s%s: %d runs, %d already done", names, form, len(runs), len(runs) - len(todo))
     if not todo:
         return
-    devices.contexts(options.ctx)  # refuses a device that is not there
-    backends.check(options.backend, options.slurm, options.parts)
+    backends.check(options.backend, options.slurm, options.parts, options.trained_by)
+    if options.backend != "slurm":
+        backends.devices_of(options.ctx, options.trained_by)  # refuses a device that is not there
     for run in todo:
         devices.check_batch(run.experiment.batch_size, options.parts, "parts")
     missing = store.missing_parts({run.experiment for run in todo}, options.data, options.weights)
@@ -225,11 +241,12 @@ def train(tables, options, seeds=None):
         raise ValueError(f"{names} cannot be trained here (--mini needs neither data nor weights):{sentences}")
     for line in () if options.mini else costs.costs(todo, options.runs):
         log.info("%s", line)
-    minutes = summary.recorded_minutes(todo, facts.cores()) if reduced else None
+    ours = reduced and options.trained_by == MXNET
+    minutes = summary.recorded_minutes(todo, facts.cores()) if ours else None
     if minutes is not None:
         busy = summary.duration(costs.BUSY * minutes)  # "3 minutes"
         line = "%d to %s on %d cores, as the recorded runs took; the longer time if other programs use them"
         log.info(line, summary.whole(minutes), busy, facts.cores())
     waiting = [(" = ".join(run.names), run.experiment, run.seed) for run in todo]
-    where = dict(data=options.data, ctx=options.ctx, weights=options.weights, parts=options.parts)
-    backends.train(waiting, options.backend, reduced, options.runs, slurm=options.slurm, **where)
+    where = {name: getattr(options, name) for name in ("data", "ctx", "weights", "parts", "slurm")}
+    backends.train(waiting, options.backend, reduced, options.runs, engine=options.trained_by, **where)

@@ -8,28 +8,32 @@ from gluon_cgd import datasets
 from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import name as nonempty
 from gluon_cgd.commands.parser import Parser
+from gluon_cgd.engines import choice
 from gluon_cgd.machine import facts
 from reproduce.training import backends
 
 # What is done instead of training; one at a time
-MODES = ("write", "figures", "plan", "record", "attest", "html", "report", "json")
-STORED = {"mini", "from_scratch", "seeds", "runs", "compare"}  # the page of --html has no small form
+MODES = ("write", "figures", "plan", "record", "attest", "parity", "html", "report", "json")
+ENGINE = {"engine", "precision"}
+STORED = {"mini", "from_scratch", "seeds", "runs", "compare"} | ENGINE  # the page of --html has no small form
 TRAINING = {"mini", "small", "from_scratch", "seeds", "runs", "ctx", "data", "weights", "parts", "backend", "slurm"}
+TRAINING |= ENGINE | {"deterministic"}
 # What is done -> the flags that have an effect on it; the others are refused
 EFFECTIVE = {
     "write": set(),
     "figures": {"runs"},
-    "plan": {"mini", "small", "from_scratch", "seeds", "runs", "measure", "dataset"},
-    "plan --measure": {"mini", "small", "from_scratch", "seeds", "runs", "measure", "dataset", "ctx"},
-    "record": {"runs"},
+    "plan": {"mini", "small", "from_scratch", "seeds", "runs", "measure", "dataset"} | ENGINE,
+    "plan --measure": {"mini", "small", "from_scratch", "seeds", "runs", "measure", "dataset", "ctx"} | ENGINE,
+    "record": {"runs"} | ENGINE,
     "record --from": {"from"},
-    "attest": {"runs", "by"},
+    "attest": {"runs", "by"} | ENGINE,
+    "parity": {"mini", "small", "runs"},
     "html": STORED,
     "report": STORED | {"small", "rows", "dataset"},
     "json": STORED | {"small", "rows", "dataset"},
     "efficiency": {"mini", "ctx", "runs"},
     "figure4": TRAINING - {"small"} | {"query"},
-    "figure4 --report": {"mini", "from_scratch", "seeds", "runs", "ctx", "data", "query"},
+    "figure4 --report": {"mini", "from_scratch", "seeds", "runs", "ctx", "data", "query"} | ENGINE,
     "training": TRAINING | {"compare", "rows", "dataset"},
     "pretrain": set(),
     "listing": set(),
@@ -57,8 +61,10 @@ def parser(description, end=None):
         help="number of runs of each row (default: 5 or 10 as in the paper, 5 where it has none; --mini 1, --small 3)",
     )
     add("--rows", default="*", metavar="GLOB", help="train only the rows whose name matches this pattern")
-    ctx = "device to train on: cpu, gpu0, ...; gpu0,gpu1 share each run (default: gpu0 if there is one, else cpu)"
+    ctx = "device to train on: cpu, gpu0, ... (of PyTorch cuda0, mps); gpu0,gpu1 share each run (default: a GPU if the "
+    ctx += "engine can use one, else cpu)"
     add("--ctx", help=ctx)
+    add_engine(p)
     data = "folder that holds a folder for each dataset"
     add("--data", type=nonempty, default=facts.PROJECT / "data", metavar="DIR", help=data)
     dataset = "for report: your pictures, a folder with a folder per class, or a .csv file"
@@ -86,12 +92,38 @@ def parser(description, end=None):
     add("--from", type=nonempty, metavar="FILE", help="with --record: keep the runs that others attested in FILE")
     flag("--attest", help="write the finished runs in --runs into one file that others can check and record")
     add("--by", default="", metavar="NAME", help="with --attest: who made the runs, as the documents name you")
+    flag(
+        "--parity",
+        help="record for which experiments the finished runs of both engines agree, so that they are averaged",
+    )
     flag("--html", help="write one page with all tables and the runs behind each number")
     flag("--report", help="do not train; print what the runs folder holds")
     flag("--json", help="do not train; print the tables as JSON")
     flag("--write", help="regenerate the generated parts of the documents")
     flag("--figures", help="draw the pictures of the documents anew, from recorded runs and those of figure4 --mini")
     return p
+
+
+def add_engine(p):
+    """The flags that say what trains, or whose runs are shown."""
+    engine = (
+        "what trains, or whose runs are shown (default: mxnet; pytorch where MXNet has no code for the GPU that is "
+    )
+    engine += "there, but for --mini, or where --ctx names a device of PyTorch)"
+    p.add_argument("--engine", choices=choice.ENGINES, help=engine)
+    precision = "of PyTorch's arithmetic (default: float32, the paper's); runs of different precision are not averaged"
+    p.add_argument("--precision", choices=choice.PRECISIONS, help=precision)
+    help_text = "PyTorch repeats its results to the bit, and is slower"
+    p.add_argument("--deterministic", action="store_true", help=help_text)
+
+
+def engine_of(options):
+    """The Engine that trains, or whose runs are shown. Raises ValueError for flags that do not go together."""
+    done = what_is_done(options)
+    by_gpu = not options.mini and options.backend != "slurm" and "engine" in EFFECTIVE[done]
+    trains = done in ("training", "figure4")
+    ctx = options.ctx if options.backend != "slurm" and (trains or options.measure) else None
+    return choice.chosen(options.engine, options.precision, options.deterministic, ctx, by_gpu, tell=trains)
 
 
 def check(options):
@@ -152,11 +184,7 @@ def check_effects(options):
     modes = modes_of(options)
     if len(modes) > 1:
         raise ValueError(f"--{' and --'.join(modes)} are different things to do: choose one")
-    done = modes[0] if modes else "training" if options.tables else "listing"
-    done += " --measure" * options.measure + " --from" * bool(getattr(options, "from"))
-    for name in ("efficiency", "figure4", "pretrain"):
-        if name in options.tables and done in ("training", "report"):
-            done = name + " --report" * (done == "report")
+    done = what_is_done(options)
     known = EFFECTIVE[done] | {"tables", *MODES}
     rules = [
         effects.Rule((flag,), lambda options: False, f"{{typed}} has no effect on {words(done)}: leave it out")
@@ -176,6 +204,17 @@ def check_effects(options):
     own = "{typed} is for the paper's datasets, and --dataset names your own: leave it out"
     rules.append(effects.Rule(("data",), lambda options: not options.dataset, own))
     effects.check(options, rules)
+
+
+def what_is_done(options):
+    """The key of EFFECTIVE that the command line asks for; the first of several modes."""
+    modes = modes_of(options)
+    done = modes[0] if modes else "training" if options.tables else "listing"
+    done += " --measure" * (options.measure and done == "plan") + " --from" * bool(getattr(options, "from"))
+    for name in ("efficiency", "figure4", "pretrain"):
+        if name in options.tables and done in ("training", "report"):
+            done = name + " --report" * (done == "report")
+    return done if done in EFFECTIVE else done.split()[0]
 
 
 def words(done):

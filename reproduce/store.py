@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 
 from gluon_cgd import datasets
+from gluon_cgd.engines import choice
+from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.experiment import REVISION, WITHOUT_FILES
 from gluon_cgd.files.whole import digest
 from gluon_cgd.runs import findings, ranks
@@ -50,6 +52,15 @@ def _place(runs, experiment, seed, weights):
 def results(runs, experiment, seeds):
     """The results of the finished runs with seeds 0 to `seeds` - 1. Raises ValueError when they cannot be averaged."""
     finished_runs = [done for done in (result(runs, experiment, seed) for seed in range(seeds)) if done is not None]
+    place = folder(runs, experiment, 0).parent
+    if len({choice.of(done).kind for done in finished_runs}) > 1:
+        raise ValueError(f"the runs in {place} are by different engines, or in different precision: keep only one kind")
+    check_alike(finished_runs, place)
+    return with_losses(runs, experiment, finished_runs)
+
+
+def check_alike(finished_runs, place):
+    """Raise ValueError if the results `finished_runs`, from `place`, learned from different things."""
     differences = {
         ("data", None): "are of different copies of the data",
         ("weights", None): "are of different ImageNet parameters",
@@ -57,9 +68,7 @@ def results(runs, experiment, seeds):
     }
     for part, difference in differences.items():
         if len({done.get(*part) for done in finished_runs}) > 1:
-            place = folder(runs, experiment, 0).parent
             raise ValueError(f"the runs in {place} {difference}: keep only those that agree")
-    return with_losses(runs, experiment, finished_runs)
 
 
 def ranks_of(runs, experiment, results):
@@ -137,9 +146,13 @@ def load_data(experiment, data):
     return datasets.split_of(experiment, None if experiment.dataset in WITHOUT_FILES else data)
 
 
-def train(runs, experiment, seed, data, ctx, weights, progress, parts=1):
-    """Train one run into the store, or continue it; returns its result. parts: as in `train.fit`."""
+def train(runs, experiment, seed, data, ctx, weights, progress, parts=1, engine=MXNET):
+    """Train one run into the store, or continue it; returns its result.
+
+    ctx: of MXNet one device or a list, of PyTorch the names as --ctx has them, or None.  parts: as in `train.fit`.
+    """
     from gluon_cgd.train import fit
 
     split, where = load_data(experiment, data), folder(runs, experiment, seed)
-    return fit(experiment, split, where, seed, ctx, weights, progress=progress, parts=parts)
+    other = {} if engine == MXNET else dict(zip(("engine", "precision", "deterministic"), engine))
+    return fit(experiment, split, where, seed, ctx, weights, progress=progress, parts=parts, **other)

@@ -18,7 +18,7 @@ from gluon_cgd.files import grid, regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.runs import schema
 from reproduce import store
-from reproduce.report import comparison, formats
+from reproduce.report import comparison, formats, trained_by
 from reproduce.tables import Cell, Row, Table, mini, number
 
 log = logging.getLogger("reproduce")
@@ -194,7 +194,8 @@ def as_text(table, rows, small, which):
     text = header(small, which)
     for title, lines in grids(rows, small):
         text += ["", title, *grid.as_text(lines)]
-    return "\n".join(text + ([""] if comparison.doubtful(rows) else []) + comparison.doubtful(rows))
+    marks = comparison.doubtful(rows) + trained_by.sentences(rows)
+    return "\n".join(text + ([""] if marks else []) + marks)
 
 
 def write(table, rows, small, which, runs):
@@ -202,6 +203,6 @@ def write(table, rows, small, which, runs):
     text = ["# A student report's tables", "", *header(small, which)]
     for title, lines in grids(rows, small):
         text += ["", f"## {title}", "", grid.as_markdown(lines)]
-    text += [""] + [f"- {line}" for line in comparison.doubtful(rows)]
+    text += [""] + [f"- {line}" for line in comparison.doubtful(rows) + trained_by.sentences(rows)]
     stem = formats.write_files(table, rows, small, which, runs, "\n".join(text) + "\n")
     return f"{stem}.md, .json"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gluon_cgd.engines import choice
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.files.arrays import write_compressed
 from gluon_cgd.files.whole import write_json
@@ -40,6 +41,10 @@ def record_one(runs, experiment, folder):
         ranks_after.pop(seed, None)
         ranks_after.update({seed: arrays} if arrays else {})
     after = {seed: seal.sealed(key, run) for seed, run in after.items()}
+    made = sorted({str(choice.of(run)) for run in after.values()})
+    if len(made) > 1:
+        file = recorded.file_of(experiment, folder)
+        raise ValueError(f"{file} would hold runs by {' and by '.join(made)}: delete it to record only the new ones")
     for seed, arrays in ranks_after.items():
         wrong = recorded.check_ranks(arrays, after[seed]) if seed in after else "is of no recorded run"
         if wrong:

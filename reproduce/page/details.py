@@ -1,9 +1,12 @@
 """The runs behind a number of the page: what was trained, how it came out, and where that comes from."""
 
+from pathlib import Path
 from typing import NamedTuple, Tuple
 
+from gluon_cgd.engines import choice
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.runs import findings
+from reproduce import averaging
 from reproduce.page import svg
 from reproduce.report.comparison import recall
 from visualize import curves
@@ -34,6 +37,11 @@ class Runs(NamedTuple):
         minutes = f"{result['seconds'] / 60:.1f}" if "seconds" in result else "-"
         best, iterations, device = (result.get(key, "-") for key in ("best_iteration", "iterations", "device"))
         return [*("-" if value is None else f"{value:.2f}" for value in values), best, iterations, minutes, device]
+
+    def folder(self, result, revision):
+        """The folder of a run, in the folder of all runs. revision: of today's training code."""
+        own = f"{self.experiment.key()}/r{result.get('revision', revision)}-seed{result['seed']}"
+        return str(averaging.place(Path(), choice.of(result)) / own)
 
     def findings(self, result):
         """Sentences: what is to be said against the run, see `runs.findings`."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from gluon_cgd.engines import choice
+from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.experiment import REVISION
 from gluon_cgd.files.printable import printable
 from gluon_cgd.files.whole import write_text
@@ -88,6 +90,9 @@ def facts(experiments, which):
         "Runs": f"{done:,} of {wanted:,} done{more}; {hours:.1f} hours of training",
         "What counts": f"the {which} evaluation of each run, {chosen}",
     }
+    made = Counter(str(choice.of(result)) for result in results)
+    if set(made) - {str(MXNET)}:
+        texts["Trained by"] = "; ".join(f"{name} ({counted(count, 'run')})" for name, count in sorted(made.items()))
     for name, key in (("On", "device"), ("Machines", "machine"), ("With", "versions"), ("Commits", "commit")):
         counts = Counter(plain(result[key]) for result in results if result.get(key))
         if counts:

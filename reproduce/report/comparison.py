@@ -8,6 +8,7 @@ import numpy as np
 
 from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.runs import findings, ranks
+from reproduce.report import trained_by
 from reproduce.selection import columns_of, experiment_of, rows_in
 from reproduce.tables import BENCHMARKS, Cell
 from reproduce.verdicts import orderings
@@ -33,6 +34,8 @@ class Entry(NamedTuple):
     curves: Dict[int, tuple] = {}  # {seed: ((iteration, R@1 in %), ...)} up to the evaluation that counts
     hits: Dict[str, Dict[int, np.ndarray]] = {}  # {column: {seed: whether each test query is found (N,)}}
     classes: Optional[np.ndarray] = None  # of the test queries, (N,)
+    engines: Dict[str, int] = {}  # {"PyTorch in tf32": how many of its runs}, {} if MXNet trained all
+    left_out: Tuple[Tuple[str, int, str], ...] = ()  # (engine, how many runs of it do not count, why)
 
     def own_columns(self):
         """The columns that its experiment can fill: on the embedded benchmark not those of Table 7's datasets."""
@@ -56,7 +59,8 @@ class Entry(NamedTuple):
         changed = {"experiment": self.experiment and self.experiment.to_dict(), "verdicts": verdicts, **parts}
         whole = {**self._asdict(), **changed, "ours": parts["ours"] or None, "untrained": parts["untrained"] or None}
         beside = ("curves", "hits", "classes")  # the files of each run have them
-        return {name: part for name, part in whole.items() if name not in beside}
+        if_any = ("engines", "left_out")
+        return {name: part for name, part in whole.items() if name not in beside and (part or name not in if_any)}
 
 
 def as_dict(cell):
@@ -132,12 +136,13 @@ def no_ranks(experiment):
     return {}
 
 
-def entries(table, results_of, small, which, ranks_of=no_ranks):
+def entries(table, results_of, small, which, ranks_of=no_ranks, left_out_of=trained_by.none_left_out):
     """[Entry, ...], one a row of `table`.
 
     results_of: a function that gives the results of an experiment's runs, [{...}, ...] (see `train.fit`).
     small: on the embedded benchmark.  which: the evaluation of each run that counts, "last" or "best".
     ranks_of: a function that gives the ranks of an experiment's runs, {seed: arrays of its ranks.npz}.
+    left_out_of: a function that gives the runs of an experiment that do not count, as `averaging.left_out`.
     """
     rows = []
     for row in rows_in(table, small):
@@ -151,7 +156,8 @@ def entries(table, results_of, small, which, ranks_of=no_ranks):
         curves = {result["seed"]: curve(result, which) for result in results if result.get("history")}
         at_queries = hits(ranks_of(experiment) if measured and table.orderings else {}, which, measured)
         numbers = published, measured, untrained
-        rows.append(Entry(*names, *numbers, tuple(columns), which, {}, dict(found), curves, *at_queries))
+        made = trained_by.counted(results), trained_by.named(left_out_of(experiment) if experiment else ())
+        rows.append(Entry(*names, *numbers, tuple(columns), which, {}, dict(found), curves, *at_queries, *made))
     for (name, column), verdict in (verdicts(table, rows) if table.judged and not small else {}).items():
         entry = next(entry for entry in rows if entry.row == name and column in entry.columns)
         entry.verdicts[column] = verdict

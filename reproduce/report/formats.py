@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gluon_cgd.files import grid
 from gluon_cgd.files.whole import write_json, write_text
+from reproduce.report import trained_by
 from reproduce.report.comparison import TOLERANCE, doubtful, parts, table_verdict
 from reproduce.report.data import as_data
 from reproduce.report.plot import plot
@@ -92,9 +93,10 @@ def apart(table, rows):
 
 def as_text(table, rows, small, which):
     """The report of a table for a terminal."""
-    text = [*header(table, small, which)]
+    text, made = [*header(table, small, which)], trained_by.sentences(rows)
+    made = ["", trained_by.HEAD, *made] if made else []
     if table.name == "figure3":
-        return "\n".join([*text, figure3.as_text(rows, small), *([""] * bool(doubtful(rows))), *doubtful(rows)])
+        return "\n".join([*text, figure3.as_text(rows, small), *([""] * bool(doubtful(rows))), *doubtful(rows), *made])
     for lines in grids(table, rows, small):
         text += ["", *grid.as_text(lines)]
     differing = apart(table, rows)
@@ -107,7 +109,7 @@ def as_text(table, rows, small, which):
         text += ["", *claims]
     if table.baseline:
         text += ["", *effects.sentences(table, rows)]
-    return "\n".join(text)
+    return "\n".join(text + made)
 
 
 def claim_lines(table, rows, small):
@@ -133,7 +135,8 @@ def body(table, rows, small):
 def write(table, rows, small, which, runs):
     """Write the report under `runs`/reports as .md, .json and .png; returns the names of the files."""
     title, note = header(table, small, which)
-    text = "\n".join([f"# {title}", "", note, "", body(table, rows, small)]) + "\n"
+    made = [f"- {line}" for line in trained_by.sentences(rows)]
+    text = "\n".join([f"# {title}", "", note, "", body(table, rows, small), *made]) + "\n"
     stem = write_files(table, rows, small, which, runs, text)
     plot(table, rows, small, f"{stem}.png")
     return f"{stem}.md, .json, .png"

@@ -17,6 +17,7 @@ from logging.handlers import QueueHandler, QueueListener
 
 from tqdm import tqdm
 
+from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.machine.progress import task
 from gluon_cgd.machine.sentences import sentence
 from reproduce import store
@@ -24,10 +25,11 @@ from reproduce import store
 log = logging.getLogger("reproduce")
 
 
-def train(todo, devices, threads, runs, data, weights, progress=False, parts=1):
+def train(todo, devices, threads, runs, data, weights, progress=False, parts=1, engine=MXNET):
     """Train the runs `todo`, [(name, experiment, seed), ...], one at a time on each of `devices` ("cpu", "gpu0", ...).
 
     threads: of each process on a CPU.  progress: a bar on stderr.  parts: of each batch, as in `train.fit`.
+    engine: what trains; PyTorch's devices are "cpu", "cuda0", ..., "mps".
     Returns [(name, seed, sentence), ...] of the runs that failed; the others go on. When this process ends, for
     whatever reason, its workers end too; the next call continues their runs from the checkpoints.
     """
@@ -39,7 +41,7 @@ def train(todo, devices, threads, runs, data, weights, progress=False, parts=1):
             while waiting and idle:
                 worker, (number, (name, experiment, seed)) = idle.pop(0), waiting.popleft()
                 log.info("run %d of %d: %s, seed %d on %s", number, len(todo), name, seed, worker.device)
-                place = (runs, experiment, seed, data, worker.device, weights, parts)
+                place = (runs, experiment, seed, data, worker.device, weights, parts, engine)
                 running[worker.start(f"[{name}, seed {seed}] ", place)] = worker, name, seed
             done = set()
             while not done:  # a signal that a library has swallowed ends this process within a second
@@ -134,11 +136,12 @@ def train_run(prefix, place):
     """Train one run in a worker. Returns "" when it is done, a sentence when it failed."""
     from gluon_cgd.machine import devices  # imports MXNet
 
-    runs, experiment, seed, data, device, weights, parts = place
+    runs, experiment, seed, data, device, weights, parts, engine = place
     sender = next(one for one in logging.getLogger("gluon_cgd").handlers if isinstance(one, QueueHandler))
     sender.setFormatter(logging.Formatter(prefix.replace("%", "%%") + "%(message)s"))
     try:
-        store.train(runs, experiment, seed, data, devices.context(device), weights, False, parts)
+        ctx = devices.context(device) if engine == MXNET else device
+        store.train(runs, experiment, seed, data, ctx, weights, False, parts, engine)
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
         return sentence(error)
     return ""

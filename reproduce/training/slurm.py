@@ -17,6 +17,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Optional, Tuple
 
+from gluon_cgd.engines.choice import MXNET, Engine
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import facts
 from reproduce import store
@@ -123,13 +124,15 @@ class Job:
     data: str
     weights: Optional[str]
     device: str
+    engine: Tuple[str, str, bool] = tuple(MXNET)
 
     def __call__(self):
         """Train the run, or continue it. Raises what `store.train` raises."""
         from gluon_cgd.machine import devices  # it needs MXNet, which a job imports where it runs
 
-        ctx, experiment = devices.context(self.device), Experiment.from_dict(self.experiment)
-        store.train(self.runs, experiment, self.seed, self.data, ctx, self.weights, progress=False)
+        engine, experiment = Engine(*self.engine), Experiment.from_dict(self.experiment)
+        ctx = devices.context(self.device) if engine == MXNET else self.device
+        store.train(self.runs, experiment, self.seed, self.data, ctx, self.weights, progress=False, engine=engine)
 
     def checkpoint(self):
         """What submitit puts back into the queue when Slurm warns this job: the same job, which continues the run."""
@@ -138,20 +141,22 @@ class Job:
         return DelayedSubmission(self)
 
 
-def train(todo, runs, data, weights, options, say):
+def train(todo, runs, data, weights, options, say, engine=MXNET):
     """Train the runs of `todo` as one job array and wait for them: [(row, experiment, seed, None or what went wrong)].
 
     todo: [(name of a row, Experiment, seed), ...].  runs, data: folders.  weights: a file, or None.
     say: a function that is called with a sentence whenever something has changed.
+    engine: what trains. Every machine of the cluster must see PyTorch's environment, in the project's folder.
     An interruption (Ctrl-C) ends the waiting, not the jobs. Raises ValueError where there is no Slurm or submitit, and
     where Slurm refuses the jobs.
     """
     if not todo:
         return []
     submitit = import_submitit()
-    device = "gpu0" if options.gpus_per_job else "cpu"  # Slurm shows a job its own GPU alone
+    gpu = "gpu0" if engine == MXNET else "cuda0"
+    device = gpu if options.gpus_per_job else "cpu"  # Slurm shows a job its own GPU alone
     places = [os.path.abspath(runs), os.path.abspath(data), weights and os.path.abspath(weights)]
-    tasks = [Job(experiment.to_dict(), int(seed), *places, device) for _, experiment, seed in todo]
+    tasks = [Job(experiment.to_dict(), int(seed), *places, device, tuple(engine)) for _, experiment, seed in todo]
     executor = submitit.SlurmExecutor(Path(places[0]) / "slurm", max_num_timeout=options.max_requeues)
     executor.update_parameters(**options.parameters())
     try:

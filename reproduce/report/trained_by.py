@@ -1,0 +1,36 @@
+"""Which engine trained the runs of a table, and which runs do not count for that reason, in words."""
+
+from collections import Counter
+
+from gluon_cgd.engines import choice
+from gluon_cgd.engines.choice import MXNET
+
+HEAD = "What trained (docs/engines.md, 'Which runs are averaged'):"
+
+
+def none_left_out(experiment):
+    """The runs of `experiment` that do not count where that is not asked for: none."""
+    return ()
+
+
+def counted(results):
+    """{"PyTorch in tf32": how many of the runs `results`, ...}; {} if MXNet trained all."""
+    made = Counter(str(choice.of(result)) for result in results)
+    return {} if set(made) <= {str(MXNET)} else dict(made)
+
+
+def named(left_out):
+    """What `averaging.left_out` returns, with engines as texts."""
+    return tuple((str(engine), count, why) for engine, count, why in left_out)
+
+
+def sentences(rows):
+    """Sentences: which engine made the runs of `rows`, if it was not MXNet alone, and which runs do not count."""
+    made, others = {}, {}
+    for row in rows:
+        for engine, count in row.engines.items():
+            made.setdefault(engine, []).append(f"{row.row} ({count})")
+        for engine, count, why in row.left_out:
+            others.setdefault((engine, why), []).append(f"{row.row} ({count})")
+    lines = [f"runs by {engine}: {', '.join(names)}" for engine, names in made.items()]
+    return lines + [f"left out, {why}: runs by {one} of {', '.join(names)}" for (one, why), names in others.items()]
