@@ -202,11 +202,8 @@ def draw_figure4(options):
     form = f"-{table.form}" if table.form else ""
     stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}{form}"
     sentences = figure4.draw(folders, split, devices.contexts(mxnets(options))[0], options.query, stem, options.weights)
-    mini = (
-        "\nMINI: on the embedded benchmark (glyphs), with small networks that were pretrained on other letters."
-        * options.mini
-    )
-    say("\n".join([f"Figure 4. {FIGURE4.title}.{mini}", "", *sentences]))
+    mini = ["MINI: on the embedded benchmark (glyphs), with small networks that were pretrained on other letters."]
+    say("\n".join([f"Figure 4. {FIGURE4.title}.", *mini * options.mini, "", *sentences]))
     say(f"\nWritten: {stem}.png, {stem.name}-spread.png")
     return 0
 

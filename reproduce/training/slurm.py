@@ -12,7 +12,7 @@ import re
 import shlex
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Optional, Tuple
@@ -124,13 +124,13 @@ class Job:
     data: str
     weights: Optional[str]
     device: str
-    engine: Tuple[str, str, bool] = tuple(MXNET)
+    engine: dict = field(default_factory=MXNET._asdict)
 
     def __call__(self):
         """Train the run, or continue it. Raises what `store.train` raises."""
         from gluon_cgd.machine import devices  # it needs MXNet, which a job imports where it runs
 
-        engine, experiment = Engine(*self.engine), Experiment.from_dict(self.experiment)
+        engine, experiment = Engine(**self.engine), Experiment.from_dict(self.experiment)
         ctx = devices.context(self.device) if engine == MXNET else self.device
         store.train(self.runs, experiment, self.seed, self.data, ctx, self.weights, progress=False, engine=engine)
 
@@ -156,7 +156,7 @@ def train(todo, runs, data, weights, options, say, engine=MXNET):
     gpu = "gpu0" if engine == MXNET else "cuda0"
     device = gpu if options.gpus_per_job else "cpu"  # Slurm shows a job its own GPU alone
     places = [os.path.abspath(runs), os.path.abspath(data), weights and os.path.abspath(weights)]
-    tasks = [Job(experiment.to_dict(), int(seed), *places, device, tuple(engine)) for _, experiment, seed in todo]
+    tasks = [Job(experiment.to_dict(), int(seed), *places, device, engine._asdict()) for _, experiment, seed in todo]
     executor = submitit.SlurmExecutor(Path(places[0]) / "slurm", max_num_timeout=options.max_requeues)
     executor.update_parameters(**options.parameters())
     try:

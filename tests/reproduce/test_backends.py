@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.machine import progress
 from reproduce import store
 from reproduce.training import backends, local
@@ -81,7 +82,7 @@ def test_a_worker_that_dies_between_two_runs_fails_the_next_run_alone(experiment
     watched, alive = multiprocessing.Pipe(duplex=False)
     with alive, watched:
         worker = local.Worker("cpu", 1, watched)
-        place = (tmp_path / "runs", experiment, 0, tmp_path / "data", "gpu99", None, 1)
+        place = (tmp_path / "runs", experiment, 0, tmp_path / "data", "gpu99", None, 1, MXNET)
         assert "device gpu99 is not there" in worker.problem(worker.start("[a] ", place))
         worker.process.kill()
         worker.process.join()
