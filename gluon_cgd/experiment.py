@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 CONFIGURATIONS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")  # section 3.4
+DESCRIPTOR_NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # section 3.2; what they compute is in `descriptors`
 ARCHITECTURES = ("CGD", "A", "B")  # Figures 1, 2a, 2b
 COMBINATIONS = ("concat", "sum")  # Table 4
 LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6

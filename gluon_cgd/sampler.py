@@ -4,9 +4,23 @@ The paper says only that a batch has 128 images (section 4.2). 32 classes x 4 im
 ours; embedding-expansion's is 4 x 32.
 """
 
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
+
+
+class Crops(NamedTuple):
+    """Where the crops of a batch begin, and which of them are mirrored: whole numbers, (B,) each."""
+
+    tops: np.ndarray
+    lefts: np.ndarray
+    flips: np.ndarray
+
+
+def draw_crops(rng: np.random.Generator, count: int, slack: int) -> Crops:
+    """Crops of `count` pictures whose sides are `slack` pixels longer; half of them are flipped (section 4.2)."""
+    tops, lefts = rng.integers(slack + 1, size=(2, count))
+    return Crops(tops, lefts, rng.integers(2, size=count))
 
 
 class ClassBalancedSampler:

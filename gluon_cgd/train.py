@@ -3,29 +3,23 @@
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
-import mxnet as mx
 import numpy as np
 
-from gluon_cgd import backbones, datasets, model
-from gluon_cgd.datasets import images, training_part
-from gluon_cgd.datasets.cache import cached, fingerprint
+from gluon_cgd import datasets
 from gluon_cgd.datasets.records import PathLike, Split, limits
-from gluon_cgd.descriptors import DESCRIPTORS
-from gluon_cgd.evaluate import embedded
-from gluon_cgd.experiment import REVISION, Experiment
-from gluon_cgd.fetch.loading import sha256_of
+from gluon_cgd.evaluate import labelled
+from gluon_cgd.experiment import DESCRIPTOR_NAMES, REVISION, Experiment
 from gluon_cgd.files.lock import locked
 from gluon_cgd.files.whole import write_json
-from gluon_cgd.learner import Learner
-from gluon_cgd.machine import devices
 from gluon_cgd.machine.progress import Task, task
 from gluon_cgd.runs import checkpoint, collapse, findings, ranks, regime, results
 from gluon_cgd.runs.log import logged_to, step_line
-from gluon_cgd.runs.parameters import parameters_hash, save_parameters
-from gluon_cgd.sampler import ClassBalancedSampler
+from gluon_cgd.runs.parameters import hash_of, write_parameters
+from gluon_cgd.sampler import ClassBalancedSampler, draw_crops
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +57,14 @@ def fit(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file: name a folder for the run")
-    data = fingerprint([record for part in split for record in part or ()])
+    from gluon_cgd.engines import gluon, material  # they need MXNet, which not every process of a run has
+
+    data = material.fingerprint([record for part in split for record in part or ()])
     run = {"experiment": experiment.to_dict(), "seed": int(seed), "revision": REVISION, "data": data}
     if weights:
         if not Path(weights).is_file():
             raise ValueError(f"{weights} does not exist or is no regular file: check --weights")
-        run["weights"] = sha256_of(weights)
+        run["weights"] = material.sha256_of(weights)
     done = results.finished(out, run, warn=lambda damage: None)
     if done:  # before the lock: it may be another user's folder
         checkpoint.forget(out)
@@ -78,52 +74,61 @@ def fit(
     with locked(out), logged_to(out / "train.log"):
         if done := results.finished(out, run):
             return done
-        if experiment.pretrained and not weights:
-            weights = backbones.imagenet_file(experiment.backbone, progress=progress)
-        run["weights"] = sha256_of(weights) if weights else None
-        return Run(experiment, split, out, run, ctx or mx.cpu(), weights, cache, progress, parts).go(checkpoint_every)
+        weights = material.weights_of(experiment, weights, progress)
+        run["weights"] = material.sha256_of(weights) if weights else None
+        start = partial(gluon.started, ctx=ctx, weights=weights, parts=parts)
+        pictures = material.Material(experiment, split, cache, progress)
+        return Run(experiment, split, out, run, start, pictures, progress).go(checkpoint_every)
 
 
 class Run:
-    """One training run: the network, its data, and how far it is. run: its identity, which a resumed run must share."""
+    """One training run: its engine, its data, and how far it is.
+
+    run: its identity, which a resumed run must share.
+    start: a function of the experiment, the number of classes and the seed that returns an engine, as
+        `engines.gluon.started`.
+    material: what gives the pictures, as `engines.material.Material`.
+    """
 
     log_every = 50  # iterations
     training: Optional[Dict[str, Any]] = None  # what the result says of the training pictures
     losses: Dict[str, float] = {}  # the means in that line
+    rate = 0.0  # the learning rate of the last step
 
-    def __init__(self, experiment, split, out, run, ctx, weights, cache, progress, parts=1):  # types as of `fit`
-        self.experiment, self.split, self.out, self.run = experiment, split, out, run
-        self.devices, self.progress, self.parts = devices.listed(ctx), progress, parts
-        devices.check_batch(experiment.batch_size, len(self.devices))
+    def __init__(
+        self,
+        experiment: Experiment,
+        split: Split,
+        out: Path,
+        run: Dict[str, Any],
+        start: Callable[[Experiment, int, int], Any],
+        material: Any,
+        progress: bool = False,
+    ):
+        self.experiment, self.split, self.out, self.run, self.progress = experiment, split, out, run, progress
         stored = checkpoint.resumable(out, run)
-        self.training = training_part.describe(split, experiment.dataset, progress)
+        self.training = material.training()
         # The classifier counts classes from 0 without gaps
         classes, self.labels = np.unique([record.label for record in split.train], return_inverse=True)
         self.sampler = ClassBalancedSampler(self.labels, experiment.batch_classes, experiment.batch_images, run["seed"])
         self.iterations = experiment.iterations(len(self.labels))
-        mx.random.seed(run["seed"])
-        self.net = model.from_experiment(experiment, len(classes), weights)
-        self.net.collect_params().reset_ctx(self.devices)
-        self.learner = Learner(experiment, self.net, self.devices, parts)
-        self.trainer = self.learner.trainer
+        self.engine = start(experiment, len(classes), run["seed"])
         arrays, meta = stored or ({}, {})
         self.iteration, self.history = meta.get("iteration", 0), meta.get("history", [])
         self.seconds, self.files = meta.get("seconds", 0.0), meta.get("files", {})  # {best.params: its SHA-256}
         self.ranks = checkpoint.ranks_of(arrays)  # of the test queries at the evaluations that count, see runs/ranks.py
         # The losses of the steps since the last line of the log, and before
-        self.pending = [mx.nd.array(means, ctx=self.devices[0]) for means in meta.get("pending", ())]
+        self.pending = [self.engine.means(numbers) for numbers in meta.get("pending", ())]
         self.watch = regime.Watch(experiment, self.iterations, meta.get("curve", meta.get("logged", ())))
         if stored:
-            checkpoint.restore(arrays, self.net, self.trainer, self.iteration)
+            self.engine.restore(arrays, self.iteration)
             log.info("resumed at iteration %d of %d from %s", self.iteration, self.iterations, out / "checkpoint.npz")
-        log.info(
-            "%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, devices.names(self.devices)
-        )
+        log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, self.engine.names())
         for sentence in limits(split, datasets.recall_ks(experiment.dataset)):
             log.warning("%s", sentence)
-        self.pictures = cached(split.train, experiment.resize, cache, progress)
-        self.query = cached(split.query, experiment.input_size, cache, progress)
-        self.gallery = cached(split.gallery, experiment.input_size, cache, progress) if split.gallery else None
+        pictures, self.query, self.gallery = material.pictures()
+        self.slack = pictures.shape[1] - experiment.input_size
+        self.engine.hold(pictures)
 
     def go(self, checkpoint_every: int) -> Dict[str, Any]:
         """Train to the end and return the result."""
@@ -143,10 +148,9 @@ class Run:
         mark, first = time.time(), self.iteration
         started = mark - self.seconds
         for indices, batch in self.batches():
-            labels = mx.nd.array(self.labels[indices], ctx=self.devices[0])
-            self.pending = [*self.pending, self.step(batch, labels)]
+            self.pending = [*self.pending, self.step(batch, self.labels[indices])]
             if len(self.pending) > 1:
-                self.pending[-2].wait_to_read()  # at most two steps in MXNet's queue: more would fill the memory
+                self.engine.wait(self.pending[-2])  # at most two steps in its queue: more would fill the memory
             self.iteration += 1
             bar.update()
             if self.iteration % self.log_every == 0 or self.iteration in reports:
@@ -157,19 +161,18 @@ class Run:
             # After each evaluation too, also after the last: then it holds what is needed until the result is written
             if self.iteration % checkpoint_every == 0 or self.iteration in evaluations:
                 state = dict(iteration=self.iteration, history=self.history, seconds=self.seconds, files=self.files)
-                state.update(pending=[means.asnumpy().tolist() for means in self.pending], curve=self.watch.points)
-                checkpoint.save_run(self.out, self.net, self.trainer, {**self.run, **state}, self.ranks)
+                arrays, pending = self.engine.state(), [self.engine.numbers(means) for means in self.pending]
+                state.update(pending=pending, curve=self.watch.points)
+                checkpoint.save_run(self.out, arrays, {**self.run, **state}, self.ranks)
             if not self.pending:
                 mark, first = time.time(), self.iteration
 
-    def batches(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
-        """Yield (indices (B,), pictures uint8 (B, H, W, 3)) of each iteration; a thread prepares one batch ahead."""
-        size = self.experiment.input_size
-        buffers = np.empty((2, self.experiment.batch_size, size, size, 3), np.uint8)  # one is filled, one is read
+    def batches(self) -> Iterator[Tuple[np.ndarray, Any]]:
+        """Yield (indices (B,), the engine's batch of their pictures) of each iteration; a thread prepares one ahead."""
 
         def prepare(iteration):
             indices, rng = self.sampler.batch(iteration)
-            return indices, images.augment(self.pictures, indices, size, rng, buffers[iteration % 2])
+            return indices, self.engine.batch(indices, draw_crops(rng, len(indices), self.slack), iteration)
 
         with ThreadPoolExecutor(1) as ahead:
             following = ahead.submit(prepare, self.iteration)
@@ -177,11 +180,11 @@ class Run:
                 current, following = following, ahead.submit(prepare, iteration + 1)
                 yield current.result()
 
-    def step(self, batch: np.ndarray, labels: Any) -> Any:
-        """One update by a batch; returns the mean of each loss, as `Learner.step`."""
-        self.trainer.set_learning_rate(self.learning_rate())
+    def step(self, batch: Any, labels: np.ndarray) -> Any:
+        """One update by a batch; returns the mean of each loss, as the engine does."""
+        self.rate = self.learning_rate()
         # A seed for each iteration: a resumed run draws the same
-        return self.learner.step(batch, labels, (1_000_003 * self.run["seed"] + self.iteration) % 2**31)
+        return self.engine.step(batch, labels, self.rate, (1_000_003 * self.run["seed"] + self.iteration) % 2**31)
 
     def learning_rate(self) -> float:
         """Adam's learning rate for the next iteration: a step decay (section 4.2)."""
@@ -190,11 +193,11 @@ class Run:
 
     def report(self, rate: float, bar: Task) -> None:
         """Log the losses of the pending steps in GluonCV's format. Raises ValueError if they are NaN. rate: steps/s."""
-        means = mx.nd.stack(*self.pending).mean(axis=0).asnumpy()
+        means = self.engine.mean(self.pending)
         self.check_finite("the loss", means)
         self.pending, self.losses = [], dict(zip(("ranking", "classification"), means.tolist()))
         epoch, speed = (count * self.experiment.batch_size for count in (self.iteration / len(self.labels), rate))
-        log.info("%s", step_line(epoch, self.iteration, speed, self.losses, self.trainer.learning_rate))
+        log.info("%s", step_line(epoch, self.iteration, speed, self.losses, self.rate))
         bar.note(" ".join(f"{name}={mean:.4f}" for name, mean in self.losses.items()))
         self.watch.note(self.iteration, self.losses)
 
@@ -207,12 +210,12 @@ class Run:
     def evaluate(self) -> None:
         """Append the recall on the test set to the history; if it is the best so far, save best.params."""
         experiment, ks = self.experiment, datasets.recall_ks(self.experiment.dataset)
-        mx.nd.waitall()  # see save_checkpoint and devices.average_statistics
-        devices.average_statistics(self.net)
-        for name, parameter in self.net.collect_params().items():
-            self.check_finite(name, parameter.list_data()[0].asnumpy())  # NaN features can give a finite loss
-        embeddings = embedded(self.net, self.split, self.query, self.gallery, self.devices, experiment.batch_size)
-        names = [DESCRIPTORS[letter].__name__ for letter in experiment.descriptors if experiment.has_branches]
+        self.engine.settle()
+        parameters = self.engine.parameters()
+        for name, values in parameters.items():
+            self.check_finite(name, values)  # NaN features can give a finite loss
+        embeddings = labelled(self.engine.embed, self.split, self.query, self.gallery)
+        names = [DESCRIPTOR_NAMES[letter] for letter in experiment.descriptors if experiment.has_branches]
         measured, found = results.measured(ks, embeddings, names)
         entry = {"iteration": self.iteration, **measured}
         entry.update({"losses": self.losses} if self.losses else {})
@@ -223,11 +226,12 @@ class Run:
         stages = results.stages_of_newest(self.history)
         self.ranks = ranks.updated(self.ranks, found, stages, embeddings.query_labels)
         if "best" in stages:
-            self.files = {checkpoint.BEST: save_parameters(self.net, self.out / checkpoint.WAITING)}
+            self.files = {checkpoint.BEST: write_parameters(parameters, self.out / checkpoint.WAITING)}
 
     def finish(self) -> Dict[str, Any]:
         """Write last.params, ranks.npz and result.json, remove the checkpoint, and return the result."""
-        files = checkpoint.save_last(self.net, self.out, self.files)
+        parameters = self.engine.parameters()
+        files = checkpoint.save_last(parameters, self.out, self.files)
         files.update(ranks.write(self.out, self.ranks, results.best_of(self.history) is self.history[-1]))
         result = dict(
             self.run,
@@ -237,9 +241,9 @@ class Run:
             **results.of_history(self.history),
             **self.watch.entries(),
             seconds=round(self.seconds, 1),
-            parts=self.parts,
-            **results.origin(self.devices),
-            parameters_sha256=parameters_hash(self.net),
+            parts=self.engine.parts,
+            **self.engine.origin(),
+            parameters_sha256=hash_of(parameters),
             files=files,
         )
         write_json(self.out / "result.json", result)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gluon_cgd import learner, train
+from gluon_cgd import learner, model, train
 from gluon_cgd.datasets import glyphs, images
 from gluon_cgd.datasets.cache import cached
 from gluon_cgd.datasets.records import Record, Split
@@ -256,7 +256,7 @@ def test_the_ranking_loss_alone_leaves_the_classifier_as_it_was(small_experiment
     fit(replace(small_experiment, classification=False, weight_decay=0.1), small_split, tmp_path)
     net, _ = load_trained(tmp_path)
     mx.random.seed(0)
-    fresh = train.model.from_experiment(small_experiment, 6)
+    fresh = model.from_experiment(small_experiment, 6)
     for layer in (0, 1):
         for trained, untrained in zip(*(n.classifier[layer].collect_params().values() for n in (net, fresh))):
             if "running" not in trained.name:

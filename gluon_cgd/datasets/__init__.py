@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from gluon_cgd.datasets import folders, glyphs, layouts, lists
+from gluon_cgd.datasets import folders, layouts, lists
 from gluon_cgd.datasets.records import PathLike, Record, Split, check, counted, parts_of, present
 from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.machine import facts
@@ -69,6 +69,8 @@ def load_glyphs(root: Optional[PathLike] = None, name: str = "glyphs") -> Split:
 
     name: of "glyphs_mini" the training classes have `glyphs.MINI_IMAGES` pictures each.
     """
+    from gluon_cgd.datasets import glyphs  # it needs Pillow
+
     folder = Path(root or facts.cache_folder()) / "glyphs-1"
     if not folder.is_dir():
         facts.made(folder.parent)

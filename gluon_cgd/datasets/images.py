@@ -15,6 +15,7 @@ from gluon_cgd.datasets import formats, jpeg, png, values
 from gluon_cgd.datasets.records import Box, PathLike
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine import facts
+from gluon_cgd.sampler import Crops, draw_crops
 
 log = logging.getLogger(__name__)
 
@@ -190,11 +191,17 @@ def augment(
     Section 4.2: from 252 to 224, then a random horizontal flip.
     Written into `out` if that is an array: new memory would cost more time than the pictures.
     """
-    batch = np.empty((len(indices), size, size, 3), np.uint8) if out is None else out
     pictures = np.asarray(pictures)  # slicing an np.memmap costs as much as copying a picture
-    tops, lefts = rng.integers(pictures.shape[1] - size + 1, size=(2, len(indices))).tolist()
-    flips = rng.integers(2, size=len(indices)).tolist()
-    for picture, i, y, x, flip in zip(batch, np.asarray(indices).tolist(), tops, lefts, flips):
+    return cropped(pictures, indices, draw_crops(rng, len(indices), pictures.shape[1] - size), size, out)
+
+
+def cropped(
+    pictures: np.ndarray, indices: np.ndarray, crops: Crops, size: int, out: Optional[np.ndarray] = None
+) -> np.ndarray:
+    """`pictures[indices]` with their `crops` of `size`: uint8 (B, size, size, 3); into `out` if that is an array."""
+    batch = np.empty((len(indices), size, size, 3), np.uint8) if out is None else out
+    pictures = np.asarray(pictures)
+    for picture, i, y, x, flip in zip(batch, np.asarray(indices).tolist(), *(part.tolist() for part in crops)):
         crop_of_it = pictures[i, y : y + size, x : x + size]
         if flip:
             cv2.flip(crop_of_it, 1, dst=picture)

@@ -8,18 +8,15 @@ import zipfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-import mxnet as mx
 import numpy as np
-from mxnet import gluon
 
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.files.arrays import DAMAGE, NONSENSE, array_of
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.files.whole import digest, replacing, sync_folder
-from gluon_cgd.machine import devices
 from gluon_cgd.runs import schema
 from gluon_cgd.runs.log import losses, mend
-from gluon_cgd.runs.parameters import hash_of_file, save_parameters
+from gluon_cgd.runs.parameters import hash_of_file, write_parameters
 from gluon_cgd.runs.results import Damaged, same_run
 
 log = logging.getLogger(__name__)
@@ -29,26 +26,14 @@ RANKS = "ranks:"  # begins the name of an array with ranks
 
 def save_checkpoint(
     file: PathLike,
-    net: gluon.Block,
-    trainer: gluon.Trainer,
+    state: Mapping[str, np.ndarray],
     meta: Mapping[str, Any],
     ranks: Optional[Mapping[str, np.ndarray]] = None,
 ) -> None:
-    """Write parameters, Adam's moments, `meta`, which JSON can hold, and the run's `ranks` to `file`."""
-    mx.nd.waitall()  # MXNet crashes if a weight is copied while its update is still pending
+    """Write an engine's `state`, `meta`, which JSON can hold, and the run's `ranks` to `file`."""
     arrays = {"meta": np.array(json.dumps(meta))}
     arrays.update({f"{RANKS}{name}": array for name, array in (ranks or {}).items()})
-    indices = {parameter: index for index, parameter in enumerate(trainer._params)}
-    for name, parameter in net._collect_params_with_prefix().items():  # names by structure: the same in every process
-        arrays[f"parameter:{name}"] = parameter.list_data()[0].asnumpy()  # equal on all devices
-        moments = trainer._updaters[0].states.get(indices.get(parameter), ())
-        for kind, moment in zip(("mean", "variance"), moments):
-            arrays[f"adam_{kind}:{name}"] = moment.asnumpy()
-    for name, parameter in devices.statistics(net).items():  # only these differ between the devices
-        first, *others = [array.asnumpy() for array in parameter.list_data()]
-        if others:
-            arrays[f"devices:{name}"] = np.stack([first, *others])
-            arrays[f"parameter:{name}"] = first + sum(other - first for other in others) / (1 + len(others))
+    arrays.update(state)
     with replacing(file) as temporary, open(temporary, "wb") as handle, zipfile.ZipFile(handle, "w") as members:
         for name, array in arrays.items():  # as np.savez, which leaves its archive open where the disk is full
             with members.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -56,15 +41,11 @@ def save_checkpoint(
 
 
 def save_run(
-    folder: PathLike,
-    net: gluon.Block,
-    trainer: gluon.Trainer,
-    meta: Mapping[str, Any],
-    ranks: Mapping[str, np.ndarray],
+    folder: PathLike, state: Mapping[str, np.ndarray], meta: Mapping[str, Any], ranks: Mapping[str, np.ndarray]
 ) -> None:
     """Write checkpoint.npz into `folder`; new best parameters, which it promises, then take the place of the old."""
     logged = losses(Path(folder) / "train.log")
-    save_checkpoint(Path(folder) / "checkpoint.npz", net, trainer, {**meta, "logged": list(logged.items())}, ranks)
+    save_checkpoint(Path(folder) / "checkpoint.npz", state, {**meta, "logged": list(logged.items())}, ranks)
     if (Path(folder) / WAITING).exists():
         keep_best(folder, meta)
 
@@ -167,43 +148,13 @@ def forget(folder: PathLike) -> None:
         (Path(folder) / "checkpoint.npz").unlink()
 
 
-def restore(arrays: Mapping[str, np.ndarray], net: gluon.Block, trainer: gluon.Trainer, updates: int) -> None:
-    """Put the arrays that `load_checkpoint` returned into `net` and `trainer`, which then has made `updates` updates.
-
-    They may come from another number of devices. Raises ValueError if they are not of this network.
-    """
-    indices = {parameter: index for index, parameter in enumerate(trainer._params)}
-    optimizer = trainer._optimizer
-    # Adam's state is set by hand, because Gluon's load_states would unpickle a file
-    for name, parameter in net._collect_params_with_prefix().items():
-        value, *moments = (arrays.get(f"{kind}:{name}") for kind in ("parameter", "adam_mean", "adam_variance"))
-        of_devices = list(arrays.get(f"devices:{name}", ()))
-        shapes = [array.shape for array in (value, *moments, *of_devices) if array is not None]
-        if value is None or any(shape != parameter.shape for shape in shapes):
-            raise ValueError(f"the checkpoint does not fit the model ({name}): delete it to train from the start")
-        parameter.set_data(mx.nd.array(value, dtype="float32"))
-        if len(of_devices) == len(parameter.list_ctx()):  # for another number of devices the mean stays
-            for array, own_value in zip(parameter.list_data(), of_devices):
-                array[:] = own_value
-        if parameter in indices and parameter.grad_req != "null":
-            if any(moment is None for moment in moments):
-                raise ValueError(f"the checkpoint lacks Adam's state ({name}): delete it to train from the start")
-            index = indices[parameter]
-            for updater, ctx in zip(trainer._updaters, parameter.list_ctx()):
-                updater.states[index] = tuple(mx.nd.array(moment, ctx=ctx) for moment in moments)
-                updater.states_synced[index] = True
-                optimizer._set_current_context(ctx.device_id)  # updates are counted on each device
-                optimizer._index_update_count[index] = updates
-    optimizer.num_update = updates
-
-
 def ranks_of(arrays: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """The ranks among the arrays that `load_checkpoint` returned, as `runs.ranks` names them."""
     return {name[len(RANKS) :]: array for name, array in arrays.items() if name.startswith(RANKS)}
 
 
-def save_last(net: gluon.Block, folder: PathLike, files: Mapping[str, str]) -> Dict[str, str]:
-    """Write last.params into `folder`; returns {name: SHA-256} of it and of best.params.
+def save_last(values: Mapping[str, np.ndarray], folder: PathLike, files: Mapping[str, str]) -> Dict[str, str]:
+    """Write the parameters `values` to last.params in `folder`; returns {name: SHA-256} of it and of best.params.
 
     Raises Damaged if best.params is not the file that `files`, of the last checkpoint, has.
     """
@@ -211,4 +162,4 @@ def save_last(net: gluon.Block, folder: PathLike, files: Mapping[str, str]) -> D
     found = digest(best)
     if files.get(BEST, found) != found:
         raise Damaged(f"{best} is not the file that this run wrote: the same command trains the run again")
-    return {"last.params": save_parameters(net, Path(folder) / "last.params"), BEST: found}
+    return {"last.params": write_parameters(values, Path(folder) / "last.params"), BEST: found}

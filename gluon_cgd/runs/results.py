@@ -2,7 +2,6 @@
 
 import logging
 import os
-import platform
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -15,6 +14,7 @@ from gluon_cgd.files.whole import check_target, digest
 from gluon_cgd.machine import facts
 from gluon_cgd.recall import Embeddings, branches, ranks, recall_of_ranks
 from gluon_cgd.runs import collapse, schema
+from gluon_cgd.runs.parameters import hash_of_file
 from gluon_cgd.runs.ranks import FILE as RANKS
 
 log = logging.getLogger(__name__)
@@ -86,8 +86,6 @@ def _of_an_earlier_version(file, result):
     expected = result.get("parameters_sha256")
     if file.name != "last.params" or not expected or "files" in result or not file.exists():
         return ""
-    from gluon_cgd.runs.parameters import hash_of_file  # it needs MXNet
-
     return "" if hash_of_file(file) == expected else "does not hold the parameters that the run ended with"
 
 
@@ -150,19 +148,14 @@ def of_history(history: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     return dict(recalls, best_iteration=best["iteration"], branches=of_branches, history=history)
 
 
-def origin(devices: Sequence) -> Dict[str, Any]:
-    """Where a run on `devices` is made: {"device", "machine", "threads", "commit", "versions"}."""
-    import mxnet
-    import numpy
-
-    from gluon_cgd.machine.devices import names
-
+def origin(device: str, first: str, versions: Mapping[str, str]) -> Dict[str, Any]:
+    """Where a run is made: {"device", "machine", "threads", "commit", "versions"}. first: see `facts.machine`."""
     return dict(
-        device=names(devices),
-        machine=facts.machine(f"{devices[0].device_type}{devices[0].device_id}"),
+        device=device,
+        machine=facts.machine(first),
         threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # decides the order of a CPU's sums, so their last bits
         commit=facts.commit(),
-        versions={"python": platform.python_version(), "mxnet": mxnet.__version__, "numpy": numpy.__version__},
+        versions=versions,
     )
 
 

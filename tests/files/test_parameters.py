@@ -56,6 +56,19 @@ def test_what_mxnet_writes_and_wrote_is_accepted(tmp_path, kind):
     assert list(mx.nd.load(str(file))) == ["a0"]
 
 
+def test_numpy_writes_the_bytes_that_mxnet_writes_and_reads_them(tmp_path):
+    values = {"a.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "b": np.ones(3, np.float16)}
+    values.update(c=np.array([[-1]], np.int64), d=np.array([255], np.uint8))
+    parameters.write_values(tmp_path / "ours", values)
+    mx.nd.save(str(tmp_path / "theirs"), {k: mx.nd.array(v, dtype=v.dtype) for k, v in values.items()})
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    found = parameters.read_values(tmp_path / "ours")
+    assert list(found) == list(values)
+    for name, value in values.items():
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].dtype == value.dtype
+
+
 BAD = {
     "nothing": (b"", "cut off"),
     "a page": (b"<html>404 not found</html>", "begins otherwise"),

@@ -1,13 +1,16 @@
 """Several devices against one; to MXNet a CPU is as many devices as one likes."""
 
 from dataclasses import replace
+from functools import partial
 
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import gluon
+from mxnet.gluon import nn
 
 from gluon_cgd import losses, train
+from gluon_cgd.engines import gluon
+from gluon_cgd.engines.material import Material
 from gluon_cgd.evaluate import embed
 from gluon_cgd.machine import devices
 from gluon_cgd.models import opened
@@ -22,13 +25,13 @@ def started(experiment, split, out, ctx):
     """A run that has not taken a step."""
     out.mkdir()
     run = {"experiment": experiment.to_dict(), "seed": 0, "data": "", "weights": None}
-    return train.Run(experiment, split, out, run, ctx, None, None, False)
+    return train.Run(experiment, split, out, run, partial(gluon.started, ctx=ctx), Material(experiment, split))
 
 
 def stepped(run, times=1):
     """Take `times` steps, and return the losses of the last."""
     for indices, batch in run.batches():
-        means = run.step(batch, mx.nd.array(run.labels[indices], ctx=run.devices[0]))
+        means = run.step(batch, run.labels[indices])
         run.iteration += 1
         if run.iteration == times:
             mx.nd.waitall()
@@ -36,7 +39,7 @@ def stepped(run, times=1):
 
 
 def parameters(run):
-    return run.net._collect_params_with_prefix()
+    return run.engine.net._collect_params_with_prefix()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +105,7 @@ def test_every_device_has_the_same_parameters_after_some_steps(small_experiment,
     run.evaluate()
     before = {name: parameter.list_data()[0].asnumpy() for name, parameter in parameters(run).items()}
     stepped(run, times=4)
-    moving = devices.statistics(run.net)
+    moving = devices.statistics(run.engine.net)
     assert moving
     for name, parameter in parameters(run).items():
         first, *others = [value.asnumpy() for value in parameter.list_data()]
@@ -116,7 +119,7 @@ def test_every_device_has_the_same_parameters_after_some_steps(small_experiment,
 
 
 def test_running_statistics_become_the_mean_over_devices_and_equal_ones_stay():
-    net = gluon.nn.BatchNorm(in_channels=1000)
+    net = nn.BatchNorm(in_channels=1000)
     net.initialize(ctx=CPUS)
     equal = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     net.running_var.set_data(mx.nd.array(equal))
@@ -176,28 +179,28 @@ def test_running_statistics_of_a_checkpoint_are_each_devices_own_or_their_mean(s
     run = started(small_experiment, small_split, tmp_path / "two", CPUS[:2])
     stepped(run, times=2)
     meta = {"experiment": {}, "iteration": 2, "history": [{}], "seconds": 0}
-    checkpoint.save_checkpoint(tmp_path / "c.npz", run.net, run.trainer, meta)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", run.engine.state(), meta)
     arrays, _ = checkpoint.load_checkpoint(tmp_path / "c.npz")
     for count in (2, 1, 3):
         other = started(small_experiment, small_split, tmp_path / str(count), CPUS[:count])
-        checkpoint.restore(arrays, other.net, other.trainer, 2)
-        for name, parameter in devices.statistics(run.net).items():
+        other.engine.restore(arrays, 2)
+        for name, parameter in devices.statistics(run.engine.net).items():
             own = [value.asnumpy() for value in parameter.list_data()]
             assert (own[0] != own[1]).any()
             expected = own if count == 2 else [(own[0] + own[1]) / 2] * count
             for value, wanted in zip(parameters(other)[name].list_data(), expected):
                 np.testing.assert_allclose(value.asnumpy(), wanted, rtol=0 if count == 2 else 1e-5, atol=1e-7)
-    name = next(iter(devices.statistics(run.net)))
+    name = next(iter(devices.statistics(run.engine.net)))
     wrong = {**arrays, f"devices:{name}": np.zeros((2, 1000), np.float32)}
     with pytest.raises(ValueError, match="the checkpoint does not fit the model"):
-        checkpoint.restore(wrong, run.net, run.trainer, 2)
+        run.engine.restore(wrong, 2)
 
 
 def test_embeddings_are_those_of_one_device(small_experiment, small_split, tmp_path):
     run = started(small_experiment, small_split, tmp_path / "run", CPUS)
     pictures = run.query[:19]
-    expected = embed(run.net, pictures, mx.cpu(), batch_size=8)
-    found = embed(run.net, pictures, CPUS, batch_size=8)
+    expected = embed(run.engine.net, pictures, mx.cpu(), batch_size=8)
+    found = embed(run.engine.net, pictures, CPUS, batch_size=8)
     assert found.shape == (19, 8)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

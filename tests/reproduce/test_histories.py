@@ -7,13 +7,16 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
 import pytest
-from mxnet import autograd, gluon
+from mxnet import autograd
+from mxnet.gluon import nn
 
 from gluon_cgd import train
+from gluon_cgd.engines.gluon import GluonEngine
 from gluon_cgd.experiment import REVISION
 from gluon_cgd.files.lock import locked
 from gluon_cgd.runs import checkpoint, regime, results
@@ -38,19 +41,20 @@ class Light(train.Run):
 
     def __init__(self, experiment, split, out, run, *_):
         self.experiment, self.out, self.run = experiment, out, run
-        self.devices, self.progress, self.parts, self.iterations = [mx.cpu()], False, 1, 20
+        self.progress, self.iterations = False, 20
         self.labels = np.arange(4)
         mx.random.seed(run["seed"] + int(1000 * experiment.margin))
-        self.net = gluon.nn.Dense(2, in_units=2)
+        self.net = nn.Dense(2, in_units=2)
         self.net.initialize(mx.init.Normal(1))
-        self.trainer = gluon.Trainer(self.net.collect_params(), "adam", {"learning_rate": 0.1}, kvstore=None)
+        self.trainer = mx.gluon.Trainer(self.net.collect_params(), "adam", {"learning_rate": 0.1}, kvstore=None)
+        self.engine = GluonEngine(SimpleNamespace(net=self.net, trainer=self.trainer, devices=[mx.cpu()], parts=1))
         self.iteration, self.history, self.seconds = 0, [], 0.0
         self.pending, self.files, self.ranks, self.watch = [], {}, {}, regime.Watch(experiment, self.iterations)
         file = out / "checkpoint.npz"
         if file.is_file():
             arrays, meta = checkpoint.load_checkpoint(file)
             results.same_run(file, meta, run)
-            checkpoint.restore(arrays, self.net, self.trainer, meta["iteration"])
+            self.engine.restore(arrays, meta["iteration"])
             self.iteration, self.history, self.seconds = meta["iteration"], meta["history"], meta["seconds"]
             self.watch = regime.Watch(experiment, self.iterations, meta["curve"])
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mxnet import autograd, gluon
 
+from gluon_cgd.engines.gluon import restore, state_of
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.models import opened
@@ -41,11 +42,11 @@ def update(net, trainer, times):
 def test_a_restored_learner_goes_on_as_the_saved_one(tmp_path):
     net, trainer = learner(0)
     update(net, trainer, 2)
-    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", state_of(net, trainer), META)
     other_net, other_trainer = learner(1)
     arrays, meta = checkpoint.load_checkpoint(tmp_path / "c.npz")
     assert meta == META
-    checkpoint.restore(arrays, other_net, other_trainer, 2)
+    restore(arrays, other_net, other_trainer, 2)
     assert parameters_hash(other_net) == parameters_hash(net)
     for each in ((net, trainer), (other_net, other_trainer)):
         update(*each, 3)
@@ -56,15 +57,15 @@ def test_a_restored_learner_goes_on_as_the_saved_one(tmp_path):
 def test_adams_moments_and_step_count_matter(tmp_path, lost):
     net, trainer = learner(0)
     update(net, trainer, 2)
-    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", state_of(net, trainer), META)
     other_net, other_trainer = learner(1)
     arrays, _ = checkpoint.load_checkpoint(tmp_path / "c.npz")
     changed = {name: array * 0 if name.startswith(lost) else array for name, array in arrays.items()}
     if lost != "count":
         without = {name: array for name, array in arrays.items() if not name.startswith(lost)}
         with pytest.raises(ValueError, match="lacks Adam's state"):
-            checkpoint.restore(without, other_net, other_trainer, 2)
-    checkpoint.restore(changed, other_net, other_trainer, 1 if lost == "count" else 2)
+            restore(without, other_net, other_trainer, 2)
+    restore(changed, other_net, other_trainer, 1 if lost == "count" else 2)
     for each in ((net, trainer), (other_net, other_trainer)):
         update(*each, 1)
     assert parameters_hash(other_net) != parameters_hash(net)
@@ -115,21 +116,21 @@ def test_a_run_stored_before_a_field_was_removed_is_the_same_run_unless_it_used_
 def test_a_checkpoint_of_another_net_is_refused(tmp_path):
     net, trainer = learner(0)
     update(net, trainer, 1)
-    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", state_of(net, trainer), META)
     arrays, _ = checkpoint.load_checkpoint(tmp_path / "c.npz")
     name = next(name for name in arrays if name.startswith("parameter:"))
     for changed in ({**arrays, name: arrays[name][:1]}, {k: v for k, v in arrays.items() if k != name}):
         with pytest.raises(ValueError, match="does not fit the model"):
-            checkpoint.restore(changed, net, trainer, 1)
+            restore(changed, net, trainer, 1)
 
 
 def test_moments_are_kept_by_structure_not_by_the_names_of_a_process(tmp_path):
     net, trainer = learner(0)
     update(net, trainer, 2)
-    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", state_of(net, trainer), META)
     for _ in range(12):  # Gluon counts its blocks: dense9 and dense10 sort the other way round
         other_net, other_trainer = learner(1)
-    checkpoint.restore(checkpoint.load_checkpoint(tmp_path / "c.npz")[0], other_net, other_trainer, 2)
+    restore(checkpoint.load_checkpoint(tmp_path / "c.npz")[0], other_net, other_trainer, 2)
     for each in ((net, trainer), (other_net, other_trainer)):
         update(*each, 2)
     assert parameters_hash(other_net) == parameters_hash(net)
@@ -149,7 +150,7 @@ def test_moments_are_kept_by_structure_not_by_the_names_of_a_process(tmp_path):
 def test_a_checkpoint_with_nonsense_in_it_is_refused(tmp_path, change):
     net, trainer = learner(0)
     update(net, trainer, 1)
-    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, {**META, **change})
+    checkpoint.save_checkpoint(tmp_path / "c.npz", state_of(net, trainer), {**META, **change})
     with pytest.raises(ValueError, match="c.npz cannot be read"):
         checkpoint.load_checkpoint(tmp_path / "c.npz")
 
@@ -260,7 +261,7 @@ def test_a_hostile_checkpoint_is_refused_before_it_takes_memory(tmp_path, change
     net, trainer = learner(0)
     update(net, trainer, 1)
     file = tmp_path / "c.npz"
-    checkpoint.save_checkpoint(file, net, trainer, META)
+    checkpoint.save_checkpoint(file, state_of(net, trainer), META)
     change(file)
     tracemalloc.start()
     with pytest.raises(ValueError, match=f"c.npz cannot be read .*{message}.*: delete it to train from the start"):
@@ -274,7 +275,7 @@ def test_a_hostile_checkpoint_is_refused_before_it_takes_memory(tmp_path, change
 def test_a_history_that_cannot_be_is_refused_before_training_goes_on(tmp_path, history):
     net, trainer = learner(0)
     update(net, trainer, 1)
-    checkpoint.save_checkpoint(tmp_path / "checkpoint.npz", net, trainer, {**META, "history": history})
+    checkpoint.save_checkpoint(tmp_path / "checkpoint.npz", state_of(net, trainer), {**META, "history": history})
     with pytest.raises(ValueError, match="checkpoint.npz has .* under 'history'.*: delete it to train from the start"):
         checkpoint.resumable(tmp_path, {"experiment": {}, "seed": 0})
 
@@ -284,7 +285,7 @@ def test_a_disk_that_is_full_is_one_error_that_names_the_file_and_the_old_file_s
     """Also nothing is printed when the half-written archive is forgotten: pytest makes an error of that."""
     net, trainer = learner(0)
     update(net, trainer, 2)
-    checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+    checkpoint.save_checkpoint(tmp_path / "c.npz", state_of(net, trainer), META)
     save_parameters(net, tmp_path / "p.params")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     net[0].weight.set_data(mx.nd.ones((3, 4)))
@@ -292,7 +293,7 @@ def test_a_disk_that_is_full_is_one_error_that_names_the_file_and_the_old_file_s
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))  # bytes of a file: writing more fails
     try:
         with pytest.raises(OSError, match=r"c\.npz") as full:
-            checkpoint.save_checkpoint(tmp_path / "c.npz", net, trainer, META)
+            checkpoint.save_checkpoint(tmp_path / "c.npz", state_of(net, trainer), META)
         assert re.search(r"c.npz cannot (be written|become so large).*: ", sentence(full.value))
         if room < 500:
             with pytest.raises(OSError, match=r"p\.params") as full:
