@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from mxnet import autograd
 
-from gluon_cgd.descriptors import MAC, GeM, SPoC
+from gluon_cgd.descriptors import DESCRIPTORS, MAC, GeM, SPoC
+from gluon_cgd.experiment import DESCRIPTOR_NAMES
 
 
 def loop(letter, x, p=3):
@@ -65,3 +66,7 @@ def test_the_gradient_of_gem_equals_finite_differences(p):
         step[place] = 1e-4
         slope = (loop("G", values + step, p) - loop("G", values - step, p)).sum() / 2e-4
         assert x.grad.asnumpy()[place] == pytest.approx(slope, rel=1e-3)
+
+
+def test_their_names_are_known_without_mxnet():
+    assert {letter: block.__name__ for letter, block in DESCRIPTORS.items()} == DESCRIPTOR_NAMES
