@@ -37,13 +37,7 @@ class Learner:
             )
         if parts > 1:
             devices.check_batch(experiment.batch_size, parts, "parts")
-        if experiment.usually_frozen and experiment.frozen_batch_norm:
-            log.info("the batch norms of %s stay as they are (--no-frozen-batch-norm trains them)", experiment.backbone)
-        elif experiment.usually_frozen:
-            log.warning(
-                "the batch norms of %s are trained, which made it worse on photos: leave out --no-frozen-batch-norm",
-                experiment.backbone,
-            )
+        say_batch_norms(experiment)
         self.ranking = losses.RANKING[experiment.loss](experiment)
         self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
         for block in (net, self.ranking, self.classification):
@@ -134,6 +128,17 @@ def means_of(
     if experiment.classification:
         means.append(classification(logits, labels).mean())
     return means
+
+
+def say_batch_norms(experiment: Experiment) -> None:
+    """Log whether batch norms are trained, of a backbone where that makes a difference."""
+    if experiment.usually_frozen and experiment.frozen_batch_norm:
+        log.info("the batch norms of %s stay as they are (--no-frozen-batch-norm trains them)", experiment.backbone)
+    elif experiment.usually_frozen:
+        log.warning(
+            "the batch norms of %s are trained, which made it worse on photos: leave out --no-frozen-batch-norm",
+            experiment.backbone,
+        )
 
 
 def flat(outputs: Tuple) -> List:

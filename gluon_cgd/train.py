@@ -12,7 +12,7 @@ import numpy as np
 from gluon_cgd import datasets
 from gluon_cgd.datasets.records import PathLike, Split, limits
 from gluon_cgd.evaluate import labelled
-from gluon_cgd.experiment import DESCRIPTOR_NAMES, REVISION, Experiment
+from gluon_cgd.experiment import DESCRIPTOR_NAMES, Experiment
 from gluon_cgd.files.lock import locked
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine.progress import Task, task
@@ -35,6 +35,9 @@ def fit(
     checkpoint_every: int = 100,
     progress: bool = False,
     parts: int = 1,
+    engine: str = "mxnet",
+    precision: str = "float32",
+    deterministic: bool = False,
 ) -> Dict[str, Any]:
     """The result of training `experiment` on `split`, a dict; a finished run is not trained again.
 
@@ -43,41 +46,38 @@ def fit(
     seed: of the initialisation, the batches and the augmentation.
     ctx: an MXNet device, by default the CPU, or a list of devices, over which each batch is split. Losses are computed
         on the whole batch; batch norm uses per-device statistics, and running statistics are the mean over the devices.
+        With engine="pytorch" a text: "cpu", "cuda0", "cuda0,cuda1", "mps".
     weights: file of the backbone's ImageNet parameters, by default the published ones.
     cache: folder for the resized pictures.  checkpoint_every: iterations.  progress: show bars on stderr.
     parts: into how many parts each batch is split on one device, if memory is short (see `Learner`).
+    engine: mxnet, or pytorch, which trains the same graph in a process of its own (see `engines.process`).
+    precision: float32, or of PyTorch's convolutions tf32 or bf16.  deterministic: let PyTorch resume to the same bits
+        on a GPU too, which takes longer.
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
         "untrained", "last" and "best" are recalls, {"R@1": fraction, ...}; "branches" has them for each branch.
     Raises ValueError for an experiment, data or a folder that do not fit together, and for a run that diverges.
     """
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"seed {seed} must be from 0 to 2147483647")
-    if checkpoint_every < 1:
-        raise ValueError(f"checkpoint_every {checkpoint_every} must be at least 1")
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: name a folder for the run")
-    from gluon_cgd.engines import gluon, material  # they need MXNet, which not every process of a run has
+    from gluon_cgd.engines import gluon, material, process  # they need MXNet, which PyTorch's process does not have
 
-    data = material.fingerprint([record for part in split for record in part or ()])
-    run = {"experiment": experiment.to_dict(), "seed": int(seed), "revision": REVISION, "data": data}
-    if weights:
-        if not Path(weights).is_file():
-            raise ValueError(f"{weights} does not exist or is no regular file: check --weights")
-        run["weights"] = material.sha256_of(weights)
+    out = material.checked(out, seed, checkpoint_every)
+    run = material.identity(experiment, split, seed, weights)
+    run.update(process.identity(engine, precision, deterministic, parts))
     done = results.finished(out, run, warn=lambda damage: None)
     if done:  # before the lock: it may be another user's folder
         checkpoint.forget(out)
         findings.warn(out, done)
         return done
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out), logged_to(out / "train.log"):
+    pictures = material.Material(experiment, split, cache, progress)
+    with locked(out) as lock, logged_to(out / "train.log"):
         if done := results.finished(out, run):
             return done
         weights = material.weights_of(experiment, weights, progress)
         run["weights"] = material.sha256_of(weights) if weights else None
+        if engine == "pytorch":
+            process.train(pictures, out, run, weights, ctx, deterministic, checkpoint_every, lock)
+            return results.read_result(out / "result.json")
         start = partial(gluon.started, ctx=ctx, weights=weights, parts=parts)
-        pictures = material.Material(experiment, split, cache, progress)
         return Run(experiment, split, out, run, start, pictures, progress).go(checkpoint_every)
 
 

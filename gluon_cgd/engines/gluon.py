@@ -13,7 +13,7 @@ from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.evaluate import embed
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.learner import Learner
-from gluon_cgd.machine import devices
+from gluon_cgd.machine import devices, facts
 from gluon_cgd.runs import results
 from gluon_cgd.runs.parameters import values_of
 from gluon_cgd.sampler import Crops
@@ -108,7 +108,7 @@ class GluonEngine:
         """What a result says of how it was made."""
         first = self.devices[0]
         versions = {"python": platform.python_version(), "mxnet": mx.__version__, "numpy": np.__version__}
-        return results.origin(self.names(), f"{first.device_type}{first.device_id}", versions)
+        return results.origin(self.names(), facts.machine(f"{first.device_type}{first.device_id}"), versions)
 
 
 def state_of(net: gluon.Block, trainer: gluon.Trainer) -> Dict[str, np.ndarray]:

@@ -9,10 +9,30 @@ from gluon_cgd import backbones
 from gluon_cgd.datasets import training_part
 from gluon_cgd.datasets.cache import cached, fingerprint
 from gluon_cgd.datasets.records import PathLike, Split
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.fetch.loading import sha256_of
 
-__all__ = ["Material", "fingerprint", "sha256_of", "weights_of"]
+
+def checked(out: PathLike, seed: int, checkpoint_every: int) -> Path:
+    """The folder `out` of a run. Raises ValueError for a file, and for a seed or a number of steps that cannot be."""
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed {seed} must be from 0 to 2147483647")
+    if checkpoint_every < 1:
+        raise ValueError(f"checkpoint_every {checkpoint_every} must be at least 1")
+    if Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"{out} is a file: name a folder for the run")
+    return Path(out)
+
+
+def identity(experiment: Experiment, split: Split, seed: int, weights: Optional[PathLike]) -> Dict[str, Any]:
+    """What a stored run must share with one that is wanted. Raises ValueError for `weights` that are no file."""
+    data = fingerprint([record for part in split for record in part or ()])
+    run = {"experiment": experiment.to_dict(), "seed": int(seed), "revision": REVISION, "data": data}
+    if weights:
+        if not Path(weights).is_file():
+            raise ValueError(f"{weights} does not exist or is no regular file: check --weights")
+        run["weights"] = sha256_of(weights)
+    return run
 
 
 def weights_of(experiment: Experiment, weights: Optional[PathLike], progress: bool = False) -> Optional[PathLike]:

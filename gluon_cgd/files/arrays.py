@@ -6,7 +6,7 @@ import os
 import struct
 import zipfile
 import zlib
-from typing import Dict, Mapping
+from typing import Dict, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -39,6 +39,32 @@ def array_of(data: bytes, kinds: str) -> np.ndarray:
     if dtype.kind not in kinds or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
         raise ValueError("an array of it has another size or kind than it says")
     return np.frombuffer(data, dtype, offset=stream.tell()).reshape(shape, order="F" if fortran else "C")
+
+
+def write_stored(file: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write `arrays` to `file` as np.savez does, without compression."""
+    with replacing(file) as temporary, open(temporary, "wb") as handle, zipfile.ZipFile(handle, "w") as members:
+        for name, array in arrays.items():  # np.savez leaves its archive open where the disk is full
+            with members.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def read_stored(file: PathLike, kinds: str, names: Optional[Sequence[str]] = None) -> Dict[str, np.ndarray]:
+    """{name: array} that `write_stored` wrote, of all arrays or of `names`; nothing in it is executed.
+
+    What they say of their size is not trusted. Raises OSError, and DAMAGE or NONSENSE, for what is not such a file.
+    """
+    with open_regular(file) as handle, zipfile.ZipFile(handle) as members:
+        entries = members.infolist()
+        size = os.fstat(handle.fileno()).st_size
+        if any(entry.compress_type or entry.file_size != entry.compress_size for entry in entries):
+            raise ValueError("it is compressed, as checkpoints are not")
+        if sum(entry.file_size for entry in entries) > size:
+            raise ValueError("its parts overlap")
+        chosen = [entry for entry in entries if names is None or entry.filename[: -len(".npy")] in names]
+        if any(not 0 <= entry.header_offset < size for entry in entries):
+            raise zipfile.BadZipFile("a part of it is said to be outside of it")
+        return {entry.filename[: -len(".npy")]: array_of(members.read(entry), kinds) for entry in chosen}
 
 
 def write_compressed(file: PathLike, arrays: Mapping[str, np.ndarray]) -> None:

@@ -22,8 +22,10 @@ WITHOUT = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EI
 
 
 @contextlib.contextmanager
-def locked(folder: Union[str, Path], doing: str = "training in") -> Iterator[None]:
+def locked(folder: Union[str, Path], doing: str = "training in") -> Iterator[int]:
     """Lock `folder` for this process, and delete the temporary files that killed ones left in it.
+
+    Yields the descriptor of the lock: a process that inherits it keeps the lock until it ends itself.
 
     Raises ValueError if another process is `doing` something there.
     """
@@ -31,7 +33,7 @@ def locked(folder: Union[str, Path], doing: str = "training in") -> Iterator[Non
         if _lock(descriptor, folder, EXCLUSIVE | NON_BLOCKING) is False:
             raise ValueError(f"another process is {doing} {folder}: wait for it, or choose another folder")
         delete_temporaries(folder)
-        yield
+        yield descriptor
 
 
 @contextlib.contextmanager

@@ -4,16 +4,14 @@ import contextlib
 import json
 import logging
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.files.arrays import DAMAGE, NONSENSE, array_of
-from gluon_cgd.files.regular import open_regular
-from gluon_cgd.files.whole import digest, replacing, sync_folder
+from gluon_cgd.files.arrays import DAMAGE, NONSENSE, read_stored, write_stored
+from gluon_cgd.files.whole import digest, sync_folder
 from gluon_cgd.runs import schema
 from gluon_cgd.runs.log import losses, mend
 from gluon_cgd.runs.parameters import hash_of_file, write_parameters
@@ -21,6 +19,7 @@ from gluon_cgd.runs.results import Damaged, same_run
 
 log = logging.getLogger(__name__)
 BEST, WAITING = "best.params", "best.params.new"
+KINDS = "fUu"  # of its arrays, as NumPy calls them
 RANKS = "ranks:"  # begins the name of an array with ranks
 
 
@@ -34,10 +33,7 @@ def save_checkpoint(
     arrays = {"meta": np.array(json.dumps(meta))}
     arrays.update({f"{RANKS}{name}": array for name, array in (ranks or {}).items()})
     arrays.update(state)
-    with replacing(file) as temporary, open(temporary, "wb") as handle, zipfile.ZipFile(handle, "w") as members:
-        for name, array in arrays.items():  # as np.savez, which leaves its archive open where the disk is full
-            with members.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+    write_stored(file, arrays)
 
 
 def save_run(
@@ -56,7 +52,7 @@ def load_checkpoint(file: PathLike) -> Tuple[Dict[str, np.ndarray], Dict[str, An
     Raises Damaged for a file that was cut off or overwritten, and ValueError for one that is whole, but no checkpoint.
     """
     try:
-        arrays = _read(file)
+        arrays = read_stored(file, KINDS)
         meta = json.loads(str(arrays.pop("meta")))
         wrong = schema.CHECKPOINT(meta, "")
         if wrong:
@@ -74,25 +70,10 @@ def _reason(error):
     return str(error).splitlines()[0] if isinstance(error, ValueError) else type(error).__name__
 
 
-def _read(file, names=None):
-    """{name: array} of a checkpoint, of all arrays or of `names`, read without trusting what they say of their size."""
-    with open_regular(file) as handle, zipfile.ZipFile(handle) as members:
-        entries = members.infolist()
-        size = os.fstat(handle.fileno()).st_size
-        if any(entry.compress_type or entry.file_size != entry.compress_size for entry in entries):
-            raise ValueError("it is compressed, as checkpoints are not")
-        if sum(entry.file_size for entry in entries) > size:
-            raise ValueError("its parts overlap")
-        chosen = [entry for entry in entries if names is None or entry.filename[: -len(".npy")] in names]
-        if any(not 0 <= entry.header_offset < size for entry in entries):
-            raise zipfile.BadZipFile("a part of it is said to be outside of it")
-        return {entry.filename[: -len(".npy")]: array_of(members.read(entry), "fUu") for entry in chosen}
-
-
 def iteration(file: PathLike) -> int:
     """The iteration of the checkpoint `file`, without reading its arrays; 0 if there is no readable checkpoint."""
     try:
-        count = json.loads(str(_read(file, ("meta",))["meta"]))["iteration"]
+        count = json.loads(str(read_stored(file, KINDS, ("meta",))["meta"]))["iteration"]
         return 0 if schema.whole(1, schema.MOST)(count, "iteration") else count
     except (OSError, *DAMAGE, *NONSENSE):
         return 0
@@ -121,6 +102,14 @@ def resumable(folder: PathLike, run: Mapping[str, Any]) -> Optional[Tuple[Dict[s
         return None
     mend(Path(folder) / "train.log", dict(meta.get("logged", ())))
     return arrays, meta
+
+
+def check(folder: PathLike, run: Mapping[str, Any]) -> None:
+    """Raise ValueError for a checkpoint in `folder` of another run than `run`; `resumable` says what else is wrong."""
+    file = Path(folder) / "checkpoint.npz"
+    with contextlib.suppress(OSError, Damaged):
+        if file.exists():
+            same_run(file, load_checkpoint(file)[1], run)
 
 
 def keep_best(folder: PathLike, meta: Mapping[str, Any]) -> bool:

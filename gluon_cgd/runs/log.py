@@ -12,6 +12,7 @@ from gluon_cgd.files.regular import TEXT, check_kind, read_bytes
 from gluon_cgd.machine import progress
 
 log = logging.getLogger(__name__)
+WRITTEN = "written_to_train_log"  # attribute of a record that another process has written to the file
 
 
 @contextlib.contextmanager
@@ -21,7 +22,7 @@ def logged_to(file: Path) -> Iterator[None]:
     Raises OSError, also from the call that logs, if the file cannot be written, and ValueError if it is a link.
     """
     package, handler = logging.getLogger("gluon_cgd"), _Appending(file, encoding="utf-8")
-    handler.addFilter(lambda record: record.name != progress.log.name)
+    handler.addFilter(lambda record: record.name != progress.log.name and not hasattr(record, WRITTEN))
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     package.addHandler(handler)
     level = package.level

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike
+from gluon_cgd.engines import choice
 from gluon_cgd.experiment import REMOVED, Experiment, shown
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import check_target, digest
@@ -148,11 +149,11 @@ def of_history(history: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
     return dict(recalls, best_iteration=best["iteration"], branches=of_branches, history=history)
 
 
-def origin(device: str, first: str, versions: Mapping[str, str]) -> Dict[str, Any]:
-    """Where a run is made: {"device", "machine", "threads", "commit", "versions"}. first: see `facts.machine`."""
+def origin(device: str, machine: str, versions: Mapping[str, str]) -> Dict[str, Any]:
+    """Where a run is made: {"device", "machine", "threads", "commit", "versions"}. machine: its processor, or GPU."""
     return dict(
         device=device,
-        machine=facts.machine(first),
+        machine=machine,
         threads=int(os.environ.get("OMP_NUM_THREADS", 0)),  # decides the order of a CPU's sums, so their last bits
         commit=facts.commit(),
         versions=versions,
@@ -164,7 +165,9 @@ def same_run(file: PathLike, stored: Mapping[str, Any], wanted: Mapping[str, Any
     # A field that is newer than the stored run had its default there
     defaults = {**REMOVED, **Experiment().to_dict()}
     there, here = ({**defaults, **run["experiment"], **run} for run in (stored, wanted))
-    for name in (*defaults, *(name for name in wanted if name != "experiment")):
+    for run in (there, here):
+        run["engine"] = str(choice.of(run))
+    for name in (*defaults, "engine", *(name for name in wanted if name != "experiment")):
         if there.get(name) != here.get(name):
             raise ValueError(
                 f"{file} is of another run ({name} {shown(there.get(name))} there, {shown(here.get(name))} asked for): "

@@ -179,6 +179,8 @@ REGIME = fields(
     {"lowest": LOSS, "lowest_at": STEP, "last": LOSS},
 )
 FILES = each(text)
+# Of a run that another engine than MXNet trained
+ENGINE = fields({"name": text, "precision": text}, {"deterministic": truth, "device": text, "versions": each(text)})
 OF_A_RUN: Mapping[str, Rule] = {  # what identifies a run, and how it was made: not in every version's files
     "revision": whole(0, MOST),
     "data": optional(text),
@@ -192,6 +194,7 @@ OF_A_RUN: Mapping[str, Rule] = {  # what identifies a run, and how it was made: 
     "parameters_sha256": optional(text),
     "files": FILES,
     "seconds": number(0, 10**10),
+    "engine": ENGINE,
 }
 SEED = whole(0, 2**31 - 1)
 OUTCOME: Mapping[str, Rule] = {
@@ -222,6 +225,7 @@ CHECKPOINT = fields(
     },
     {
         "files": FILES,
+        "engine": ENGINE,
         "pending": each(each(LOSS, of=list), of=list),
         "logged": each(logged, of=list),
         "curve": each(logged, of=list),

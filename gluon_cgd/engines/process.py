@@ -1,0 +1,172 @@
+"""Training by the PyTorch engine: this process writes the training file, and one that has PyTorch trains from it.
+
+The two never share a process, for MXNet needs another NumPy than PyTorch. The child writes the run's folder. Its log
+lines and its progress come here through a pipe; another pipe, which nothing is written to, tells it that this process
+has ended, however that was: then it ends too.
+"""
+
+import json
+import logging
+import os
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
+
+import mxnet as mx
+
+from gluon_cgd import model
+from gluon_cgd.datasets.records import PathLike
+from gluon_cgd.engines import choice, environment, training_file, training_graph
+from gluon_cgd.engines.material import Material
+from gluon_cgd.learner import say_batch_norms
+from gluon_cgd.machine import device_names, facts
+from gluon_cgd.machine.progress import task
+from gluon_cgd.runs import checkpoint
+from gluon_cgd.runs.log import WRITTEN
+from gluon_cgd.runs.parameters import values_of
+
+log = logging.getLogger(__name__)
+PATIENCE = 20  # seconds for the child to end when it is told to
+
+
+def identity(engine: str, precision: str, deterministic: bool, parts: int) -> Dict[str, Any]:
+    """What the engine adds to the identity of a run: nothing for MXNet, whose runs are as they always were.
+
+    Raises ValueError for an unknown engine or precision, and for what the engine does not have.
+    """
+    chosen = choice.chosen(engine, precision, deterministic, by_gpu=False)
+    if chosen.name == "mxnet":
+        return {}
+    if parts != 1:
+        raise ValueError(f"--parts {parts} is for --engine mxnet: with pytorch take several GPUs, or --precision bf16")
+    return {"engine": {"name": chosen.name, "precision": chosen.precision}}
+
+
+def devices_of(ctx: Any, precision: str, batch_size: int) -> List[str]:
+    """The names of PyTorch's devices that `ctx` names, as --ctx takes them; None is a GPU where there is one.
+
+    Raises ValueError for others, for devices that are not there, and for a precision that they do not have.
+    """
+    if ctx is not None and not isinstance(ctx, str):
+        raise ValueError(f"ctx {ctx} is MXNet's: the PyTorch engine takes names, as cpu, cuda0 or cuda0,cuda1")
+    wanted = None if ctx is None else device_names.parse(ctx, "PyTorch")
+    if wanted is None or wanted[0].kind != "cpu":
+        there = environment.devices(environment.interpreter())
+        if wanted is None:
+            name = "cuda0" if there["cuda"] else "mps" if there["mps"] else "cpu"
+            wanted = device_names.parse(name, "PyTorch")
+        for device in wanted:
+            if device.kind == "cuda" and device.number >= len(there["cuda"]):
+                raise ValueError(
+                    f"device {device.name} is not there: PyTorch can use {len(there['cuda'])} GPUs of NVIDIA on this "
+                    "machine; take another one, or cpu"
+                )
+            if device.kind == "mps" and not there["mps"]:
+                raise ValueError("device mps is not there: PyTorch finds no GPU of a Mac; take cpu")
+    if precision == "tf32" and wanted[0].kind != "cuda":
+        raise ValueError(f"precision tf32 is of NVIDIA's GPUs, not of {wanted[0].name}: take float32 or bf16")
+    if batch_size < 2 * len(wanted):
+        raise ValueError(
+            f"a batch of {batch_size} pictures is too small for {len(wanted)} devices, of which each needs two: take "
+            f"{max(1, batch_size // 2)} of them, or a larger batch"
+        )
+    return [device.name for device in wanted]
+
+
+def train(
+    material: Material,
+    out: Path,
+    run: Dict[str, Any],
+    weights: Optional[PathLike],
+    ctx: Any,
+    deterministic: bool,
+    checkpoint_every: int,
+    lock: int,
+) -> None:
+    """Train the run in `out` by PyTorch; its result is then there.
+
+    run: its identity, with the engine and its precision.  lock: the descriptor of the folder's lock, which the child
+    inherits. The other arguments are those of `train.fit`. Raises ValueError with what the child says.
+    """
+    file = Path(out).resolve() / training_file.NAME
+    checkpoint.check(out, run)
+    devices = devices_of(ctx, run["engine"]["precision"], material.experiment.batch_size)
+    try:
+        write(file, material, run, weights)
+        options = dict(file=str(file), out=str(file.parent), devices=devices, deterministic=deterministic)
+        options.update(checkpoint_every=checkpoint_every)
+        follow(options, material, lock)
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def write(file: Path, material: Material, run: Dict[str, Any], weights: Optional[PathLike]) -> None:
+    """Write the training file of a run: MXNet draws the first parameters, and the pictures are resized if need be."""
+    experiment, split = material.experiment, material.split
+    training = material.training()
+    classes = len({record.label for record in split.train})
+    mx.random.seed(run["seed"])  # as engines.gluon.started: both engines begin with the same parameters
+    net = model.from_experiment(experiment, classes, weights)
+    say_batch_norms(experiment)
+    graph = training_graph.build(experiment, net)
+    values = values_of(net)
+    pictures = {part: held for part, held in zip(training_file.PARTS, material.pictures()) if held is not None}
+    places = {part: (os.path.abspath(held.filename), held.shape) for part, held in pictures.items()}
+    training_file.write(
+        file,
+        training_file.Training(
+            experiment, split, run, graph.text, graph.heads, graph.learned, values, places, training
+        ),
+    )
+
+
+def follow(options: Dict[str, Any], material: Material, lock: int) -> None:
+    """Start the child with its `options`, show what it tells, and wait for its end. Raises ValueError if it fails."""
+    python = environment.interpreter()
+    variables = environment.variables()
+    if options["deterministic"]:
+        variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS adds up in any order
+    command = [str(python), "-m", "gluon_cgd.engines.trainer", json.dumps(options)]
+    pipe, iterations = subprocess.PIPE, material.experiment.iterations(len(material.split.train))
+    error: Union[str, None] = None
+    # In a session of its own: Ctrl-C is for this process alone, which then ends the child
+    with subprocess.Popen(
+        command,
+        cwd=facts.PACKAGES,
+        env=variables,
+        stdin=pipe,
+        stdout=pipe,
+        text=True,
+        encoding="utf-8",
+        pass_fds=(lock,),
+        start_new_session=True,
+    ) as child:
+        try:
+            with task("training", iterations, "it", material.progress) as bar:
+                assert child.stdout
+                for line in child.stdout:
+                    told = json.loads(line)
+                    if "at" in told:
+                        bar.at(told["at"])
+                        bar.note(told["note"])
+                    elif "error" in told:
+                        error = told["error"]
+                    else:
+                        logging.getLogger(told["name"]).log(told["level"], "%s", told["line"], extra={WRITTEN: True})
+        finally:
+            assert child.stdin
+            child.stdin.close()  # the child ends, if it has not yet
+            try:
+                child.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+    if error or child.returncode:
+        raise ValueError(error or ended(child.returncode))
+
+
+def ended(status: int) -> str:
+    """A sentence on a child that ended with `status` and said nothing."""
+    if status == -9:
+        return "the PyTorch process was killed, maybe for lack of memory: the same command goes on from the checkpoint"
+    how = f"by signal {-status}" if status < 0 else f"with status {status}"
+    return f"the PyTorch process ended {how}; what it said is above: the same command goes on from the last checkpoint"
