@@ -50,9 +50,7 @@ def fit(
     weights: file of the backbone's ImageNet parameters, by default the published ones.
     cache: folder for the resized pictures.  checkpoint_every: iterations.  progress: show bars on stderr.
     parts: into how many parts each batch is split on one device, if memory is short (see `Learner`).
-    engine: mxnet, or pytorch, which trains the same graph in a process of its own (see `engines.process`).
-    precision: float32, or of PyTorch's convolutions tf32 or bf16.  deterministic: let PyTorch resume to the same bits
-        on a GPU too, which takes longer.
+    engine, precision, deterministic: mxnet, or pytorch, which trains the same graph (see `engines.process`).
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
         "untrained", "last" and "best" are recalls, {"R@1": fraction, ...}; "branches" has them for each branch.
     Raises ValueError for an experiment, data or a folder that do not fit together, and for a run that diverges.
@@ -75,8 +73,7 @@ def fit(
         weights = material.weights_of(experiment, weights, progress)
         run["weights"] = material.sha256_of(weights) if weights else None
         if engine == "pytorch":
-            process.train(pictures, out, run, weights, ctx, deterministic, checkpoint_every, lock)
-            return results.read_result(out / "result.json")
+            return process.train(pictures, out, run, weights, ctx, deterministic, checkpoint_every, lock)
         start = partial(gluon.started, ctx=ctx, weights=weights, parts=parts)
         return Run(experiment, split, out, run, start, pictures, progress).go(checkpoint_every)
 

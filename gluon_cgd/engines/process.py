@@ -21,7 +21,7 @@ from gluon_cgd.engines.material import Material
 from gluon_cgd.learner import say_batch_norms
 from gluon_cgd.machine import device_names, facts
 from gluon_cgd.machine.progress import task
-from gluon_cgd.runs import checkpoint
+from gluon_cgd.runs import checkpoint, results
 from gluon_cgd.runs.log import WRITTEN
 from gluon_cgd.runs.parameters import values_of
 
@@ -32,6 +32,8 @@ PATIENCE = 20  # seconds for the child to end when it is told to
 def identity(engine: str, precision: str, deterministic: bool, parts: int) -> Dict[str, Any]:
     """What the engine adds to the identity of a run: nothing for MXNet, whose runs are as they always were.
 
+    precision: float32, or of PyTorch's convolutions tf32 or bf16.
+    deterministic: PyTorch resumes to the same bits on a GPU too, which takes longer; no part of the identity.
     Raises ValueError for an unknown engine or precision, and for what the engine does not have.
     """
     chosen = choice.chosen(engine, precision, deterministic, by_gpu=False)
@@ -82,8 +84,8 @@ def train(
     deterministic: bool,
     checkpoint_every: int,
     lock: int,
-) -> None:
-    """Train the run in `out` by PyTorch; its result is then there.
+) -> Dict[str, Any]:
+    """The result of the run in `out`, trained by PyTorch.
 
     run: its identity, with the engine and its precision.  lock: the descriptor of the folder's lock, which the child
     inherits. The other arguments are those of `train.fit`. Raises ValueError with what the child says.
@@ -93,11 +95,12 @@ def train(
     devices = devices_of(ctx, run["engine"]["precision"], material.experiment.batch_size)
     try:
         write(file, material, run, weights)
-        options = dict(file=str(file), out=str(file.parent), devices=devices, deterministic=deterministic)
-        options.update(checkpoint_every=checkpoint_every)
-        follow(options, material, lock)
+        asked = dict(file=str(file), out=str(file.parent), devices=devices, deterministic=deterministic)
+        asked.update(checkpoint_every=checkpoint_every)
+        follow(asked, material, lock)
     finally:
         file.unlink(missing_ok=True)
+    return results.read_result(Path(out) / "result.json")
 
 
 def write(file: Path, material: Material, run: Dict[str, Any], weights: Optional[PathLike]) -> None:
@@ -120,13 +123,13 @@ def write(file: Path, material: Material, run: Dict[str, Any], weights: Optional
     )
 
 
-def follow(options: Dict[str, Any], material: Material, lock: int) -> None:
-    """Start the child with its `options`, show what it tells, and wait for its end. Raises ValueError if it fails."""
+def follow(asked: Dict[str, Any], material: Material, lock: int) -> None:
+    """Start the child with what is `asked` of it, show what it tells, and wait for its end. Raises ValueError if it fails."""
     python = environment.interpreter()
     variables = environment.variables()
-    if options["deterministic"]:
+    if asked["deterministic"]:
         variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS adds up in any order
-    command = [str(python), "-m", "gluon_cgd.engines.trainer", json.dumps(options)]
+    command = [str(python), "-m", "gluon_cgd.engines.trainer", json.dumps(asked)]
     pipe, iterations = subprocess.PIPE, material.experiment.iterations(len(material.split.train))
     error: Union[str, None] = None
     # In a session of its own: Ctrl-C is for this process alone, which then ends the child

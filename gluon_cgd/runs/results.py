@@ -8,7 +8,6 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.engines import choice
 from gluon_cgd.experiment import REMOVED, Experiment, shown
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import check_target, digest
@@ -166,7 +165,8 @@ def same_run(file: PathLike, stored: Mapping[str, Any], wanted: Mapping[str, Any
     defaults = {**REMOVED, **Experiment().to_dict()}
     there, here = ({**defaults, **run["experiment"], **run} for run in (stored, wanted))
     for run in (there, here):
-        run["engine"] = str(choice.of(run))
+        engine = run.get("engine") or {}  # only runs of another engine than MXNet name theirs
+        run["engine"] = f"{engine.get('name', 'mxnet')} in {engine.get('precision', 'float32')}"
     for name in (*defaults, "engine", *(name for name in wanted if name != "experiment")):
         if there.get(name) != here.get(name):
             raise ValueError(
