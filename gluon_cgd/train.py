@@ -82,8 +82,7 @@ class Run:
     """One training run: its engine, its data, and how far it is.
 
     run: its identity, which a resumed run must share.
-    start: a function of the experiment, the number of classes and the seed that returns an engine, as
-        `engines.gluon.started`.
+    start: a function of experiment, number of classes and seed that returns an engine, as `engines.gluon.started`.
     material: what gives the pictures, as `engines.material.Material`.
     """
 

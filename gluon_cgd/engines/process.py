@@ -124,7 +124,10 @@ def write(file: Path, material: Material, run: Dict[str, Any], weights: Optional
 
 
 def follow(asked: Dict[str, Any], material: Material, lock: int) -> None:
-    """Start the child with what is `asked` of it, show what it tells, and wait for its end. Raises ValueError if it fails."""
+    """Start the child, show what it tells, and wait for its end. Raises ValueError if it fails.
+
+    asked: what it is to do, as `trainer.train` takes it.
+    """
     python = environment.interpreter()
     variables = environment.variables()
     if asked["deterministic"]:
