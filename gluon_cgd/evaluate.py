@@ -97,14 +97,20 @@ def features_of(net: Any, pictures: np.ndarray, ctx: Any) -> np.ndarray:
     return finite(net.backbone(normalise(pictures, ctx)).asnumpy(), "feature map")
 
 
+def embedded(
+    net: Any, split: Split, query: np.ndarray, gallery: Optional[np.ndarray], ctx: Any, batch_size: int = 128
+) -> Embeddings:
+    """The Embeddings of the test part of `split` by `net`, combined descriptors (equation 3).
+
+    query, gallery: its pictures, uint8 (N, size, size, 3); without a gallery the queries are searched in themselves.
+    """
+    return labelled(lambda pictures: embed(net, pictures, ctx, batch_size), split, query, gallery)
+
+
 def labelled(
     embed_pictures: Callable[[Any], np.ndarray], split: Split, query: Any, gallery: Optional[Any]
 ) -> Embeddings:
-    """The Embeddings of the test part of `split`, combined descriptors (equation 3).
-
-    embed_pictures: a function of pictures, uint8 (N, size, size, 3), that returns their embeddings (N, D).
-    query, gallery: the pictures of `split`; without a gallery the queries are searched in themselves.
-    """
+    """As `embedded`, with any function `embed_pictures`: pictures (N, size, size, 3) -> embeddings (N, D)."""
     queries = Embeddings(compute_named(embed_pictures, query, paths_of(split.query)), labels_of(split.query))
     if gallery is None:
         return queries
