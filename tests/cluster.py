@@ -7,6 +7,9 @@ import shutil
 import socket
 import subprocess
 import time
+from importlib.util import find_spec
+
+import pytest
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 # cred_expire: a requeued job waits for as long, 2 minutes by default
@@ -129,3 +132,20 @@ def until(holds, folder, seconds=30):
             ]
             raise TimeoutError("\n".join([f"not so within {seconds} s", *logs]))
         time.sleep(0.1)
+
+
+absent = [*missing(), *(["submitit"] if find_spec("submitit") is None else [])]
+needs_slurm = pytest.mark.skipif(bool(absent), reason=f"Slurm is not installed here: {', '.join(absent)}")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster that takes jobs: the file that SLURM_CONF is to name."""
+    with running(tmp_path_factory.mktemp("slurm")) as conf:
+        yield conf
+
+
+@pytest.fixture
+def in_cluster(cluster, monkeypatch):
+    """The environment of somebody at work on the cluster."""
+    monkeypatch.setenv("SLURM_CONF", str(cluster))

@@ -17,7 +17,8 @@ from PIL import Image  # noqa: E402
 from gluon_cgd.datasets import Record, Split, formats, glyphs, tree  # noqa: E402
 from gluon_cgd.experiment import Experiment  # noqa: E402
 from gluon_cgd.fetch import weights  # noqa: E402
-from gluon_cgd.machine import facts, prepare
+from gluon_cgd.machine import facts, prepare  # noqa: E402
+from tests.cluster import cluster, in_cluster  # noqa: E402, F401
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import logging
 import sys
 
+from gluon_cgd.cluster.options import parse_options
 from gluon_cgd.engines import environment
 from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.machine import devices, facts
@@ -29,7 +30,7 @@ def train(todo, backend, small, runs, data, ctx, weights, slurm=(), parts=1, eng
     if backend == "slurm":
         from reproduce.training import slurm as cluster
 
-        failed = cluster.train(todo, runs, data, weights, cluster.parse_options(slurm), log.info, engine)
+        failed = cluster.train(todo, runs, data, weights, parse_options(slurm), log.info, engine)
         failed = [(name, seed, sentence) for name, _, seed, sentence in failed if sentence]
     elif backend == "local":
         workers, threads = (["cpu"] * facts.cores(), 1) if small and on_cpu else (names, facts.cores())
@@ -70,9 +71,7 @@ def check(backend, slurm=(), parts=1, engine=MXNET):
     if engine != MXNET:
         environment.interpreter()  # makes it now, so that no run fails for lack of it
     if backend == "slurm":
-        from reproduce.training import slurm as cluster
-
-        cluster.parse_options(slurm)
+        parse_options(slurm)
 
 
 def here(todo, devices, runs, data, weights, parts=1, engine=MXNET):

@@ -7,34 +7,20 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import mxnet as mx
 import pytest
 
+from gluon_cgd.cluster import watch as slurm_jobs
+from gluon_cgd.cluster.options import Options
 from gluon_cgd.machine import facts
 from reproduce import store
-from reproduce.training import slurm, slurm_jobs
-from tests.cluster import missing, running
+from reproduce.training import slurm
+from tests.cluster import absent, needs_slurm
 
 ROOT = Path(__file__).resolve().parents[2]
-absent = [*missing(), *(["submitit"] if find_spec("submitit") is None else [])]
-needs_slurm = pytest.mark.skipif(bool(absent), reason=f"Slurm is not installed here: {', '.join(absent)}")
-OPTIONS = slurm.Options(time_minutes=30, cpus_per_job=1)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """A cluster that takes jobs: the file that SLURM_CONF is to name."""
-    with running(tmp_path_factory.mktemp("slurm")) as conf:
-        yield conf
-
-
-@pytest.fixture
-def in_cluster(cluster, monkeypatch):
-    """The environment of somebody at work on the cluster."""
-    monkeypatch.setenv("SLURM_CONF", str(cluster))
+OPTIONS = Options(time_minutes=30, cpus_per_job=1)
 
 
 @pytest.fixture
@@ -309,20 +295,20 @@ def test_a_machine_without_slurm_or_submitit_is_told_the_remedy(small_experiment
 )
 def test_options_that_no_job_can_have_are_refused_in_a_sentence(wrong, message):
     with pytest.raises(ValueError, match="must be") as told:
-        slurm.Options(**wrong)
+        Options(**wrong)
     assert str(told.value).startswith(message)
     assert len(str(told.value).splitlines()) == 1
 
 
 def test_a_jobs_script_asks_for_what_the_options_say():
-    options = slurm.Options("gpus", 60, 1, 3, 1.5, 2, "lab", "high", ("module load cuda",))
+    options = Options("gpus", 60, 1, 3, 1.5, 2, "lab", "high", ("module load cuda",))
     asked = options.parameters()
     assert (asked["partition"], asked["account"], asked["qos"]) == ("gpus", "lab", "high")
     assert (asked["time"], asked["gres"], asked["cpus_per_task"], asked["mem"]) == (60, "gpu:1", 3, "1536M")
     assert asked["array_parallelism"] == 2
     assert asked["setup"][:2] == ["module load cuda", "export OMP_NUM_THREADS=3"]
     assert str(ROOT) in asked["setup"][2]
-    assert {"gres", "mem", "partition", "account", "qos"}.isdisjoint(slurm.Options().parameters())
+    assert {"gres", "mem", "partition", "account", "qos"}.isdisjoint(Options().parameters())
 
 
 def test_a_pickled_job_holds_words_and_numbers_and_imports_no_mxnet(small_experiment):

@@ -54,8 +54,11 @@ class Watched:
             self.say(self.sentence)
 
 
-def wait(watched, number, say):
-    """Return when all `watched` runs of the job `number` are finished; say how many are whenever that changes."""
+def wait(watched, number, say, unit="runs", seen=None):
+    """Return when all `watched` runs of the job `number` are finished; say how many are whenever that changes.
+
+    unit: what a run is called, in the plural.  seen: a function that is called after every look, if there is one.
+    """
     last_line, start = None, time.time()
     while True:
         states = queue()
@@ -63,23 +66,25 @@ def wait(watched, number, say):
             if not one.finished:
                 one.look("UNKNOWN" if states is None else states.get(one.job.job_id, (GONE, ""))[0])
         left = [one.job.job_id for one in watched if not one.finished]
-        line = "no answer from Slurm, still waiting" if states is None else summary(watched, left, states)
+        line = "no answer from Slurm, still waiting" if states is None else summary(watched, left, states, unit)
         if line != last_line:
             say(f"Slurm job {number}: {line}")
         last_line = line
+        if seen:
+            seen()
         if not left:
             return
         time.sleep(min(30, max(1, (time.time() - start) / 20)))  # the longer it takes, the more seldom
 
 
-def summary(watched, left, states):
+def summary(watched, left, states, unit="runs"):
     """How many runs are done, failed, running and waiting, and why they wait. left: the jobs that are not finished."""
     failed = sum(one.sentence is not None for one in watched)
     now = [states[job] for job in left if job in states]
     running = sum(state == "RUNNING" for state, _ in now)
     waiting = [reason for state, reason in now if state == "PENDING"]
     reasons = ", ".join(sorted(set(waiting) - {"None"}))
-    line = f"{len(watched) - len(left) - failed} of {len(watched)} runs done, {failed} failed, {running} running"
+    line = f"{len(watched) - len(left) - failed} of {len(watched)} {unit} done, {failed} failed, {running} running"
     return f"{line}, {len(waiting)} waiting" + f" ({reasons})" * bool(reasons)
 
 
