@@ -15,18 +15,18 @@ from gluon_cgd.machine import facts
 PROGRAMS = ("sbatch", "srun", "squeue", "scontrol")
 
 
-def run(tasks, names, folder, options, say, unit="runs", seen=None):
+def run(tasks, names, folder, wanted, say, unit="runs", seen=None):
     """Submit `tasks` as one job array and wait for them; returns for each None, or a sentence on what went wrong.
 
     tasks: callables that can be pickled, with a method `checkpoint` (see submitit).  names: of each, for sentences.
-    folder: of submitit's logs and pickles.  options: the Options.  unit: what a task is called, in the plural.
+    folder: of submitit's logs and pickles.  wanted: the Options of each job.  unit: what a task is called, in the plural.
     say: a function that is called with a sentence whenever something has changed.  seen: see `wait`.
     An interruption (Ctrl-C) ends the waiting, not the jobs. Raises ValueError where there is no Slurm or submitit, and
     where Slurm refuses the jobs.
     """
     submitit = import_submitit()
-    executor = submitit.SlurmExecutor(folder, max_num_timeout=options.max_requeues)
-    executor.update_parameters(**options.parameters())
+    executor = submitit.SlurmExecutor(folder, max_num_timeout=wanted.max_requeues)
+    executor.update_parameters(**wanted.parameters())
     try:
         jobs = executor.submit_array(tasks)
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
@@ -36,7 +36,7 @@ def run(tasks, names, folder, options, say, unit="runs", seen=None):
         ) from error
     number = jobs[0].job_id.split("_")[0]
     say(f"Slurm job {number}: {len(jobs)} {unit}, logs in {executor.folder}; Ctrl-C, then scancel {number}, ends it")
-    watched = [Watched(job, name, options.max_requeues, say) for job, name in zip(jobs, names)]
+    watched = [Watched(job, name, wanted.max_requeues, say) for job, name in zip(jobs, names)]
     try:
         wait(watched, number, say, unit, seen)
     except KeyboardInterrupt:
