@@ -19,7 +19,7 @@ def run(tasks, names, folder, wanted, say, unit="runs", seen=None):
     """Submit `tasks` as one job array and wait for them; returns for each None, or a sentence on what went wrong.
 
     tasks: callables that can be pickled, with a method `checkpoint` (see submitit).  names: of each, for sentences.
-    folder: of submitit's logs and pickles.  wanted: the Options of each job.  unit: what a task is called, in the plural.
+    folder: of submitit's logs and pickles.  wanted: the Options of each job.  unit: the plural for tasks.
     say: a function that is called with a sentence whenever something has changed.  seen: see `wait`.
     An interruption (Ctrl-C) ends the waiting, not the jobs. Raises ValueError where there is no Slurm or submitit, and
     where Slurm refuses the jobs.
