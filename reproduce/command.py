@@ -178,11 +178,13 @@ def write_page(tables, options):
 
 def show_plan(tables, options):
     """Print the distinct runs behind `tables`, and what the missing ones cost; returns the exit status."""
+    engine, form = options.trained_by, (options.seeds, is_reduced(options), options.runs)
+    missing = {run.experiment for run in plan.wanted(tables, *form)}
     if options.measure:
-        missing = {run.experiment for run in plan.wanted(tables, options.seeds, is_reduced(options), options.runs)}
-        ctx = devices.context(options.ctx)
-        costs.measure(missing, f"{ctx.device_type}{ctx.device_id}", options.runs)
-    say(plan.as_text(tables, options.seeds, is_reduced(options), options.runs))
+        costs.measure(missing, backends.devices_of(options.ctx, engine)[0], options.runs, engine)
+    elif engine != MXNET and not options.mini:
+        costs.measure_here(missing, options.runs, engine)
+    say(plan.as_text(tables, *form, engine))
     return 0
 
 
@@ -236,7 +238,7 @@ def train(tables, options, seeds=None):
     if missing:
         sentences = "".join(f"\n  - {lack}" for lack in missing)
         raise ValueError(f"{names} cannot be trained here (--mini needs neither data nor weights):{sentences}")
-    for line in () if options.mini else costs.costs(todo, options.runs):
+    for line in () if options.mini else costs.costs(todo, options.runs, options.trained_by):
         log.info("%s", line)
     ours = reduced and options.trained_by == MXNET
     minutes = summary.recorded_minutes(todo, facts.cores()) if ours else None

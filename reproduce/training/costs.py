@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gluon_cgd import datasets, model
 from gluon_cgd.datasets import glyphs
+from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.files import regular
 from gluon_cgd.files.whole import write_json
@@ -15,7 +16,7 @@ from gluon_cgd.machine.progress import each
 from gluon_cgd.runs import schema
 from reproduce import efficiency, recorded, store
 from reproduce.report import formats
-from reproduce.training import complexity
+from reproduce.training import complexity, pytorch_costs
 
 log = logging.getLogger("reproduce")
 BUSY = 5  # on two idle cores Table 1's mini form took a minute, and three to five with eight other programs at work
@@ -30,24 +31,48 @@ def network(experiment):
     return f"{experiment.backbone} at {experiment.input_size}{kept}"
 
 
-def measure(experiments, device, runs):
+def measure(experiments, device, runs, engine=MXNET):
     """Measure every network of `experiments` on `device` ("cpu", "gpu0") and store the times with the reports.
 
+    engine: what trains; PyTorch's devices are "cpu", "cuda0", ..., "mps".
     Returns {network: {"train": seconds per picture, "embed": seconds per picture}}. Measured networks are skipped.
     """
     file = formats.reports(runs) / "steps.json"
     known = _read(file)
-    own, before = known.setdefault(facts.machine(device), {}), load.now()
+    own, before = known.setdefault(machine(device, engine), {}), load.now()
     for experiment in each(experiments, "measuring networks", unit="networks"):
         if network(experiment) not in own:
             # 128 pictures of 224 x 224 do not fit every machine's memory
             batch = min(experiment.batch_size, 32) if device.startswith("cpu") else experiment.batch_size
-            cost = efficiency.one_model(replace(experiment, pretrained=False), batch, device)
-            own[network(experiment)] = {"train": cost["step"] / batch, "embed": cost["picture"]}
+            if engine == MXNET:
+                cost = efficiency.one_model(replace(experiment, pretrained=False), batch, device)
+                own[network(experiment)] = {"train": cost["step"] / batch, "embed": cost["picture"]}
+            else:
+                images = replace(experiment, batch_classes=batch // experiment.batch_images)
+                cost = pytorch_costs.measure(images, device, engine.precision)
+                own[network(experiment)] = {"train": cost["train"], "embed": cost["embed"]}
             write_json(file, known)
     if load.warning(load.others(before, load.now())):
         log.warning("%s", load.warning(load.others(before, load.now())))
     return own
+
+
+def measure_here(experiments, runs, engine):
+    """As `measure`, on the GPU that PyTorch finds; where it finds none or fails, nothing, and the reason is logged."""
+    try:
+        device = pytorch_costs.device_here()
+        if device:
+            measure(experiments, device, runs, engine)
+    except (ValueError, OSError) as error:
+        log.warning("not measured: %s", error)
+
+
+def machine(device, engine):
+    """The name of what measures: the machine, and PyTorch with its precision if that is the `engine`."""
+    if engine == MXNET:
+        return facts.machine(device)
+    name = facts.machine(device.replace("cuda", "gpu")) if device != "mps" else "the GPU of this Mac"
+    return f"{name} by {engine}"
 
 
 def _read(file):
@@ -101,12 +126,17 @@ def total(runs, measured):
     return sum(seconds(run, measured[network(run.experiment)]) for run in runs)
 
 
-def costs(missing, runs):
-    """Sentences: the time and disk that the runs `missing`, [plan.Wanted, ...], take on each measured machine."""
+def costs(missing, runs, engine=MXNET):
+    """Sentences: the time and disk that the runs `missing`, [plan.Wanted, ...], take on each measured machine.
+
+    engine: what trains; of PyTorch also what is estimated for another GPU, if nothing is measured.
+    """
     if not missing:
         return ["nothing is missing"]
-    lines = []
+    lines, end = [], "" if engine == MXNET else f" by {engine}"
     for machine, measured in known(runs).items():
+        if (" by PyTorch in " in machine) != bool(end) or not machine.endswith(end):
+            continue  # of another engine
         lacking = sorted({network(run.experiment) for run in missing} - set(measured))
         if not lacking:
             hours = total(missing, measured) / 3600
@@ -114,9 +144,19 @@ def costs(missing, runs):
             lines.append(f"  up to {hours * BUSY:,.1f} hours while other programs use that machine too")
         elif len(lacking) < len({network(run.experiment) for run in missing}):
             lines.append(f"time on {machine}: not known, {', '.join(lacking)} not measured")
+    if engine != MXNET and not any("hours" in line for line in lines):
+        lines += estimated(missing, engine.precision)
     lines = lines or ["time: not measured for these networks"]
     lines.append("(--plan --measure, with --ctx, measures this machine in some minutes)")
     return [*lines, disk(missing)]
+
+
+def estimated(missing, precision):
+    """Sentences: the hours that the runs `missing` take on the GPU that PyTorch was once measured on."""
+    rates = {network(run.experiment): pytorch_costs.estimate(run.experiment, precision) for run in missing}
+    hours, rate = total(missing, rates) / 3600, pytorch_costs.RATES[precision]
+    how = f"it learned {rate:,} pictures a second with ResNet-50, and other networks are scaled by their multiply-adds"
+    return [f"time on {pytorch_costs.GPU} by PyTorch in {precision}: {hours:,.1f} hours, an estimate ({how})"]
 
 
 def disk(missing):

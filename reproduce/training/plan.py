@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Tuple
 
+from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine.progress import each
 from gluon_cgd.runs import checkpoint
@@ -53,8 +54,8 @@ def experiments(tables):
     }
 
 
-def as_text(tables, seeds, small, runs):
-    """The plan as text: the runs of each table, then the hours and the disk that the missing ones take."""
+def as_text(tables, seeds, small, runs, engine=MXNET):
+    """The plan as text: the runs of each table, then the hours and the disk that the missing ones take by `engine`."""
     every = wanted(tables, seeds, small, runs)
     lines = [("", "runs", "not shown above", "done", "half done", "missing")]
     counted = set()
@@ -68,7 +69,7 @@ def as_text(tables, seeds, small, runs):
     text = ["  ".join([c[0].ljust(widths[0]), *(v.rjust(w) for v, w in zip(c[1:], widths[1:]))]) for c in lines]
     missing = [run for run in every if not run.done]
     needed = [] if small else power.plan_lines(tables)
-    return "\n".join([*text, "", *needed, *[""] * bool(needed), *costs.costs(missing, runs)])
+    return "\n".join([*text, "", *needed, *[""] * bool(needed), *costs.costs(missing, runs, engine)])
 
 
 def states(runs):

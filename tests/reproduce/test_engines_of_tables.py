@@ -16,7 +16,7 @@ from reproduce.documents import record
 from reproduce.flags import engine_of, parser
 from reproduce.page import html
 from reproduce.tables import TABLES, mini
-from reproduce.training import backends, local, slurm
+from reproduce.training import backends, local, plan, slurm
 from tests.reproduce.test_reproduce import run_of
 
 FLOAT32, TF32, BF16 = (Engine("pytorch", precision) for precision in choice.PRECISIONS)
@@ -106,7 +106,7 @@ def test_engines_are_averaged_only_where_parity_is_recorded_for_that_experiment(
     assert main(["table1", "--mini", "--parity", "--runs", str(tmp_path)]) == 0
     said = capsys.readouterr().out.splitlines()
     few = "has runs of both engines for 0 seeds, and 5 are needed: its runs by both engines are not averaged"
-    assert said == [f"{BOTH.key()}: recorded", f"not recorded: {RANK.key()} {few}"]
+    assert sorted(said) == [f"{BOTH.key()}: recorded", f"not recorded: {RANK.key()} {few}"]
     mixed = averaging.results(tmp_path, BOTH, 7)
     assert [(run["seed"], choice.of(run)) for run in mixed] == [*((seed, MXNET) for seed in range(6)), (6, FLOAT32)]
     assert [run["seed"] for run in averaging.results(tmp_path, RANK, 7)] == [5]
@@ -149,20 +149,20 @@ def test_the_record_of_the_repository_can_be_read():
     assert all(not parity.disagreement(compared) for compared in known.values())
 
 
-def test_where_the_engines_agree_a_run_by_the_other_one_is_not_trained_again(tmp_path, monkeypatch):
+def test_where_the_engines_agree_a_run_by_the_other_one_is_not_trained_again(tmp_path):
     agreeing(tmp_path, BOTH)
     both = [store.every(averaging.place(tmp_path, engine), BOTH) for engine in (MXNET, FLOAT32)]
     trained(tmp_path, BOTH, 5, 0.8)
-    asked = []
-    monkeypatch.setattr(backends, "train", lambda todo, *_, **__: asked.append([seed for *_, seed in todo]))
-    monkeypatch.setattr(backends, "check", lambda *_: None)
-    monkeypatch.setattr(store, "missing_parts", lambda *_: [])
-    monkeypatch.setattr(backends, "devices_of", lambda *_: ["cpu"])
-    command = ["table1", "--mini", "--rows", "Both", "--seeds", "7", "--engine", "pytorch", "--runs", str(tmp_path)]
-    main(command)
+
+    def missing(engine=FLOAT32, needed=False):
+        wanted = plan.wanted([TABLES["table1"]], 7, True, averaging.place(tmp_path, engine), "Both")
+        return [run.seed for run in averaging.missing(tmp_path, wanted, engine, needed)]
+
+    assert missing() == [5, 6]
     parity.record(BOTH, *both)
-    main(command)
-    assert asked == [[5, 6], [6]]
+    assert missing() == [6]
+    assert missing(needed=True) == [5, 6]
+    assert missing(TF32) == list(range(7))
 
 
 def test_runs_that_lie_in_another_engines_place_are_not_averaged(tmp_path):
