@@ -1,22 +1,14 @@
 """Which runs of an experiment count together. Runs of different precision are never averaged; runs of different engines
 only where it is recorded that the engines agree (see parity.py).
 
-MXNet's runs are in the folder --runs, those of PyTorch in `pytorch-float32`, `pytorch-tf32` and `pytorch-bf16` there,
-each in the layout of `store`. So two runs with one seed do not meet.
+runs, everywhere: the folder that holds the stores of all engines, see `store.of_engine`.
 """
-
-from pathlib import Path
 
 from gluon_cgd.engines import choice
 from gluon_cgd.engines.choice import MXNET, PRECISIONS, Engine
 from reproduce import parity, store
 
 EVERY = (MXNET, *(Engine("pytorch", precision) for precision in PRECISIONS))
-
-
-def place(runs, engine):
-    """The store of the runs of `engine` in the folder `runs`."""
-    return runs if engine.name == "mxnet" else Path(runs) / f"{engine.name}-{engine.precision}"
 
 
 def together(experiment, engine):
@@ -32,7 +24,7 @@ def results(runs, experiment, seeds, engine=MXNET, of_store=store.results):
     """
     found = {}
     for each in together(experiment, engine):
-        for result in of_store(place(runs, each), experiment, seeds):
+        for result in of_store(store.of_engine(runs, each), experiment, seeds):
             found.setdefault(result["seed"], result)
     store.check_alike(found.values(), f"{runs} by {engine} and another engine")
     return [found[seed] for seed in sorted(found)]
@@ -42,7 +34,7 @@ def every(runs, experiment, engine=MXNET):
     """As `results`, of all seeds that there are."""
     found = {}
     for each in together(experiment, engine):
-        for result in store.every(place(runs, each), experiment):
+        for result in store.every(store.of_engine(runs, each), experiment):
             found.setdefault(result["seed"], result)
     return [result for seed in sorted(found) for result in with_losses(runs, experiment, [found[seed]])]
 
@@ -52,7 +44,7 @@ def with_losses(runs, experiment, finished_runs):
     return [
         completed
         for run in finished_runs
-        for completed in store.with_losses(place(runs, choice.of(run)), experiment, [run])
+        for completed in store.with_losses(store.of_engine(runs, choice.of(run)), experiment, [run])
     ]
 
 
@@ -60,7 +52,7 @@ def ranks_of(runs, experiment, finished_runs):
     """As `store.ranks_of`, of runs by several engines."""
     found = {}
     for run in finished_runs:
-        found.update(store.ranks_of(place(runs, choice.of(run)), experiment, [run]))
+        found.update(store.ranks_of(store.of_engine(runs, choice.of(run)), experiment, [run]))
     return found
 
 
@@ -69,7 +61,7 @@ def left_out(runs, experiment, seeds, engine=MXNET):
     lines, counted = [], together(experiment, engine)
     taken = {run["seed"]: choice.of(run).kind for run in results(runs, experiment, seeds, engine)}
     for each in EVERY:
-        finished = [seed for seed in range(seeds) if store.result(place(runs, each), experiment, seed)]
+        finished = [seed for seed in range(seeds) if store.result(store.of_engine(runs, each), experiment, seed)]
         others = [seed for seed in finished if taken.get(seed) != each]
         if others and each in counted:
             lines.append((each, len(others), "another engine has runs with these seeds"))
@@ -88,6 +80,8 @@ def missing(runs, wanted, engine, needed=False):
 
     def is_elsewhere(run):
         others = together(run.experiment, engine)[1:]
-        return not needed and any(store.result(place(runs, other), run.experiment, run.seed) for other in others)
+        return not needed and any(
+            store.result(store.of_engine(runs, other), run.experiment, run.seed) for other in others
+        )
 
     return [run for run in wanted if not run.done and not is_elsewhere(run)]

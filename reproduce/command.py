@@ -34,7 +34,7 @@ def main(arguments=None):
 def run(options):
     """Do what the command line says: list, train, print; returns the exit status."""
     options.trained_by, options.base = engine_of(options), options.runs
-    options.runs = averaging.place(options.base, options.trained_by)  # each engine's runs have a store of their own
+    options.runs = store.of_engine(options.base, options.trained_by)  # each engine's runs have a store of their own
     check(options)
     if options.write:
         say(f"changed: {', '.join(generated.write(generated.DOCUMENTS, generated.PARTS)) or 'nothing'}")
@@ -201,8 +201,7 @@ def draw_figure4(options):
     if missing:  # told before the data are prepared
         raise FileNotFoundError(f"{missing[0]} holds no finished run: leave out --report, and it is trained")
     split = store.load_data(experiments["SM"], options.data)
-    form = f"-{table.form}" if table.form else ""
-    stem = formats.reports(options.runs) / f"figure4{'-mini' * options.mini}{form}"
+    stem = formats.reports(options.runs) / "-".join(["figure4", *["mini"] * options.mini, *filter(None, [table.form])])
     sentences = figure4.draw(folders, split, devices.contexts(mxnets(options))[0], options.query, stem, options.weights)
     mini = ["MINI: on the embedded benchmark (glyphs), with small networks that were pretrained on other letters."]
     say("\n".join([f"Figure 4. {FIGURE4.title}.", *mini * options.mini, "", *sentences]))

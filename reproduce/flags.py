@@ -9,7 +9,9 @@ from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import name as nonempty
 from gluon_cgd.commands.parser import Parser
 from gluon_cgd.engines import choice
+from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.machine import facts
+from reproduce import store
 from reproduce.training import backends
 
 # What is done instead of training; one at a time
@@ -128,6 +130,10 @@ def engine_of(options):
 
 def check(options):
     """Raise ValueError for options that do not go together."""
+    if store.engine_of(options.base) != MXNET:
+        whose, above = store.engine_of(options.base), Path(options.base).parent
+        flags = f"--engine {whose.name} --precision {whose.precision}"
+        raise ValueError(f"--runs {options.base} is the folder of runs by {whose}: name {above}, and add {flags}")
     datasets.check_root(options.data)  # before weights are downloaded
     for place in (Path(options.runs), *Path(options.runs).parents):
         if os.path.lexists(place) and not place.is_dir():

@@ -1,11 +1,15 @@
-"""The store of runs: one folder for each experiment and seed. Tables that need the same run share it."""
+"""The store of runs: one folder for each experiment and seed. Tables that need the same run share it.
+
+MXNet's runs are in the folder --runs, those of PyTorch in `pytorch-float32`, `pytorch-tf32` and `pytorch-bf16` there,
+each in this layout. So two runs with one seed do not meet.
+"""
 
 import logging
 from pathlib import Path
 
 from gluon_cgd import datasets
 from gluon_cgd.engines import choice
-from gluon_cgd.engines.choice import MXNET
+from gluon_cgd.engines.choice import MXNET, Engine
 from gluon_cgd.experiment import REVISION, WITHOUT_FILES
 from gluon_cgd.files.whole import digest
 from gluon_cgd.runs import findings, ranks
@@ -13,6 +17,17 @@ from gluon_cgd.runs import results as results_of_runs
 from gluon_cgd.runs.log import losses
 
 log = logging.getLogger("reproduce")
+
+
+def of_engine(runs, engine):
+    """The store of the runs of `engine` in the folder `runs`: that folder itself for MXNet, else one in it."""
+    return runs if engine.name == "mxnet" else Path(runs) / f"{engine.name}-{engine.precision}"
+
+
+def engine_of(runs):
+    """The Engine whose store is the folder `runs`, by its name."""
+    names = {f"pytorch-{precision}": Engine("pytorch", precision) for precision in choice.PRECISIONS}
+    return names.get(Path(runs).name, MXNET)
 
 
 def folder(runs, experiment, seed):
@@ -41,7 +56,9 @@ def is_done(runs, experiment, seed, weights=None, needed=None):
 
 def _place(runs, experiment, seed, weights):
     """(folder, what identifies the run there)."""
-    run = {"experiment": experiment.to_dict(), "seed": seed}
+    run, engine = {"experiment": experiment.to_dict(), "seed": seed}, engine_of(runs)
+    if engine != MXNET:
+        run["engine"] = {"name": engine.name, "precision": engine.precision}
     if weights and not Path(weights).is_file():
         raise ValueError(f"{weights} does not exist or is no regular file: check --weights")
     if weights:
@@ -53,8 +70,6 @@ def results(runs, experiment, seeds):
     """The results of the finished runs with seeds 0 to `seeds` - 1. Raises ValueError when they cannot be averaged."""
     finished_runs = [done for done in (result(runs, experiment, seed) for seed in range(seeds)) if done is not None]
     place = folder(runs, experiment, 0).parent
-    if len({choice.of(done).kind for done in finished_runs}) > 1:
-        raise ValueError(f"the runs in {place} are by different engines, or in different precision: keep only one kind")
     check_alike(finished_runs, place)
     return with_losses(runs, experiment, finished_runs)
 

@@ -2,7 +2,7 @@
 
 from gluon_cgd.engines.choice import MXNET, Engine
 from gluon_cgd.experiment import Experiment
-from reproduce import averaging, parity, store
+from reproduce import parity, store
 from reproduce.training import plan
 
 
@@ -15,7 +15,7 @@ def record(runs, tables, small):
     lines = []
     experiments = {run.experiment for run in plan.wanted(tables, None, small, runs)}
     for experiment in sorted(experiments, key=Experiment.key):
-        mxnet, pytorch = (store.every(averaging.place(runs, one), experiment) for one in (MXNET, Engine("pytorch")))
+        mxnet, pytorch = (store.every(store.of_engine(runs, one), experiment) for one in (MXNET, Engine("pytorch")))
         if mxnet and pytorch:
             try:
                 changed = parity.record(experiment, mxnet, pytorch)

@@ -6,7 +6,7 @@ from typing import NamedTuple, Tuple
 from gluon_cgd.engines import choice
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.runs import findings
-from reproduce import averaging
+from reproduce import store
 from reproduce.page import svg
 from reproduce.report.comparison import recall
 from visualize import curves
@@ -41,7 +41,7 @@ class Runs(NamedTuple):
     def folder(self, result, revision):
         """The folder of a run, in the folder of all runs. revision: of today's training code."""
         own = f"{self.experiment.key()}/r{result.get('revision', revision)}-seed{result['seed']}"
-        return str(averaging.place(Path(), choice.of(result)) / own)
+        return str(store.of_engine(Path(), choice.of(result)) / own)
 
     def findings(self, result):
         """Sentences: what is to be said against the run, see `runs.findings`."""

@@ -32,9 +32,9 @@ def nothing_recorded(tmp_path, monkeypatch):
 
 def trained(runs, experiment, seed, recall, engine=MXNET):
     """Leave the result of a run by `engine` in the store `runs`."""
-    run_of(averaging.place(runs, engine), experiment, seed, recall)
+    run_of(store.of_engine(runs, engine), experiment, seed, recall)
     if engine != MXNET:
-        file = store.folder(averaging.place(runs, engine), experiment, seed) / "result.json"
+        file = store.folder(store.of_engine(runs, engine), experiment, seed) / "result.json"
         made = dict(name=engine.name, precision=engine.precision, deterministic=engine.deterministic)
         result = {**json.loads(file.read_text()), "engine": made}
         file.write_text(json.dumps(result))
@@ -61,7 +61,7 @@ def test_runs_of_each_engine_and_precision_have_a_folder_of_their_own(tmp_path, 
     assert [run["last"]["R@1"] for run in averaging.results(tmp_path, BOTH, 5)] == [0.5]
     assert [run["last"]["R@1"] for run in averaging.results(tmp_path, BOTH, 5, engine)] == [0.7]
     again = engine._replace(deterministic=True)  # repeats bits, and means the same
-    assert averaging.place(tmp_path, again) == averaging.place(tmp_path, engine)
+    assert store.of_engine(tmp_path, again) == store.of_engine(tmp_path, engine)
     assert len(averaging.every(tmp_path, BOTH, again)) == 1
 
 
@@ -131,7 +131,7 @@ def test_runs_that_do_not_show_parity_are_not_recorded(tmp_path, capsys, seeds, 
 
 def test_a_record_of_parity_that_was_changed_by_hand_counts_for_nothing(tmp_path):
     agreeing(tmp_path, BOTH)
-    both = [store.every(averaging.place(tmp_path, engine), BOTH) for engine in (MXNET, FLOAT32)]
+    both = [store.every(store.of_engine(tmp_path, engine), BOTH) for engine in (MXNET, FLOAT32)]
     assert parity.record(BOTH, *both)
     good = json.loads(parity.FILE.read_text())
     for change in (dict(seeds=[0, 1, 2, 3, 3]), dict(mxnet=[0.8] * 4), dict(pytorch=[0.1] * 5)):
@@ -151,11 +151,11 @@ def test_the_record_of_the_repository_can_be_read():
 
 def test_where_the_engines_agree_a_run_by_the_other_one_is_not_trained_again(tmp_path):
     agreeing(tmp_path, BOTH)
-    both = [store.every(averaging.place(tmp_path, engine), BOTH) for engine in (MXNET, FLOAT32)]
+    both = [store.every(store.of_engine(tmp_path, engine), BOTH) for engine in (MXNET, FLOAT32)]
     trained(tmp_path, BOTH, 5, 0.8)
 
     def missing(engine=FLOAT32, needed=False):
-        wanted = plan.wanted([TABLES["table1"]], 7, True, averaging.place(tmp_path, engine), "Both")
+        wanted = plan.wanted([TABLES["table1"]], 7, True, store.of_engine(tmp_path, engine), "Both")
         return [run.seed for run in averaging.missing(tmp_path, wanted, engine, needed)]
 
     assert missing() == [5, 6]
@@ -168,9 +168,11 @@ def test_where_the_engines_agree_a_run_by_the_other_one_is_not_trained_again(tmp
 def test_runs_that_lie_in_another_engines_place_are_not_averaged(tmp_path):
     trained(tmp_path, BOTH, 0, 0.5)
     trained(tmp_path, BOTH, 1, 0.7, TF32)
-    there = store.folder(averaging.place(tmp_path, TF32), BOTH, 1)
+    there = store.folder(store.of_engine(tmp_path, TF32), BOTH, 1)
     there.rename(store.folder(tmp_path, BOTH, 1))
-    with pytest.raises(ValueError, match="are by different engines, or in different precision: keep only one kind"):
+    with pytest.raises(
+        ValueError, match="is of another run .engine .pytorch in tf32. there, .mxnet in float32. asked for"
+    ):
         store.results(tmp_path, BOTH, 2)
 
 
@@ -178,7 +180,7 @@ def test_what_is_recorded_is_by_one_engine(tmp_path):
     trained(tmp_path, BOTH, 0, 0.7, TF32)
     folder = tmp_path / "recorded"
     tables = [TABLES["table1"]]
-    assert record.record(averaging.place(tmp_path, TF32), tables, folder) == [f"{BOTH.key()}.json"]
+    assert record.record(store.of_engine(tmp_path, TF32), tables, folder) == [f"{BOTH.key()}.json"]
     assert [choice.of(run) for run in recorded.read(BOTH, folder)] == [TF32]
     trained(tmp_path, BOTH, 1, 0.7)
     with pytest.raises(ValueError, match="would hold runs by MXNet and by PyTorch in tf32: delete it to record only"):
@@ -226,11 +228,15 @@ def test_the_engine_of_a_table_is_the_one_asked_for_or_that_of_the_gpu(monkeypat
         (["--write", "--engine", "pytorch"], "--engine pytorch has no effect on --write: leave it out"),
         (["table1", "--report", "--engine", "pytorch", "--deterministic"], "--deterministic has no effect on --report"),
         (["table1", "--mini", "--parity", "--seeds", "5"], "--seeds 5 has no effect on --parity: leave it out"),
+        (
+            ["table1", "--report", "--runs", "x/pytorch-tf32"],
+            "x/pytorch-tf32 is the folder of runs by PyTorch in tf32: name x,",
+        ),
         (["table1", "--mini", "--parity"], "has no experiment of table1 with finished runs by both engines"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_a_sentence(tmp_path, capsys, flags, told):
-    named = [] if "--write" in flags else ["--runs", str(tmp_path / "runs")]
+    named = [] if "--write" in flags or "--runs" in flags else ["--runs", str(tmp_path / "runs")]
     assert main([*flags, *named]) == 2
     said = capsys.readouterr().err.strip()
     assert told in said.splitlines()[-1]

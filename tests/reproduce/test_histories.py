@@ -95,7 +95,9 @@ def table(monkeypatch, small_experiment, small_split):
     monkeypatch.setattr(
         backends.local,
         "train",
-        lambda todo, *_, runs, data, weights, progress, parts: backends.here(todo, None, runs, data, weights, parts),
+        lambda todo, *_, runs, data, weights, progress, parts, engine: backends.here(
+            todo, None, runs, data, weights, parts
+        ),
     )
     monkeypatch.setattr(formats, "plot", lambda *arguments: Path(arguments[-1]).write_bytes(b""))
     monkeypatch.setattr(Light, "dies", -1)
