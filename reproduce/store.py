@@ -11,7 +11,6 @@ from gluon_cgd import datasets
 from gluon_cgd.engines import choice
 from gluon_cgd.engines.choice import MXNET, Engine
 from gluon_cgd.experiment import REVISION, WITHOUT_FILES
-from gluon_cgd.files.whole import digest
 from gluon_cgd.runs import findings, ranks
 from gluon_cgd.runs import results as results_of_runs
 from gluon_cgd.runs.log import losses
@@ -62,7 +61,9 @@ def _place(runs, experiment, seed, weights):
     if weights and not Path(weights).is_file():
         raise ValueError(f"{weights} does not exist or is no regular file: check --weights")
     if weights:
-        run["weights"] = digest(weights)
+        from gluon_cgd.fetch.loading import sha256_of  # it needs MXNet
+
+        run["weights"] = sha256_of(weights)
     return folder(runs, experiment, seed), run
 
 

@@ -10,6 +10,7 @@ import mxnet as mx
 import numpy as np
 
 from gluon_cgd.fetch.timm import from_timm
+from gluon_cgd.files import stand_in
 from gluon_cgd.files.parameters import WrongParameters, check_parameters
 from gluon_cgd.files.whole import digest
 
@@ -17,14 +18,17 @@ log = logging.getLogger(__name__)
 
 
 def sha256_of(file):
-    """The SHA-256 of a file of parameters, computed once in a process while the file stays as it is."""
+    """The SHA-256 of a file of parameters, computed once in a process while the file stays as it is.
+
+    That of a rehearsal's made-up parameters says so.
+    """
     facts = os.stat(file)
     return _sha256(os.path.abspath(file), facts.st_size, facts.st_mtime_ns)
 
 
 @lru_cache(maxsize=None)
 def _sha256(file, size, mtime_ns):
-    return digest(file)
+    return stand_in.marked(digest(file), stand_in.is_parameters(file))
 
 
 def load_weights(net, file, name):
@@ -58,3 +62,5 @@ def load_weights(net, file, name):
             raise ValueError(f"{file} does not hold the parameters of {name}: {key} is NaN or infinite")
     message = "%s starts from %s (sha256 %s): all of its %d parameters are set"
     log.info(message, name, file, sha256_of(file), len(parameters))
+    if stand_in.is_parameters(file):
+        log.warning("%s holds made-up parameters, for a rehearsal: they were never trained on ImageNet", file)

@@ -1,6 +1,7 @@
 """What is to be said against a finished run, wherever its numbers are shown; the definitions are in other files.
 
-`collapse` has those of a run that collapsed or got worse, `regime` those of a ranking loss that stayed at its margin.
+`collapse` has those of a run that collapsed or got worse, `regime` those of a ranking loss that stayed at its margin,
+and `stand_in` knows the runs of a rehearsal.
 """
 
 import logging
@@ -8,6 +9,7 @@ from typing import Any, Dict, List, Mapping
 
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.files import stand_in
 from gluon_cgd.runs import collapse, regime
 
 log = logging.getLogger(__name__)
@@ -15,7 +17,14 @@ log = logging.getLogger(__name__)
 
 def findings(result: Mapping[str, Any], which: str = "last") -> Dict[str, str]:
     """What is wrong with a run at its "last" or "best" evaluation: {finding: sentence without its end}; {} for most."""
-    return {**collapse.findings(result, which), **regime.findings(result)}
+    return {**made_up(result), **collapse.findings(result, which), **regime.findings(result)}
+
+
+def made_up(result: Mapping[str, Any]) -> Dict[str, str]:
+    """The finding of a rehearsal's run; {} for a real one."""
+    parts = stand_in.of(result)
+    sentence = f"a rehearsal: its {parts} are made up, so that its numbers say nothing about the paper"
+    return {stand_in.FINDING: sentence} if parts else {}
 
 
 def predicate(finding: str) -> str:
@@ -34,6 +43,8 @@ def warnings(result: Mapping[str, Any], which: str = "last") -> List[str]:
     if not found:
         return []
     experiment = Experiment.from_dict(result.get("experiment", {}))
+    if set(found) == {stand_in.FINDING}:
+        return list(found.values())
     return [*found.values(), f"usual remedies: {collapse.remedies(experiment)}; see docs/training.md"]
 
 

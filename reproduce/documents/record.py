@@ -6,6 +6,7 @@ import numpy as np
 
 from gluon_cgd.engines import choice
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.files import stand_in
 from gluon_cgd.files.arrays import write_compressed
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.runs import ranks
@@ -78,8 +79,11 @@ def write_ranks(file, ranks_of_runs):
 def ranks_of(runs, experiment, run):
     """The ranks of a finished `run` in the store `runs` that are recorded, {"last": (N,), ...}; None if it has none.
 
-    Raises ValueError if they are not what its recalls were counted from.
+    Raises ValueError if they are not what its recalls were counted from, and for a run of a rehearsal.
     """
+    if stand_in.of(run):
+        place = store.folder(runs, experiment, run["seed"])
+        raise ValueError(f"{place} is a rehearsal's run, whose {stand_in.of(run)} are made up: it is no result to keep")
     arrays = store.ranks_of_run(runs, experiment, run)
     return arrays and ranks.recorded(arrays)
 

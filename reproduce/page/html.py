@@ -14,6 +14,7 @@ from gluon_cgd.files.whole import write_text
 from reproduce.page.details import Runs, anchor, counted, plain, runs_done
 from reproduce.page.sections import Section, differs
 from reproduce.report import comparison, formats
+from reproduce.verdicts.care import is_rehearsal
 
 TEMPLATES = Path(__file__).with_name("templates")
 PAPER = "https://arxiv.org/abs/1903.10663"
@@ -65,6 +66,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_
     return ENVIRONMENT.get_template("reproduction.html").render(
         experiments=experiments,
         facts=facts(experiments, which),
+        rehearsal=any(is_rehearsal(section.entries) for section in sections),
         paper=PAPER,
         revision=REVISION,
         sections=sections,

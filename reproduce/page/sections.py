@@ -5,6 +5,7 @@ import functools
 from reproduce.page import svg
 from reproduce.report import comparison
 from reproduce.verdicts import effects, figure3, orderings
+from reproduce.verdicts.care import is_rehearsal
 from reproduce.verdicts.table import sentence
 from reproduce.verdicts.verdict import WITHIN
 from visualize import configurations, curves
@@ -29,7 +30,7 @@ class Section:
             return {seed: arrays for seed, arrays in ranks_of(experiment).items() if seed in seeds}
 
         self.entries = comparison.entries(table, counting, small, which, ranks_counting)
-        self.ours = "mini" if small else "ours"
+        self.ours = "mini" if small else "made up" if is_rehearsal(self.entries) else "ours"
         self.command = f"bash reproduce/{table.name}.sh" + " --mini" * small + (f" --seeds {seeds}" if seeds else "")
 
     def own(self):

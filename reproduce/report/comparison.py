@@ -12,6 +12,7 @@ from reproduce.report import trained_by
 from reproduce.selection import columns_of, experiment_of, rows_in
 from reproduce.tables import BENCHMARKS, Cell
 from reproduce.verdicts import orderings
+from reproduce.verdicts.care import is_rehearsal
 from reproduce.verdicts.table import Shown, counts, judge_table
 from reproduce.verdicts.verdict import Verdict, judge, sentence
 
@@ -158,7 +159,8 @@ def entries(table, results_of, small, which, ranks_of=no_ranks, left_out_of=trai
         numbers = published, measured, untrained
         made = trained_by.counted(results), trained_by.named(left_out_of(experiment) if experiment else ())
         rows.append(Entry(*names, *numbers, tuple(columns), which, {}, dict(found), curves, *at_queries, *made))
-    for (name, column), verdict in (verdicts(table, rows) if table.judged and not small else {}).items():
+    judged = table.judged and not small and not is_rehearsal(rows)
+    for (name, column), verdict in (verdicts(table, rows) if judged else {}).items():
         entry = next(entry for entry in rows if entry.row == name and column in entry.columns)
         entry.verdicts[column] = verdict
     return rows
@@ -202,7 +204,7 @@ def table_verdict(table, rows):
 
     rows: its `entries`, or some of them: claims that need other rows are then left out.
     """
-    if not (table.judged and table.has_published):
+    if not (table.judged and table.has_published) or is_rehearsal(rows):
         return None
     parts = []
     for row in rows:
@@ -222,12 +224,14 @@ def table_verdict(table, rows):
 def status(table, rows, seeds, small, pattern="*"):
     """0 when all runs of the rows like `pattern` are there, and (but for mini) the table is reproduced by them; else 1.
 
-    Without a published number there is nothing to reproduce, and being complete is enough.
+    Without a published number there is nothing to reproduce, and being complete is enough. A rehearsal reproduces none.
     """
     rows = [row for row in rows if fnmatch.fnmatchcase(row.row, pattern)]
     for row in rows:
         for column in row.own_columns() if row.experiment else ():
             if column not in row.ours or row.ours[column].runs < seeds:
                 return 1
+    if is_rehearsal(rows):
+        return 1
     verdict = None if small else table_verdict(table, rows)
     return 0 if verdict is None or verdict.outcome == "reproduced" else 1

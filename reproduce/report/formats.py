@@ -10,6 +10,7 @@ from reproduce.report.data import as_data
 from reproduce.report.plot import plot
 from reproduce.tables import EVERYTHING, SCRATCH, SMALL_FORM, number
 from reproduce.verdicts import effects, figure3, orderings
+from reproduce.verdicts.care import is_rehearsal
 from reproduce.verdicts.table import sentence as sentence_of_table
 from reproduce.verdicts.verdict import WITHIN, sentence
 
@@ -21,8 +22,16 @@ def difference(published, our):
     return "-" if our is None or published is None else f"{our.mean - published.mean:+.1f}"
 
 
-def header(table, small, which):
+REHEARSAL = (
+    "REHEARSAL, no result: made-up pictures, or made-up ImageNet parameters, took the place of the real ones, to see\n"
+    "that everything runs. The numbers say nothing about the paper, and nothing is judged by them."
+)
+
+
+def header(table, small, which, rehearsal=False):
     """(title, note) of a table: what its numbers are, and what they can be compared with."""
+    if rehearsal:
+        return f"{table.label}, REHEARSAL. {table.title}. Recall@K in %.", REHEARSAL
     title = f"{table.label}. {table.title}. Recall@K in %."
     note = (
         f"'ours' is the {which} evaluation of each run. The verdict is 'within a point' if ours is shown to be less\n"
@@ -53,14 +62,15 @@ def header(table, small, which):
 def grids(table, rows, small):
     """The table as lists of cells, its head first; one such table for each benchmark."""
     for columns, shown in parts(rows, small):
-        body = [line for row in shown for line in row_lines(row, columns, small and table.reduced, table.has_published)]
+        form = "made up" if is_rehearsal(rows) else small and table.reduced
+        body = [line for row in shown for line in row_lines(row, columns, form, table.has_published)]
         yield [[table.name.capitalize(), "", *columns], *body]
 
 
 def row_lines(row, columns, reduced, has_published):
     """The lines of one row: published, and for rows of the paper's own method also ours and what to compare it with.
 
-    reduced: what its form is called, "mini" or "small"; False for the paper's.
+    reduced: what its form is called, "mini" or "small", or "made up" in a rehearsal; False for the paper's.
     has_published: whether its table has published numbers; else there is no line for them.
     """
     if has_published:
@@ -86,14 +96,14 @@ def apart(table, rows):
     ]
     lines = [f"{place}: {sentence(verdict)}; {verdict.how}" for place, verdict in verdicts if verdict.outcome != WITHIN]
     count = f"{len(verdicts) - len(lines)} of {len(verdicts)} published numbers are within a point of ours."
-    if not verdicts:
+    if not verdicts or is_rehearsal(rows):
         return []
     return [sentence_of_table(table.label, table_verdict(table, rows)), count, *lines]
 
 
 def as_text(table, rows, small, which):
     """The report of a table for a terminal."""
-    text, made = [*header(table, small, which)], trained_by.sentences(rows)
+    text, made = [*header(table, small, which, is_rehearsal(rows))], trained_by.sentences(rows)
     made = ["", trained_by.HEAD, *made] if made else []
     if table.name == "figure3":
         return "\n".join([*text, figure3.as_text(rows, small), *([""] * bool(doubtful(rows))), *doubtful(rows), *made])
@@ -134,7 +144,7 @@ def body(table, rows, small):
 
 def write(table, rows, small, which, runs):
     """Write the report under `runs`/reports as .md, .json and .png; returns the names of the files."""
-    title, note = header(table, small, which)
+    title, note = header(table, small, which, is_rehearsal(rows))
     made = [f"- {line}" for line in trained_by.sentences(rows)]
     text = "\n".join([f"# {title}", "", note, "", body(table, rows, small), *made]) + "\n"
     stem = write_files(table, rows, small, which, runs, text)
@@ -144,8 +154,9 @@ def write(table, rows, small, which, runs):
 
 def write_files(table, rows, small, which, runs, text):
     """Write the Markdown `text` and the JSON of `rows` under `runs`/reports; returns the files without their ending."""
+    form = "rehearsal" if is_rehearsal(rows) else ""
     forms = dict.fromkeys([*[table.reduced] * small, table.form])  # "mini", "mini-from-scratch", "small"
-    parts_of_name = [table.name, *filter(None, forms), *["best"] * (which == "best")]
+    parts_of_name = [table.name, *filter(None, (*forms, form)), *["best"] * (which == "best")]
     stem = reports(runs) / "-".join(parts_of_name)
     write_text(f"{stem}.md", text)
     write_json(f"{stem}.json", as_data(table, rows, small))

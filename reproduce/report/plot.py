@@ -7,6 +7,7 @@ from gluon_cgd.files import figures
 from gluon_cgd.runs import collapse, regime
 from reproduce.report.comparison import benchmark_of
 from reproduce.report.data import as_data
+from reproduce.verdicts.care import is_rehearsal
 from visualize.configurations import boxes, captions
 from visualize.configurations import panels as panels_of
 
@@ -26,9 +27,9 @@ def plot(table, rows, small, file):
             panels.setdefault(benchmark_of(column), []).append((row, column))
     figure = figures.empty(2.2 + 1.1 * max(map(len, panels.values())), 0.6 + 2.8 * len(panels))
     for axes, (benchmark, panel) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items()):
-        bars(axes, panel, small and table.reduced)
-        where = PICTURES[table.reduced] if small else benchmark
-
+        rehearsal = is_rehearsal(rows)
+        bars(axes, panel, "made up" if rehearsal else small and table.reduced)
+        where = "REHEARSAL: made up, no result" if rehearsal else PICTURES[table.reduced] if small else benchmark
         axes.set_title(f"{table.label} {where}", fontsize=10)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2, frameon=False)
     figures.save(figure, file)
@@ -37,12 +38,12 @@ def plot(table, rows, small, file):
 def bars(axes, panel, reduced):
     """The bars of `panel`, [(row, column), ...] of one dataset.
 
-    reduced: "mini" or "small"; False for the paper's form.
+    reduced: "mini", "small", or "made up" in a rehearsal; False for the paper's form.
     """
     published, our = ("published", "published", "0.6"), ("ours", "ours", "tab:blue")
     pair = (published, our)
     if reduced or not any(row.published for row, _ in panel):
-        ours = {"mini": "mini: glyphs", "small": "small: photographs"}.get(reduced, "ours")
+        ours = {"mini": "mini: glyphs", "small": "small: photographs", "made up": "made up"}.get(reduced, "ours")
         pair = (("untrained", "untrained", "0.8"), ("ours", ours, "tab:blue"))
     for i, (source, name, colour) in enumerate(pair):
         cells = [getattr(row, source).get(column) for row, column in panel]

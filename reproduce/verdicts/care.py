@@ -1,5 +1,6 @@
 """Orderings and effects that rest on runs that say little: that collapsed, got worse, or never left their margin."""
 
+from gluon_cgd.files import stand_in
 from gluon_cgd.runs import regime
 
 WORDS = {  # of the findings that count, see `runs.findings`; a run that left late has still learned by its ranking loss
@@ -8,6 +9,11 @@ WORDS = {  # of the findings that count, see `runs.findings`; a run that left la
     "perhaps collapsed (the ranking loss ended at its margin)": "perhaps collapsed",
     regime.NEVER: "never off the margin",
 }
+
+
+def is_rehearsal(rows):
+    """Whether a run of `rows` learned from made-up pictures, or from made-up parameters: then nothing is judged."""
+    return any(stand_in.FINDING in row.findings for row in rows)
 
 
 def care(rows):
