@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gluon_cgd.cluster.options import parse_options
 from gluon_cgd.engines import choice, environment
 from gluon_cgd.engines.choice import MXNET, Engine
 from reproduce import averaging, parity, recorded, store
@@ -279,26 +280,10 @@ def test_the_store_asks_for_the_engine_by_the_names_that_fit_has(monkeypatch, tm
 
 def test_a_slurm_job_trains_by_its_engine_on_the_gpu_that_slurm_gives_it(asked, monkeypatch, tmp_path):
     submitted = []
-
-    class Executor:
-        folder = tmp_path
-
-        def __init__(self, *_, **__):
-            pass
-
-        def update_parameters(self, **_):
-            pass
-
-        def submit_array(self, tasks):
-            submitted.extend(tasks)
-            raise KeyboardInterrupt
-
-    submitit = type("submitit", (), {"SlurmExecutor": Executor, "core": pytest.importorskip("submitit").core})
-    monkeypatch.setattr(slurm, "import_submitit", lambda: submitit)
+    monkeypatch.setattr(slurm.jobs, "run", lambda tasks, *_: submitted.extend(tasks) or [None])
     for gpus, device in ((1, "cuda0"), (0, "cpu")):
-        options = slurm.Options(gpus_per_job=gpus)
-        with pytest.raises(KeyboardInterrupt):
-            slurm.train([("Both", BOTH, 3)], tmp_path, tmp_path, None, options, print, TF32)
+        options = parse_options([f"gpus_per_job={gpus}"])
+        slurm.train([("Both", BOTH, 3)], tmp_path, tmp_path, None, options, print, TF32)
         job = submitted.pop()
         assert (job.device, job.engine) == (device, TF32._asdict())
         job()
