@@ -25,7 +25,7 @@ def small(experiment):
         backbone="squeezenet1.1",
         input_size=128,
         dim=dim - dim % len(experiment.descriptors),
-        learning_rate=1e-3,
+        learning_rate=3e-4,
         batch_classes=12,
         batch_images=3,
         passes=20,
