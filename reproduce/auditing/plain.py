@@ -66,8 +66,7 @@ def origins(tables, evidence, on_photographs=()):
     for some, small in ((tables, False), (tables, True), (on_photographs, True)):
         for key in distinct(some, small):
             for run in evidence[key].runs if key in evidence else ():
-                versions = ", ".join(str(version) for version in (run.get("versions") or {}).values())
-                place = (run.get("machine"), run.get("threads"), versions, run.get("commit"))
+                place = (run.get("machine"), run.get("threads"), software(run), run.get("commit"))
                 groups.setdefault(place, []).append(run.get("seconds", 0))
     grid = [("runs", "machine", "threads a run", "Python, MXNet, NumPy", "commit", "hours of training")]
     for (machine, threads, versions, commit), seconds in groups.items():
@@ -181,10 +180,19 @@ def beside(table, small, theirs, evidence):
 
 def made(runs):
     """(machines, versions, commits) of `runs`."""
-    versions = [", ".join(str(version) for version in (run.get("versions") or {}).values()) for run in runs]
+    versions = [software(run) for run in runs]
     machines = [str(run.get("machine") or "-") for run in runs]
     commits = [str(run.get("commit") or "-")[:10] for run in runs]
     return tuple("; ".join(dict.fromkeys(map(escaped, values))) or "-" for values in (machines, versions, commits))
+
+
+def software(run):
+    """The versions that made a run; where PyTorch trained, its own says so, and in which precision."""
+    cells = {name: str(version) for name, version in (run.get("versions") or {}).items()}
+    if run.get("engine"):
+        cells["torch"] = "PyTorch {} in {}".format(cells.get("torch"), run["engine"].get("precision"))
+        cells.update({"cuda": f"CUDA {cells['cuda']}"} if "cuda" in cells else {})
+    return ", ".join(cells.values())
 
 
 def escaped(text):

@@ -19,7 +19,7 @@ from gluon_cgd.machine import facts
 from gluon_cgd.runs import ranks, schema
 from reproduce import recorded, seal, store
 from reproduce.documents import record
-from reproduce.report import comparison, formats
+from reproduce.report import comparison, formats, trained_by
 from reproduce.small import small_tables
 from reproduce.tables import EVERYTHING
 from reproduce.training import plan
@@ -201,6 +201,6 @@ def origin(runs):
     def listed(values):
         return "; ".join(dict.fromkeys(grid.escaped(value) for value in values)) or "-"
 
-    versions = [", ".join(map(str, (run.get("versions") or {}).values())) for run in runs]
+    versions = [trained_by.versions(run) for run in runs]
     machines, commits = ([str(run.get(name) or "-") for run in runs] for name in ("machine", "commit"))
     return listed(machines), listed(versions), listed(commit[:10] for commit in commits)

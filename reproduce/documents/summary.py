@@ -7,7 +7,7 @@ from collections import Counter
 from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.runs import findings
 from reproduce import recorded
-from reproduce.report import comparison, formats
+from reproduce.report import comparison, formats, trained_by
 from reproduce.small import small_table, small_tables
 from reproduce.tables import EVERYTHING, FIGURE3, SMALL_FORM, number
 from reproduce.training import plan
@@ -196,8 +196,7 @@ def origins():
     groups = {}
     for tables, small in ((EVERYTHING, False), (EVERYTHING, True), (small_tables(EVERYTHING), True)):
         for run in (run for each in wanted(tables, small, seeds=1) for run in recorded.read(each.experiment)):
-            versions = ", ".join(str(version) for version in (run.get("versions") or {}).values())
-            origin = (run.get("machine"), run.get("threads"), versions, run.get("commit"))
+            origin = (run.get("machine"), run.get("threads"), trained_by.versions(run), run.get("commit"))
             groups.setdefault(origin, []).append(run.get("seconds", 0))
     lines = [("runs", "machine", "threads a run", "Python, MXNet, NumPy", "commit", "hours of training")]
     for (machine, threads, versions, commit), seconds in groups.items():

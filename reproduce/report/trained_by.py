@@ -24,6 +24,15 @@ def named(left_out):
     return tuple((str(engine), count, why) for engine, count, why in left_out)
 
 
+def versions(run):
+    """The versions in a result, as a cell of a table; PyTorch's has its name and its precision."""
+    engine, shown = choice.of(run), []
+    for name, version in (run.get("versions") or {}).items():
+        named = {"torch": f"PyTorch {version} in {engine.precision}", "cuda": f"CUDA {version}"}
+        shown.append(str(version) if engine.kind == MXNET else named.get(name, str(version)))
+    return ", ".join(shown)
+
+
 def sentences(rows):
     """Sentences: which engine made the runs of `rows`, if it was not MXNet alone, and which runs do not count."""
     made, others = {}, {}

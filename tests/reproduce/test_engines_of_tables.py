@@ -12,10 +12,12 @@ from gluon_cgd.cluster.options import parse_options
 from gluon_cgd.engines import choice, environment
 from gluon_cgd.engines.choice import MXNET, Engine
 from reproduce import averaging, parity, recorded, store
+from reproduce.auditing import plain
 from reproduce.command import main
 from reproduce.documents import record
 from reproduce.flags import engine_of, parser
 from reproduce.page import html
+from reproduce.report import trained_by
 from reproduce.tables import TABLES, mini
 from reproduce.training import backends, local, plan, slurm
 from tests.reproduce.test_reproduce import run_of
@@ -186,6 +188,24 @@ def test_what_is_recorded_is_by_one_engine(tmp_path):
     trained(tmp_path, BOTH, 1, 0.7)
     with pytest.raises(ValueError, match="would hold runs by MXNet and by PyTorch in tf32: delete it to record only"):
         record.record(tmp_path, tables, folder)
+
+
+@pytest.mark.parametrize(
+    ("run", "cell"),
+    [
+        (dict(versions={"python": "3.11.7", "mxnet": "1.9.1", "numpy": "1.23.5"}), "3.11.7, 1.9.1, 1.23.5"),
+        (
+            dict(
+                versions={"python": "3.12.1", "torch": "2.13.0", "numpy": "2.2.6", "cuda": "13.0"},
+                engine={"name": "pytorch", "precision": "tf32"},
+            ),
+            "3.12.1, PyTorch 2.13.0 in tf32, 2.2.6, CUDA 13.0",
+        ),
+        (dict(versions=None), ""),
+    ],
+)
+def test_documents_and_audit_name_the_engine_beside_its_version(run, cell):
+    assert trained_by.versions(run) == plain.software(run) == cell
 
 
 def test_the_page_names_the_engine_and_the_folder_of_its_runs(tmp_path):
