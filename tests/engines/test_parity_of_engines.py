@@ -1,0 +1,36 @@
+"""MXNet and the PyTorch engine take the same steps (tests/engines/parity.py): in float64 to a billionth."""
+
+import pytest
+
+from gluon_cgd.backbones import BACKBONES
+from gluon_cgd.engines import environment
+from tests.engines import parity
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(environment.found() is None, reason="no environment with PyTorch (see docs/engines.md)"),
+]
+
+
+@pytest.fixture(scope="module")
+def torch_side(tmp_path_factory):
+    there = parity.Torch(environment.found(), tmp_path_factory.mktemp("parity"))
+    yield there
+    there.close()
+
+
+@pytest.mark.parametrize("name", parity.EXPERIMENTS)
+def test_both_engines_compute_the_same(name, torch_side):
+    steps = 1 if name in BACKBONES and not name.startswith(("small_", "cifar_")) else 20
+    found = torch_side.compare(parity.EXPERIMENTS[name], steps)
+    # In float64: the same operations, however their sums are ordered
+    for what in ("loss64", "embedding64", "gradient64", "statistics64"):
+        assert found[what] < 1e-9, (what, found)
+    # In float32: as near as the numbers are, or no farther from float64 than a few times MXNet's own rounding
+    assert found["loss"] < max(1e-5, 3 * found["loss_of_mxnet"]), found
+    assert found["embedding"] < max(1e-5, 3 * found["embedding_of_mxnet"]), found
+    assert found["statistics"] < max(1e-5, 3 * found["statistics_of_mxnet"]), found
+    assert found["cosine"] < 1e-4 or found["gradient"] < 3 * found["gradient_of_mxnet"], found
+    # Adam
+    assert found["way64"] < 1e-4, found
+    assert found["steps64"] < 1e-6, found
