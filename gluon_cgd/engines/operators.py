@@ -40,7 +40,18 @@ def compared_with(function: Callable) -> Callable:
     return lambda x, *, scalar: function(x, scalar).to(x.dtype)
 
 
+COMPARISONS = {
+    "equal": torch.eq,
+    "not_equal": torch.ne,
+    "greater": torch.gt,
+    "greater_equal": torch.ge,
+    "lesser": torch.lt,
+    "lesser_equal": torch.le,
+}
 OPERATORS: Dict[str, Callable] = {
+    **{f"broadcast_{name}": compared(function) for name, function in COMPARISONS.items()},
+    **{f"_{name}": compared(function) for name, function in COMPARISONS.items()},
+    **{f"_{name}_scalar": compared_with(function) for name, function in COMPARISONS.items()},
     "Convolution": layers.convolution,
     "FullyConnected": layers.fully_connected,
     "Pooling": layers.pooling,
@@ -64,12 +75,6 @@ OPERATORS: Dict[str, Callable] = {
     "broadcast_div": lambda x, y: x / y,
     "broadcast_maximum": lambda x, y: torch.where(x >= y, x, y),  # among equal ones the first has the gradient
     "broadcast_minimum": lambda x, y: torch.where(x <= y, x, y),
-    "broadcast_equal": compared(torch.eq),
-    "broadcast_not_equal": compared(torch.ne),
-    "broadcast_greater": compared(torch.gt),
-    "broadcast_greater_equal": compared(torch.ge),
-    "broadcast_lesser": compared(torch.lt),
-    "broadcast_lesser_equal": compared(torch.le),
     "_plus_scalar": lambda x, *, scalar: x + scalar,
     "_minus_scalar": lambda x, *, scalar: x - scalar,
     "_rminus_scalar": lambda x, *, scalar: scalar - x,
@@ -79,12 +84,6 @@ OPERATORS: Dict[str, Callable] = {
     "_power_scalar": lambda x, *, scalar: full(x).pow(scalar),
     "_maximum_scalar": lambda x, *, scalar: x.clamp_min(scalar),  # at the border there is still a gradient
     "_minimum_scalar": lambda x, *, scalar: x.clamp_max(scalar),
-    "_equal_scalar": compared_with(torch.eq),
-    "_not_equal_scalar": compared_with(torch.ne),
-    "_greater_scalar": compared_with(torch.gt),
-    "_greater_equal_scalar": compared_with(torch.ge),
-    "_lesser_scalar": compared_with(torch.lt),
-    "_lesser_equal_scalar": compared_with(torch.le),
     "negative": lambda x: -x,
     "abs": lambda x: x.abs(),
     "square": lambda x: full(x).square(),

@@ -2,7 +2,6 @@
 
 import pytest
 
-from gluon_cgd.backbones import BACKBONES
 from gluon_cgd.engines import environment
 from tests.engines import parity
 
@@ -21,8 +20,7 @@ def torch_side(tmp_path_factory):
 
 @pytest.mark.parametrize("name", parity.EXPERIMENTS)
 def test_both_engines_compute_the_same(name, torch_side):
-    steps = 1 if name in BACKBONES and not name.startswith(("small_", "cifar_")) else 20
-    found = torch_side.compare(parity.EXPERIMENTS[name], steps)
+    found = torch_side.compare(name)
     # In float64: the same operations, however their sums are ordered
     for what in ("loss64", "embedding64", "gradient64", "statistics64"):
         assert found[what] < 1e-9, (what, found)
@@ -31,6 +29,6 @@ def test_both_engines_compute_the_same(name, torch_side):
     assert found["embedding"] < max(1e-5, 3 * found["embedding_of_mxnet"]), found
     assert found["statistics"] < max(1e-5, 3 * found["statistics_of_mxnet"]), found
     assert found["cosine"] < 1e-4 or found["gradient"] < 3 * found["gradient_of_mxnet"], found
-    # Adam
-    assert found["way64"] < 1e-4, found
-    assert found["steps64"] < 1e-6, found
+    # Adam: how far apart the parameters are in the end, in terms of the way that they went
+    assert found["way64"] < 1e-6, found
+    assert found["steps64"] < 1e-7, found
