@@ -10,11 +10,12 @@ from gluon_cgd import choose as rule
 from gluon_cgd.backbones import BACKBONES
 from gluon_cgd.commands import card
 from gluon_cgd.commands.evaluate import percent
-from gluon_cgd.commands.options import add_ctx, add_data, name
+from gluon_cgd.commands.options import add_data, name
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.records import counted
 from gluon_cgd.descriptors import DESCRIPTORS
+from gluon_cgd.engines import choice, process
 from gluon_cgd.experiment import Experiment, shown
 from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
@@ -54,7 +55,7 @@ def add_choose(p):
 def add_training(p, left_out=()):
     """The flags of both: where to train, and one for each field of Experiment except those `left_out`."""
     add_data(p)
-    add_ctx(p)
+    add_engine(p)
     help_text = "a file of the backbone's ImageNet parameters (default: the published one)"
     p.add_argument("--weights", type=name, metavar="FILE", help=help_text)
     help_text = "write a checkpoint every N iterations (default 100)"
@@ -65,6 +66,20 @@ def add_training(p, left_out=()):
     for field in fields(Experiment):
         if field.name not in left_out:
             add_field(group, field)
+
+
+def add_engine(p):
+    """The flags that say what trains: the engine, its precision and its devices."""
+    help_text = "the devices: of MXNet cpu, gpu0, ..., of PyTorch cpu, cuda0, ..., mps; gpu0,gpu1 or cuda0,cuda1 share "
+    p.add_argument(
+        "--ctx", type=name, help=f"{help_text}each batch (default: a GPU if the engine can use one, else cpu)"
+    )
+    help_text = "what trains (default: mxnet; pytorch where MXNet has no code for the GPU that is there, or for --ctx)"
+    p.add_argument("--engine", metavar="NAME", help=f"{help_text}; one of {', '.join(choice.ENGINES)}")
+    help_text = f"of --engine pytorch: {', '.join(choice.PRECISIONS)} (default float32, the paper's)"
+    p.add_argument("--precision", metavar="NAME", help=help_text)
+    help_text = "let --engine pytorch repeat its results to the bit on a GPU too, which is slower"
+    p.add_argument("--deterministic", action="store_true", help=help_text)
 
 
 def add_field(group, field):
@@ -96,8 +111,9 @@ def train(options):
     if not card.may_write(options.out):
         say(f"{options.out} may not be written to by this user: `card --out` writes a card elsewhere")
     elif not card.has_card(options.out):
-        net, _ = load_trained(options.out, ctx=where["ctx"])
-        card.write(options.out, net, experiment, split, where["ctx"], options)
+        ctx = devices.contexts(None if "engine" in where else options.ctx)  # MXNet makes the card
+        net, _ = load_trained(options.out, ctx=ctx)
+        card.write(options.out, net, experiment, split, ctx, options)
 
 
 def choose(options):
@@ -111,8 +127,14 @@ def choose(options):
 def arguments_of(options):
     """(experiment, split, {other arguments of `train.fit`}) that `options` name; prints what was chosen."""
     values = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
-    ctx = devices.contexts(options.ctx)
-    where = dict(ctx=ctx, weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
+    engine = choice.chosen(options.engine, options.precision, options.deterministic, options.ctx)
+    if engine.name == "pytorch":
+        process.devices_of(options.ctx, engine.precision)  # before anything is prepared
+        where = dict(ctx=options.ctx, **engine._asdict())
+        where["engine"] = where.pop("name")
+    else:
+        where = dict(ctx=devices.contexts(options.ctx))
+    where.update(weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
     experiment, split, choices = settings.fitted(values, options.data, options.allow_partial)
     if choices:
         say("\n".join([f"{experiment.dataset}: {counted(split)}", *settings.lines(choices)]), flush=True)

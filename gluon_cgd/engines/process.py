@@ -44,7 +44,7 @@ def identity(engine: str, precision: str, deterministic: bool, parts: int) -> Di
     return {"engine": {"name": chosen.name, "precision": chosen.precision}}
 
 
-def devices_of(ctx: Any, precision: str, batch_size: int) -> List[str]:
+def devices_of(ctx: Any, precision: str, batch_size: int = 1 << 14) -> List[str]:
     """The names of PyTorch's devices that `ctx` names, as --ctx takes them; None is a GPU where there is one.
 
     Raises ValueError for others, for devices that are not there, and for a precision that they do not have.

@@ -1,0 +1,132 @@
+"""Checks of the PyTorch engine that run in its own environment: `python torch_checks.py NAME ARGUMENT ...`."""
+
+import sys
+
+import numpy as np
+import torch
+
+
+def crops():
+    """Crops and flips on a tensor are those of plain slices, to the byte."""
+    from gluon_cgd.engines.pictures import cropped
+    from gluon_cgd.sampler import draw_crops
+
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(256, size=(20, 18, 18, 3), dtype=np.uint8)
+    indices = rng.integers(20, size=50)
+    drawn = draw_crops(rng, 50, 2)
+    found = cropped(torch.from_numpy(pictures), torch.from_numpy(indices), drawn, 16).numpy()
+    for picture, i, y, x, flip in zip(found, indices, *drawn):
+        expected = pictures[i, y : y + 16, x : x + 16]
+        np.testing.assert_array_equal(picture, expected[:, ::-1] if flip else expected)
+    np.savez(sys.argv[2], pictures=pictures, indices=indices, found=found, **drawn._asdict())
+
+
+def engine_of(file, devices=1, precision="float32"):
+    """The engine of a training file on so many CPUs."""
+    from gluon_cgd.engines import training_file
+    from gluon_cgd.engines.torch_engine import TorchEngine
+
+    training = training_file.read(file)
+    engine = TorchEngine(training, [torch.device("cpu")] * devices, precision, True)
+    engine.hold(training_file.opened(training, "train"))
+    return training, engine
+
+
+def steps(training, engine, first, count):
+    """The losses of steps as `train.Run` takes them."""
+    from gluon_cgd.sampler import ClassBalancedSampler, draw_crops
+
+    _, labels = np.unique([record.label for record in training.split.train], return_inverse=True)
+    experiment, losses = training.experiment, []
+    sampler = ClassBalancedSampler(labels, experiment.batch_classes, experiment.batch_images, training.run["seed"])
+    for iteration in range(first, first + count):
+        indices, rng = sampler.batch(iteration)
+        drawn = draw_crops(rng, len(indices), experiment.resize - experiment.input_size)
+        batch = engine.batch(indices, drawn, iteration)
+        means = engine.step(
+            batch, labels[indices], experiment.learning_rate, 1_000_003 * training.run["seed"] + iteration
+        )
+        losses.append(engine.numbers(means))
+    return losses
+
+
+def several():
+    """The losses of four steps on two replicas, and what they hold then; a restored engine goes on to the same bits."""
+    training, engine = engine_of(sys.argv[2], devices=2)
+    losses = steps(training, engine, 0, 4)
+    state = engine.state()
+    own = engine.statistics()
+    assert any((first != second).any() for first, second in own.values()), "each replica has its own statistics"
+    _, other = engine_of(sys.argv[2], devices=2)
+    other.restore(state, 4)
+    assert steps(training, engine, 4, 3) == steps(training, other, 4, 3)
+    for name, value in engine.state().items():
+        np.testing.assert_array_equal(value, other.state()[name], err_msg=name)
+    _, alone = engine_of(sys.argv[2], devices=1)
+    alone.restore(state, 4)  # of another number of devices: the mean of the statistics
+    for name, (value,) in alone.statistics().items():
+        np.testing.assert_array_equal(value.numpy(), state[f"devices:{name}"].mean(axis=0))
+    engine.settle()
+    assert all((first == second).all() for first, second in engine.statistics().values())
+    np.savez(sys.argv[3], losses=np.array(losses), **state)
+
+
+def streamed():
+    """Pictures that are handed over batch by batch give the same bits as those on the device."""
+    training, held = engine_of(sys.argv[2])
+    _, streaming = engine_of(sys.argv[2])
+    streaming.held = None
+    assert steps(training, held, 0, 3) == steps(training, streaming, 0, 3)
+
+
+def precision():
+    """TF32 is off in float32, in convolutions too; bfloat16 gives losses in float32 that are near."""
+    training, engine = engine_of(sys.argv[2])
+    exact = steps(training, engine, 0, 1)
+    assert torch.backends.cudnn.conv.fp32_precision == "ieee"
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    _, half = engine_of(sys.argv[2], precision="bf16")
+    seen = {}
+    network = half.networks[0]
+    forward = type(network).forward
+
+    def spied(self, inputs, heads=None, uniform=None):
+        seen.update({name: value.dtype for name, value in inputs.items()})
+        return forward(self, inputs, heads, uniform)
+
+    type(network).forward = spied
+    near = steps(training, half, 0, 1)
+    assert seen["embedding"] == torch.float32
+    assert near != exact
+    np.testing.assert_allclose(near, exact, rtol=0.05)
+
+
+def adam():
+    """Ten steps of Adam as MXNet's formula in float64."""
+    from gluon_cgd.engines.adam import Adam
+
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=5)
+    tensor = torch.tensor(weight, dtype=torch.float32)
+    ours, mean, variance = Adam([tensor], 0.1), np.zeros(5), np.zeros(5)
+    for step in range(1, 11):
+        gradient = rng.normal(size=5) * 10.0 ** rng.integers(-9, 1, 5)
+        ours.step([tensor], [torch.tensor(gradient, dtype=torch.float32)], 0.01)
+        gradient = gradient + 0.1 * weight
+        mean, variance = 0.9 * mean + 0.1 * gradient, 0.999 * variance + 0.001 * gradient**2
+        rate = 0.01 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+        weight = weight - rate * mean / (np.sqrt(variance) + 1e-8)
+        np.testing.assert_allclose(tensor.numpy(), weight, rtol=2e-5)
+
+
+def imports():
+    """What trains needs neither MXNet nor what decodes pictures."""
+    import gluon_cgd.engines.trainer  # noqa: F401
+
+    foreign = {"mxnet", "gluoncv", "gluoncv2", "cv2", "PIL", "scipy", "matplotlib"} & set(sys.modules)
+    assert not foreign, foreign
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]]()
