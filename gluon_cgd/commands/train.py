@@ -129,8 +129,8 @@ def arguments_of(options):
     values = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
     engine = choice.chosen(options.engine, options.precision, options.deterministic, options.ctx)
     if engine.name == "pytorch":
-        process.devices_of(options.ctx, engine.precision)  # before anything is prepared
-        where = dict(ctx=options.ctx, **engine._asdict())
+        names = process.devices_of(options.ctx, engine.precision)  # before anything is prepared
+        where = dict(ctx=",".join(names), **engine._asdict())
         where["engine"] = where.pop("name")
     else:
         where = dict(ctx=devices.contexts(options.ctx))

@@ -5,6 +5,7 @@ lines and its progress come here through a pipe; another pipe, which nothing is 
 has ended, however that was: then it ends too.
 """
 
+import functools
 import json
 import logging
 import os
@@ -25,7 +26,6 @@ from gluon_cgd.runs import checkpoint, results
 from gluon_cgd.runs.log import WRITTEN
 from gluon_cgd.runs.parameters import values_of
 
-log = logging.getLogger(__name__)
 PATIENCE = 20  # seconds for the child to end when it is told to
 
 
@@ -53,7 +53,7 @@ def devices_of(ctx: Any, precision: str, batch_size: int = 1 << 14) -> List[str]
         raise ValueError(f"ctx {ctx} is MXNet's: the PyTorch engine takes names, as cpu, cuda0 or cuda0,cuda1")
     wanted = None if ctx is None else device_names.parse(ctx, "PyTorch")
     if wanted is None or wanted[0].kind != "cpu":
-        there = environment.devices(environment.interpreter())
+        there = usable(environment.interpreter())
         if wanted is None:
             name = "cuda0" if there["cuda"] else "mps" if there["mps"] else "cpu"
             wanted = device_names.parse(name, "PyTorch")
@@ -73,6 +73,12 @@ def devices_of(ctx: Any, precision: str, batch_size: int = 1 << 14) -> List[str]
             f"{max(1, batch_size // 2)} of them, or a larger batch"
         )
     return [device.name for device in wanted]
+
+
+@functools.lru_cache(maxsize=None)  # `choose` trains several runs, and to ask takes seconds
+def usable(python: Path) -> Dict[str, Any]:
+    """As `environment.devices`."""
+    return environment.devices(python)
 
 
 def train(

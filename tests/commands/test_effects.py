@@ -14,11 +14,12 @@ from visualize import configurations, embedding, ranking, similarity
 # file, --runtime of a checkpoint, PRETRAINED) and those of Experiment that RULES do not name. A new flag belongs here
 # or in RULES.
 PRETRAINED = {"pretrained", "weights", "input_size"}
+TRAINER = {"engine", "precision", "deterministic"}  # `engines.choice` says what does not go together
 ALWAYS = {
     "doctor": {"data", "json"},
     "data": {"dataset"},
-    "train": {"out", "seed", "ctx", "checkpoint_every", "parts"},
-    "choose": {"out", "seeds", "ctx", "checkpoint_every", "parts"},
+    "train": {"out", "seed", "ctx", "checkpoint_every", "parts", *TRAINER},
+    "choose": {"out", "seeds", "ctx", "checkpoint_every", "parts", *TRAINER},
     "evaluate": {"checkpoint", "model", "symbol", "which", "runtime", "epoch", "ctx", "dataset", "json", *PRETRAINED},
     "card": {"checkpoint", "which", "ctx", "out"},
     "publish": {"checkpoint", "which", "out"},
