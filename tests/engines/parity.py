@@ -169,37 +169,40 @@ class Torch:
     def close(self):
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
-COLUMNS = {
-    "loss64": "loss, float64",
-    "embedding64": "embedding, float64",
-    "gradient64": "gradient, float64",
-    "statistics64": "statistics, float64",
-    "way64": "way of all steps, float64",
-    "loss": "loss",
-    "loss_of_mxnet": "MXNet's rounding",
-    "embedding": "embedding",
-    "embedding_of_mxnet": "MXNet's rounding",
-    "cosine": "1 - cosine of gradients",
-    "gradient": "gradient's error",
-    "gradient_of_mxnet": "MXNet's",
-    "statistics": "statistics",
-    "steps": "loss, last step",
+COLUMNS = {  # heading: what is apart, and MXNet's own rounding of the same
+    "float64: loss": ("loss64",),
+    "embedding": ("embedding64",),
+    "gradient": ("gradient64",),
+    "statistics": ("statistics64",),
+    "way of all steps": ("way64",),
+    "float32: loss (MXNet's rounding)": ("loss", "loss_of_mxnet"),
+    "embedding (MXNet's rounding)": ("embedding", "embedding_of_mxnet"),
+    "1 - cosine of gradients": ("cosine",),
+    "gradient's error (MXNet's)": ("gradient", "gradient_of_mxnet"),
+    "statistics ": ("statistics",),
+    "loss of the last step": ("steps",),
 }
+
+
+def cell(value, what):
+    return f"({value:.0e})" if what.endswith("_of_mxnet") else f"{value:.0e}"
 
 
 def main():
     import tempfile
 
-    print(f"| | {' | '.join(COLUMNS.values())} |\n|{'---|' * (1 + len(COLUMNS))}")
+    print(f"| | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}")
     with tempfile.TemporaryDirectory() as folder:
         there = Torch(environment.interpreter(), folder)
         for name in EXPERIMENTS:
             if sys.argv[1:] and name not in sys.argv[1:]:
                 continue
             found = there.compare(name)
-            print(f"| {name} | {' | '.join(format(found[column], '.0e') for column in COLUMNS)} |", flush=True)
+            cells = [" ".join(cell(found[what], what) for what in columns) for columns in COLUMNS.values()]
+            print(f"| {name} | {' | '.join(cells)} |", flush=True)
         there.close()
 
 
