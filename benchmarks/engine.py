@@ -95,7 +95,8 @@ def compare(options, file, python, variables):
     """Print the table of `options`, line by line. python: an interpreter with PyTorch."""
     device = options.ctx.replace("cuda", "cuda:")
     here = {"BENCHMARK_GRAPH": file, "BENCHMARK_DEVICE": device, "BENCHMARK_STEPS": str(options.steps)}
-    here["PYTHONPATH"] = str(Path(__file__).resolve().parents[1])
+    places = [str(Path(__file__).resolve().parents[1]), variables.get("PYTHONPATH")]
+    here["PYTHONPATH"] = os.pathsep.join(filter(None, places))
     started = time.time()
     print(
         "| precision | ours, pictures/s | by hand | ratio | ours, GB | by hand | ratio |\n|---|---|---|---|---|---|---|"
