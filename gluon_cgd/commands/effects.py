@@ -124,8 +124,7 @@ BEST_RUN = (
         "{typed} is where a model is looked for if none is named: leave it out",
     ),
 )
-MODEL = ("checkpoint", "model", "pretrained", "weights", "input_size", "runtime", "which", "ctx")
-EMBEDDING = ("prune", "skip_bad", *MODEL)
+EMBEDDED_BY = ("checkpoint", "model", "pretrained", "weights", "input_size", "runtime", "which")
 RULES: Dict[str, Sequence[Rule]] = {
     "data": (
         Rule(
@@ -140,9 +139,31 @@ RULES: Dict[str, Sequence[Rule]] = {
     "choose": TRAINING,
     "check": DATA,
     "index": (
+        Rule(("images",), lambda o: not (o.shard or o.join), "{typed}: --shards was told already, leave it out"),
         Rule(
-            EMBEDDING,
-            lambda o: o.images,
+            ("shards",), lambda o: o.images, "{typed} needs pictures that are embedded: name their folder with --images"
+        ),
+        Rule(
+            ("prune", "compact"),
+            lambda o: not (o.shards or o.shard or o.join),
+            "{flags} is for an index that is there, and --shards makes a new one: leave it out",
+        ),
+        Rule(
+            ("whiten", "engine", "kind", "uri"),
+            lambda o: not o.shard,
+            "{flags} comes after all shards are joined: leave it out with --shard, and say it with --join",
+        ),
+        Rule(("backend",), lambda o: o.shards, "{typed} is for --shards N: name both, or leave it out"),
+        Rule(("slurm",), lambda o: o.backend == "slurm", "{flags} works only with --backend slurm: add it"),
+        Rule(
+            ("ctx",),
+            lambda o: o.backend != "slurm",
+            "{typed} has no effect with --backend slurm, whose jobs take the devices that they get: leave it out",
+        ),
+        Rule(EMBEDDED_BY, lambda o: not o.shard, "{flags}: a shard takes the model of all, leave it out"),
+        Rule(
+            ("prune", "skip_bad", *EMBEDDED_BY, "ctx"),
+            lambda o: o.images or o.shard,
             "{flags} need pictures that are embedded: name their folder with --images",
         ),
         *ENGINE,

@@ -4,19 +4,18 @@ import contextlib
 import logging
 import os
 
-import numpy as np
-
+from gluon_cgd.commands import index_shards
 from gluon_cgd.commands.options import OWN_RUN, choose_model, model_of, name
 from gluon_cgd.commands.output import say
 from gluon_cgd.commands.search_engine import add_engine, engine_of
 from gluon_cgd.datasets.training_part import warn_of_boxes
-from gluon_cgd.evaluate import compute_named
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.progress import task
-from gluon_cgd.retrieval import approximate, collection, exact, mending, whitening
+from gluon_cgd.retrieval import approximate, collection, exact, mending, sources, whitening
 from gluon_cgd.retrieval import index as pictures
+from gluon_cgd.retrieval.filling import fill
 from gluon_cgd.retrieval.manifest import NAME
-from gluon_cgd.retrieval.model import check_same, open_model, remembered_by
+from gluon_cgd.retrieval.model import open_model, remembered_by
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,8 @@ def add_command(p):
         "Embeds the pictures in --images that are new or changed since the last time, and prints how many they were. "
         "An interrupted `index` keeps what it has embedded. --engine builds a faster search over the index."
     )
-    p.add_argument("--images", type=name, metavar="DIR", help="the folder of pictures; its subfolders are included")
+    help_text = "the folder of pictures, its subfolders included, or a list of them: .txt, a path a line, or .csv"
+    p.add_argument("--images", type=name, metavar="DIR_OR_LIST", help=help_text)
     p.add_argument("--out", required=True, type=name, metavar="IDX", help="the folder of the index")
     help_text = (
         "remove pictures from the index whose files are gone; those of a folder that has no picture left, as on a disk "
@@ -38,6 +38,7 @@ def add_command(p):
     p.add_argument("--compact", action="store_true", help="free the disk space of replaced and removed pictures")
     help_text = "learn PCA-whitening from the pictures of the index and apply it to them and to queries"
     p.add_argument("--whiten", action="store_true", help=help_text)
+    index_shards.add_flags(p)
     add_engine(p, f"the model of the index; for a new one {OWN_RUN}")
     p.set_defaults(run=command)
 
@@ -45,7 +46,10 @@ def add_command(p):
 def command(options):
     """Bring an index up to date with a folder of pictures, then its engine, and print what was done."""
     engine = engine_of(options)
-    if options.images:
+    if options.shards is not None or options.shard is not None or options.join:
+        if not index_shards.command(options):
+            return
+    elif options.images:
         say(update(options))
     elif options.engine == "exact" and not (options.compact or options.whiten):
         raise ValueError("there is nothing to do: name the folder of pictures with --images")
@@ -104,14 +108,8 @@ def embed(options, remembered):
         choose_model(options)
     model = open_model(options.out, remembered, **model_of(options))
     warn_of_boxes(model.trained)
-    side, total = model.input_size, sum(1 for _ in pictures.pictures_under(options.images, options.skip_bad))
-    noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)  # black could have no embedding
-    dim = compute_named(model.embed, [noise], ["a picture of noise"]).shape[1]
-    with collection.writing(options.out, dim, model.about) as writer, task("indexing", total, "img") as bar:
-        check_same(options.out, writer.manifest["model"], model.about)  # another process may have made it just now
-        if writer.manifest["model"].get("whitening") != model.about.get("whitening"):
-            raise ValueError(f"{options.out} was whitened just now by another process: start again")
-        writer.describe(model.about, os.path.abspath(options.images))
-        for done in pictures.update(writer, options.images, model.embed, side, options.prune, options.skip_bad):
+    total = sum(1 for _ in sources.pictures_of(options.images, options.skip_bad))
+    with task("indexing", total, "img") as bar:
+        for done in fill(options.out, options.images, model, options.prune, options.skip_bad):
             bar.at(done.same + done.added + done.changed + done.moved + len(done.bad))
     return done

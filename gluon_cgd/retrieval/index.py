@@ -9,9 +9,9 @@ from typing import Dict, List
 
 import numpy as np
 
-from gluon_cgd.datasets import folders, images, tree
+from gluon_cgd.datasets import images, tree
 from gluon_cgd.evaluate import compute_named
-from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval import collection, sources
 from gluon_cgd.retrieval.gone import Moves, find_gone, refuse_alias, rows_in
 from gluon_cgd.retrieval.snapshot import Snapshot
 
@@ -39,14 +39,11 @@ class Changes:
     left_out: tree.LeftOut = field(default_factory=tree.LeftOut)
 
 
-def pictures_under(folder, skip_bad=False, left_out=None):
-    """Yield the absolute paths of all pictures in `folder` and its subfolders. Arguments: see `tree.walk`."""
-    return tree.walk(os.path.abspath(folder), left_out, skip_bad, "--skip-bad")
-
-
-def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH):
+def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH, paths=None):
     """Bring the collection of `writer` up to date with `folder`; yields the Changes after each commit.
 
+    folder: of pictures, or a list of them (see `sources`).  paths: the absolute paths of those of its pictures that are
+    wanted, instead of all.
     embed: a list of pictures, uint8 (side, side, 3) -> (N, D).  prune: remove pictures that are gone, from `folder` and
     from others; "all": also those of a folder that has no picture left.
     skip_bad: skip pictures and folders that cannot be read; without it the first one stops the update, which keeps what
@@ -54,10 +51,12 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
     A picture is known by its path; it has changed if its size or its time of change differs.
     Raises ValueError for a folder without pictures, for a picture that cannot be read, and for a wrong embedding.
     """
-    there = has_pictures(folder, writer, prune)
+    there = paths is not None or has_pictures(folder, writer, prune)
     changes, snapshot = Changes(), Snapshot(writer.folder, writer.manifest)
     seen, moved = np.zeros(snapshot.count, bool), []
-    refuse_alias(snapshot, os.path.abspath(folder), writer.manifest["folders"])
+    if not sources.is_list(folder):
+        refuse_alias(snapshot, os.path.abspath(folder), writer.manifest["folders"])
+    paths = sources.pictures_of(folder, skip_bad, changes.left_out) if there and paths is None else paths
 
     def load(item):
         path, stat, _ = item
@@ -65,7 +64,7 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
             raise ValueError(f"{path} cannot be read (it is gone, or a link to nothing): remove it")
         return images.load_picture(path, side)
 
-    items = _changed(folder, snapshot, seen, moved, changes, skip_bad) if there else ()
+    items = _changed(paths, snapshot, seen, moved, changes) if there else ()
     loaded = images.load_ahead(load, items, batch)
     for chunk in iter(lambda: list(islice(loaded, batch)), []):
         _commit(writer, chunk, embed, changes, skip_bad)
@@ -88,7 +87,7 @@ def has_pictures(folder, index=None, prune=False):
     index: the Snapshot or the Writer of the index, if there is one.
     """
     try:
-        folders.check_pictures(folder)
+        sources.check(folder)
         return True
     except ValueError as error:
         known = () if index is None else rows_in(Snapshot(index.folder, index.manifest), os.path.abspath(folder))
@@ -102,13 +101,13 @@ def has_pictures(folder, index=None, prune=False):
         return False
 
 
-def _changed(folder, snapshot, seen, moved, changes, skip_bad):
+def _changed(paths, snapshot, seen, moved, changes):
     """Yield (path, stat or None, row before or -1) of each new and changed picture; sets `seen` and counts.
 
     A picture that was moved goes into the list `moved`, as (path, stat, row before).
     """
     finder, moves = collection.Finder(snapshot), Moves(snapshot)
-    for path in pictures_under(folder, skip_bad, changes.left_out):
+    for path in paths:
         changes.found += 1
         row, stat = finder.row(path), None
         with contextlib.suppress(OSError):

@@ -5,11 +5,8 @@ than one process with all cores, and the numbers do not depend on how many cores
 """
 
 import collections
-import contextlib
 import logging
 import multiprocessing
-import os
-import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +17,7 @@ from tqdm import tqdm
 from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.machine.progress import task
 from gluon_cgd.machine.sentences import sentence
+from gluon_cgd.machine.workers import end_with, settings_of_a_worker
 from reproduce import store
 
 log = logging.getLogger("reproduce")
@@ -100,22 +98,6 @@ class Worker:
             self.listener.stop()  # of a process that died it could wait for ever: it may have died holding the lock
 
 
-@contextlib.contextmanager
-def settings_of_a_worker(threads):
-    """A process that is started inside has `threads` threads, and Ctrl-C does not reach it."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read once, when MXNet and NumPy are imported
-    before = {name: os.environ[name] for name in names if name in os.environ}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(dict.fromkeys(names, str(threads)))
-    try:
-        yield
-    finally:
-        for name in names:
-            del os.environ[name]
-        os.environ.update(before)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
 def begin(records, watched):
     """Make this process a worker: it sends its log lines to `records`, and ends when the pipe `watched` is closed."""
     library = logging.getLogger("gluon_cgd")
@@ -123,13 +105,6 @@ def begin(records, watched):
     library.addHandler(QueueHandler(records))
     tqdm.set_lock(threading.RLock())  # its own lock would be shared with other processes, and left behind by `end_with`
     threading.Thread(target=end_with, args=(watched,), daemon=True).start()
-
-
-def end_with(watched):
-    """End this process when the other end of the pipe `watched` is closed."""
-    with contextlib.suppress(EOFError, OSError):
-        watched.recv()
-    os._exit(1)
 
 
 def train_run(prefix, place):

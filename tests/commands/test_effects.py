@@ -25,10 +25,10 @@ ALWAYS = {
     "publish": {"checkpoint", "which", "out"},
     "export": {"checkpoint", "which", "onnx", "features", "int8", *PRETRAINED},
     "embed": {"checkpoint", "model", "which", "runtime", "ctx", "images", "out", "skip_bad", *PRETRAINED},
-    "index": {"images", "out", "compact", "whiten", "engine"},
+    "index": {"out", "shard", "join"},
     "check": {"dataset", "checkpoint", "model", "which", "runtime", "ctx", "json", *PRETRAINED},
     "duplicates": {"index", "likeness", "figure", "json"},
-    "serve": {"index", "host", "port", "checkpoint", "model", "which", "runtime", "ctx", *PRETRAINED},
+    "serve": {"index", "host", "port", "engine", "checkpoint", "model", "which", "runtime", "ctx", *PRETRAINED},
     "search": {
         *("index", "query", "k", "box", "figure", "json", "engine", "threshold", "by_folder"),
         *("checkpoint", "model", "which", "runtime", "ctx"),
@@ -60,6 +60,23 @@ WITHOUT_EFFECT = [
     (["index", "--out", "i", "--compact", "--engine", "milvus", "--uri", "m.db", "--kind", "pq"], "--kind pq is for"),
     (["index", "--images", "p", "--out", "i", "--kind", "hnsw"], "--kind hnsw is for"),  # the default, typed
     (["index", "--images", "p", "--out", "i", "--uri", "m.db"], "--uri m.db is for --engine milvus"),
+    (["index", "--out", "i", "--shards", "3"], "--shards 3 needs pictures that are embedded: name their folder"),
+    (["index", "--out", "i", "--shard", "3", "--images", "p"], "--images p: --shards was told already, leave it out"),
+    (["index", "--out", "i", "--join", "--images", "p"], "--images p: --shards was told already"),
+    (["index", "--out", "i", "--join", "--ctx", "cpu"], "--ctx need pictures that are embedded"),
+    (["index", "--out", "i", "--join", "--prune"], "--prune is for an index that is there, and --shards makes a new"),
+    (["index", "--images", "p", "--out", "i", "--shards", "3", "--compact"], "--compact is for an index that is there"),
+    (["index", "--out", "i", "--shard", "3", "--whiten"], "--whiten comes after all shards are joined: leave it out"),
+    (["index", "--out", "i", "--shard", "3", "--model", "m"], "--model: a shard takes the model of all, leave it out"),
+    (["index", "--images", "p", "--out", "i", "--backend", "slurm"], "--backend slurm is for --shards N: name both"),
+    (
+        ["index", "--images", "p", "--out", "i", "--shards", "3", "--slurm", "time=1"],
+        "--slurm works only with --backend",
+    ),
+    (
+        ["index", "--images", "p", "--out", "i", "--shards", "3", "--backend", "slurm", "--ctx", "cpu"],
+        "--ctx cpu has no effect with --backend slurm, whose jobs take the devices that they get",
+    ),
     (["index", "--out", "i", "--compact", "--prune"], "--prune need pictures that are embedded"),
     (["index", "--out", "i", "--compact", "--prune", "all", "--ctx", "cpu"], "--prune, --ctx need pictures"),
     (["search", "i", "q", "--kind", "flat"], "--kind flat is for --engine faiss"),
@@ -94,6 +111,10 @@ WITHOUT_EFFECT = [
 ]
 WITH_EFFECT = [
     ["index", "--images", "p", "--out", "i", "--engine", "faiss", "--kind", "ivf", "--prune"],
+    ["index", "--images", "p", "--out", "i", "--shards", "3", "--model", "m", "--ctx", "cpu", "--skip-bad", "--whiten"],
+    ["index", "--images", "p", "--out", "i", "--shards", "3", "--backend", "slurm", "--slurm", "partition=gpu"],
+    ["index", "--out", "i", "--shard", "3", "--ctx", "gpu1", "--skip-bad"],
+    ["index", "--out", "i", "--join", "--whiten", "--engine", "faiss", "--kind", "pq"],
     ["search", "i", "q", "--engine", "milvus", "--uri", "u", "--figure", "f.png", "--heatmaps"],
     ["data", "cub200"],
     ["data", "cub200", "--root", "r", "--verify", "--prepare", "--input-size", "64", "--allow-partial"],

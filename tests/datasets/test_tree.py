@@ -5,7 +5,7 @@ import os
 import pytest
 
 from gluon_cgd.datasets import folders, tree
-from gluon_cgd.retrieval import index
+from gluon_cgd.retrieval import sources
 
 
 def files(root, *names):
@@ -60,7 +60,7 @@ def test_what_systems_and_programs_leave_is_no_class_and_no_result(tmp_path, nam
     assert paths == ["golf/1.jpg", "polo/1.jpg"]
     assert left_out.foreign == {name: 2}
     assert folders.class_names(tmp_path) == ["golf", "polo"]
-    assert [os.path.relpath(path, tmp_path) for path in index.pictures_under(tmp_path)] == paths
+    assert [os.path.relpath(path, tmp_path) for path in sources.pictures_of(tmp_path)] == paths
     assert [os.path.relpath(path, tmp_path) for path in folders.pictures_in(tmp_path)] == paths
     assert f"left out: hidden or made by a system: {name} 2" in left_out.line()
 
