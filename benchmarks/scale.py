@@ -1,0 +1,130 @@
+"""The rates behind docs/scale.md, besides embedding: listing, cutting, joining, and `index` on an unchanged folder.
+
+The pictures are empty files and the embeddings random ones, for none is decoded and no network computes. Each line is
+measured in a process of its own, whose memory it prints.
+"""
+
+import argparse
+import multiprocessing
+import os
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from gluon_cgd.files.whole import write_json
+from gluon_cgd.retrieval import collection, index, sources
+from gluon_cgd.shards import joining
+from gluon_cgd.shards import plan as plans
+
+A_FOLDER = 1_000  # files
+MODEL = dict(parameters_sha256="0" * 64, name="random", source="none")
+
+
+def make_files(folder, count):
+    """`count` empty pictures in `folder`, A_FOLDER in each folder."""
+    for number in range(count):
+        if number % A_FOLDER == 0:
+            place = folder / f"{number // A_FOLDER:06d}"
+            place.mkdir(parents=True)
+        (place / f"{number:09d}.jpg").touch()
+
+
+def vectors_of(count, dim):
+    """float32 (count, dim) of unit length."""
+    vectors = np.random.default_rng(0).standard_normal((count, dim), np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def list_files(place, count, dim):
+    """The walk of the folder."""
+    return sum(1 for _ in sources.pictures_of(place / "files"))
+
+
+def cut(place, count, dim):
+    """The list on the disk, in 64 parts."""
+    plans.place(place / "idx").mkdir()
+    return plans.make(place / "idx", place / "files", 64, {}).pictures
+
+
+def fill(place, count, dim):
+    """Shards as `index` writes them, with random embeddings, 64 rows at a time."""
+    plan, vectors = plans.read(place / "idx"), vectors_of(index.BATCH, dim)
+    for number in plan.filled:
+        paths = list(plan.paths(number))
+        with collection.writing(plan.shard(number), dim, MODEL) as writer:
+            writer.describe(MODEL, plan.source)
+            for start in range(0, len(paths), index.BATCH):
+                part = paths[start : start + index.BATCH]
+                writer.append(vectors[: len(part)], part, [0] * len(part), [os.stat(path).st_mtime_ns for path in part])
+            writer.publish()
+        write_json(plan.summary_file(number), dict(rows=len(paths), pictures=len(paths)))
+    return count
+
+
+def join(place, count, dim):
+    """The join of 64 shards."""
+    joining.check_same = lambda *models: None  # of a model that is none
+    return joining.join(plans.read(place / "idx"), place / "idx")
+
+
+def open_index(place, count, dim):
+    """An index is opened: its checksums are compared, except those of the embeddings."""
+    return len(collection.read(place / "idx"))
+
+
+def update(place, count, dim):
+    """`index` on the unchanged folder, without its model and without comparing the embeddings."""
+    with collection.writing(place / "idx", dim, MODEL) as writer:
+        *_, done = index.update(writer, place / "files", None, 224)
+    return done.same
+
+
+STEPS = dict(
+    listing=list_files,
+    cutting=cut,
+    filling=fill,
+    joining=join,
+    opening=open_index,
+    unchanged=update,
+)
+
+
+def measure(name, place, count, dim, sender):
+    """Send (seconds, pictures, MB of memory) of a step."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    done = STEPS[name](place, count, dim)
+    seconds = time.perf_counter() - start
+    sender.send((seconds, done, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3))
+
+
+def main():
+    """Print a line for each step."""
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--pictures", type=int, default=100_000, metavar="N", help="how many (default 100,000)")
+    p.add_argument("--dim", type=int, default=1536, metavar="D", help="numbers in an embedding (default 1536)")
+    options = p.parse_args()
+    place, context = Path(tempfile.mkdtemp(prefix="scale")), multiprocessing.get_context("spawn")
+    try:
+        make_files(place / "files", options.pictures)
+        for name in STEPS:
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=measure, args=(name, place, options.pictures, options.dim, sender))
+            process.start()
+            sender.close()
+            seconds, done, memory = receiver.recv()
+            process.join()
+            assert done == options.pictures, name
+            print(
+                f"{name}: {seconds:.1f} s, {done / seconds:,.0f} pictures/s, {memory:,.0f} MB more memory", flush=True
+            )
+    finally:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    main()
