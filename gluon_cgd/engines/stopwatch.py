@@ -1,0 +1,65 @@
+"""How long PyTorch takes to learn from a picture and to embed one: `python -m gluon_cgd.engines.stopwatch ASKED`.
+
+It runs in PyTorch's environment, on a training file of random pictures, and tells the seconds in JSON.
+"""
+
+import json
+import statistics
+import sys
+import time
+from typing import Any, Callable, Dict, List
+
+import numpy as np
+import torch
+
+from gluon_cgd.engines import training_file
+from gluon_cgd.engines.torch_engine import TorchEngine, device_of
+from gluon_cgd.machine import device_names
+from gluon_cgd.sampler import draw_crops
+
+FIRST = 4  # calls that are not counted: PyTorch chooses its algorithms in them
+
+
+def measure(asked: Dict[str, Any]) -> Dict[str, Any]:
+    """{"train": seconds a picture, "embed": ..., "device": its name, "memory": bytes, the most that PyTorch had}.
+
+    asked: {"file": a training file, "device": "cuda0", "precision": ..., "seconds": how long each is measured}.
+    """
+    training = training_file.read(asked["file"])
+    (device,) = [device_of(one) for one in device_names.parse(asked["device"], "PyTorch")]
+    engine = TorchEngine(training, [device], asked["precision"], False)
+    train, query = (training_file.opened(training, part) for part in ("train", "query"))
+    assert train is not None
+    assert query is not None
+    engine.hold(train)
+    size = training.experiment.batch_size
+    labels, rng = np.array([record.label for record in training.split.train]), np.random.default_rng(0)
+    slack = train.shape[1] - training.experiment.input_size
+
+    def step():
+        indices = np.arange(size)
+        engine.step(engine.batch(indices, draw_crops(rng, size, slack), 0), labels[indices], 1e-4, 0)
+
+    found: Dict[str, Any] = {"train": timed(step, device, asked["seconds"]) / size}
+    found["embed"] = timed(lambda: engine.embed(query), device, asked["seconds"]) / len(query)
+    is_cuda = device.type == "cuda"
+    found["device"] = torch.cuda.get_device_name(device) if is_cuda else device.type
+    found["memory"] = torch.cuda.max_memory_allocated(device) if is_cuda else 0
+    return found
+
+
+def timed(call: Callable[[], Any], device: torch.device, seconds: float) -> float:
+    """The median of how long `call()` takes, measured for `seconds`, five times at least."""
+    taken: List[float] = []
+    while len(taken) < FIRST + 5 or sum(taken[FIRST:]) < seconds:
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[FIRST:])
+
+
+if __name__ == "__main__":
+    told = measure(json.loads(sys.argv[1]))
+    sys.stdout.write(json.dumps(told) + "\n")
