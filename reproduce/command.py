@@ -15,7 +15,7 @@ from reproduce import averaging, efficiency, pretrain, selection, small, store, 
 from reproduce.documents import agreement, attestation, generated, pictures, record, summary
 from reproduce.flags import check, engine_of, parser
 from reproduce.page import html
-from reproduce.report import comparison, formats
+from reproduce.report import comparison, formats, trained_by
 from reproduce.report.data import as_data
 from reproduce.tables import DETAILS, EVERYTHING, FIGURE3, FIGURE4, TABLES, TEXT, from_scratch
 from reproduce.training import backends, costs, plan
@@ -158,11 +158,9 @@ def entries_of(table, options, results=store.results):
 def write_page(tables, options):
     """Write the page of `tables` with their runs, and say where; returns the exit status."""
     file = formats.reports(options.runs) / f"reproduction{'-mini' * options.mini}.html"
+    rows = [row for table in tables for row in entries_of(table, options)]
     sentences = {
-        (table.name, row.row, column): sentence(verdict)
-        for table in tables
-        for row in entries_of(table, options)
-        for column, verdict in row.verdicts.items()
+        (row.table, row.row, name): sentence(verdict) for row in rows for name, verdict in row.verdicts.items()
     }
 
     def every(experiment):
@@ -171,7 +169,8 @@ def write_page(tables, options):
     def ranks_of(experiment):
         return averaging.ranks_of(options.base, experiment, every(experiment))
 
-    html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds, ranks_of)
+    others = trained_by.left_out(rows)
+    html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds, ranks_of, others)
     say(f"Written: {file}")
     return 0
 

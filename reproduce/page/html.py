@@ -40,7 +40,7 @@ ENVIRONMENT.globals.update(
 )
 
 
-def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_of=comparison.no_ranks):
+def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_of=comparison.no_ranks, others=()):
     """The page as a text: HTML with its style and plots in it. Equal runs give an equal page.
 
     tables: `reproduce.tables.Table`s.
@@ -49,6 +49,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_
     verdicts: {(table's name, row, column): a short sentence to show in that cell}.
     seeds: runs of each row that count (default: as many as the paper's; on the embedded benchmark all that are there).
     ranks_of: a function that gives the ranks of an experiment's runs, see `comparison.entries`.
+    others: sentences on finished runs that do not count.
     """
 
     @functools.lru_cache(None)
@@ -65,7 +66,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_
     experiments = [Runs(key, names[key], stored(key), wanted[key], which) for key in names]
     return ENVIRONMENT.get_template("reproduction.html").render(
         experiments=experiments,
-        facts=facts(experiments, which),
+        facts={**facts(experiments, which), **({"Runs that do not count": "; ".join(others)} if others else {})},
         rehearsal=any(is_rehearsal(section.entries) for section in sections),
         paper=PAPER,
         revision=REVISION,

@@ -35,11 +35,17 @@ def versions(run):
 
 def sentences(rows):
     """Sentences: which engine made the runs of `rows`, if it was not MXNet alone, and which runs do not count."""
-    made, others = {}, {}
+    made = {}
     for row in rows:
         for engine, count in row.engines.items():
             made.setdefault(engine, []).append(f"{row.row} ({count})")
+    return [f"runs by {engine}: {', '.join(names)}" for engine, names in made.items()] + left_out(rows)
+
+
+def left_out(rows):
+    """Sentences: which finished runs of `rows` do not count, and why."""
+    others = {}
+    for row in rows:
         for engine, count, why in row.left_out:
             others.setdefault((engine, why), []).append(f"{row.row} ({count})")
-    lines = [f"runs by {engine}: {', '.join(names)}" for engine, names in made.items()]
-    return lines + [f"left out, {why}: runs by {one} of {', '.join(names)}" for (one, why), names in others.items()]
+    return [f"left out, {why}: runs by {engine} of {', '.join(names)}" for (engine, why), names in others.items()]

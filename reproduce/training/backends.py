@@ -55,7 +55,7 @@ def devices_of(ctx, engine):
         return [f"{device.device_type}{device.device_id}" for device in devices.contexts(ctx)]
     from gluon_cgd.engines import process  # it needs MXNet
 
-    return process.devices_of(ctx, engine.precision, sys.maxsize)  # whether a batch is large enough, `fit` says
+    return process.devices_of(ctx, engine.precision)
 
 
 def check(backend, slurm=(), parts=1, engine=MXNET):

@@ -217,6 +217,9 @@ def test_the_page_names_the_engine_and_the_folder_of_its_runs(tmp_path):
     text = html.page([TABLES["table1"]], lambda one: averaging.every(tmp_path, one), True)
     assert "Trained by" not in text
     assert f"<code>{BOTH.key()}/r3-seed0" in text
+    assert main(["table1", "--mini", "--html", "--runs", str(tmp_path)]) == 0
+    text = (tmp_path / "reports" / "reproduction-mini.html").read_text()
+    assert "left out, runs of different precision are never averaged: runs by PyTorch in tf32 of Both (1)" in text
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ BOTH = mini(TABLES["table1"].rows[1].experiment)
 @pytest.mark.skipif(environment.found() is None, reason="there is no .venv-torch: .ci/run makes it")
 def test_a_mini_table_is_trained_by_pytorch_on_the_cpu_and_reported_as_such(tmp_path):
     def start(*more):
-        script = [str(facts.PROJECT / "reproduce" / "table1.sh"), "--mini", "--runs", str(tmp_path), "--ctx", "cpu"]
+        script = [str(facts.PROJECT / "reproduce" / "table1.sh"), "--mini", "--runs", str(tmp_path)]
         return subprocess.run(
             ["bash", *script, "--engine", "pytorch", "--rows", "Both", *more],
             env=dict(os.environ, OMP_NUM_THREADS="1"),
@@ -29,7 +29,7 @@ def test_a_mini_table_is_trained_by_pytorch_on_the_cpu_and_reported_as_such(tmp_
             check=False,
         )
 
-    done = start()
+    done = start("--ctx", "cpu")
     assert done.returncode == 0, done.stderr
     assert "on cpu(0) (PyTorch, float32)" in done.stderr
     assert "runs by PyTorch in float32: Both (1)" in done.stdout

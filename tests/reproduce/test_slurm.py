@@ -14,6 +14,8 @@ import pytest
 
 from gluon_cgd.cluster import watch as slurm_jobs
 from gluon_cgd.cluster.options import Options
+from gluon_cgd.engines import environment
+from gluon_cgd.engines.choice import Engine
 from gluon_cgd.machine import facts
 from reproduce import store
 from reproduce.training import slurm
@@ -102,6 +104,24 @@ def test_a_gpu_job_gets_its_gpu_from_slurm_and_says_so_where_mxnet_has_none(in_c
     assert "failed: device gpu0 is not there: MXNet can use 0 GPUs on this machine" in sentence
     (out,) = (tmp_path / "runs" / "slurm").glob("*_log.out")
     assert "GPU 0, 0\n" in out.read_text()
+
+
+@pytest.mark.slow
+@needs_slurm
+@pytest.mark.skipif(environment.found() is None, reason="there is no .venv-torch: .ci/run makes it")
+def test_a_job_trains_by_pytorch_in_its_own_environment_and_says_so_where_it_has_no_gpu(
+    in_cluster, experiment, tmp_path
+):
+    short, engine = replace(experiment, passes=2, evaluations=1), Engine("pytorch")
+    runs = store.of_engine(tmp_path / "runs", engine)
+    ((*_, sentence),) = slurm.train([("Both", short, 0)], runs, tmp_path, None, OPTIONS, print, engine)
+    assert sentence is None
+    made = store.result(runs, short, 0)["engine"]
+    assert (made["name"], made["precision"]) == ("pytorch", "float32")
+    if not environment.devices(environment.found())["cuda"]:
+        options = replace(OPTIONS, gpus_per_job=1)
+        ((*_, sentence),) = slurm.train([("Both", short, 1)], runs, tmp_path, None, options, print, engine)
+        assert "failed: device cuda0 is not there: PyTorch can use 0 GPUs" in sentence
 
 
 @pytest.mark.slow
