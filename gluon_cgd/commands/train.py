@@ -1,6 +1,7 @@
 """`python -m gluon_cgd train` and `choose`: train one model, or find out which descriptors to combine."""
 
 import argparse
+import logging
 import sys
 from dataclasses import fields
 
@@ -21,6 +22,7 @@ from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.train import fit
 
+log = logging.getLogger(__name__)
 METAVARS = {int: "N", float: "F", str: "NAME"}
 CHOSEN = {"keep_stride": "as in the paper", "frozen_batch_norm": "only those of a pretrained EfficientNet-Lite"}
 
@@ -127,18 +129,28 @@ def choose(options):
 def arguments_of(options):
     """(experiment, split, {other arguments of `train.fit`}) that `options` name; prints what was chosen."""
     values = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
-    engine = choice.chosen(options.engine, options.precision, options.deterministic, options.ctx)
-    if engine.name == "pytorch":
-        names = process.devices_of(options.ctx, engine.precision)  # before anything is prepared
-        where = dict(ctx=",".join(names), **engine._asdict())
-        where["engine"] = where.pop("name")
-    else:
-        where = dict(ctx=devices.contexts(options.ctx))
+    where = trainer_of(options)
     where.update(weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
     experiment, split, choices = settings.fitted(values, options.data, options.allow_partial)
     if choices:
         say("\n".join([f"{experiment.dataset}: {counted(split)}", *settings.lines(choices)]), flush=True)
     return experiment, split, dict(where, progress=sys.stderr.isatty())
+
+
+def trainer_of(options):
+    """The arguments of `train.fit` that say what trains: its devices and, of PyTorch, engine, precision, ..."""
+    engine = choice.chosen(options.engine, options.precision, options.deterministic, options.ctx)
+    if engine.name == "pytorch":
+        try:
+            names = process.devices_of(options.ctx, engine.precision)  # before anything is prepared
+            where = dict(ctx=",".join(names), **engine._asdict())
+            where["engine"] = where.pop("name")
+            return where
+        except ValueError as error:
+            if options.engine or options.ctx or options.precision or options.deterministic:
+                raise
+            log.warning("%s; MXNet trains on the CPU", error)
+    return dict(ctx=devices.contexts(options.ctx))
 
 
 def reasoning(choice):

@@ -114,6 +114,11 @@ def main() -> int:
             error="the GPU has too little memory for this batch: take --precision bf16, several GPUs "
             "(--ctx cuda0,cuda1), or fewer --batch-classes; the same command goes on from the last checkpoint"
         )
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        reason = str(error).partition(".")[0]
+        tell(error=f"PyTorch cannot repeat this run to the bit here ({reason}): leave out --deterministic")
     except (ValueError, OSError) as error:
         tell(error=sentence(error))
     return 0
