@@ -44,8 +44,6 @@ def pooling(
 
     The first of equal values has the gradient, as in MXNet. Means of the whole map are float32 also under autocast.
     """
-    if pool_type not in ("avg", "max") or pooling_convention not in ("valid", "full"):
-        raise ValueError(f"a pooling of kind {pool_type}, {pooling_convention}, is not known")
     if global_pool and pool_type == "avg":
         return x.mean((2, 3), keepdim=True, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
     if global_pool:
@@ -81,17 +79,17 @@ def padded(x, *, pad_width, constant_value=0):
     return functional.pad(x, sizes, value=constant_value)
 
 
-def activation(x, *, act_type):
-    """One of four functions, elementwise."""
-    known = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softrelu": softrelu}
-    if act_type not in known:
-        raise ValueError(f"activation {act_type!r} is not known: these are: {', '.join(known)}")
-    return known[act_type](x)
-
-
 def softrelu(x):
     """log(1 + exp(x)), not x from some value on, as PyTorch's own."""
     return torch.logaddexp(x, torch.zeros((), dtype=x.dtype, device=x.device))
+
+
+ACTIVATIONS = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "softrelu": softrelu}
+
+
+def activation(x, *, act_type):
+    """One of ACTIVATIONS, elementwise."""
+    return ACTIVATIONS[act_type](x)
 
 
 def clip(x, *, a_min, a_max):

@@ -12,10 +12,13 @@ from gluon_cgd.engines import arrays, layers
 from gluon_cgd.engines.graph import Node
 from gluon_cgd.engines.layers import full
 
-SETTLED = {  # attributes of which one value only is known, or that change nothing
+SETTLED = {  # the values of an attribute that are known, where not all are
     ("Convolution", "layout"): ("NCHW", None),
     ("Pooling", "layout"): ("NCHW", None),
     ("Pooling", "p_value"): (2, None),
+    ("Pooling", "pool_type"): ("avg", "max"),
+    ("Pooling", "pooling_convention"): ("valid", "full"),
+    ("Activation", "act_type"): tuple(layers.ACTIVATIONS),
     ("BatchNorm", "axis"): (1,),
     ("BatchNorm", "output_mean_var"): (False,),
     ("Pad", "mode"): ("constant",),
@@ -123,12 +126,12 @@ def attributes_of(node: Node, function: Callable) -> Dict[str, Any]:
     found = {}
     for name in node.attributes:
         value = node.value(name)
+        settled = SETTLED.get((node.op, name))
+        if settled and value not in settled:
+            raise ValueError(refusal(f"{name} {value!r} of operator {node.op}", node))
         if name in known:
             found[name] = value
-        elif (node.op, name) in SETTLED:
-            if value not in SETTLED[node.op, name]:
-                raise ValueError(refusal(f"{name} {value!r} of operator {node.op}", node))
-        elif name not in HINTS and not name.startswith("__"):
+        elif not settled and name not in HINTS and not name.startswith("__"):
             raise ValueError(refusal(f"attribute {name} of operator {node.op}", node))
     return found
 

@@ -3,10 +3,11 @@
 python -m tests.engines.parity prints the table of docs/engines.md, in some ten minutes; names after it choose rows.
 """
 
+import argparse
 import dataclasses
 import json
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import mxnet as mx
@@ -191,14 +192,15 @@ def cell(value, what):
     return f"({value:.0e})" if what.endswith("_of_mxnet") else f"{value:.0e}"
 
 
-def main():
-    import tempfile
-
+def main(arguments=None):
+    parser = argparse.ArgumentParser("python -m tests.engines.parity")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="rows of the table (default: all)")
+    names = parser.parse_args(arguments).names
     print(f"| | {' | '.join(COLUMNS)} |\n|{'---|' * (1 + len(COLUMNS))}")
     with tempfile.TemporaryDirectory() as folder:
         there = Torch(environment.interpreter(), folder)
         for name in EXPERIMENTS:
-            if sys.argv[1:] and name not in sys.argv[1:]:
+            if names and name not in names:
                 continue
             found = there.compare(name)
             cells = [" ".join(cell(found[what], what) for what in columns) for columns in COLUMNS.values()]

@@ -95,6 +95,8 @@ CASES = {  # name -> (a function of variables, their values)
     "norm": (lambda x: S.norm(x, axis=1), [REAL]),
     "Dropout": (lambda x: S.Dropout(x, p=0.5), [REAL]),
     "Pad, mirrored": (lambda x: S.Pad(x, mode="reflect", pad_width=(0, 0, 0, 0, 1, 1, 1, 1)), [REAL]),
+    "Pooling, sum": (window(pool_type="sum"), [REAL]),
+    "Activation softsign": (lambda x: S.Activation(x, act_type="softsign"), [REAL]),
     "Pooling, lp": (window(pool_type="lp", p_value=3), [REAL]),
     "argmax of channels": (lambda x: S.softmax(x, axis=1), [REAL]),
 }
@@ -102,6 +104,8 @@ REFUSED = {
     "norm": "operator norm (layer ",
     "Dropout": "operator Dropout (layer ",
     "Pad, mirrored": "mode 'reflect' of operator Pad",
+    "Pooling, sum": "pool_type 'sum' of operator Pooling",
+    "Activation softsign": "act_type 'softsign' of operator Activation",
     "Pooling, lp": "p_value 3 of operator Pooling",
     "argmax of channels": "operator softmax",
 }
