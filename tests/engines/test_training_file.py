@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from gluon_cgd import train
 from gluon_cgd.engines import choice, process, training_file
 from gluon_cgd.engines.material import Material, identity
 from gluon_cgd.files.arrays import write_stored
@@ -23,15 +24,13 @@ def written(small_experiment, small_split, tmp_path):
     return file, run
 
 
-def test_it_holds_all_that_a_run_needs(written, small_experiment, small_split, tmp_path):
+def test_it_holds_all_that_a_run_needs(written, small_experiment, small_split):
     file, run = written
     found = training_file.read(file)
     assert (found.experiment, found.split, found.run) == (small_experiment, small_split, run)
     assert found.heads[:3] == ("ranking", "classification", "embedding")
     assert set(found.learned) < set(found.values)
-    whole = fit(small_experiment, small_split, tmp_path / "run", seed=3)
-    assert set(found.values) == {name for name in found.values if found.values[name].dtype == np.float32}
-    assert hash_of(found.values) != whole["parameters_sha256"]
+    assert {value.dtype for value in found.values.values()} == {np.dtype(np.float32)}
     train, query, gallery = (training_file.opened(found, part) for part in training_file.PARTS)
     assert (train.shape, query.shape, gallery) == ((48, 18, 18, 3), (32, 16, 16, 3), None)
     np.testing.assert_array_equal(train, Material(small_experiment, small_split).pictures()[0])
@@ -40,7 +39,7 @@ def test_it_holds_all_that_a_run_needs(written, small_experiment, small_split, t
 
 def test_equal_seeds_give_equal_first_parameters_and_others_do_not(small_experiment, small_split, tmp_path):
     hashes = []
-    for number, seed in enumerate((0, 0, 1)):
+    for number, seed in enumerate((0, 0, 1)):  # one more than the other needs: Gluon counts its networks
         run = {**identity(small_experiment, small_split, seed, None), **PYTORCH}
         process.write(tmp_path / str(number), Material(small_experiment, small_split), run, None)
         hashes.append(hash_of(training_file.read(tmp_path / str(number)).values))
@@ -116,10 +115,11 @@ def test_what_does_not_go_together_is_refused(where, message, small_experiment, 
     assert not (tmp_path / "run" / training_file.NAME).exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_another_engine_or_precision_is_refused(small_experiment, small_split, tmp_path, monkeypatch):
-    from gluon_cgd import train
-
-    fit(small_experiment, small_split, tmp_path / "done")
+    result = fit(small_experiment, small_split, tmp_path / "done")
+    assert "engine" not in result  # of MXNet's, as ever
+    assert choice.of(result) == choice.MXNET
     message = r"is of another run \(engine 'mxnet in float32' there, 'pytorch in bf16' asked for\): choose another"
     with pytest.raises(ValueError, match=f"result.json {message}"):
         fit(small_experiment, small_split, tmp_path / "done", engine="pytorch", precision="bf16", ctx="cpu")
@@ -127,8 +127,3 @@ def test_a_run_of_another_engine_or_precision_is_refused(small_experiment, small
     fit(small_experiment, small_split, tmp_path / "half")
     with pytest.raises(ValueError, match=f"checkpoint.npz {message}"):
         fit(small_experiment, small_split, tmp_path / "half", engine="pytorch", precision="bf16", ctx="cpu")
-
-
-def test_a_result_of_mxnet_names_no_engine(small_experiment, small_split, tmp_path):
-    assert "engine" not in fit(small_experiment, small_split, tmp_path)
-    assert choice.of({}) == choice.MXNET
