@@ -102,6 +102,7 @@ def test_the_estimate_is_that_of_the_rates_and_scales_with_multiply_adds():
     )
 
 
+@pytest.mark.slow
 def test_the_hours_of_the_paper_are_those_that_were_once_reckoned(tmp_path):
     every = plan.wanted(EVERYTHING, None, False, tmp_path)
     rates = {costs.network(run.experiment): pytorch_costs.estimate(run.experiment, "tf32") for run in every}
