@@ -102,12 +102,12 @@ def measure(name, place, count, dim, sender):
     sender.send((seconds, done, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3))
 
 
-def main():
+def main(arguments=None):
     """Print a line for each step."""
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--pictures", type=int, default=100_000, metavar="N", help="how many (default 100,000)")
     p.add_argument("--dim", type=int, default=1536, metavar="D", help="numbers in an embedding (default 1536)")
-    options = p.parse_args()
+    options = p.parse_args(arguments)
     place, context = Path(tempfile.mkdtemp(prefix="scale")), multiprocessing.get_context("spawn")
     try:
         make_files(place / "files", options.pictures)

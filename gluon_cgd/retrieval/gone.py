@@ -73,8 +73,9 @@ def refuse_alias(snapshot, folder, indexed):
 
     folder: an absolute path.  indexed: the folders that the index was made of.
     """
-    real = os.path.realpath(folder)
-    for other in indexed if not rows_in(snapshot, folder) else ():
+    real, rows = os.path.realpath(folder), np.flatnonzero(snapshot.live)
+    known = any(is_in(snapshot.path(row), folder) for row in rows)
+    for other in () if known else indexed:
         real_other = os.path.realpath(other)
         if is_in(real, real_other) and not is_in(folder, other):
             same = os.path.normpath(os.path.join(other, os.path.relpath(real, real_other)))

@@ -107,6 +107,7 @@ def _changed(paths, snapshot, seen, moved, changes):
     A picture that was moved goes into the list `moved`, as (path, stat, row before).
     """
     finder, moves = collection.Finder(snapshot), Moves(snapshot)
+    sizes, times = snapshot.rows["size"], snapshot.rows["mtime_ns"]
     for path in paths:
         changes.found += 1
         row, stat = finder.row(path), None
@@ -114,8 +115,7 @@ def _changed(paths, snapshot, seen, moved, changes):
             stat = os.stat(path)
         if row >= 0:
             seen[row] = True
-            before = snapshot.rows[row]
-            if stat and (before["size"], before["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns):
+            if stat and sizes[row] == stat.st_size and times[row] == stat.st_mtime_ns:
                 changes.same += 1
                 continue
         elif stat:

@@ -87,7 +87,7 @@ class Snapshot:
 
     def path(self, row):
         """The path of the picture in `row`."""
-        start, length = self.rows[row]["start"], self.rows[row]["length"]
+        _, start, length, *_ = self.rows[row].item()
         return os.fsdecode(self._names[start : start + length].tobytes())
 
     def paths(self, first=0):

@@ -42,6 +42,16 @@ def same(found, expected):
 ODD = ["/a/ü ñ.jpg", "/a/new\nline.jpg", "/a/ blank ", "/a/" + "x" * 250, os.fsdecode(b"/a/\xff\xfe.jpg"), "/a/'\"$\\"]
 
 
+@pytest.mark.parametrize("order", ["abcdef", "fedcba", "aabbff", "xaxbxc", "daebfc"])
+def test_a_finder_is_asked_in_any_order_and_never_finds_a_row_that_is_dead(tmp_path, order):
+    with collection.writing(tmp_path / "idx", 3, MODEL) as writer:
+        commit(writer, tmp_path, list("abcdef"))
+        commit(writer, tmp_path, list("bd"), 1, dead=[1, 3, 4])
+    finder = collection.Finder(collection.read(tmp_path / "idx"))
+    rows = dict(a=0, b=6, c=2, d=7, e=-1, f=5, x=-1)
+    assert [finder.row(path) for path in order] == [rows[path] for path in order]
+
+
 def test_what_was_committed_is_read_back_under_its_name_however_odd(tmp_path):
     with collection.writing(tmp_path / "idx", 3, MODEL) as writer:
         same(contents(collection.read(tmp_path / "idx")), {})
