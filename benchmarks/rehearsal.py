@@ -41,7 +41,8 @@ def run(options):
     from benchmarks import shortened, stand_ins
 
     folder = Path(options.folder).absolute()
-    data, runs = folder / "data", folder / ("runs-short" if options.short else "runs")
+    kind = ["short"] * options.short + [options.engine, options.precision]  # so that no run is taken for another's
+    data, runs = folder / "data", folder / "-".join(["runs", *filter(None, kind)])
     os.environ["GLUON_CGD_CACHE"] = str(folder / "cache")
     backbone = shortened.SHORT["backbone"] if options.short else "resnet50"
     weights = stand_ins.write_parameters(backbone, folder)
