@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Union
 
 import mxnet as mx
+import numpy as np
 
 from gluon_cgd import model
 from gluon_cgd.datasets.records import PathLike
@@ -120,7 +121,10 @@ def write(file: Path, material: Material, run: Dict[str, Any], weights: Optional
     graph = training_graph.build(experiment, net)
     values = values_of(net)
     pictures = {part: held for part, held in zip(training_file.PARTS, material.pictures()) if held is not None}
-    places = {part: (os.path.abspath(held.filename), held.shape) for part, held in pictures.items()}
+    places = {}
+    for part, held in pictures.items():
+        assert isinstance(held, np.memmap)
+        places[part] = (os.path.abspath(str(held.filename)), held.shape)
     training_file.write(
         file,
         training_file.Training(

@@ -13,6 +13,7 @@ from gluon_cgd.engines import adam, graph
 from gluon_cgd.engines.draws import Uniform
 from gluon_cgd.engines.pictures import MEAN, STD, cropped
 from gluon_cgd.engines.pytorch import Network
+from gluon_cgd.engines.tf32 import Tf32
 from gluon_cgd.engines.training_file import Training
 from gluon_cgd.evaluate import finite
 from gluon_cgd.machine import facts
@@ -222,21 +223,6 @@ class TorchEngine:
         engine.update(device=machine, versions=versions)
         device = ", ".join(f"{device.type}({device.index or 0})" for device in self.devices)
         return {**results.origin(device, machine, versions), "engine": engine}
-
-
-class Tf32:
-    """Let convolutions compute in TF32, or not: from now on, or in a `with` block. Matrix products never do."""
-
-    def __init__(self, allowed: bool):
-        self.before = torch.backends.cudnn.conv.fp32_precision
-        torch.backends.cudnn.conv.fp32_precision = "tf32" if allowed else "ieee"
-        torch.backends.cuda.matmul.fp32_precision = "ieee"
-
-    def __enter__(self) -> "Tf32":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        torch.backends.cudnn.conv.fp32_precision = self.before
 
 
 def device_of(device: Device) -> torch.device:

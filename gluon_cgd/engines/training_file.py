@@ -63,7 +63,8 @@ def read(file: PathLike) -> Training:
             raise ValueError(f"it {wrong}")
         described.pop("format")
         experiment = Experiment.from_dict(described["experiment"])
-        split = Split(*[_records(described["split"][part]) for part in PARTS])
+        train, query, gallery = (_records(described["split"][part]) for part in PARTS)
+        split = Split(train or [], query or [], gallery)
         values = {name[len(VALUE) :]: array for name, array in arrays.items() if name.startswith(VALUE)}
         missing = sorted(set(described["learned"]) - set(values))
         if missing:
