@@ -10,8 +10,7 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike, Split
-from gluon_cgd.descriptors import DESCRIPTORS
-from gluon_cgd.experiment import Experiment
+from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.files.whole import check_target, write_json
 from gluon_cgd.runs import collapse, regime
 from gluon_cgd.train import fit
@@ -50,10 +49,11 @@ def choose(experiment: Experiment, split: Split, out: PathLike, seeds: int = 1, 
     def recalls(configuration: str) -> List[float]:
         return [train_and_test(configuration, seed) for seed in range(seeds)]
 
-    for first, second in permutations(DESCRIPTORS, 2):
+    letters = [name for name in CONFIGURATIONS if len(name) == 1]
+    for first, second in permutations(letters, 2):
         replace(experiment, descriptors=first + second)  # refuses an impossible pair now, not after the singles
     check_target(Path(out) / "choice.json")
-    singles = {letter: recalls(letter) for letter in DESCRIPTORS}
+    singles = {letter: recalls(letter) for letter in letters}
     first, second = sorted(singles, key=lambda letter: (letter in below, -np.mean(singles[letter])))[:2]
     pairs = {pair: recalls(pair) for pair in (first + second, second + first)}
     means = {name: np.mean(values) for name, values in {**singles, **pairs}.items() if name not in below}

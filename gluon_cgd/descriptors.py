@@ -1,8 +1,11 @@
-"""The three global descriptors of section 3.2: equation 1 with p = 1, p -> infinity and p = 3."""
+"""The three global descriptors of section 3.2: equation 1 with p = 1, p -> infinity and p = 3; and a list of all."""
 
 from typing import Any, Dict, Type
 
 from mxnet.gluon import HybridBlock
+
+from gluon_cgd.extensions.powers import ChannelGeM, TrainedGeM, WeightedGeM
+from gluon_cgd.extensions.regions import RMAC, CentredSPoC, CroW
 
 
 def pooled(F: Any, features: Any, kind: str) -> Any:
@@ -37,6 +40,8 @@ class GeM(HybridBlock):
     Inputs: features (B, C, h, w).  Outputs: (B, C).
     """
 
+    takes = ("p", "minimum")  # what `model.poolings_of` makes it with
+
     def __init__(self, p: float = 3, minimum: float = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.p = p
@@ -50,3 +55,4 @@ class GeM(HybridBlock):
 
 
 DESCRIPTORS: Dict[str, Type[HybridBlock]] = {"S": SPoC, "M": MAC, "G": GeM}
+DESCRIPTORS.update(P=TrainedGeM, Q=ChannelGeM, A=WeightedGeM, R=RMAC, W=CroW, C=CentredSPoC)  # docs/descriptors.md

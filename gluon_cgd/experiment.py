@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass, field, fields
-from numbers import Integral, Real
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from gluon_cgd.runs.fields import TYPES, choice, one_of, refuse, shown
 
 CONFIGURATIONS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")  # section 3.4
 DESCRIPTOR_NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # section 3.2; what they compute is in `descriptors`
+DESCRIPTOR_NAMES.update(P="TrainedGeM", Q="ChannelGeM", A="WeightedGeM", R="RMAC", W="CroW", C="CentredSPoC")  # others'
 ARCHITECTURES = ("CGD", "A", "B")  # Figures 1, 2a, 2b
 COMBINATIONS = ("concat", "sum")  # Table 4
 LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
+LOSSES += ("multi_similarity", "proxy_anchor")  # of others, as all in the next line but the first
+CLASSIFICATION_LOSSES = ("softmax", "normalised_softmax", "cosface", "arcface", "focal")
 WITHOUT_FILES = ("glyphs", "glyphs_mini")  # datasets that are drawn when they are needed
 WITHOUT_IMAGENET = ("cifar_resnet10",)  # backbones for which nobody published ImageNet parameters
 # Worse with the statistics of similar pictures: channels that are constant on them are divided by a deviation near 0
@@ -19,61 +22,6 @@ FRAGILE_BATCH_NORM = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_
 WITHOUT_BATCH_NORM = ("wide_resnet50", "squeezenet1.1")  # their convolutions have biases: nothing to freeze
 REVISION = 3  # of the training code: raised by every change that moves the numbers of an equal experiment and seed
 REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the one value that runs still stored have
-
-
-def is_number(value: Any) -> bool:
-    """Whether `value` is a number that a float holds: finite, and not a bool."""
-    try:
-        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # a whole number beyond 1e308
-        return False
-
-
-def is_whole(value: Any) -> bool:
-    """Whether `value` is a whole number, and not a bool."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def shown(value: Any) -> str:
-    """`value` as an error message shows it: as Python writes it, shortened if it is long."""
-    try:
-        written = repr(value)
-    except (ValueError, RecursionError):  # Python refuses to write numbers of thousands of digits
-        written = f"a {type(value).__name__} that is too long to show"
-    return written if len(written) <= 120 else f"{written[:80]}... ({len(written):,} characters)"
-
-
-TYPES: Dict[type, Tuple[str, Callable[[Any], bool]]] = {  # type of a field's default: what its values must be
-    float: ("a finite number", is_number),
-    int: ("a whole number", is_whole),
-    bool: ("True or False", lambda value: isinstance(value, bool)),
-    str: (
-        "a word of at most 4096 characters",
-        lambda value: isinstance(value, str) and len(value) <= 4096 and "\0" not in value,
-    ),
-    tuple: ("a list of finite numbers", lambda v: isinstance(v, (tuple, list)) and all(map(is_number, v))),
-    type(None): ("True, False or None", lambda value: value is None or isinstance(value, bool)),
-}
-
-
-def choice(
-    default: Any, meaning: str, holds: Callable[[Any], bool] = lambda value: True, rule: str = "", remedy: Any = ""
-) -> Any:
-    """A field: its default, its `meaning` for the command line's help, and what its values must obey.
-
-    holds: whether a value obeys; rule, remedy: what the error says of one that does not (remedy: or what returns it).
-    """
-    return field(default=default, metadata={"meaning": meaning, "holds": holds, "rule": rule, "remedy": remedy})
-
-
-def one_of(allowed: Callable[[], Tuple[str, ...]]) -> Tuple[Callable[[Any], bool], str, Callable[[], str]]:
-    """The (holds, rule, remedy) of a field whose values are `allowed()`, asked at each check: users add some."""
-    return lambda value: value in allowed(), "is unknown", lambda: f"choose one of {', '.join(allowed())}"
-
-
-def refuse(name: str, value: Any, rule: str, remedy: str) -> None:
-    """Raise ValueError for field `name`."""
-    raise ValueError(f"{name} {shown(value)} {rule}: {remedy}")
 
 
 # fmt: off
@@ -100,8 +48,10 @@ class Experiment:
         "that side, 252 for 224 (section 4.2)",
         lambda side: 16 <= side <= 4096 and side % 8 == 0, "must be a multiple of 8 from 16 to 4096",
         "then the training crop is taken from exactly 9/8 of it, as 224 from 252")
-    descriptors: str = choice("SG", "one letter per branch: S SPoC, M MAC, G GeM; the first feeds the classifier "
-        "(section 3.4)", *one_of(lambda: CONFIGURATIONS))
+    descriptors: str = choice("SG", "one letter per branch: S SPoC, M MAC, G GeM (section 3.4), or others' (see "
+        "docs/descriptors.md); the first feeds the classifier", lambda letters: letters in CONFIGURATIONS or
+        0 < len(letters) == len(set(letters) & set(DESCRIPTOR_NAMES)), "is unknown",
+        lambda: f"take different letters of {', '.join(DESCRIPTOR_NAMES)}, as in {', '.join(CONFIGURATIONS)}")
     dim: int = choice(1536, "length of the combined descriptor; each of n branches has dim / n (section 4.2)",
         lambda dim: 0 < dim <= 2**16, "must be from 1 to 65536", "1536 is the paper's")
     architecture: str = choice("CGD", "CGD (Figure 1), or A or B (Figure 2, Table 3)", *one_of(lambda: ARCHITECTURES))
@@ -110,7 +60,10 @@ class Experiment:
         lambda p: 0 < p <= 100, "must be above 0 and at most 100", "3 is the paper's")
     gem_minimum: float = choice(1e-6, "GeM raises smaller activations to this value first; not in the paper",
         lambda minimum: 1e-30 <= minimum <= 1e6, "must be from 1e-30 to 1e6", "a dead channel has no gradient at 0")
-    loss: str = choice("batch_hard", "the ranking loss: " + ", ".join(LOSSES) + " (Table 6)", *one_of(lambda: LOSSES))
+    rmac_scales: int = choice(3, "scales of the regions of R-MAC, the descriptor R; not in the paper",
+        lambda scales: 1 <= scales <= 3, "must be 1, 2 or 3", "3 is R-MAC's")
+    loss: str = choice("batch_hard", "the ranking loss: " + ", ".join(LOSSES[:5]) + " (Table 6), "
+        + ", ".join(LOSSES[5:]) + " (not in the paper)", *one_of(lambda: LOSSES))
     margin: float = choice(0.1, "margin of the ranking loss (section 4.2)",
         lambda margin: 0 <= margin <= 1e6, "must be from 0 to 1e6", "0.1 is the paper's")
     # Outside of the next two ranges the weights of distances up to 2 leave the range of float32
@@ -120,7 +73,27 @@ class Experiment:
         lambda alpha: 0 < alpha <= 35, "must be above 0 and at most 35", "10 is the paper's")
     margin_boundary: float = choice(1.2, "fixed boundary beta of the margin loss (section 4.5)",
         lambda boundary: 0 < boundary <= 1e6, "must be above 0 and at most 1e6", "1.2 is the paper's")
+    ms_alpha: float = choice(2.0, "alpha of multi_similarity, of positives; not in the paper",
+        lambda alpha: 1e-3 <= alpha <= 1e3, "must be from 0.001 to 1000", "2 is that loss's")
+    ms_beta: float = choice(50.0, "beta of multi_similarity, of negatives; not in the paper",
+        lambda beta: 1e-3 <= beta <= 1e3, "must be from 0.001 to 1000", "50 is that loss's")
+    ms_base: float = choice(0.5, "the cosine from which multi_similarity counts; not in the paper",
+        lambda base: -1 <= base <= 1, "must be from -1 to 1", "0.5 is of its authors' code")
+    proxy_alpha: float = choice(32.0, "alpha of proxy_anchor; not in the paper",
+        lambda alpha: 1e-3 <= alpha <= 1e3, "must be from 0.001 to 1000", "32 is that loss's")
+    proxy_rate: float = choice(100.0, "how many times as fast proxy_anchor's proxies learn; not in the paper",
+        lambda rate: 1e-3 <= rate <= 1e3, "must be from 0.001 to 1000", "100 is of its authors' code")
     classification: bool = choice(True, "add the classification loss (section 3.3, Table 1)")
+    classification_loss: str = choice("softmax", "which one: softmax is the paper's; "
+        + ", ".join(CLASSIFICATION_LOSSES[1:]) + " are not in the paper", *one_of(lambda: CLASSIFICATION_LOSSES))
+    cosine_scale: float = choice(30.0, "what normalised_softmax, cosface and arcface multiply cosines by, in place of "
+        "1 / temperature", lambda scale: 1e-3 <= scale <= 1e3, "must be from 0.001 to 1000", "16 to 64 are usual")
+    cosface_margin: float = choice(0.35, "margin of cosface, of a cosine",
+        lambda margin: 0 <= margin <= 2, "must be from 0 to 2", "0.35 is that loss's")
+    arcface_margin: float = choice(0.5, "margin of arcface, of an angle in radians",
+        lambda margin: 0 <= margin <= 3, "must be from 0 to 3", "0.5 is that loss's")
+    focal_gamma: float = choice(2.0, "gamma of focal",
+        lambda gamma: 0 <= gamma <= 100, "must be from 0 to 100", "2 is that loss's, 0 makes it softmax")
     smoothing: float = choice(0.1, "label smoothing, 0 is off (section 3.3, Table 2); the value is not in the paper",
         lambda smoothing: 0 <= smoothing < 1, "must be in [0, 1)", "0 is off")
     temperature: float = choice(0.5, "temperature of the softmax, 1 is off (equation 4)",
@@ -173,6 +146,11 @@ class Experiment:
         if self.architecture != "CGD" and self.combine != "concat":
             rule = f"cannot go with architecture {self.architecture}, which concatenates"
             refuse("combine", self.combine, rule, "leave it at concat")
+        if self.architecture == "A" and self.loss == "proxy_anchor":
+            refuse("loss", self.loss, "cannot go with architecture A, whose branches have no proxies", "take CGD or B")
+        if set("PQ") & set(self.descriptors) and not 1 < self.gem_p < 10:
+            rule = f"cannot begin the trained exponent of {self.descriptors}, which stays between 1 and 10"
+            refuse("gem_p", self.gem_p, rule, "3 is the paper's")
         if self.batch_size > 2**14:  # the ranking losses compare each picture of a batch with each
             rule = f"times batch_images {self.batch_images} are more than 16384 pictures in a batch"
             refuse("batch_classes", self.batch_classes, rule, "32 times 4 is the default")

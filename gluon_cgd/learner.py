@@ -39,7 +39,7 @@ class Learner:
             devices.check_batch(experiment.batch_size, parts, "parts")
         say_batch_norms(experiment)
         self.ranking = losses.RANKING[experiment.loss](experiment)
-        self.classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
+        self.classification = losses.CLASSIFICATION[experiment.classification_loss](experiment)
         for block in (net, self.ranking, self.classification):
             block.hybridize(static_alloc=True, static_shape=True)
         if self.devices[0].device_type == "cpu":
@@ -124,7 +124,11 @@ def means_of(
     F: mx.nd, or mx.sym for the graph that another engine runs.  outputs: (embedding, logits, branches) of the network.
     """
     embedding, logits, branches = outputs  # (B, D), (B, M), [n x (B, D / n)]
-    means = [F.add_n(*[ranking(vectors, labels).mean() for vectors in ranked(experiment, embedding, branches)])]
+    vectors_of = ranked(experiment, embedding, branches)
+    if getattr(ranking, "of_proxies", False):
+        logits, cosines = F.split(logits, num_outputs=2, axis=1)
+        vectors_of = [cosines]
+    means = [F.add_n(*[ranking(vectors, labels).mean() for vectors in vectors_of])]
     if experiment.classification:
         means.append(classification(logits, labels).mean())
     return means

@@ -1,4 +1,4 @@
-"""The ranking losses (section 4.2, Table 6) and the classification loss (section 3.3).
+"""The ranking losses (section 4.2, Table 6) and the classification loss (section 3.3); and lists with others' too.
 
 Each returns one value per sample; their mean is the loss. Notation: B batch, D embedding, M classes.
 """
@@ -6,9 +6,10 @@ Each returns one value per sample; their mean is the loss. Notation: B batch, D 
 from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
-from mxnet.gluon import HybridBlock
+from mxnet.gluon import HybridBlock, nn
 
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.extensions import cosines, ranking
 
 FAR = 1e6  # farther than any two embeddings
 
@@ -174,6 +175,8 @@ class SmoothedSoftmaxLoss(HybridBlock):
     Inputs: logits (B, M), label (B,).  Outputs: (B,).
     """
 
+    layer = nn.Dense  # what the classifier ends with
+
     def __init__(self, smoothing: float = 0.1, temperature: float = 0.5, **kwargs: Any):
         super().__init__(**kwargs)
         self.smoothing = smoothing
@@ -184,6 +187,11 @@ class SmoothedSoftmaxLoss(HybridBlock):
         return -(1 - self.smoothing) * F.pick(log_probability, label, axis=-1) - self.smoothing * F.mean(
             log_probability, axis=-1
         )
+
+
+def uses_proxies(experiment: Experiment) -> bool:
+    """Whether the ranking loss compares embeddings with learned proxies, of which the network then has some."""
+    return bool(getattr(RANKING[experiment.loss](experiment), "of_proxies", False))
 
 
 def negative_probabilities(
@@ -213,4 +221,16 @@ RANKING: Dict[str, Callable[[Experiment], HybridBlock]] = {  # name -> the loss 
     "hap2s_e": lambda experiment: HAP2SELoss(experiment.hap2s_sigma, experiment.margin),
     "hap2s_p": lambda experiment: HAP2SPLoss(experiment.hap2s_alpha, experiment.margin),
     "margin": lambda experiment: MarginLoss(experiment.margin, experiment.margin_boundary),
+    # Not in the paper
+    "multi_similarity": lambda e: ranking.MultiSimilarityLoss(e.margin, e.ms_alpha, e.ms_beta, e.ms_base),
+    "proxy_anchor": lambda e: ranking.ProxyAnchorLoss(e.margin, e.proxy_alpha),
+}
+
+CLASSIFICATION: Dict[str, Callable[[Experiment], HybridBlock]] = {  # each has a `layer`, which makes its classifier
+    "softmax": lambda experiment: SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature),
+    # Not in the paper
+    "normalised_softmax": lambda e: cosines.NormalisedSoftmaxLoss(e.cosine_scale, e.smoothing),
+    "cosface": lambda e: cosines.CosFaceLoss(e.cosface_margin, e.cosine_scale, e.smoothing),
+    "arcface": lambda e: cosines.ArcFaceLoss(e.arcface_margin, e.cosine_scale, e.smoothing),
+    "focal": lambda e: cosines.FocalLoss(e.focal_gamma, e.smoothing, e.temperature),
 }

@@ -2,15 +2,16 @@
 
 import contextlib
 import io
-from typing import Any, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import mxnet as mx
 from mxnet.gluon import HybridBlock, nn
 
-from gluon_cgd import backbones
+from gluon_cgd import backbones, losses
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.descriptors import DESCRIPTORS, GeM
+from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.extensions.cosines import proxies
 
 
 def unit_length(F: Any, vectors: Any) -> Any:
@@ -22,13 +23,17 @@ class DescriptorNetwork(HybridBlock):
     """The layers that CGD and ArchitectureB have in common; each of the two connects them in its own way.
 
     backbone: a HybridBlock with `.channels`, as `backbones.build` returns.
-    descriptors: one letter per branch, of S (SPoC), M (MAC) and G (GeM); the first one feeds the classifier.
+    descriptors: one letter per branch, of `descriptors.DESCRIPTORS`; the first one feeds the classifier.
     classes: M, the number of training classes.
     fc_shape: (number, input size, output size) of the FC layers, which have no bias (equation 2).
     gem_p, gem_minimum: see `descriptors.GeM`.  classifier_batch_norm: batch norm before the classifier (Figure 1).
     fc_magnitude: of the Xavier initialisation of the FC layers and of the classifier.
+    rmac_scales: see `extensions.regions.RMAC`.  map_side: of the last feature map, for descriptors that depend on it.
+    classifier_layer: what the classifier ends with; the classification loss says so.
+    proxies: a layer (B, D) -> (B, M) for ranking losses of proxies; its cosines follow the logits.
     Inputs: pictures (B, 3, H, W), normalised.
-    Outputs: embedding (B, D) of unit length, logits (B, M), branches [n x (B, D / n)] of unit length.
+    Outputs: embedding (B, D) of unit length, logits (B, M) or with proxies (B, 2 M), branches [n x (B, D / n)] of unit
+    length.
     Raises ValueError for unknown descriptors.
     """
 
@@ -42,6 +47,10 @@ class DescriptorNetwork(HybridBlock):
         gem_minimum: float = 1e-6,
         classifier_batch_norm: bool = True,
         fc_magnitude: float = 2,
+        rmac_scales: int = 3,
+        map_side: int = 0,
+        classifier_layer: Callable[..., HybridBlock] = nn.Dense,
+        proxies: Optional[HybridBlock] = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -49,14 +58,20 @@ class DescriptorNetwork(HybridBlock):
         xavier = dict(weight_initializer=mx.init.Xavier(magnitude=fc_magnitude))
         with self.name_scope():
             self.backbone = backbone
-            self.poolings = poolings_of(descriptors, gem_p, gem_minimum)
+            self.poolings = poolings_of(descriptors, gem_p, gem_minimum, backbone.channels, map_side, rmac_scales)
             self.reductions = nn.HybridSequential()
             for _ in range(count):
                 self.reductions.add(nn.Dense(dim, use_bias=False, in_units=inputs, **xavier))
             self.classifier = nn.HybridSequential()
             if classifier_batch_norm:
                 self.classifier.add(nn.BatchNorm(in_channels=backbone.channels))
-            self.classifier.add(nn.Dense(classes, in_units=backbone.channels, **xavier))
+            self.classifier.add(classifier_layer(classes, in_units=backbone.channels, **xavier))
+            self.proxies = proxies
+
+    def classified(self, F: Any, pooled: Any, embedding: Any) -> Any:
+        """The logits of the first descriptor (B, C), as in section 3.3; the embedding's cosines with proxies follow."""
+        logits = self.classifier(pooled)
+        return logits if self.proxies is None else F.concat(logits, self.proxies(embedding), dim=1)
 
 
 class CGD(DescriptorNetwork):
@@ -92,8 +107,8 @@ class CGD(DescriptorNetwork):
         # Equation 2
         branches = [unit_length(F, reduction(vector)) for reduction, vector in zip(self.reductions, pooled)]
         combined = F.concat(*branches, dim=1) if self.combine == "concat" else F.add_n(*branches)
-        # Equation 3; the first descriptor feeds the classifier (section 3.3)
-        return unit_length(F, combined), self.classifier(pooled[0]), branches
+        embedding = unit_length(F, combined)  # equation 3
+        return embedding, self.classified(F, pooled[0], embedding), branches
 
 
 class ArchitectureB(DescriptorNetwork):
@@ -112,7 +127,7 @@ class ArchitectureB(DescriptorNetwork):
         features = self.backbone(pictures)  # (B, C, h, w)
         pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C)
         embedding = unit_length(F, self.reductions[0](F.concat(*pooled, dim=1)))  # (B, D)
-        return embedding, self.classifier(pooled[0]), [embedding]
+        return embedding, self.classified(F, pooled[0], embedding), [embedding]
 
 
 class Pooled(HybridBlock):
@@ -136,7 +151,7 @@ class Pooled(HybridBlock):
         super().__init__(**kwargs)
         with self.name_scope():
             self.backbone = backbone
-            self.poolings = poolings_of(descriptors, gem_p, gem_minimum)
+            self.poolings = poolings_of(descriptors, gem_p, gem_minimum, backbone.channels)
 
     def hybrid_forward(self, F, pictures):
         features = self.backbone(pictures)  # (B, C, h, w)
@@ -144,14 +159,21 @@ class Pooled(HybridBlock):
         return unit_length(F, F.concat(*branches, dim=1)), branches
 
 
-def poolings_of(descriptors: str, gem_p: float, gem_minimum: float) -> nn.HybridSequential:
-    """The poolings that `descriptors` name, one letter each. Raises ValueError for unknown letters."""
+def poolings_of(
+    descriptors: str, gem_p: float, gem_minimum: float, channels: int, map_side: int = 0, rmac_scales: int = 3
+) -> nn.HybridSequential:
+    """The poolings that `descriptors` name, one letter each, for maps (B, channels, map_side, map_side).
+
+    Each is made with those values that it `takes`. Raises ValueError for unknown letters.
+    """
     if not descriptors or not set(descriptors) <= set(DESCRIPTORS):
         letters = ", ".join(DESCRIPTORS)
         raise ValueError(f"descriptors {descriptors!r} is unknown: use one or more of the letters {letters}")
+    values = dict(p=gem_p, minimum=gem_minimum, channels=channels, side=map_side, scales=rmac_scales)
     poolings = nn.HybridSequential()
     for letter in descriptors:
-        poolings.add(GeM(gem_p, gem_minimum) if letter == "G" else DESCRIPTORS[letter]())
+        takes = getattr(DESCRIPTORS[letter], "takes", ())
+        poolings.add(DESCRIPTORS[letter](**{name: values[name] for name in takes}))
     return poolings
 
 
@@ -162,8 +184,14 @@ def layers_of(experiment: Experiment, classes: int, weights: Optional[PathLike] 
     """
     side, stride = experiment.input_size, experiment.keep_stride
     backbone = backbones.build(experiment.backbone, experiment.pretrained, stride, weights, input_size=side)
-    names = ("gem_p", "gem_minimum", "classifier_batch_norm", "fc_magnitude")
+    names = ("gem_p", "gem_minimum", "classifier_batch_norm", "fc_magnitude", "rmac_scales")
     head = {name: getattr(experiment, name) for name in names}
+    head["classifier_layer"] = losses.CLASSIFICATION[experiment.classification_loss](experiment).layer
+    if any("side" in getattr(DESCRIPTORS[letter], "takes", ()) for letter in experiment.descriptors):
+        check_map(backbone, experiment)
+        head["map_side"] = backbone.map_shape(side)[1]
+    if losses.uses_proxies(experiment):
+        head["proxies"] = proxies(classes, experiment.dim, experiment.proxy_rate)
     if experiment.architecture == "B":
         return ArchitectureB(backbone, experiment.descriptors, experiment.dim, classes, **head)
     return CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **head)
@@ -181,7 +209,7 @@ def from_experiment(experiment: Experiment, classes: int, weights: Optional[Path
         net.backbone.apply(freeze)
     if not experiment.pretrained:
         net.backbone.initialize(mx.init.MSRAPrelu(slope=0))
-    for part in (net.poolings, net.reductions, net.classifier):
+    for part in (net.poolings, net.reductions, net.classifier, *([net.proxies] if net.proxies else [])):
         part.initialize()
     net(mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size)))  # settles the shapes that were left open
     mx.nd.waitall()  # a convolution under way reorders its weight in place: a copy would be half in either order

@@ -17,9 +17,10 @@ from gluon_cgd.datasets import settings
 from gluon_cgd.datasets.records import counted
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.engines import choice, process
-from gluon_cgd.experiment import Experiment, shown
+from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
+from gluon_cgd.runs.fields import shown
 from gluon_cgd.train import fit
 
 log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ def build(experiment: Experiment, net: HybridBlock) -> TrainingGraph:
     """
     outputs = embedding, logits, branches = net(mx.sym.var(PICTURES))
     ranking = losses.RANKING[experiment.loss](experiment)
-    classification = losses.SmoothedSoftmaxLoss(experiment.smoothing, experiment.temperature)
+    classification = losses.CLASSIFICATION[experiment.classification_loss](experiment)
     means = means_of(mx.sym, experiment, ranking, classification, outputs, mx.sym.var(LABELS))
     heads = dict(zip(("ranking", "classification"), means), embedding=embedding, logits=logits)
     heads.update((f"branch{number}", branch) for number, branch in enumerate(branches))

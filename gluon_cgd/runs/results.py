@@ -8,12 +8,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.experiment import REMOVED, Experiment, shown
+from gluon_cgd.experiment import REMOVED, Experiment
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import check_target, digest
 from gluon_cgd.machine import facts
 from gluon_cgd.recall import Embeddings, branches, ranks, recall_of_ranks
 from gluon_cgd.runs import collapse, schema
+from gluon_cgd.runs.fields import shown
 from gluon_cgd.runs.parameters import hash_of_file
 from gluon_cgd.runs.ranks import FILE as RANKS
 

@@ -7,7 +7,8 @@ begins with the file's name, or None. Entries that no rule names are left alone:
 import re
 from typing import Any, Callable, Mapping, Optional
 
-from gluon_cgd.experiment import Experiment, is_number, is_whole, shown
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.runs.fields import is_number, is_whole, shown
 
 Rule = Callable[[Any, str], Optional[str]]
 MOST = 10**9  # iterations; more than any run makes

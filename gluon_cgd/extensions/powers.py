@@ -1,0 +1,89 @@
+"""Means of powers whose exponent, or whose weights, are learned.
+
+Each channel is divided by its largest activation first and multiplied by it at the end, so that no power leaves the
+range of float32. The result is the same: a mean of powers is homogeneous of degree 1, and so is its gradient.
+"""
+
+import math
+from typing import Any, Tuple
+
+import mxnet as mx
+from mxnet.gluon import HybridBlock
+
+LOWEST, HIGHEST = 1.0, 10.0  # between which a learned exponent stays: from the mean to nearly the maximum
+RATE = 10.0  # how many times as fast as the learning rate says an exponent is learned (Radenovic's code has that too)
+
+
+def scaled(F: Any, features: Any, minimum: float) -> Tuple[Any, Any]:
+    """(B, C, h, w) -> the logarithms of the features, each channel divided by its maximum, and that, (B, C, 1, 1)."""
+    clamped = F.maximum(features, minimum)
+    largest = F.stop_gradient(F.max(clamped, axis=(2, 3), keepdims=True))
+    return F.log(F.broadcast_div(clamped, largest)), largest
+
+
+class TrainedGeM(HybridBlock):
+    """Generalised mean with a trained p (Radenovic et al., arXiv 1711.02512; the paper's section 3.2 allows it).
+
+    The parameter `raw`, (1, `count`, 1, 1), makes p = 1 + 9 sigmoid(10 raw), which stays between 1 and 10 and never
+    loses its gradient there; it begins at `p`. The factor 10 is the rate: Adam's steps do not depend on a parameter's
+    scale, so that p learns ten times as fast as a weight. It has no weight decay.
+    Activations below `minimum` are raised to it first, as by GeM.
+    Inputs: features (B, C, h, w).  Outputs: (B, C).
+    Raises ValueError for a p that is not between 1 and 10.
+    """
+
+    takes: Tuple[str, ...] = ("p", "minimum")
+
+    def __init__(self, p: float = 3, minimum: float = 1e-6, count: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        if not LOWEST < p < HIGHEST:
+            raise ValueError(f"p {p} of a trained GeM must be between {LOWEST:g} and {HIGHEST:g}: 3 is the paper's")
+        self.minimum = minimum
+        raw = math.log((p - LOWEST) / (HIGHEST - p)) / RATE
+        with self.name_scope():
+            self.raw = self.params.get("raw", shape=(1, count, 1, 1), init=mx.init.Constant(raw), wd_mult=0)
+
+    @staticmethod
+    def exponent(F: Any, raw: Any) -> Any:
+        """p of the parameter, in its shape."""
+        return LOWEST + (HIGHEST - LOWEST) * F.sigmoid(RATE * raw)
+
+    def hybrid_forward(self, F, features, raw):
+        p = self.exponent(F, raw)  # (1, 1, 1, 1) or (1, C, 1, 1)
+        logarithms, largest = scaled(F, features, self.minimum)
+        mean = F.mean(F.exp(F.broadcast_mul(logarithms, p)), axis=(2, 3), keepdims=True)  # (B, C, 1, 1)
+        return F.flatten(F.exp(F.broadcast_div(F.log(mean), p)) * largest)
+
+
+class ChannelGeM(TrainedGeM):
+    """As TrainedGeM, with a p for each of the `channels`."""
+
+    takes = ("p", "minimum", "channels")
+
+    def __init__(self, p: float = 3, minimum: float = 1e-6, channels: int = 2048, **kwargs: Any):
+        super().__init__(p, minimum, channels, **kwargs)
+
+
+class WeightedGeM(HybridBlock):
+    """Generalised mean with a learned weight for each position (Wu et al., Weighted Generalized Mean Pooling, 2018).
+
+    The weights of a picture are a softmax over the positions of a 1 x 1 convolution of its features, which begins at 0:
+    at first all positions weigh the same, as by GeM. p is fixed.
+    Inputs: features (B, C, h, w).  Outputs: (B, C).
+    """
+
+    takes = ("p", "minimum", "channels")
+
+    def __init__(self, p: float = 3, minimum: float = 1e-6, channels: int = 2048, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.p, self.minimum = p, minimum
+        with self.name_scope():
+            self.attention = self.params.get("attention", shape=(1, channels, 1, 1), init=mx.init.Zero())
+
+    def hybrid_forward(self, F, features, attention):
+        score = F.Convolution(features, attention, kernel=(1, 1), num_filter=1, no_bias=True)  # (B, 1, h, w)
+        score = F.exp(F.broadcast_sub(score, F.stop_gradient(F.max(score, axis=(2, 3), keepdims=True))))
+        weight = F.broadcast_div(score, F.sum(score, axis=(2, 3), keepdims=True))
+        logarithms, largest = scaled(F, features, self.minimum)
+        mean = F.sum(F.broadcast_mul(F.exp(self.p * logarithms), weight), axis=(2, 3), keepdims=True)
+        return F.flatten(F.maximum(mean, 1e-30) ** (1 / self.p) * largest)
