@@ -8,6 +8,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from gluon_cgd.extensions.places import SHARES
+
 
 class Branch(NamedTuple):
     """One descriptor of one picture, and its way into the embedding."""
@@ -108,12 +110,15 @@ class Similarity(NamedTuple):
         return second.maps(first.added(region))
 
 
-def contributions(features: np.ndarray, descriptor: str, p: float = 3, minimum: float = 1e-6) -> np.ndarray:
+def contributions(
+    features: np.ndarray, descriptor: str, p: float = 3, minimum: float = 1e-6, scales: int = 3, learned: Any = None
+) -> np.ndarray:
     """What each position adds to the descriptor f: features (C, h, w) -> (C, h, w), whose sum over positions is f.
 
     Every descriptor (equation 1) is homogeneous of degree 1, so a position's part is its feature times the derivative
     of f: SPoC shares the mean equally, GeM by the powers, and MAC gives all to the maximum (equal maxima share it).
-    descriptor: S (SPoC), M (MAC) or G (GeM, with exponent `p`, features clamped at `minimum`). Computed in float64.
+    descriptor: S (SPoC), M (MAC), G (GeM, with exponent `p`, features clamped at `minimum`), or a letter of
+    `extensions.places.SHARES`, to which `scales` and what the descriptor `learned` matter. Computed in float64.
     Raises ValueError for another descriptor.
     """
     features = np.asarray(features, np.float64)
@@ -128,7 +133,11 @@ def contributions(features: np.ndarray, descriptor: str, p: float = 3, minimum: 
         # As in `descriptors.GeM`: products for the paper's p, many times faster
         powers = clamped * clamped * clamped if p == 3 else clamped**p
         return powers.mean(axis=(1, 2), keepdims=True) ** (1 / p) * powers / powers.sum(axis=(1, 2), keepdims=True)
-    raise ValueError(f"descriptor {descriptor!r} is unknown: its contributions are known for S, M and G")
+    if descriptor in SHARES:
+        return SHARES[descriptor](features, p, minimum, scales, learned)
+    known = ", ".join(("S", "M", "G", *SHARES))
+    remedy = "add how positions share it to extensions.places.SHARES"
+    raise ValueError(f"descriptor {descriptor!r} is unknown to heatmaps, which know {known}: {remedy}")
 
 
 def split_picture(
@@ -139,9 +148,12 @@ def split_picture(
     combine: str,
     minimum: float,
     whitening: Any = None,
+    scales: int = 3,
+    learned: Optional[Sequence] = None,
 ) -> Picture:
     """The Picture with `features` (C, h, w). matrices: of the FC layers, n x (k, C) in float64; rest as `decompose`."""
-    shares = [contributions(features, letter, p, minimum) for letter in descriptors]
+    values = learned or [None] * len(descriptors)
+    shares = [contributions(features, letter, p, minimum, scales, own) for letter, own in zip(descriptors, values)]
     pooled = [share.sum(axis=(1, 2)) for share in shares]  # n x (C,)
     outputs = [vector if matrix is None else matrix @ vector for matrix, vector in zip(matrices, pooled)]  # n x (k,)
     width = len(outputs[0]) if combine == "concat" else 0
@@ -172,6 +184,8 @@ def decompose(
     combine: str = "concat",
     minimum: float = 1e-6,
     whitening: Any = None,
+    scales: int = 3,
+    learned: Optional[Sequence] = None,
 ) -> Similarity:
     """The Similarity of two pictures: the cosine of their embeddings, split over the positions of each.
 
@@ -180,10 +194,11 @@ def decompose(
     combine: "concat" for branches of k = D / n (equation 3); "sum" for branches of k = D that are added (Table 4);
         "raw" for architecture B, whose one layer is given as its n blocks (D, C).
     whitening: of an index, a `retrieval.whitening.Whitening`; the embeddings are of unit length before and after it.
+    scales: of R-MAC.  learned: of each descriptor, as of `learned_of`; None if none has learned something.
     Raises ValueError for shapes that do not match and for an unknown descriptor or combination.
     """
     features1, features2, matrices = check(features1, features2, projections, descriptors, combine)
-    how = (matrices, descriptors, p, combine, minimum, whitening)
+    how = (matrices, descriptors, p, combine, minimum, whitening, scales, learned)
     first, second = split_picture(features1, *how), split_picture(features2, *how)
     branches = list(zip(first.maps(second.embedding), second.maps(first.embedding)))
     return Similarity(*_added(branches), branches, float(first.embedding @ second.embedding), (first, second))
@@ -222,15 +237,22 @@ def weights_of(net: Any) -> List[np.ndarray]:
     return [layer.weight.list_data()[0].asnumpy() for layer in net.reductions]
 
 
-def arguments(weights: Sequence[np.ndarray], experiment: Any) -> Dict[str, Any]:
+def learned_of(net: Any) -> Optional[List[Optional[List[float]]]]:
+    """What each descriptor of a network has learned (its exponents, its attention), None if none has learned any."""
+    values = [pooling.learned() if hasattr(pooling, "learned") else None for pooling in getattr(net, "poolings", ())]
+    return values if any(values) else None
+
+
+def arguments(weights: Sequence[np.ndarray], experiment: Any, learned: Optional[Sequence] = None) -> Dict[str, Any]:
     """The arguments of `decompose` after the features, for a network of `experiment`, an Experiment.
 
-    weights: as `weights_of` returns them; converted to float64 here, once for all pairs.
+    weights: as `weights_of` returns them; converted to float64 here, once for all pairs.  learned: as of `learned_of`.
     """
     matrices, combine = [np.asarray(weight, np.float64) for weight in weights], experiment.combine
     if matrices and experiment.architecture == "B":
         matrices, combine = np.split(matrices[0], len(experiment.descriptors), axis=1), "raw"
     how = dict(descriptors=experiment.descriptors, p=experiment.gem_p, minimum=experiment.gem_minimum)
+    how.update(scales=experiment.rmac_scales, learned=learned)
     return dict(how, projections=matrices or None, combine=combine)
 
 
@@ -248,6 +270,3 @@ def spread(heat: np.ndarray) -> Tuple[float, float]:
     logs = np.log(np.where(part > 0, part, 1))
     entropy = -(part * logs).sum() / np.log(len(part)) if len(part) > 1 else 0.0
     return float(entropy), float((np.cumsum(part) < 0.9 - 1e-12).sum() + 1) / len(part)
-
-
-NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # of the descriptors that `contributions` knows

@@ -9,7 +9,7 @@ from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.model import from_experiment
 from gluon_cgd.retrieval.whitening import Whitening
-from gluon_cgd.similarity import NAMES, arguments, contributions, decompose, spread, weights_of
+from gluon_cgd.similarity import arguments, contributions, decompose, spread, weights_of
 
 
 def maps(seed, shape=(6, 3, 4)):
@@ -157,10 +157,6 @@ def test_a_picture_does_not_differ_from_itself_and_a_dead_one_has_no_difference_
     assert dead.map1.sum() == 0  # it has no length to split
     assert dead.map2.sum() == pytest.approx(dead.distance)
     assert dead.distance == pytest.approx(1)
-
-
-def test_every_descriptor_has_its_name():
-    assert {letter: block.__name__ for letter, block in DESCRIPTORS.items()} == NAMES
 
 
 def test_equal_maxima_share_what_the_maximum_gives():

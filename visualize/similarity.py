@@ -21,11 +21,12 @@ from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_best_model, add_ctx, best_model_of, main_of, parse_pixels
 from gluon_cgd.commands.output import say
 from gluon_cgd.commands.parser import name as nonempty
+from gluon_cgd.experiment import DESCRIPTOR_NAMES
 from gluon_cgd.files import figures
 from gluon_cgd.files.heatmaps import ALIKE, APART
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.models.opened import open_model
-from gluon_cgd.similarity import NAMES, decompose
+from gluon_cgd.similarity import decompose
 from visualize.pair import Row, draw
 
 
@@ -102,7 +103,7 @@ def explain(options):
     resized = [cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR) for photo in photos]
     features = compute_named(model.features, resized, (options.query, options.result))
     similarity = decompose(*features, **model.decomposing())
-    names = [NAMES[letter] for letter in experiment.descriptors]
+    names = [DESCRIPTOR_NAMES.get(letter, letter) for letter in experiment.descriptors]
     if options.per_branch and len(names) == 1:
         raise ValueError(f"--per-branch is for several descriptors, and this model has {names[0]} alone: leave it out")
     mask, rectangle = region(options, photos[0], similarity.map1.shape)

@@ -11,7 +11,7 @@ from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine import facts
 from gluon_cgd.models import onnx_model
 from gluon_cgd.models.onnx_file import HoldsNaN
-from gluon_cgd.similarity import weights_of
+from gluon_cgd.similarity import learned_of, weights_of
 
 LARGEST = 1e-4  # difference to MXNet of a number of the embedding, whose length is 1
 
@@ -43,7 +43,8 @@ def export(net, experiment, file, features=False, **about):
         commit=facts.commit(),
         experiment=experiment.to_dict(),
     )
-    metadata.update(about)
+    learned = learned_of(net)
+    metadata.update({"learned": learned} if learned else {}, **about)
     model.producer_name = "gluon_cgd"
     model.doc_string = (
         f"{metadata['name']}, a model of gluon_cgd (arXiv 1903.10663). Input: pictures, uint8 RGB of shape "

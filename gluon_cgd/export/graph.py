@@ -13,6 +13,7 @@ import numpy as np
 
 from gluon_cgd.datasets.images import MEAN, STD
 from gluon_cgd.engines import graph as symbols
+from gluon_cgd.export.poolings import POOLINGS, unit_length
 from gluon_cgd.machine import facts
 from gluon_cgd.similarity import weights_of
 
@@ -143,7 +144,8 @@ def head(graph, net, experiment):
     unknown = [letter for letter in experiment.descriptors if letter not in POOLINGS]
     if unknown:
         raise ValueError(f"descriptor {unknown[0]!r} cannot be exported: add it to export.graph.POOLINGS")
-    pooled = [POOLINGS[letter](graph, "features", letter, experiment) for letter in experiment.descriptors]
+    named = zip(experiment.descriptors, net.poolings)
+    pooled = [POOLINGS[letter](graph, "features", letter, pooling) for letter, pooling in named]
     weights = weights_of(net)
     if experiment.architecture == "B":
         together = graph.add("Concat", pooled, "descriptors", axis=1)
@@ -170,35 +172,3 @@ def projections(graph, net, experiment):
     graph.add("Concat", [f"{name}_fc_weight" for name in names], "projections", axis=0)
     shapes = [layer.weight.shape for layer in net.reductions]
     return [sum(rows for rows, _ in shapes), shapes[0][1]]
-
-
-def unit_length(graph, vectors, output):
-    """Each row divided by its Euclidean length, as `model.unit_length`."""
-    axes, least = graph.constant(f"{output}_axes", np.int64([1])), graph.constant(f"{output}_least", np.float32(1e-12))
-    squares = graph.add("Mul", [vectors, vectors], f"{output}_squares")
-    square = graph.add("ReduceSum", [squares, axes], f"{output}_square", keepdims=1)
-    bounded = graph.add("Max", [square, least], f"{output}_bounded")
-    return graph.add("Div", [vectors, graph.add("Sqrt", [bounded], f"{output}_length")], output)
-
-
-def spoc(graph, features, name, experiment):
-    """`descriptors.SPoC`."""
-    return graph.add("Flatten", [graph.add("GlobalAveragePool", [features], f"{name}_mean")], f"{name}_descriptor")
-
-
-def mac(graph, features, name, experiment):
-    """`descriptors.MAC`."""
-    return graph.add("Flatten", [graph.add("GlobalMaxPool", [features], f"{name}_maximum")], f"{name}_descriptor")
-
-
-def gem(graph, features, name, experiment):
-    """`descriptors.GeM`."""
-    minimum = graph.constant(f"{name}_minimum", np.float32(experiment.gem_minimum))
-    p = graph.constant(f"{name}_p", np.float32(experiment.gem_p))
-    root = graph.constant(f"{name}_root", np.float32(1 / experiment.gem_p))
-    powers = graph.add("Pow", [graph.add("Max", [features, minimum], f"{name}_clamped"), p], f"{name}_powers")
-    mean = graph.add("ReduceMean", [powers], f"{name}_mean", axes=(2, 3), keepdims=0)
-    return graph.add("Pow", [mean, root], f"{name}_descriptor")
-
-
-POOLINGS = {"S": spoc, "M": mac, "G": gem}  # each adds the nodes (N, C, h, w) -> (N, C) of a descriptor

@@ -1,6 +1,6 @@
 """Where in a square feature map descriptors look, and what each position adds to them. NumPy only."""
 
-from typing import Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 import numpy as np
 
@@ -58,3 +58,40 @@ def share_of_sums(features: np.ndarray) -> np.ndarray:
     place = np.sqrt(np.maximum(place / max(float(np.sqrt((place**2).sum())), 1e-6), DEAD))
     alive = (positive > 0).mean(axis=(1, 2)) + DEAD
     return np.log(alive.sum() / alive)[:, None, None] * place * positive
+
+
+def share_of_powers(features: np.ndarray, p: Any, minimum: float, weight: Any = 1.0) -> np.ndarray:
+    """What each position adds to a mean of powers: features (C, h, w) -> (C, h, w), whose sum is the descriptor.
+
+    p: the exponent, or one a channel (C, 1, 1).  weight: of the positions (h, w), with the sum 1; 1 for a plain mean.
+    """
+    powers = np.maximum(features, minimum) ** p * weight
+    mean = powers.mean(axis=(1, 2), keepdims=True) if np.ndim(weight) == 0 else powers.sum(axis=(1, 2), keepdims=True)
+    return mean ** (1 / p) * powers / powers.sum(axis=(1, 2), keepdims=True)
+
+
+def attention(features: np.ndarray, learned: np.ndarray) -> np.ndarray:
+    """The weights of WeightedGeM, (h, w): a softmax of the product of each position's features with `learned` (C,)."""
+    score = np.tensordot(learned, features, 1)
+    score = np.exp(score - score.max())
+    return score / score.sum()
+
+
+def given(learned: Any) -> np.ndarray:
+    """What a descriptor learned, as an array. Raises ValueError if it is not given."""
+    if learned is None:
+        raise ValueError("a descriptor that learns is split by what it learned: give that (similarity.learned_of)")
+    return np.asarray(learned, np.float64)
+
+
+# How positions share a descriptor: functions of features (C, h, w) in float64, p, minimum, scales, and what is learned.
+# All are exact: they sum to the descriptor. The lengths in R-MAC and the weights in CroW and WeightedGeM are taken as
+# they are, as the lengths of embeddings are: what a position does to the weight of others is no share of its own.
+SHARES: Dict[str, Callable[..., np.ndarray]] = {
+    "P": lambda x, p, minimum, scales, learned: share_of_powers(x, given(learned).reshape(-1, 1, 1), minimum),
+    "Q": lambda x, p, minimum, scales, learned: share_of_powers(x, given(learned).reshape(-1, 1, 1), minimum),
+    "A": lambda x, p, minimum, scales, learned: share_of_powers(x, p, minimum, attention(x, given(learned))),
+    "R": lambda x, p, minimum, scales, learned: share_of_regions(x, scales),
+    "W": lambda x, p, minimum, scales, learned: share_of_sums(x),
+    "C": lambda x, p, minimum, scales, learned: x * prior(x.shape[1]),
+}

@@ -5,9 +5,10 @@ range of float32. The result is the same: a mean of powers is homogeneous of deg
 """
 
 import math
-from typing import Any, Tuple
+from typing import Any, List, Tuple
 
 import mxnet as mx
+import numpy as np
 from mxnet.gluon import HybridBlock
 
 LOWEST, HIGHEST = 1.0, 10.0  # between which a learned exponent stays: from the mean to nearly the maximum
@@ -48,6 +49,11 @@ class TrainedGeM(HybridBlock):
         """p of the parameter, in its shape."""
         return LOWEST + (HIGHEST - LOWEST) * F.sigmoid(RATE * raw)
 
+    def learned(self) -> List[float]:
+        """The exponent, or one a channel."""
+        raw = self.raw.list_data()[0].asnumpy().ravel().astype(np.float64)
+        return (LOWEST + (HIGHEST - LOWEST) / (1 + np.exp(-RATE * raw))).tolist()
+
     def hybrid_forward(self, F, features, raw):
         p = self.exponent(F, raw)  # (1, 1, 1, 1) or (1, C, 1, 1)
         logarithms, largest = scaled(F, features, self.minimum)
@@ -79,6 +85,10 @@ class WeightedGeM(HybridBlock):
         self.p, self.minimum = p, minimum
         with self.name_scope():
             self.attention = self.params.get("attention", shape=(1, channels, 1, 1), init=mx.init.Zero())
+
+    def learned(self) -> List[float]:
+        """What the score of a position is made of: a weight a channel."""
+        return self.attention.list_data()[0].asnumpy().ravel().tolist()
 
     def hybrid_forward(self, F, features, attention):
         score = F.Convolution(features, attention, kernel=(1, 1), num_filter=1, no_bias=True)  # (B, 1, h, w)

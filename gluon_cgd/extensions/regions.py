@@ -62,6 +62,7 @@ class CentredSPoC(HybridBlock):
 
     def __init__(self, side: int = 14, **kwargs: Any):
         super().__init__(**kwargs)
+        self.side = side
         with self.name_scope():
             self.prior = self.params.get_constant("prior", prior(side)[None, None].astype(np.float32))
 

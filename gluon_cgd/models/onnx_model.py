@@ -12,6 +12,7 @@ from gluon_cgd.machine import device_names
 from gluon_cgd.machine.progress import by_batches
 from gluon_cgd.models import onnx_cuda, onnx_file
 from gluon_cgd.models.runtimes import LIBRARIES, RUNTIMES
+from gluon_cgd.runs.fields import is_number
 
 log = logging.getLogger(__name__)
 FORMAT = "gluon_cgd 1"  # what `export` writes, in the file's metadata
@@ -140,6 +141,7 @@ def parse_metadata(file, metadata):
             raise ValueError(f"format {str(metadata['format'])[:80]!r}")
         about = {key: json.loads(value) for key, value in metadata.items() if key != "format"}
         about.setdefault("projections", None)
+        about.setdefault("learned", None)
         if not isinstance(about["experiment"], dict):
             raise ValueError("no experiment")
         if not all(type(about[key]) is int for key in ("input_size", "dim")):  # a bool is none
@@ -151,6 +153,8 @@ def parse_metadata(file, metadata):
         for key, length in (("features", 3), ("projections", 2)):
             if about[key] is not None and not _is_shape(about[key], length):
                 raise ValueError(f"no shape as {key}")
+        if not _is_learned(about["learned"], experiment.descriptors):
+            raise ValueError("no numbers as learned")
         if not isinstance(about["name"], str) or not isinstance(about.get("parameters_sha256", ""), (str, type(None))):
             raise ValueError("no text as name or parameters_sha256")
     except (ValueError, KeyError, TypeError, RecursionError) as error:  # TypeError: a value that is no text
@@ -160,6 +164,18 @@ def parse_metadata(file, metadata):
             "write one with `python -m gluon_cgd export`"
         ) from error
     return about
+
+
+def _is_learned(values, descriptors):
+    """Whether `values` can be what the `descriptors` learned: None, or for each of them None or a list of numbers."""
+    if values is None:
+        return True
+    if not isinstance(values, list):
+        return False
+    numbers = [each for each in values if each is not None]
+    return len(values) == len(descriptors) and all(
+        isinstance(n, list) and n and all(map(is_number, n)) for n in numbers
+    )
 
 
 def _is_shape(value, length):

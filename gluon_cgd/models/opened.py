@@ -27,6 +27,7 @@ class Model(NamedTuple):
     () -> the FC layers' weights, n x (k, C), for heatmaps; both raise ValueError for a file that does not hold them.
     about: a dict with its name, its source and the hash of its parameters, by which an index knows it again.
     trained: which pictures it was trained on; None for a symbol.
+    learned: what each descriptor has learned, as `similarity.learned_of` returns it.
     whitening: what `embed` applies last, a `retrieval.whitening.Whitening`; None for none.
     """
 
@@ -38,10 +39,11 @@ class Model(NamedTuple):
     about: dict
     trained: Optional[Trained] = None
     whitening: Any = None
+    learned: Any = None
 
     def decomposing(self):
         """The arguments of `similarity.decompose` after the features. Raises ValueError as `projections` does."""
-        return dict(arguments(self.projections(), self.experiment), whitening=self.whitening)
+        return dict(arguments(self.projections(), self.experiment, self.learned), whitening=self.whitening)
 
 
 def open_model(
@@ -124,7 +126,7 @@ def _opened(net, experiment, about, on, batch_size):
     """The Model of `net`, a network of MXNet on the devices `on`."""
     from gluon_cgd.evaluate import features_of
     from gluon_cgd.runs.parameters import parameters_hash
-    from gluon_cgd.similarity import weights_of
+    from gluon_cgd.similarity import learned_of, weights_of
 
     about = dict(about, onnx=False, experiment=experiment.to_dict(), parameters_sha256=parameters_hash(net))
 
@@ -135,7 +137,8 @@ def _opened(net, experiment, about, on, batch_size):
         return [finite_weights(weights) for weights in weights_of(net)]
 
     embed = _embedding(net, on, batch_size)
-    return Model(embed, features, projections, experiment, experiment.input_size, about)
+    learned = learned_of(net)
+    return Model(embed, features, projections, experiment, experiment.input_size, about, learned=learned)
 
 
 def trained_on(checkpoint):
@@ -183,7 +186,8 @@ def _open_exported(file, runtime, ctx):
     def embed(pictures):
         return directed(model.embed(pictures))
 
-    return Model(embed, model.features, model.projections, experiment, model.input_size, about, trained)
+    learned = model.about["learned"]
+    return Model(embed, model.features, model.projections, experiment, model.input_size, about, trained, None, learned)
 
 
 def find_best(runs, which="last"):

@@ -10,7 +10,7 @@ from gluon_cgd import datasets
 from gluon_cgd.__main__ import main
 from gluon_cgd.datasets.images import load_picture
 from gluon_cgd.evaluate import labelled
-from gluon_cgd.export import export, graph
+from gluon_cgd.export import export, graph, poolings
 from gluon_cgd.models import onnx_model
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.recall import recall_of
@@ -106,7 +106,7 @@ def test_a_file_that_computes_something_else_is_not_kept(exported, tmp_path, mon
     net, experiment = load_trained(exported / "run")
     file = tmp_path / "model.onnx"
     file.write_bytes(b"the one before")
-    monkeypatch.setitem(graph.POOLINGS, "S", graph.mac)
+    monkeypatch.setitem(graph.POOLINGS, "S", poolings.mac)
     with pytest.raises(ValueError, match=r"differs from MXNet's by [1-9].*, where at most 1e-04 is rounding"):
         export(net, experiment, file)
     monkeypatch.undo()
