@@ -24,6 +24,11 @@ REVISION = 3  # of the training code: raised by every change that moves the numb
 REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the one value that runs still stored have
 
 
+def is_configuration(letters: str) -> bool:
+    """Whether `letters` name different descriptors, one or more."""
+    return letters in CONFIGURATIONS or 0 < len(letters) == len(set(letters) & set(DESCRIPTOR_NAMES))
+
+
 # fmt: off
 @dataclass(frozen=True)
 class Experiment:
@@ -49,8 +54,7 @@ class Experiment:
         lambda side: 16 <= side <= 4096 and side % 8 == 0, "must be a multiple of 8 from 16 to 4096",
         "then the training crop is taken from exactly 9/8 of it, as 224 from 252")
     descriptors: str = choice("SG", "one letter per branch: S SPoC, M MAC, G GeM (section 3.4), or others' (see "
-        "docs/descriptors.md); the first feeds the classifier", lambda letters: letters in CONFIGURATIONS or
-        0 < len(letters) == len(set(letters) & set(DESCRIPTOR_NAMES)), "is unknown",
+        "docs/descriptors.md); the first feeds the classifier", lambda letters: is_configuration(letters), "is unknown",
         lambda: f"take different letters of {', '.join(DESCRIPTOR_NAMES)}, as in {', '.join(CONFIGURATIONS)}")
     dim: int = choice(1536, "length of the combined descriptor; each of n branches has dim / n (section 4.2)",
         lambda dim: 0 < dim <= 2**16, "must be from 1 to 65536", "1536 is the paper's")

@@ -75,7 +75,9 @@ def as_before(monkeypatch):
     """What docs/extending.md adds to is as before after a test."""
     monkeypatch.setattr(descriptors, "DESCRIPTORS", dict(descriptors.DESCRIPTORS))
     monkeypatch.setattr(losses, "RANKING", dict(losses.RANKING))
-    monkeypatch.setattr(experiment, "CONFIGURATIONS", experiment.CONFIGURATIONS)
+    monkeypatch.setattr(losses, "CLASSIFICATION", dict(losses.CLASSIFICATION))
+    monkeypatch.setattr(experiment, "DESCRIPTOR_NAMES", dict(experiment.DESCRIPTOR_NAMES))
+    monkeypatch.setattr(experiment, "CLASSIFICATION_LOSSES", experiment.CLASSIFICATION_LOSSES)
     monkeypatch.setattr(experiment, "LOSSES", experiment.LOSSES)
     monkeypatch.setitem(tables.TABLES, "table6", tables.TABLE6)
 

@@ -17,15 +17,17 @@ PAGE = pages.ROOT / "docs" / "extending.md"
 
 @pytest.fixture
 def added(monkeypatch):
-    """The three blocks, executed in order; everything is as before afterwards."""
+    """The four blocks, executed in order; everything is as before afterwards."""
     monkeypatch.setattr(descriptors, "DESCRIPTORS", descriptors.DESCRIPTORS)
-    monkeypatch.setitem(descriptors.DESCRIPTORS, "R", None)
+    monkeypatch.setitem(descriptors.DESCRIPTORS, "L", None)
+    monkeypatch.setitem(experiment.DESCRIPTOR_NAMES, "L", None)
+    monkeypatch.setitem(losses.CLASSIFICATION, "squared", None)
+    monkeypatch.setattr(experiment, "CLASSIFICATION_LOSSES", experiment.CLASSIFICATION_LOSSES)
     monkeypatch.setitem(losses.RANKING, "spread", None)
-    monkeypatch.setattr(experiment, "CONFIGURATIONS", experiment.CONFIGURATIONS)
     monkeypatch.setattr(experiment, "LOSSES", experiment.LOSSES)
     monkeypatch.setitem(tables.TABLES, "table6", tables.TABLE6)
     blocks = [block.text for block in pages.blocks(PAGE) if pages.runs(block)]
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names = {}
     for block in blocks:
         assert len([line for line in block.splitlines() if line.strip()]) <= 10
@@ -34,7 +36,7 @@ def added(monkeypatch):
 
 
 def test_a_new_descriptor_and_loss_train(added, small_experiment, small_split, tmp_path):
-    chosen = replace(small_experiment, descriptors="SR", loss="spread")
+    chosen = replace(small_experiment, descriptors="SL", loss="spread", classification_loss="squared")
     result = fit(chosen, small_split, tmp_path)
     assert set(result["branches"]["last"]) == {"SPoC", "RMS"}
     x = mx.nd.array([[[[3, 4]]]])
@@ -49,5 +51,5 @@ def test_a_new_row_stands_beside_the_others(added, small_split, tmp_path, capsys
     monkeypatch.setattr(store, "load_data", lambda name, data: small_split)
     assert main(["table6", "--mini", "--rows", row.name, "--backend", "here", "--runs", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"SR \+ spread +published +- +- +- +-\n +mini +\d", out)
+    assert re.search(r"SL \+ spread +published +- +- +- +-\n +mini +\d", out)
     assert "S + Triplet†" in out

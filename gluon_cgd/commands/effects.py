@@ -83,7 +83,14 @@ DATA = (
         "{typed} is for pictures that can be missing, and glyphs is drawn: leave it out",
     ),
 )
-CLASSIFICATION = ("smoothing", "temperature", "classifier_batch_norm")
+OF_CLASSIFICATION_LOSSES = {  # field: the losses that it is for
+    "temperature": ("softmax", "focal"),
+    "cosine_scale": ("normalised_softmax", "cosface", "arcface"),
+    "cosface_margin": ("cosface",),
+    "arcface_margin": ("arcface",),
+    "focal_gamma": ("focal",),
+}
+CLASSIFICATION = ("smoothing", "classifier_batch_norm", "classification_loss", *OF_CLASSIFICATION_LOSSES)
 TRAINING = (
     *DATA,
     Rule(
@@ -95,6 +102,16 @@ TRAINING = (
     Rule(("hap2s_alpha",), lambda o: value(o, "loss") == "hap2s_p", "{typed} is for --loss hap2s_p: leave it out"),
     Rule(("margin_boundary",), lambda o: value(o, "loss") == "margin", "{typed} is for --loss margin: leave it out"),
     Rule(
+        ("ms_alpha", "ms_beta", "ms_base"),
+        lambda o: value(o, "loss") == "multi_similarity",
+        "{typed} is for --loss multi_similarity: leave it out",
+    ),
+    Rule(
+        ("proxy_alpha", "proxy_rate"),
+        lambda o: value(o, "loss") == "proxy_anchor",
+        "{typed} is for --loss proxy_anchor: leave it out",
+    ),
+    Rule(
         ("margin",),
         lambda o: value(o, "loss") != "soft_margin",
         "{typed} has no effect, since --loss soft_margin has no margin: leave it out",
@@ -104,6 +121,15 @@ TRAINING = (
         lambda o: value(o, "classification"),
         "{typed} is for the classification loss: leave it out, or leave out --no-classification",
     ),
+    *(
+        Rule(
+            (field,),
+            lambda o, names=names: value(o, "classification_loss") in names,
+            f"{{typed}} is for --classification-loss {' or '.join(names)}: leave it out",
+        )
+        for field, names in OF_CLASSIFICATION_LOSSES.items()
+    ),
+    Rule(("rmac_scales",), lambda o: "R" in value(o, "descriptors"), "{typed} is for --descriptors with R"),
     Rule(
         ("frozen_batch_norm",),
         has_batch_norm,
@@ -116,7 +142,11 @@ TRAINING = (
         "--weights and --no-pretrained contradict each other: leave one out",
     ),
 )
-GEM = Rule(("gem_p", "gem_minimum"), lambda o: "G" in value(o, "descriptors"), "{typed} is for --descriptors with G")
+GEM = Rule(
+    ("gem_p", "gem_minimum"),
+    lambda o: bool(set("GPQA") & set(value(o, "descriptors"))),
+    "{typed} is for --descriptors with G, P, Q or A",
+)
 BEST_RUN = (
     Rule(
         ("runs",),

@@ -9,7 +9,7 @@ import mxnet as mx
 import numpy as np
 
 from gluon_cgd import backbones, model
-from gluon_cgd.experiment import CONFIGURATIONS, Experiment
+from gluon_cgd.experiment import CONFIGURATIONS, Experiment, is_configuration
 from gluon_cgd.files.parameters import check_parameters
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest, sync_folder, write_json
@@ -42,7 +42,7 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
     Draws from MXNet's generator: seed it before. Raises ValueError for an unknown name, and as `backbones.build` does.
     """
     parts = re.fullmatch(r"cgd_([a-z]+)_(.+)_([0-9]+)", str(name).lower())
-    if not parts or parts[2] not in backbones.BACKBONES or parts[1].upper() not in CONFIGURATIONS:
+    if not parts or parts[2] not in backbones.BACKBONES or not is_configuration(parts[1].upper()):
         raise ValueError(
             f"model {name!r} is unknown: names are cgd_CONFIGURATION_BACKBONE_DIM, like cgd_sg_resnet50_1536, with one "
             f"of {', '.join(CONFIGURATIONS).lower()} and one of {', '.join(backbones.BACKBONES)}"

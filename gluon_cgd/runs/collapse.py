@@ -70,8 +70,12 @@ def _cosines(a, b):
 
 
 def at_one_point(experiment: Experiment) -> float:
-    """The ranking loss of an embedding that maps all pictures to one point; of batch-hard mining it is the margin."""
+    """The ranking loss of an embedding that maps all pictures to one point; of batch-hard mining it is the margin.
+
+    0 of losses for which it depends on the batch or on proxies: nothing is said of when they leave it.
+    """
     losses = {"soft_margin": math.log(2), "margin": experiment.margin + experiment.margin_boundary}
+    losses.update(multi_similarity=0, proxy_anchor=0)
     ranked = len(experiment.descriptors) if experiment.architecture == "A" else 1  # a loss for each branch
     return ranked * losses.get(experiment.loss, experiment.margin)
 
