@@ -13,9 +13,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike, Record, Split
-from gluon_cgd.experiment import REVISION, Experiment, is_whole
+from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.files.arrays import DAMAGE, NONSENSE, read_stored, write_stored
 from gluon_cgd.runs import schema
+from gluon_cgd.runs.fields import is_whole
 
 FORMAT = 1
 NAME = "training.npz"

@@ -25,9 +25,9 @@ def scaled(F: Any, features: Any, minimum: float) -> Tuple[Any, Any]:
 class TrainedGeM(HybridBlock):
     """Generalised mean with a trained p (Radenovic et al., arXiv 1711.02512; the paper's section 3.2 allows it).
 
-    The parameter `raw`, (1, `count`, 1, 1), makes p = 1 + 9 sigmoid(10 raw), which stays between 1 and 10 and never
-    loses its gradient there; it begins at `p`. The factor 10 is the rate: Adam's steps do not depend on a parameter's
-    scale, so that p learns ten times as fast as a weight. It has no weight decay.
+    The parameter `raw`, (1, `count`, 1, 1), makes p = 1 + 9 sigmoid(start + 10 raw), which stays between 1 and 10 and
+    never loses its gradient there. `raw` begins at 0, where p is what is given; weight decay would pull it back there.
+    The factor 10 is the rate: Adam's steps do not depend on a parameter's scale, so p learns ten times as fast.
     Activations below `minimum` are raised to it first, as by GeM.
     Inputs: features (B, C, h, w).  Outputs: (B, C).
     Raises ValueError for a p that is not between 1 and 10.
@@ -39,23 +39,17 @@ class TrainedGeM(HybridBlock):
         super().__init__(**kwargs)
         if not LOWEST < p < HIGHEST:
             raise ValueError(f"p {p} of a trained GeM must be between {LOWEST:g} and {HIGHEST:g}: 3 is the paper's")
-        self.minimum = minimum
-        raw = math.log((p - LOWEST) / (HIGHEST - p)) / RATE
+        self.minimum, self.start = minimum, math.log((p - LOWEST) / (HIGHEST - p))
         with self.name_scope():
-            self.raw = self.params.get("raw", shape=(1, count, 1, 1), init=mx.init.Constant(raw), wd_mult=0)
-
-    @staticmethod
-    def exponent(F: Any, raw: Any) -> Any:
-        """p of the parameter, in its shape."""
-        return LOWEST + (HIGHEST - LOWEST) * F.sigmoid(RATE * raw)
+            self.raw = self.params.get("raw", shape=(1, count, 1, 1), init=mx.init.Zero())
 
     def learned(self) -> List[float]:
         """The exponent, or one a channel."""
         raw = self.raw.list_data()[0].asnumpy().ravel().astype(np.float64)
-        return (LOWEST + (HIGHEST - LOWEST) / (1 + np.exp(-RATE * raw))).tolist()
+        return (LOWEST + (HIGHEST - LOWEST) / (1 + np.exp(-self.start - RATE * raw))).tolist()
 
     def hybrid_forward(self, F, features, raw):
-        p = self.exponent(F, raw)  # (1, 1, 1, 1) or (1, C, 1, 1)
+        p = LOWEST + (HIGHEST - LOWEST) * F.sigmoid(self.start + RATE * raw)  # (1, 1, 1, 1) or (1, C, 1, 1)
         logarithms, largest = scaled(F, features, self.minimum)
         mean = F.mean(F.exp(F.broadcast_mul(logarithms, p)), axis=(2, 3), keepdims=True)  # (B, C, 1, 1)
         return F.flatten(F.exp(F.broadcast_div(F.log(mean), p)) * largest)

@@ -36,7 +36,7 @@ def network(**changes):
     net, rng = from_experiment(experiment, 3), np.random.default_rng(2)
     for name, parameter in net._collect_params_with_prefix().items():
         if name.endswith(("raw", "attention")):
-            parameter.set_data(mx.nd.array(rng.normal(-0.1, 0.05, parameter.shape)))
+            parameter.set_data(mx.nd.array(rng.normal(0, 0.05, parameter.shape)))
     return net, experiment
 
 
