@@ -186,7 +186,7 @@ def _open_exported(file, runtime, ctx):
     def embed(pictures):
         return directed(model.embed(pictures))
 
-    learned = model.about["learned"]
+    learned = model.about.get("learned")
     return Model(embed, model.features, model.projections, experiment, model.input_size, about, trained, None, learned)
 
 

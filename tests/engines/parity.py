@@ -16,7 +16,7 @@ import numpy as np
 from gluon_cgd import model
 from gluon_cgd.backbones import BACKBONES
 from gluon_cgd.engines import draws, environment, graph, training_graph
-from gluon_cgd.experiment import CONFIGURATIONS, LOSSES, Experiment
+from gluon_cgd.experiment import CLASSIFICATION_LOSSES, CONFIGURATIONS, LOSSES, Experiment
 
 CLASSES, IMAGES = 4, 2  # of a batch
 RATE, DECAY = 1e-4, 1e-4
@@ -31,6 +31,8 @@ CASES = {
     "frozen batch norm": {"frozen_batch_norm": True},
     "GeM, p = 2.5": {"gem_p": 2.5, "descriptors": "G"},
     **{configuration: {"descriptors": configuration} for configuration in CONFIGURATIONS},
+    **{letter: {"descriptors": letter} for letter in "PQARWC"},
+    **{loss: {"classification_loss": loss} for loss in CLASSIFICATION_LOSSES[1:]},
 }
 EXPERIMENTS = {name: dataclasses.replace(SMALL, **changes) for name, changes in CASES.items()}
 EXPERIMENTS.update(
