@@ -12,7 +12,7 @@ DESCRIPTOR_NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # section 3.2; what th
 DESCRIPTOR_NAMES.update(P="TrainedGeM", Q="ChannelGeM", A="WeightedGeM", R="RMAC", W="CroW", C="CentredSPoC")  # others'
 ARCHITECTURES = ("CGD", "A", "B")  # Figures 1, 2a, 2b
 COMBINATIONS = ("concat", "sum")  # Table 4
-LOSSES = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
+LOSSES: Tuple[str, ...] = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
 LOSSES += ("multi_similarity", "proxy_anchor")  # of others, as all in the next line but the first
 CLASSIFICATION_LOSSES = ("softmax", "normalised_softmax", "cosface", "arcface", "focal")
 WITHOUT_FILES = ("glyphs", "glyphs_mini")  # datasets that are drawn when they are needed

@@ -148,12 +148,12 @@ def split_picture(
     combine: str,
     minimum: float,
     whitening: Any = None,
-    scales: int = 3,
+    rmac_scales: int = 3,
     learned: Optional[Sequence] = None,
 ) -> Picture:
     """The Picture with `features` (C, h, w). matrices: of the FC layers, n x (k, C) in float64; rest as `decompose`."""
     values = learned or [None] * len(descriptors)
-    shares = [contributions(features, letter, p, minimum, scales, own) for letter, own in zip(descriptors, values)]
+    shares = [contributions(features, letter, p, minimum, rmac_scales, own) for letter, own in zip(descriptors, values)]
     pooled = [share.sum(axis=(1, 2)) for share in shares]  # n x (C,)
     outputs = [vector if matrix is None else matrix @ vector for matrix, vector in zip(matrices, pooled)]  # n x (k,)
     width = len(outputs[0]) if combine == "concat" else 0
