@@ -141,7 +141,6 @@ def parse_metadata(file, metadata):
             raise ValueError(f"format {str(metadata['format'])[:80]!r}")
         about = {key: json.loads(value) for key, value in metadata.items() if key != "format"}
         about.setdefault("projections", None)
-        about.setdefault("learned", None)
         if not isinstance(about["experiment"], dict):
             raise ValueError("no experiment")
         if not all(type(about[key]) is int for key in ("input_size", "dim")):  # a bool is none
@@ -153,7 +152,7 @@ def parse_metadata(file, metadata):
         for key, length in (("features", 3), ("projections", 2)):
             if about[key] is not None and not _is_shape(about[key], length):
                 raise ValueError(f"no shape as {key}")
-        if not _is_learned(about["learned"], experiment.descriptors):
+        if not _is_learned(about.get("learned"), experiment.descriptors):
             raise ValueError("no numbers as learned")
         if not isinstance(about["name"], str) or not isinstance(about.get("parameters_sha256", ""), (str, type(None))):
             raise ValueError("no text as name or parameters_sha256")

@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 
+from gluon_cgd.experiment import DESCRIPTOR_NAMES
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.retrieval import exact
@@ -13,7 +14,6 @@ from gluon_cgd.serve import asked, uploads
 from gluon_cgd.serve.pictures import Pictures, of_row
 from gluon_cgd.serve.recent import Recent
 from gluon_cgd.serve.refusal import Refusal
-from gluon_cgd.similarity import NAMES
 
 PAGE = 48  # results on a page
 NEAREST = 1000  # results of a search, at most
@@ -170,9 +170,10 @@ def _views(similarity, state):
     """The maps of both pictures: of all descriptors, of each if there are several, and of the difference."""
     letters = state.computed.model.experiment.descriptors
     first = "all" if len(letters) > 1 else letters
-    views = [_view("all", "All descriptors" if len(letters) > 1 else NAMES[first], similarity.map1, similarity.map2)]
+    whole = "All descriptors" if len(letters) > 1 else DESCRIPTOR_NAMES.get(first, first)
+    views = [_view("all", whole, similarity.map1, similarity.map2)]
     for letter, maps in zip(letters if len(letters) > 1 else "", similarity.branches):
-        views.append(_view(letter, NAMES[letter], *maps))
+        views.append(_view(letter, DESCRIPTOR_NAMES.get(letter, letter), *maps))
     apart = similarity.difference()
     return [*views, _view("difference", "Difference", apart.map1, apart.map2)]
 
