@@ -35,22 +35,15 @@ CASES = {
     **{loss: {"classification_loss": loss} for loss in CLASSIFICATION_LOSSES[1:]},
 }
 EXPERIMENTS = {name: dataclasses.replace(SMALL, **changes) for name, changes in CASES.items()}
-EXPERIMENTS.update(
-    {
-        name: dataclasses.replace(
-            SMALL,
-            backbone=name,
-            input_size=32 if name.startswith(("small_", "cifar_")) else 64,
-            frozen_batch_norm=False,
-        )
-        for name in BACKBONES
-    }
-)
+LARGE = ("resnet101", "resnext101", "wide_resnet50", "efficientnet_b5")  # at 64 pixels they take minutes in float64
+for name in BACKBONES:
+    side = 32 if name.startswith(("small_", "cifar_")) or name in LARGE else 64
+    EXPERIMENTS[name] = dataclasses.replace(SMALL, backbone=name, input_size=side, frozen_batch_norm=False)
 
 
 def steps_of(name):
     """How many steps are taken: 20 of Adam, and one by the large networks, for which float64 is slow."""
-    return 1 if EXPERIMENTS[name].input_size > 32 else 20
+    return 1 if EXPERIMENTS[name].input_size > 32 or name in LARGE else 20
 
 
 def of_kind(text, kind):

@@ -1,6 +1,7 @@
 """PyTorch's side of tests/engines/parity.py: reads names of files from stdin, answers each with a line of JSON."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -84,6 +85,6 @@ def compare(arrays):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     for line in sys.stdin:
         print(json.dumps(compare(np.load(line.rstrip("\n")))), flush=True)
