@@ -121,6 +121,10 @@ def add_engine(p):
 
 def engine_of(options):
     """The Engine that trains, or whose runs are shown. Raises ValueError for flags that do not go together."""
+    whose = store.engine_of(options.runs)
+    if whose != MXNET:
+        above, flags = Path(options.runs).parent, f"--engine {whose.name} --precision {whose.precision}"
+        raise ValueError(f"--runs {options.runs} is the folder of runs by {whose}: name {above}, and add {flags}")
     done = what_is_done(options)
     by_gpu = not options.mini and options.backend != "slurm" and "engine" in EFFECTIVE[done]
     trains = done in ("training", "figure4")
@@ -130,10 +134,6 @@ def engine_of(options):
 
 def check(options):
     """Raise ValueError for options that do not go together."""
-    if store.engine_of(options.base) != MXNET:
-        whose, above = store.engine_of(options.base), Path(options.base).parent
-        flags = f"--engine {whose.name} --precision {whose.precision}"
-        raise ValueError(f"--runs {options.base} is the folder of runs by {whose}: name {above}, and add {flags}")
     datasets.check_root(options.data)  # before weights are downloaded
     for place in (Path(options.runs), *Path(options.runs).parents):
         if os.path.lexists(place) and not place.is_dir():
