@@ -24,8 +24,8 @@ def test_both_engines_compute_the_same(name, torch_side):
     # In float64: the same operations, however their sums are ordered
     for what in ("loss64", "embedding64", "gradient64", "statistics64"):
         assert found[what] < 1e-9, (what, found)
-    # In float32: as near as the numbers are, or no farther from float64 than a few times MXNet's own rounding. The loss is
-    # one number, which MXNet may hit by chance: the embedding that it is made of says how far rounding goes
+    # In float32: as near as the numbers are, or no farther from float64 than a few times MXNet's own rounding. The loss
+    # is one number, which MXNet may hit by chance: the embedding that it is made of says how far rounding goes
     assert found["loss"] < max(1e-5, 3 * found["loss_of_mxnet"], 3 * found["embedding_of_mxnet"]), found
     assert found["embedding"] < max(1e-5, 3 * found["embedding_of_mxnet"]), found
     assert found["statistics"] < max(1e-5, 3 * found["statistics_of_mxnet"]), found
