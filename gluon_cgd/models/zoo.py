@@ -142,7 +142,10 @@ def trained(experiment, classes, parameters, ctx=None):
     if 8 * 4 * classes > Path(parameters).stat().st_size:
         reason = f"it is too small for {classes:,} classes"
         raise ValueError(f"{parameters} cannot be read as a {name_of(experiment)} ({reason}): get it again")
-    net = model.from_experiment(replace(experiment, pretrained=False), classes)
+    try:
+        net = model.from_experiment(replace(experiment, pretrained=False), classes)
+    except ValueError as error:  # of an unknown backbone, for example
+        raise ValueError(f"the network of {parameters} cannot be made: {error}") from error
     try:
         check_parameters(parameters)
         net.load_parameters(str(parameters), ctx=mx.cpu())  # the net was made there: Gluon refuses another device

@@ -42,7 +42,7 @@ def test_a_copy_with_other_counts_is_wrong_and_with_the_official_ones_right(tmp_
     assert "9 training pictures of 3 classes" in line.says
     assert "cub200 has 5,864 of 100 and 5,924 of 100" in line.says
     assert line.remedy.startswith("complete the copy, or get it again")
-    monkeypatch.setitem(datasets.OFFICIAL, "cub200", ((9, 3), (9, 3)))
+    monkeypatch.setitem(datasets.COUNTS, "cub200", ((9, 3), (9, 3)))
     line = of("cub200", tmp_path)
     assert line.state == "ok"
     assert line.says.endswith("9 training pictures of 3 classes and 9 test pictures of 3 classes")

@@ -42,14 +42,19 @@ def part(arrays, what):
     return {name.partition(":")[2]: arrays[name] for name in arrays.files if name.startswith(f"{what}:")}
 
 
-def flat(arrays, names):
-    return np.concatenate([np.float64(arrays[name]).ravel() for name in names])
+def product(values, others, names):
+    """The scalar product of two vectors, summed up array by array: concatenated they would fill the memory."""
+    return sum(float(np.vdot(np.float64(values[name]), np.float64(others[name]))) for name in names)
+
+
+def distance(values, others, names):
+    """The length of the difference of two vectors."""
+    return np.sqrt(sum(float(np.sum((np.float64(values[name]) - others[name]) ** 2)) for name in names))
 
 
 def apart(values, others, names):
     """The length of the difference of two vectors, in lengths of the second."""
-    one, other = flat(values, names), flat(others, names)
-    return float(np.linalg.norm(one - other) / np.linalg.norm(other))
+    return float(distance(values, others, names) / np.sqrt(product(others, others, names)))
 
 
 def farthest(values, others, names):
@@ -62,21 +67,22 @@ def compare(arrays):
     """How far PyTorch is from MXNet, by name."""
     about = json.loads(str(arrays["about"]))
     learned, found = about["learned"], {}
-    outcomes = {kind: steps(arrays, about, kind) for kind in ("float32", "float64")}
     exact = {what: part(arrays, f"float64 {what}") for what in ("head", "gradient", "statistic")}
-    for suffix, kind in (("", "float32"), ("64", "float64")):
-        heads, gradients, values, means, end = outcomes[kind]
-        mxnet = {what: part(arrays, f"{kind} {what}") for what in ("head", "gradient", "statistic", "end")}
+    rounded = {what: part(arrays, f"float32 {what}") for what in exact}
+    for suffix, kind, mxnet in (("", "float32", rounded), ("64", "float64", exact)):
+        heads, gradients, values, means, end = steps(arrays, about, kind)
         found[f"loss{suffix}"] = float(np.abs(means[0] - arrays[f"{kind} means"][0]).max())
         found[f"embedding{suffix}"] = float(np.abs(heads["embedding"] - mxnet["head"]["embedding"]).max())
         found[f"statistics{suffix}"] = farthest(values, mxnet["statistic"], mxnet["statistic"])
         found[f"gradient{suffix}"] = apart(gradients, exact["gradient"], learned)  # from MXNet's in float64
         found[f"steps{suffix}"] = float(np.abs(means[-1] - arrays[f"{kind} means"][-1]).max())
-        start, last = flat(part(arrays, "value"), learned), flat(mxnet["end"], learned)
-        found[f"way{suffix}"] = float(np.linalg.norm(flat(end, learned) - last) / np.linalg.norm(last - start))
-    rounded = {what: part(arrays, f"float32 {what}") for what in exact}
-    one, other = flat(outcomes["float32"][1], learned), flat(rounded["gradient"], learned)
-    found["cosine"] = float(1 - one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+        start, last = part(arrays, "value"), part(arrays, f"{kind} end")
+        found[f"way{suffix}"] = float(distance(end, last, learned) / distance(last, start, learned))
+        if kind == "float32":
+            one, other = gradients, rounded["gradient"]
+            lengths = product(one, one, learned) * product(other, other, learned)
+            found["cosine"] = float(1 - product(one, other, learned) / np.sqrt(lengths))
+        del gradients, values, end, start, last
     found["loss_of_mxnet"] = float(np.abs(arrays["float32 means"][0] - arrays["float64 means"][0]).max())
     found["embedding_of_mxnet"] = float(np.abs(rounded["head"]["embedding"] - exact["head"]["embedding"]).max())
     found["gradient_of_mxnet"] = apart(rounded["gradient"], exact["gradient"], learned)

@@ -122,7 +122,9 @@ def quick(monkeypatch, small_experiment, small_split):
     monkeypatch.setattr(
         backends.local,
         "train",
-        lambda todo, *_, runs, data, weights, progress, parts: backends.here(todo, None, runs, data, weights, parts),
+        lambda todo, *_, runs, data, weights, progress, parts, engine: backends.here(
+            todo, None, runs, data, weights, parts, engine
+        ),
     )
 
 
