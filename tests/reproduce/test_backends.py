@@ -150,6 +150,7 @@ def all_ended(workers):
     return not any(Path(f"/proc/{worker}").exists() for worker in workers)
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_the_one_that_started_it(command):
     program, workers = command()
     assert len(workers) == 1

@@ -163,6 +163,7 @@ def waiting(table, runs):
     return left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("histories", [range(5), pytest.param(range(5, 50), marks=pytest.mark.slow)])
 def test_histories_leave_the_store_consistent_and_the_report_true(histories, table, tmp_path, capsys):
     assert reproduce(tmp_path / "quiet") == 0

@@ -360,6 +360,7 @@ def test_training_a_row_reports_the_whole_table(quick, tmp_path, capsys):
     assert names == [f"table1-mini{which}.{suffix}" for which in ("-best", "") for suffix in ("json", "md", "png")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("there", "other", "message"),
     [
@@ -419,6 +420,7 @@ def test_commands_that_do_not_go_together_are_refused(arguments, capsys):
     assert "leave" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_other_peoples_rows_are_not_trained(capsys, tmp_path):
     assert main(["table7", "--rows", "Facility*", "--runs", str(tmp_path)]) == 2
     assert "are other people's work: choose rows of the paper's own method" in capsys.readouterr().err

@@ -61,6 +61,7 @@ def test_a_pair_is_drawn_with_its_numbers_beside(runs, pair, tmp_path, capsys, s
     assert sorted(os.listdir(tmp_path)) == sorted({"a.jpg", "b.png", "seen.json", out.name})
 
 
+@pytest.mark.slow
 def test_an_exported_model_draws_the_same_without_mxnet(exported, pair, tmp_path, without_mxnet):
     script, out, file = ROOT / "visualize" / "similarity.py", tmp_path / "seen.png", exported / "model.onnx"
     arguments = [*pair, "--model", file, "--out", out, "--per-branch"]
@@ -106,6 +107,7 @@ def test_a_part_of_the_query_is_asked_about(runs, pair, tmp_path, place):
         assert np.abs(map1).sum() == abs(map1[place])
 
 
+@pytest.mark.slow
 def test_what_keeps_them_apart_is_drawn_written_and_said(runs, pair, tmp_path, capsys):
     out = tmp_path / "apart.png"
     assert similarity.main([*pair, "--runs", str(runs), "--out", str(out), "--per-branch", "--difference"]) == 0
