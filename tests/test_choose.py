@@ -102,6 +102,7 @@ def test_a_dim_that_pairs_cannot_share_is_refused_before_anything_is_trained(rec
     assert not recorded.calls
 
 
+@pytest.mark.slow
 def test_it_trains_for_real_and_once(small_experiment, small_split, tmp_path):
     first = choose.choose(small_experiment, small_split, tmp_path)
     assert set(first["singles"]) == {"S", "M", "G"}

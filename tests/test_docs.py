@@ -24,9 +24,10 @@ QUERIES = ("query.jpg", "result.jpg")
 LETTERS = tuple(range(0, 136, 17))  # some of those that docs/own-pictures.md draws
 TABLE1_RUN = "runs/glyphs_mini-small_resnet-SM-192-562ddea963/r3-seed0"  # as reproduce/table1.sh --mini names its best
 named = pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
-LONG = ("README.md", "own-pictures.md")  # take seconds to run
+# These take seconds to run
+LONG = ("README", "own-pictures", "search", "export", "similarity", "troubleshooting", "training", "gpus")
 RUNNING = [
-    pytest.param(page, marks=pytest.mark.slow if page.name in LONG else ())
+    pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else ())
     for page in pages.PAGES
     if any(map(pages.runs, pages.blocks(page)))
 ]

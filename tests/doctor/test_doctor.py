@@ -139,6 +139,7 @@ def test_the_report_has_every_line_and_the_same_for_programs(well, capsys, tmp_p
     assert str(tmp_path / "cub200") in next(line for line in text if line[7:].startswith("cub200 "))
 
 
+@pytest.mark.slow
 def test_one_wrong_line_is_exit_status_2(well, capsys, monkeypatch, tmp_path):
     assert main(["doctor", "--data", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().out.splitlines()[-1] == "not ready, fix first: datasets"

@@ -138,6 +138,7 @@ def test_every_package_that_the_environment_is_checked_for_is_tried():
         assert f"\n{package}==" in pins
 
 
+@pytest.mark.slow
 def test_packages_are_tried_in_another_process_that_may_end(tmp_path, monkeypatch):
     (tmp_path / "good.py").write_text("print('hello', end=''); __version__ = '1.2'")
     (tmp_path / "raises.py").write_text("raise OSError('libx.so:\\n cannot be opened')")
