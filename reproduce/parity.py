@@ -18,7 +18,7 @@ from gluon_cgd.runs import schema
 
 FILE = Path(__file__).resolve().with_name("parity.json")
 SEEDS = 5  # runs of each engine that are compared, at least
-MARGIN = 0.01  # of R@1: by less than this the engines are shown to differ in the mean
+MARGIN = 0.01  # of R@1: the means of the engines must be shown to be less than this apart
 LEVEL = 0.05  # of each of the two one-sided tests that show it
 FRACTIONS = schema.each(schema.number(0, 1), of=list)
 COMPARED = schema.fields(
