@@ -35,7 +35,11 @@ cgd_python_of() {
             case " $found " in *" $version "*) ;; *) found="$found $version" ;; esac
             [ "$version" = "$wanted" ] || continue
             if "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then
-                command -v "$candidate"
+                candidate=$(command -v "$candidate")
+                case $candidate in  # where .venv is active, as it is before an update: set-up removes it
+                    "$cgd_venv"/*) candidate=$("$candidate" -c 'import sys; print(sys._base_executable)') ;;
+                esac
+                echo "$candidate"
                 return 0
             fi
             without_venv=$wanted

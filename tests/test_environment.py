@@ -150,7 +150,8 @@ echo "$@" >> {log}
 case "$*" in
     *version_info*) echo 3.11 ;;
     --version) echo Python 3.11.7 ;;
-    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    *_base_executable*) echo "{base}" ;;
+    "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/python3.11" ;;
     *"pip install"*) {pip} ;;
 esac
 """
@@ -179,7 +180,7 @@ def project(machine):
         (machine.folder / "tools" / tool).symlink_to(shutil.which(tool))
 
     def start(pip="true", shell=("/bin/bash",), line=SOURCED, **variables):
-        machine("python3.11", SETTING_UP.format(log=log, pip=pip))
+        machine("python3.11", SETTING_UP.format(log=log, pip=pip, base=machine.folder / "python3.11"))
         log.write_text("")
         environment = {"HOME": str(machine.folder), "PATH": f"{machine.folder}:{machine.folder}/tools", **variables}
         environment = {name: value for name, value in environment.items() if value is not None}
@@ -211,6 +212,19 @@ def test_an_installation_that_failed_is_told_and_tried_again(project):
     run, log = project()
     assert run.returncode == 0
     assert "pip install" in log
+
+
+def test_the_active_environment_of_an_older_version_does_not_make_its_successor(project):
+    """It is removed first, and its interpreter with it."""
+    project()
+    (project.root / "constraints.txt").write_text("numpy==1.23.4\n")
+    active = project.root / ".venv"
+    path = f"{active}/bin:{project.root.parent}:{project.root.parent}/tools"
+    run, log = project(VIRTUAL_ENV=str(active), PATH=path)
+    assert run.returncode == 0, run.stderr
+    assert "pip install" in log
+    (project.root / "constraints.txt").write_text("numpy==1.23.3\n")
+    assert project(PYTHON=f"{active}/bin/python")[0].returncode == 0
 
 
 def test_the_build_can_be_named(project):
