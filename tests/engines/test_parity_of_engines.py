@@ -12,15 +12,15 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def torch_side(tmp_path_factory):
-    there = parity.Torch(environment.found(), tmp_path_factory.mktemp("parity"))
-    yield there
-    there.close()
+def engines(tmp_path_factory):
+    both = parity.Engines(environment.found(), tmp_path_factory.mktemp("parity"))
+    yield both
+    both.close()
 
 
 @pytest.mark.parametrize("name", parity.EXPERIMENTS)
-def test_both_engines_compute_the_same(name, torch_side):
-    found = torch_side.compare(name)
+def test_both_engines_compute_the_same(name, engines):
+    found = engines.compare(name)
     # In float64: the same operations, however their sums are ordered
     for what in ("loss64", "embedding64", "gradient64", "statistics64"):
         assert found[what] < 1e-9, (what, found)

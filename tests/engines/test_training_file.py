@@ -54,6 +54,7 @@ def described(file, change):
     write_stored(file, {**arrays, training_file.META: np.frombuffer(json.dumps(table).encode(), np.uint8)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
