@@ -92,6 +92,7 @@ DEEP = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet50", *DEEP])
 def test_without_the_stride_the_block_computes_the_old_map_and_what_lay_between(name):
     with_stride, without = (backbones.build(name, keep_stride=keep) for keep in (True, False))

@@ -72,6 +72,7 @@ def test_gradients_do_not_add_up_over_steps(small_experiment, batch):
         np.testing.assert_allclose(second[name], first[name], atol=2e-2 * max(np.abs(first[name]).max(), 1e-3))
 
 
+@pytest.mark.slow
 def test_a_batch_is_learned_in_parts(small_experiment, batch):
     experiment = replace(small_experiment, learning_rate=1e-2)
     (_, first), (_, last) = (taught(experiment, batch, CPUS[:1], 2, steps) for steps in (1, 30))

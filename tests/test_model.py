@@ -73,6 +73,7 @@ def test_the_ranking_loss_alone_gives_the_classifier_no_gradient():
     assert np.isfinite(net.reductions[0].weight.grad().asnumpy()).all()
 
 
+@pytest.mark.slow
 def test_resnet50_with_two_branches_has_the_papers_parameters_and_operations():
     net = from_experiment(Experiment(pretrained=False), classes=98)
     parameters = sum(int(np.prod(p.shape)) for p in net.collect_params().values() if p.grad_req != "null")

@@ -139,6 +139,7 @@ def test_labels_may_be_words():
     assert recall_at((1,), embeddings, ["car", "car", "bird", "bird"]) == {1: 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [1024, 16])
 def test_what_float32_cannot_tell_apart_is_decided_in_float64(tile, monkeypatch):
     """Of a model that has nearly collapsed: its pictures differ by less than the products of float32 are off."""

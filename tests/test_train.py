@@ -362,6 +362,7 @@ def test_every_configuration_architecture_sum_and_loss_learns(change, small_expe
     assert result["last"]["R@1"] > 0.6
 
 
+@pytest.mark.slow
 def test_the_recall_of_each_branch_is_kept_beside_the_combined_one(whole, small_experiment, small_split, tmp_path):
     result, folder = whole  # SM
     net, experiment = load_trained(folder)

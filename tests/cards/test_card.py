@@ -101,6 +101,7 @@ def test_the_picture_is_one(run):
         assert picture.width > 1000
 
 
+@pytest.mark.slow
 def test_a_card_is_made_once_and_anew_when_asked_for(run, capsys):
     first = (run / "card.md").read_text()
     (run / "card.md").write_text("mine")
@@ -208,6 +209,7 @@ def test_the_card_says_whether_the_ranking_loss_left_its_margin(rankings, told, 
     assert ("Usual remedies" in text) is warns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, LARGEST, LARGEST + 1])
 def test_few_classes_are_a_map_and_many_are_bars(tmp_path, classes):
     counted = Counter({(label, label): 3 for label in range(classes)})

@@ -93,6 +93,7 @@ def test_a_model_is_trained_and_evaluated(cars, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("R@1 ")
 
 
+@pytest.mark.slow
 def test_two_devices_train_and_evaluate_one_model(cars, tmp_path, capsys):
     two = ["--ctx", "cpu0,cpu1"]
     assert main(train(cars, tmp_path, *two)) == 0
@@ -104,6 +105,7 @@ def test_two_devices_train_and_evaluate_one_model(cars, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["recall"] == result["last"]
 
 
+@pytest.mark.slow
 def test_a_model_can_be_evaluated_on_another_dataset(cars, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(glyphs, "TRAIN_IMAGES", 1)
     monkeypatch.setattr(glyphs, "TEST_IMAGES", 2)

@@ -346,6 +346,7 @@ def test_photos_keep_their_proportions_and_have_captions_and_the_box_is_marked(t
     assert [title[0] for title in titles[1:]] == ["1", "2", "3"]
 
 
+@pytest.mark.slow
 def test_heatmaps_of_several_queries_add_up_to_the_cosine_with_their_mean(tmp_path, indexed, capsys, model):
     from gluon_cgd.datasets import images
     from gluon_cgd.models import opened
@@ -398,6 +399,7 @@ def exported_too(indexed, exported, tmp_path_factory):
     return indexed[0], made / "mxnet", made / "onnx"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_an_exported_model_finds_and_explains_what_mxnet_does(exported_too, exported, capsys, runtime):
     from gluon_cgd.datasets import images
@@ -540,6 +542,7 @@ def test_faiss_is_built_with_its_recall_and_searches(own, indexed, capsys):
     assert found(capsys, own, query, "--engine", "faiss") == {**exact, "engine": "faiss hnsw"}
 
 
+@pytest.mark.slow
 @needs_milvus
 @pytest.mark.filterwarnings(
     "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"

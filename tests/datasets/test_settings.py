@@ -97,6 +97,7 @@ def test_a_choice_says_what_and_why():
     assert lines[4] == f"--passes 138.9: {told}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "csv", "parts"])
 def test_a_small_collection_is_trained_without_a_word_on_batches(tmp_path, capsys, kind):
     data = tmp_path / "photos"

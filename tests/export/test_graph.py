@@ -107,6 +107,7 @@ def test_every_configuration_has_the_same_recall_exported(tmp_path, descriptors)
     same_recall(tmp_path, classes=100, descriptors=descriptors, input_size=32)
 
 
+@pytest.mark.slow
 def test_the_stride_that_is_kept_or_removed_stays_so(tmp_path):
     sides = {keep: agree(tmp_path, keep_stride=keep).about["features"] for keep in (True, False)}
     assert sides == {True: [128, 2, 2], False: [128, 4, 4]}
@@ -118,11 +119,13 @@ def test_efficientnet_pads_exported_as_its_size_of_pictures_needs_it(tmp_path):
     assert agree(tmp_path, backbone="efficientnet_b5", input_size=72).about["features"] == [2048, 5, 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("descriptors", CONFIGURATIONS)
 def test_every_configuration_computes_the_same_exported(tmp_path, descriptors):
     agree(tmp_path, descriptors=descriptors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

@@ -92,6 +92,7 @@ def drawn(folder, count):
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 7, 9, 20, 300])
 def test_any_number_of_pictures_will_do(exported, tmp_path, count):
     paths = int8.calibration(drawn(tmp_path / "photos", count))

@@ -173,6 +173,7 @@ def test_a_file_by_hand_is_enough_when_all_else_is_broken(places, published, res
     assert not places.requests
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["404", "wrong bytes", "half a file"])
 def test_without_any_place_one_message_tells_of_each_and_what_to_fetch(places, published, tmp_path, how):
     places.broken = {"/": how}
@@ -239,6 +240,7 @@ def test_loading_says_how_much_was_set_and_from_what(resnet, caplog):
     assert f"(sha256 {digest(resnet.params)}): all of its 267 parameters are set" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["layer1.0.conv1.weight", "layer4.2.bn3.running_var", "fc.bias"])
 @pytest.mark.parametrize("change", ["missing", "shape", "nan"])
 @pytest.mark.parametrize("kind", ["params", "safetensors"])

@@ -42,6 +42,7 @@ def parameters(run):
     return run.engine.net._collect_params_with_prefix()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -146,6 +147,7 @@ def interrupted(experiment, split, out, at, ctx, monkeypatch):
     monkeypatch.setattr(train.Run, "step", step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ctx", [CPUS[:2], CPUS[1:2]], ids=devices.names)
 def test_a_run_goes_on_to_the_same_bits_on_the_same_devices(ctx, small_experiment, small_split, tmp_path, monkeypatch):
     whole = fit(small_experiment, small_split, tmp_path / "whole", ctx=ctx)
@@ -158,6 +160,7 @@ def test_a_run_goes_on_to_the_same_bits_on_the_same_devices(ctx, small_experimen
     assert parameters_hash(net) == found["parameters_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2), (2, 3)])
 def test_a_run_goes_on_on_another_number_of_devices(first, then, small_experiment, small_split, tmp_path, monkeypatch):
     # Without a margin, at which rounding alone would have a triplet count or not

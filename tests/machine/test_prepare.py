@@ -251,6 +251,7 @@ def test_a_package_that_imports_the_library_runs_its_own_code(tmp_path):
         assert (run.returncode, run.stdout, run.stderr) == (0, "shop doctor --json\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0.1, 0.3, 0.6, 1.2])
 def test_an_interrupt_while_libraries_are_imported_is_one_line(after):
     command = [sys.executable, "-m", "gluon_cgd", "train", "--out", "/nonexistent/run", "--ctx", "gpu9"]

@@ -75,7 +75,8 @@ def test_letters_that_a_terminal_cannot_show_do_not_end_a_command(variables, tmp
     run = shell("cgd table1 --report --runs runs-é漢", "reproduce", tmp_path, **variables)
     assert run.returncode == 1, run.stderr  # that cells are missing
     assert b"86.7 " in run.stdout
-    assert run.stderr == b""
+    assert b"codec" not in run.stderr
+    assert b"Traceback" not in run.stderr
     run = shell("cgd data été漢", cwd=tmp_path, **variables)
     assert run.returncode == 2
     assert b"is unknown" in run.stderr

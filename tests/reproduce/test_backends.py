@@ -78,6 +78,7 @@ def test_a_worker_that_is_killed_loses_its_run_alone(experiment, tmp_path):
     assert store.result(tmp_path / "runs", experiment, 0)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_between_two_runs_fails_the_next_run_alone(experiment, tmp_path):
     watched, alive = multiprocessing.Pipe(duplex=False)
     with alive, watched:
@@ -158,6 +159,7 @@ def test_a_worker_ends_with_the_one_that_started_it(command):
     assert all_ended(workers)
 
 
+@pytest.mark.slow
 def test_an_interruption_starts_no_further_run_and_leaves_no_worker(command, tmp_path):
     program, workers = command()
     os.killpg(program.pid, signal.SIGINT)  # as from a terminal, which tells the workers too
@@ -170,6 +172,7 @@ def test_an_interruption_starts_no_further_run_and_leaves_no_worker(command, tmp
     assert b"leaked" not in complaints
 
 
+@pytest.mark.slow
 def test_a_users_own_files_named_like_ours_are_not_imported_by_workers(command, tmp_path):
     for name in ("reproduce.py", "visualize.py", "gluon_cgd.py"):
         (tmp_path / name).write_text("raise SystemExit('a file of the user')")

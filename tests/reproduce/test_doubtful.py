@@ -59,6 +59,7 @@ def test_figure_3_and_the_student_report_count_them_too():
     assert "worse than untrained: S 1536 (1 of 1)" in student.as_text(table, rows, True, "last")
 
 
+@pytest.mark.slow
 def test_the_page_marks_the_rows_and_the_runs():
     page = html.page([TABLE1], results, True)
     assert "runs that are worse than untrained: Both (1 of 3)" in page

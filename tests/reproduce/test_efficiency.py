@@ -80,6 +80,7 @@ def test_it_is_measured_in_processes_of_their_own(tmp_path):
         assert model["parameters"] > 1e5
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_run_is_named_with_the_reason():
     with pytest.raises(ValueError, match="SM 192 could not train on gpu7 with batches of 36: device gpu7 is not there"):
         efficiency.measure(True, "gpu7")

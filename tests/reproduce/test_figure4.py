@@ -60,6 +60,7 @@ def test_the_query_is_right_under_sm_and_farthest_down_under_both_others():
         figure4.choose_query(seen, np.arange(40))
 
 
+@pytest.mark.slow
 def test_every_panel_explains_its_pair_and_the_ranks_of_first_results_are_1(folders, small_split):
     lines, found, sentences = figure4.make(folders, small_split, mx.cpu(), query=5)
     assert sentences[0] == "query 5 of 32"
@@ -78,6 +79,7 @@ def test_every_panel_explains_its_pair_and_the_ranks_of_first_results_are_1(fold
         figure4.make(folders, small_split, mx.cpu(), query=32)
 
 
+@pytest.mark.slow
 def test_the_control_is_the_network_that_the_run_started_from(folders, small_split, tmp_path, monkeypatch):
     result = read_result(folders["SM"] / "result.json")
     net = figure4.untrained(folders["SM"], mx.cpu()).net

@@ -295,6 +295,7 @@ def test_ten_seeds_have_lines_that_can_be_told_apart():
     assert all(f">seed {seed}<" in drawing for seed in range(10))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on the PATH")
 @pytest.mark.parametrize("form", ["real", "mini"])
 def test_a_browser_shows_it_without_complaint_and_nothing_sticks_out(form, request, tmp_path):

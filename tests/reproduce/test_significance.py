@@ -90,6 +90,7 @@ def test_judge_is_what_the_simulations_below_compute(statistic):
         assert [found[i].p_equivalent for i in range(6)] == pytest.approx(equivalent[table])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [0.0, 0.9])
 @pytest.mark.parametrize("cells", [4, 12, 40])
 @pytest.mark.parametrize("statistic", RUNS)
@@ -103,6 +104,7 @@ def test_of_tables_that_are_equal_in_truth_few_have_a_cell_that_is_said_to_diffe
         assert (different <= 0.05).any(axis=1).mean() <= allowed(tables), (runs, spread)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [0.0, 0.9])
 @pytest.mark.parametrize("cells", [4, 40])
 @pytest.mark.parametrize("statistic", RUNS)

@@ -128,6 +128,7 @@ def quick(monkeypatch, small_experiment, small_split):
     )
 
 
+@pytest.mark.slow
 def test_it_is_trained_printed_and_written_once(quick, tmp_path, capsys, monkeypatch):
     command = ["report", "--mini", "--runs", str(tmp_path)]
     assert main(command) == 0

@@ -152,6 +152,7 @@ def test_a_compressed_vector_is_of_pieces_of_equal_width():
     assert [approximate.probed(lists) for lists in (1, 25, 1264, 4000)] == [1, 8, 79, 250]
 
 
+@pytest.mark.slow
 @needs_milvus
 @pytest.mark.filterwarnings(
     "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"
@@ -175,6 +176,7 @@ def test_milvus_lite_finds_what_the_exact_search_finds(tmp_path):
     engine.close()
 
 
+@pytest.mark.slow
 @needs_milvus
 @pytest.mark.filterwarnings(
     "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"

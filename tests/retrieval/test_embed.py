@@ -78,6 +78,7 @@ def test_a_folder_or_a_name_that_cannot_be_is_refused(exported, tmp_path, capsys
     assert "line break in its name" in refused(capsys, *command, tmp_path / "some", *out)
 
 
+@pytest.mark.slow
 def test_the_commands_work_without_mxnet(exported, folder, tmp_path, without_mxnet):
     rows = [f"pictures/{name},{label},test" for name, label in (("a.jpg", 0), ("b.png", 0), ("é.png", 1))]
     (tmp_path / "list.csv").write_text(

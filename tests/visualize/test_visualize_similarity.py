@@ -43,6 +43,7 @@ def pair(tmp_path):
     return [photo(tmp_path / "a.jpg"), photo(tmp_path / "b.png", (50, 80))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_a_pair_is_drawn_with_its_numbers_beside(runs, pair, tmp_path, capsys, suffix):
     out = tmp_path / f"seen.{suffix}"
@@ -77,6 +78,7 @@ def test_an_exported_model_draws_the_same_without_mxnet(exported, pair, tmp_path
     assert refusal.stderr == "--out needs matplotlib: python -m pip install matplotlib\n"
 
 
+@pytest.mark.slow
 def test_the_last_parameters_are_drawn_or_those_that_are_asked_for(runs, pair, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(runs / "key" / "r1-seed0", run)
@@ -92,6 +94,7 @@ def test_the_last_parameters_are_drawn_or_those_that_are_asked_for(runs, pair, t
     assert cosines[None] == cosines["last"] != cosines["best"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [["--point", "70,10"], ["--box", "0,0,90,60"]])
 def test_a_part_of_the_query_is_asked_about(runs, pair, tmp_path, place):
     out = tmp_path / "part.png"
@@ -156,6 +159,7 @@ def test_a_picture_with_a_side_of_one_pixel_is_a_sentence(runs, pair, tmp_path, 
     assert not (tmp_path / "x.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "mode"), [((2, 2), "RGB"), ((3000, 20), "L"), ((33, 400), "RGBA"), ((40, 40), "P")])
 def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, size, mode):
     odd, out = photo(tmp_path / "odd.png", size, mode), tmp_path / "odd_seen.png"

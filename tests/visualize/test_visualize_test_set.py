@@ -35,6 +35,7 @@ def test_results_are_ranked_as_a_loop_ranks_them():
         assert nearest.tolist() == sorted(others, key=lambda i: np.linalg.norm(whole[i] - query[row]))[:4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [ranking, embedding])
 def test_the_test_set_of_the_best_model_is_drawn(script, runs, tmp_path, capsys):
     out = tmp_path / "drawn.png"
