@@ -17,7 +17,7 @@ from reproduce.flags import check, engine_of, parser
 from reproduce.page import html
 from reproduce.report import comparison, formats, trained_by
 from reproduce.report.data import as_data
-from reproduce.tables import DETAILS, EVERYTHING, FIGURE3, FIGURE4, TABLES, TEXT, from_scratch
+from reproduce.tables import EVERYTHING, FIGURE4, TABLES, from_scratch
 from reproduce.training import backends, costs, plan
 from reproduce.verdicts.verdict import sentence
 
@@ -94,7 +94,7 @@ def find_table(name, options):
         for line in lines:
             log.info("%s", line)
         return student.table(base, options.mini)
-    everything = {**TABLES, **{table.name: table for table in (TEXT, FIGURE3, FIGURE4, DETAILS)}}
+    everything = {table.name: table for table in (*EVERYTHING, FIGURE4)}
     if name not in everything:
         known = (*everything, "efficiency", "pretrain", "report")
         near = "".join(f"; did you mean {word}?" for word in difflib.get_close_matches(name.lower(), known, 1))

@@ -47,13 +47,14 @@ def parser(description, end=None):
     p = Parser(prog="python -m reproduce", description=description, epilog=end)
     add, flag = p.add_argument, functools.partial(p.add_argument, action="store_true")
     every = (
-        "table1 ... table7, text, figure3, figure4, details, efficiency, pretrain or report; without one, all are "
-        "listed"
+        "table1 ... table7, text, figure3, figure4, details, extensions, efficiency, pretrain or report; without one, "
+        "all are listed"
     )
     add("tables", nargs="*", metavar="table", help=every)
     mini = "a working model of the experiment: small networks on rendered letters, minutes on two cores"
     flag("--mini", help=mini)
-    small = "half of CARS196 and a smaller pretrained network, hours on a CPU; of table1 to 6, figure3 and details"
+    small = "half of CARS196 and a smaller pretrained network, hours on a CPU; of table1 to 6, figure3, details and "
+    small += "extensions"
     flag("--small", help=small)
     scratch = "with --mini: the form of earlier versions, networks from random parameters and five passes"
     flag("--from-scratch", help=scratch)

@@ -1,12 +1,8 @@
 """The generated parts of README.md and REPRODUCE.md that say what the runs show."""
 
-import math
 from collections import Counter
 
-import numpy as np
-
-from reproduce.auditing import cells, claims, figure3, queries, regime
-from reproduce.auditing import inference as tests
+from reproduce.auditing import cells, claims, effects, figure3, queries, regime
 from reproduce.auditing.samples import entries, markdown, parts, shown
 
 DECIDED = ("holds", "does not hold")
@@ -169,7 +165,7 @@ def body(table, found, own, small):
     if own:
         told += [f"The paper's orderings, in our numbers ({claims.correction(own)}):"]
         told += [claim.sentence() for claim in own]
-    return lines + [f"- {line}" for line in [*told, *effects(table, found)]]
+    return lines + [f"- {line}" for line in [*told, *effects.sentences(table, found)]]
 
 
 def row_lines(table, entry, columns, small, verdicts):
@@ -201,32 +197,3 @@ def difference(entry, column):
     if column not in entry.ours or column not in entry.row.published:
         return "-"
     return f"{entry.ours[column].middle - entry.row.published[column].mean:+.1f}"
-
-
-def effects(table, found):
-    """Sentences: what each other reading of a detail changes, in pairs of equal seeds."""
-    if not table.baseline:
-        return []
-    values = {e.row.name: dict(zip(e.ours["R@1"].seeds, e.ours["R@1"].values)) if e.ours else {} for e in found}
-    default = values.pop(table.baseline)
-    by_name, lines = {entry.row.name: entry for entry in found}, []
-    for name, own in values.items():
-        told, doubts = effect(own, default), regime.care((by_name[name], by_name[table.baseline]))
-        lines.append(
-            f"{name} against {table.baseline}: {told}" + (f"; {doubts}" if doubts and told != "not run" else "")
-        )
-    return lines
-
-
-def effect(own, default):
-    """The mean difference and its interval."""
-    pairs = sorted(set(own) & set(default))
-    if not pairs:
-        return "not run"
-    apart = [own[seed] - default[seed] for seed in pairs]
-    mean = float(np.mean(apart))
-    if len(pairs) == 1:
-        return f"{mean:+.1f} points of R@1 (one pair of runs)"
-    reach = tests.quantile(0.025, len(pairs) - 1) * tests.deviation(apart) / math.sqrt(len(pairs))
-    interval = f"95 % interval {mean - reach:+.1f} to {mean + reach:+.1f}; {len(pairs)} pairs of runs"
-    return f"{mean:+.1f} points of R@1 ({interval})"

@@ -48,6 +48,7 @@ class Table(NamedTuple):
     learning: List[List[str]] = []  # claims on how rows learn: [what, better, worse]
     earlier: List[List[str]] = []  # claims against earlier work: [row, column, other people's row]
     baseline: str = ""  # of a table of the project's own: the row that the others are compared with
+    against: Dict[str, str] = {}  # of its rows that are tested: the row that each is compared with instead
     reduced: str = "mini"  # what its rows `mini` are called
 
     @property
@@ -110,7 +111,9 @@ def plain_table(name, about):
         paper.append(Row(row, tuple(cells or about["columns"]), cells, experiment(changes)))
         own = {**mini(changes), **about.get("mini", {}).get(row, {})}
         small.append(paper[-1]._replace(experiment=own))
-    more = dict(learning=about.get("learning", []), baseline=about.get("baseline", ""))
+    more = dict(
+        learning=about.get("learning", []), baseline=about.get("baseline", ""), against=about.get("against", {})
+    )
     return Table(name, about["title"], about["seeds"], paper, small, about["orderings"], **more)
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from reproduce.auditing import blocks, cells, claims, curves, figure3, regime
+from reproduce.auditing import blocks, cells, claims, curves, effects, figure3, regime
 from reproduce.auditing.declared import DECLARED
 from reproduce.auditing.page_words import as_python, counted, plain, runs_done, told_difference
 from reproduce.auditing.samples import entries, parts, shown
@@ -118,8 +118,8 @@ class Page:
             yield from (whole.sentence,) if whole and whole.outcome != "not run" else ()
             told = [claim.sentence() for claim in own_claims]
             yield from ("The paper's orderings, in our numbers:", *told) if told else ()
-            effects = blocks.effects(table, found)
-            yield from ("What each reading changes:", *effects) if effects else ()
+            told = effects.sentences(table, found)
+            yield from ("What each row changes:", *told) if told else ()
         title = self.plot_title(table)
         yield title if any(entry.ours for entry in found) else "There are no runs yet to draw."
 

@@ -21,7 +21,8 @@ def counts(net, input_size=224):
     products = 0
     for node in nodes:
         if node.op in ("Convolution", "FullyConnected"):
-            weight = shapes[nodes[node.inputs[1].node].name]  # (out, in / groups, kernel ...)
+            name = nodes[node.inputs[1].node].name  # of a parameter, or of what computes the weights from it
+            weight = shapes[name] if name in shapes else shapes[f"{name}_output"]  # (out, in / groups, kernel ...)
             positions = shapes[f"{node.name}_output"][2:]  # of the map; none in an FC layer
             products += math.prod(weight) * math.prod(positions)
     learned = (name for name in symbol.list_arguments() if name != "data")

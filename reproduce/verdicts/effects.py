@@ -1,14 +1,20 @@
-"""What another reading of an open detail changes: the difference of each row from the baseline of its table."""
+"""What another reading of an open detail, or an extension, changes: the difference of each row from its baseline.
+
+A row that names its baseline (`Row.against`) is tested too, as the paper's orderings are: does it help, or harm?
+"""
 
 import math
 
 import numpy as np
 from scipy import stats
 
-from reproduce.verdicts import significance
+from reproduce.verdicts import significance, verdict
 from reproduce.verdicts.care import care, is_rehearsal
+from reproduce.verdicts.order import decide
+from reproduce.verdicts.orderings import paired_comparison
 
 LEVEL = 0.95  # of the interval
+WORDS = {"holds": "helps", "does not hold": "harms"}
 
 
 def sentences(table, rows):
@@ -19,14 +25,38 @@ def sentences(table, rows):
     if not table.baseline or is_rehearsal(rows):
         return []
     values = {row.row: by_seed(row.ours.get("R@1")) for row in rows}
-    default = values.pop(table.baseline, {})
-    sentences, entries = [], {row.row: row for row in rows}
-    for name, ours in values.items():
-        told, doubts = effect(ours, default), care((entries[name], entries[table.baseline]))
-        if doubts and told != "not run":
-            told += f"; {doubts}"
-        sentences.append(f"{name} against {table.baseline}: {told}")
-    return sentences
+    sentences, entries, found = [], {row.row: row for row in rows}, judged(table, rows)
+    for row in table.rows:
+        name, against = row.name, row.against or table.baseline
+        if name == against or not {name, against} <= set(entries):
+            continue
+        told, doubts = effect(values[name], values[against]), care((entries[name], entries[against]))
+        if told != "not run":
+            told += (f"; {outcome(found[name])}" if name in found else "") + (f"; {doubts}" if doubts else "")
+        sentences.append(f"{name} against {against}: {told}")
+    return [*([f"{correction(found)}:"] if found else []), *sentences]
+
+
+def judged(table, rows):
+    """{row: Ordering} of the rows of `table` that name their baseline, one family: is the row above it?"""
+    cells = {row.row: row.ours.get("R@1") for row in rows}
+    sides = {row.name: (row.name, row.against) for row in table.rows if row.against}
+    return decide({name: paired_comparison(name, [cells.get(one) for one in both]) for name, both in sides.items()})
+
+
+def correction(found):
+    """A phrase: how `found`, see `judged`, was tested."""
+    count = sum(ordering.p_holds is not None for ordering in found.values())
+    tested = f"Holm's correction over {count} tested row{'s' * (count != 1)}, 5 % on each side"
+    return f"Against the baseline at equal seeds ({tested})"
+
+
+def outcome(ordering):
+    """What an Ordering of `judged` says: "helps (p = 0.002)"."""
+    if ordering.p_holds is None:
+        return ordering.outcome
+    word = WORDS.get(ordering.outcome) or verdict.sentence(ordering)
+    return f"{word} (p = {min(ordering.p_holds, ordering.p_opposite):.2g})"
 
 
 def by_seed(cell):

@@ -279,7 +279,7 @@ def test_plots_are_in_the_pages_colours_and_say_what_they_show(real, mini):
     for page in (real, mini):
         for plot in body(page).iter("svg"):
             assert not re.search("#[0-9a-f]{6}", ElementTree.tostring(plot, encoding="unicode"))
-            assert re.match(r"(Table \d|Figure \d|Text|Details).*Recall@1", plot.find("title").text)
+            assert re.match(r"(Table \d|Figure \d|Text|Details|Extensions).*Recall@1", plot.find("title").text)
             assert plot.get("aria-labelledby") == plot.find("title").get("id")
         used = set(re.findall(r"var\(--(\w+)\)", page))
         assert all((html.TEMPLATES / "page.css").read_text(encoding="utf-8").count(f"--{name}:") == 2 for name in used)
