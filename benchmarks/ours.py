@@ -182,7 +182,7 @@ def pair(explained):
 
         def call():
             for _ in range(PAIRS):
-                features = net.backbone(images.normalise(two, ctx)).asnumpy()
+                features = net.last_map(images.normalise(two, ctx)).asnumpy()
                 if explained:
                     similarity.decompose(*features, **how)
 

@@ -94,7 +94,7 @@ def features_of(net: Any, pictures: np.ndarray, ctx: Any) -> np.ndarray:
     """The last feature maps of a few pictures, uint8 (B, H, W, 3): float32 (B, C, h, w). Raises as `embed`."""
     from gluon_cgd.datasets.images import normalise
 
-    return finite(net.backbone(normalise(pictures, ctx)).asnumpy(), "feature map")
+    return finite(net.last_map(normalise(pictures, ctx)).asnumpy(), "feature map")
 
 
 def embedded(

@@ -12,6 +12,7 @@ DESCRIPTOR_NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # section 3.2; what th
 DESCRIPTOR_NAMES.update(P="TrainedGeM", Q="ChannelGeM", A="WeightedGeM", R="RMAC", W="CroW", C="CentredSPoC")  # others'
 ARCHITECTURES = ("CGD", "A", "B")  # Figures 1, 2a, 2b
 COMBINATIONS = ("concat", "sum")  # Table 4
+ATTENTIONS: Tuple[str, ...] = ("none", "se", "cbam")  # of others, but for none
 LOSSES: Tuple[str, ...] = ("batch_hard", "soft_margin", "hap2s_e", "hap2s_p", "margin")  # Table 6
 LOSSES += ("multi_similarity", "proxy_anchor")  # of others, as all in the next line but the first
 CLASSIFICATION_LOSSES = ("softmax", "normalised_softmax", "cosface", "arcface", "focal")
@@ -66,6 +67,8 @@ class Experiment:
         lambda minimum: 1e-30 <= minimum <= 1e6, "must be from 1e-30 to 1e6", "a dead channel has no gradient at 0")
     rmac_scales: int = choice(3, "scales of the regions of R-MAC, the descriptor R; not in the paper",
         lambda scales: 1 <= scales <= 3, "must be 1, 2 or 3", "3 is R-MAC's")
+    attention: str = choice("none", "what weighs the last map in front of all descriptors: none, se (squeeze-and-"
+        "excitation) or cbam; not in the paper", *one_of(lambda: ATTENTIONS))
     loss: str = choice("batch_hard", "the ranking loss: " + ", ".join(LOSSES[:5]) + " (Table 6), "
         + ", ".join(LOSSES[5:]) + " (not in the paper)", *one_of(lambda: LOSSES))
     margin: float = choice(0.1, "margin of the ranking loss (section 4.2)",

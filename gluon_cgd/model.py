@@ -11,6 +11,7 @@ from gluon_cgd import backbones, losses
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.extensions.attention import ATTENTION
 from gluon_cgd.extensions.cosines import proxies
 
 
@@ -31,6 +32,7 @@ class DescriptorNetwork(HybridBlock):
     rmac_scales: see `extensions.regions.RMAC`.  map_side: of the last feature map, for descriptors that depend on it.
     classifier_layer: what the classifier ends with; the classification loss says so.
     proxies: a layer (B, D) -> (B, M) for ranking losses of proxies; its cosines follow the logits.
+    attention: a block that weighs the last map, see `extensions.attention`; None for none, as in the paper.
     Inputs: pictures (B, 3, H, W), normalised.
     Outputs: embedding (B, D) of unit length, logits (B, M) or with proxies (B, 2 M), branches [n x (B, D / n)] of unit
     length.
@@ -51,6 +53,7 @@ class DescriptorNetwork(HybridBlock):
         map_side: int = 0,
         classifier_layer: Callable[..., HybridBlock] = nn.Dense,
         proxies: Optional[HybridBlock] = None,
+        attention: Optional[HybridBlock] = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -67,6 +70,12 @@ class DescriptorNetwork(HybridBlock):
                 self.classifier.add(nn.BatchNorm(in_channels=backbone.channels))
             self.classifier.add(classifier_layer(classes, in_units=backbone.channels, **xavier))
             self.proxies = proxies
+            self.attention = attention
+
+    def last_map(self, pictures: Any) -> Any:
+        """The features (B, C, h, w) that all descriptors take (section 3.1); attention weighs them if there is some."""
+        features = self.backbone(pictures)
+        return features if self.attention is None else self.attention(features)
 
     def classified(self, F: Any, pooled: Any, embedding: Any) -> Any:
         """The logits of the first descriptor (B, C), as in section 3.3; the embedding's cosines with proxies follow."""
@@ -102,7 +111,7 @@ class CGD(DescriptorNetwork):
         self.combine = combine
 
     def hybrid_forward(self, F, pictures):
-        features = self.backbone(pictures)  # (B, C, h, w), section 3.1
+        features = self.last_map(pictures)  # (B, C, h, w), section 3.1
         pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C), equation 1
         # Equation 2
         branches = [unit_length(F, reduction(vector)) for reduction, vector in zip(self.reductions, pooled)]
@@ -124,39 +133,10 @@ class ArchitectureB(DescriptorNetwork):
         super().__init__(backbone, descriptors, classes, (1, len(descriptors) * backbone.channels, dim), **kwargs)
 
     def hybrid_forward(self, F, pictures):
-        features = self.backbone(pictures)  # (B, C, h, w)
+        features = self.last_map(pictures)  # (B, C, h, w)
         pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C)
         embedding = unit_length(F, self.reductions[0](F.concat(*pooled, dim=1)))  # (B, D)
         return embedding, self.classified(F, pooled[0], embedding), [embedding]
-
-
-class Pooled(HybridBlock):
-    """The global descriptors of a backbone side by side, without FC layers: what it can tell before any training.
-
-    Arguments: as of DescriptorNetwork.
-    Inputs: pictures (B, 3, H, W), normalised.
-    Outputs: embedding (B, n C) of unit length, branches [n x (B, C)] of unit length.
-    """
-
-    reductions = ()  # no FC layers
-
-    def __init__(
-        self,
-        backbone: HybridBlock,
-        descriptors: str = "SMG",
-        gem_p: float = 3,
-        gem_minimum: float = 1e-6,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
-        with self.name_scope():
-            self.backbone = backbone
-            self.poolings = poolings_of(descriptors, gem_p, gem_minimum, backbone.channels)
-
-    def hybrid_forward(self, F, pictures):
-        features = self.backbone(pictures)  # (B, C, h, w)
-        branches = [unit_length(F, pooling(features)) for pooling in self.poolings]
-        return unit_length(F, F.concat(*branches, dim=1)), branches
 
 
 def poolings_of(
@@ -192,6 +172,8 @@ def layers_of(experiment: Experiment, classes: int, weights: Optional[PathLike] 
         head["map_side"] = backbone.map_shape(side)[1]
     if losses.uses_proxies(experiment):
         head["proxies"] = proxies(classes, experiment.dim, experiment.proxy_rate)
+    if experiment.attention != "none":
+        head["attention"] = ATTENTION[experiment.attention](backbone.channels)
     if experiment.architecture == "B":
         return ArchitectureB(backbone, experiment.descriptors, experiment.dim, classes, **head)
     return CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **head)
@@ -211,7 +193,11 @@ def from_experiment(experiment: Experiment, classes: int, weights: Optional[Path
         net.backbone.initialize(mx.init.MSRAPrelu(slope=0))
     for part in (net.poolings, net.reductions, net.classifier, *([net.proxies] if net.proxies else [])):
         part.initialize()
-    net(mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size)))  # settles the shapes that were left open
+    pictures = mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size))
+    if net.attention is not None:
+        net.backbone(pictures)  # draws its values first: then they are the same with attention and without
+        net.attention.initialize()
+    net(pictures)  # settles the shapes that were left open
     mx.nd.waitall()  # a convolution under way reorders its weight in place: a copy would be half in either order
     return net
 

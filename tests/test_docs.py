@@ -12,6 +12,7 @@ from gluon_cgd import __version__, datasets, descriptors, experiment, losses
 from gluon_cgd.commands import options
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.extensions import attention
 from gluon_cgd.machine import facts
 from gluon_cgd.train import fit
 from reproduce import recorded, tables
@@ -80,6 +81,8 @@ def as_before(monkeypatch):
     monkeypatch.setattr(experiment, "DESCRIPTOR_NAMES", dict(experiment.DESCRIPTOR_NAMES))
     monkeypatch.setattr(experiment, "CLASSIFICATION_LOSSES", experiment.CLASSIFICATION_LOSSES)
     monkeypatch.setattr(experiment, "LOSSES", experiment.LOSSES)
+    monkeypatch.setattr(experiment, "ATTENTIONS", experiment.ATTENTIONS)
+    monkeypatch.setattr(attention, "ATTENTION", dict(attention.ATTENTION))
     monkeypatch.setitem(tables.TABLES, "table6", tables.TABLE6)
 
 

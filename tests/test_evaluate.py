@@ -50,7 +50,7 @@ def test_what_is_not_finite_is_refused_where_it_is_computed(bad):
         with pytest.raises(NotFinite, match=r"the embedding of picture 1 is NaN or infinite \(2 of 5 are\): the train"):
             embed(net, pictures, mx.cpu(), size)
     with pytest.raises(NotFinite, match="the feature map of picture 1 is NaN"):
-        features_of(SimpleNamespace(backbone=lambda x: net(x)[0]), pictures, mx.cpu())
+        features_of(SimpleNamespace(last_map=lambda x: net(x)[0]), pictures, mx.cpu())
     split = Split([], [Record(f"photos/{i}.jpg", i) for i in range(5)])
     with pytest.raises(ValueError, match="the embedding of photos/1.jpg is NaN or infinite"):
         labelled(lambda batch: embed(net, batch, mx.cpu()), split, pictures, None)

@@ -63,7 +63,7 @@ def model_of(net, experiment, features=False):
     side, dim = experiment.input_size, experiment.dim
     graph = Graph()
     normalised(graph, "pictures", "normalised")
-    channels, height, width = backbone(graph, net.backbone, side)  # "normalised" -> "features"
+    channels, height, width = last_map(graph, net, side)  # "normalised" -> "features"
     head(graph, net, experiment)  # "features" -> "embedding"
     pictures = helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["N", side, side, 3])
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", dim])]
@@ -88,23 +88,28 @@ def normalised(graph, pictures, output):
     return graph.add("Transpose", [scaled], output, perm=(0, 3, 1, 2))
 
 
-def backbone(graph, block, side):
-    """Add the backbone, "normalised" (N, 3, side, side) -> "features"; returns the shape (C, h, w) of its map."""
+def last_map(graph, net, side):
+    """Add backbone and attention, "normalised" (N, 3, side, side) -> "features"; returns their shape (C, h, w)."""
     import mxnet as mx
     import onnx
 
-    symbol = block(mx.sym.var("normalised"))
+    symbol = net.last_map(mx.sym.var("normalised"))
     symbol = _with_plain_reshapes(symbol, side)
     needed = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
     values = {
         name: parameter.list_data()[0].as_in_context(mx.cpu())
-        for name, parameter in block.collect_params().items()
+        for name, parameter in net.collect_params().items()
         if name in needed
     }
     with tempfile.TemporaryDirectory() as folder, _opset():
         file = os.path.join(folder, "backbone.onnx")
         free = dict(dynamic=True, dynamic_input_shapes=[(None, 3, side, side)])
-        mx.onnx.export_model(symbol, values, [(2, 3, side, side)], np.float32, file, **free)
+        try:
+            mx.onnx.export_model(symbol, values, [(2, 3, side, side)], np.float32, file, **free)
+        except AttributeError as error:  # "No conversion function registered for op type ... yet."
+            raise ValueError(
+                f"MXNet cannot export the network ({error}): write that layer by other operators"
+            ) from error
         exported = onnx.load(file).graph
     last = exported.output[0].name
     for node in exported.node:

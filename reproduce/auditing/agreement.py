@@ -11,7 +11,7 @@ from reproduce.auditing.evidence import Finding
 # What decides the parameters that a run begins with; the seed draws them
 BEGINNING = (
     *("dataset", "backbone", "keep_stride", "pretrained", "input_size", "descriptors", "dim", "architecture"),
-    *("combine", "gem_p", "gem_minimum", "fc_magnitude", "classifier_batch_norm"),
+    *("combine", "gem_p", "gem_minimum", "fc_magnitude", "classifier_batch_norm", "attention"),
 )
 
 
@@ -66,7 +66,7 @@ def alike_at_first(evidence):
     """Runs that begin with the same network have equal recalls before training: of equal seeds in all experiments."""
     first = {}
     for recorded in evidence.values():
-        beginning = json.dumps([recorded.experiment.get(name) for name in BEGINNING])
+        beginning = json.dumps([recorded.experiment.get(name, DECLARED["defaults"][name]) for name in BEGINNING])
         for index, run in enumerate(recorded.runs):
             before = {name: round(value, 6) for name, value in run["untrained"].items()}
             other = first.setdefault((beginning, run["seed"]), (before, recorded.file.stem))

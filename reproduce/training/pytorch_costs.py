@@ -98,7 +98,7 @@ def estimate(experiment, precision):
 
 def products(experiment):
     """The multiply-adds of a picture in the network of `experiment`."""
-    names = ("backbone", "keep_stride", "input_size", "descriptors", "dim", "architecture", "combine")
+    names = ("backbone", "keep_stride", "input_size", "descriptors", "dim", "architecture", "combine", "attention")
     return _products(Experiment(**{name: getattr(experiment, name) for name in names}, pretrained=False))
 
 

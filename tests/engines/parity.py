@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gluon_cgd.backbones import BACKBONES
 from gluon_cgd.engines import environment
-from gluon_cgd.experiment import CLASSIFICATION_LOSSES, CONFIGURATIONS, LOSSES, Experiment
+from gluon_cgd.experiment import ATTENTIONS, CLASSIFICATION_LOSSES, CONFIGURATIONS, LOSSES, Experiment
 
 CLASSES, IMAGES = 4, 2  # of a batch
 RATE, DECAY = 1e-4, 1e-4
@@ -30,6 +30,7 @@ CASES = {
     **{configuration: {"descriptors": configuration} for configuration in CONFIGURATIONS},
     **{letters: {"descriptors": letters} for letters in (*"PQARWC", "AR")},
     **{loss: {"classification_loss": loss} for loss in CLASSIFICATION_LOSSES[1:]},
+    **{f"attention {name}": {"attention": name, "descriptors": "SMG"} for name in ATTENTIONS[1:]},
 }
 EXPERIMENTS = {name: dataclasses.replace(SMALL, **changes) for name, changes in CASES.items()}
 LARGE = ("resnet101", "resnext101", "wide_resnet50", "efficientnet_b5")  # at 64 pixels they take minutes in float64

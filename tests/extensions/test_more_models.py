@@ -108,7 +108,9 @@ def test_what_a_descriptor_learns_is_trained_saved_and_restored(letter, small_ex
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes", [{"descriptors": "PA", "classification_loss": "cosface"}, {"loss": "proxy_anchor"}], ids=str
+    "changes",
+    [{"descriptors": "PA", "classification_loss": "cosface", "attention": "cbam"}, {"loss": "proxy_anchor"}],
+    ids=str,
 )
 def test_an_interrupted_run_goes_on_to_the_same_parameters(changes, small_experiment, small_split, tmp_path):
     from gluon_cgd import train

@@ -1,4 +1,4 @@
-"""Each descriptor and loss beyond the paper's trains to above its untrained value, hybridized and not."""
+"""Each descriptor, attention and loss beyond the paper's trains to above its untrained value, hybridized and not."""
 
 import mxnet as mx
 import pytest
@@ -12,6 +12,7 @@ PIECES = [
     *({"descriptors": letter} for letter in "PQARWC"),
     *({"classification_loss": name} for name in ("normalised_softmax", "cosface", "arcface", "focal")),
     *({"loss": name} for name in ("multi_similarity", "proxy_anchor")),
+    *({"attention": name} for name in ("se", "cbam")),
 ]
 
 
@@ -45,6 +46,6 @@ def test_each_piece_trains_to_above_its_untrained_value(changes, letters, tmp_pa
 @pytest.mark.slow
 def test_all_of_them_train_together_and_not_hybridized(letters, tmp_path, monkeypatch):
     monkeypatch.setattr(mx.gluon.HybridBlock, "hybridize", lambda block, *_, **how: None)
-    together = dict(descriptors="PQARWC", dim=36, classification_loss="cosface", loss="proxy_anchor")
+    together = dict(descriptors="PQARWC", dim=36, classification_loss="cosface", loss="proxy_anchor", attention="cbam")
     untrained, last = trained(letters, tmp_path, **together)
     assert last > untrained + 0.05
