@@ -11,7 +11,7 @@ from gluon_cgd.commands.search_engine import add_engine, engine_of
 from gluon_cgd.datasets.training_part import warn_of_boxes
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.progress import task
-from gluon_cgd.retrieval import approximate, collection, exact, mending, sources, whitening
+from gluon_cgd.retrieval import approximate, collection, compaction, exact, mending, sources, whitening
 from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.filling import fill
 from gluon_cgd.retrieval.manifest import NAME
@@ -56,7 +56,7 @@ def command(options):
     if options.whiten:
         say(whiten(options.out))
     if options.compact:
-        say(f"{collection.compact(options.out):,} rows of replaced and removed pictures gave their room back")
+        say(f"{compaction.compact(options.out):,} rows of replaced and removed pictures gave their room back")
     snapshot = collection.read(options.out)
     if options.engine == "exact":
         return

@@ -1,6 +1,5 @@
 """Bring a collection up to date with a folder: only new and changed pictures are embedded."""
 
-import contextlib
 import logging
 import os
 from dataclasses import dataclass, field
@@ -107,15 +106,16 @@ def _changed(paths, snapshot, seen, moved, changes):
     A picture that was moved goes into the list `moved`, as (path, stat, row before).
     """
     finder, moves = collection.Finder(snapshot), Moves(snapshot)
-    sizes, times = snapshot.rows["size"], snapshot.rows["mtime_ns"]
     for path in paths:
         changes.found += 1
-        row, stat = finder.row(path), None
-        with contextlib.suppress(OSError):
+        row = finder.row(path)
+        try:
             stat = os.stat(path)
+        except OSError:
+            stat = None
         if row >= 0:
             seen[row] = True
-            if stat and sizes[row] == stat.st_size and times[row] == stat.st_mtime_ns:
+            if stat and finder.stamp(row) == (stat.st_size, stat.st_mtime_ns):
                 changes.same += 1
                 continue
         elif stat:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.files.whole import write_text
+from gluon_cgd.retrieval import blocks
 
 FORMAT = 2  # 1 has no checksums: it is read, and `index` rewrites it
 NAME, BEFORE = "collection.json", "collection-before.json"
@@ -61,6 +62,8 @@ def wrong(manifest):
     sums, folders = manifest.get("crc"), manifest.get("folders")
     if not isinstance(sums, dict) or set(sums) != set(CHECKED) or {type(value) for value in sums.values()} != {int}:
         return "it has no checksums of the files"
+    if not blocks.is_possible(manifest.get("blocks", blocks.NONE)):
+        return "its checksums of blocks are none"
     if not isinstance(folders, list) or not all(isinstance(folder, str) for folder in folders):
         return "it does not list the folders that were indexed"
     return "" if manifest.get("digest") == digest(manifest) else "its checksum is another"

@@ -9,9 +9,9 @@ import numpy as np
 
 from gluon_cgd.files.lock import locked
 from gluon_cgd.files.regular import open_regular
-from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval import blocks, collection, compaction
 from gluon_cgd.retrieval.manifest import BEFORE, FORMAT, NAME, Damaged, read_manifest, write
-from gluon_cgd.retrieval.snapshot import FILES, ROWS, Snapshot, counted, data_file, is_no_file
+from gluon_cgd.retrieval.snapshot import FILES, ROWS, Snapshot, counted, data_file, is_no_file, mapped
 
 log = logging.getLogger(__name__)
 BLOCK = 2**26  # bytes of embeddings that are compared with their checksums at a time
@@ -33,8 +33,7 @@ def mend(folder):
             log.info("%s: checking %s embeddings", folder, f"{manifest['rows']:,}")
         try:
             rows = Snapshot(folder, manifest)
-            for part in _parts(rows):
-                rows.check(part)
+            compare(rows)
         except (Damaged, FileNotFoundError) as error:
             log.warning("%s", error.what if isinstance(error, Damaged) else f"{error.filename} is missing")
             rows = _whole_before(folder, manifest) or Remains(folder, manifest)
@@ -42,7 +41,7 @@ def mend(folder):
             if manifest["format"] == FORMAT:
                 return 0
             log.info("%s was made by an earlier version and gets checksums", folder)
-        collection.rewrite(rows)
+        compaction.rewrite(rows)
         held = rows.manifest["rows"] - rows.manifest["dead"]
         lost = max(0, held - len(rows))
         if lost:
@@ -82,8 +81,7 @@ def _whole_before(folder, manifest):
         return None
     try:
         rows = Snapshot(folder, before)
-        for part in _parts(rows):
-            rows.check(part)
+        compare(rows)
     except (Damaged, FileNotFoundError):
         return None
     log.warning("%s is of another index: %s takes its place", folder / NAME, BEFORE)
@@ -99,11 +97,13 @@ class Remains(Snapshot):
         there = {name: _remaining(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
         self.count = min(len(there["vectors"]) // (4 * self.dim), len(there["rows"]) // kind.itemsize)
         self.vectors = there["vectors"][: self.count * 4 * self.dim].view("<f4").reshape(-1, self.dim)
-        self.rows = there["rows"][: self.count * kind.itemsize].view(kind)
+        self._rows = there["rows"][: self.count * kind.itemsize].view(kind)
+        self._blocks, self._known = None, np.ones(-(-self.count // blocks.ROWS), bool)  # each row is compared by itself
         self._names, self._checked = there["names"], np.zeros(self.count, bool)
         self.live = np.zeros(self.count, bool)
         for part in _parts(self):
             self.live[part] = self.intact(part)
+            self.forget()
         embedded = self.live.all()
         for row in np.flatnonzero(self.live):
             self.live[row] = self._has_its_path(row)
@@ -133,7 +133,7 @@ class Remains(Snapshot):
 
     def _has_its_path(self, row):
         """Whether the path of `row` is inside the file of names and has the hash that the row holds."""
-        record = self.rows[row]
+        record = self._rows[row]
         start, length = int(record["start"]), int(record["length"])
         return (
             start >= 0 < length
@@ -153,11 +153,18 @@ def _remaining(file, size):
     try:
         with open_regular(file) as handle:
             there = min(size, os.fstat(handle.fileno()).st_size)
-            return np.asarray(np.memmap(handle, np.uint8, "r", shape=(there,))) if there else np.empty(0, np.uint8)
+            return mapped(handle, there)
     except (OSError, ValueError) as error:
         if not isinstance(error, FileNotFoundError) and not is_no_file(error):
             raise
         return np.empty(0, np.uint8)
+
+
+def compare(snapshot):
+    """Raise Damaged unless all rows, paths and embeddings of a Snapshot have their checksums, in constant memory."""
+    for part in _parts(snapshot):
+        snapshot.check(part)
+        snapshot.forget()
 
 
 def _parts(rows):

@@ -1,6 +1,7 @@
 """A state of a collection, opened to be read: its files are mapped into memory and checked."""
 
 import errno
+import mmap
 import os
 import zlib
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine.sentences import sentence
-from gluon_cgd.retrieval import checksums
+from gluon_cgd.retrieval import blocks, checksums
 from gluon_cgd.retrieval.manifest import Damaged
 
 FIELDS = [("key", "<u8"), ("start", "<i8"), ("length", "<i8"), ("size", "<i8"), ("mtime_ns", "<i8")]
@@ -22,21 +23,33 @@ class Snapshot:
     """A collection as it was when it was opened; later writes do not change it.
 
     vectors (N, D): read-only, memory-mapped, of unit length once `check` has passed them.  live (N,): False for
-    replaced and removed pictures. Raises FileNotFoundError for a missing file and Damaged for a wrong one.
+    replaced and removed pictures. Opening reads neither rows nor paths nor vectors: what is damaged in them is noticed
+    when it is used. Raises FileNotFoundError for a missing file and Damaged for a wrong one.
     """
 
     def __init__(self, folder, manifest):
         self.folder, self.manifest = Path(folder), manifest
         self.dim, self.count = manifest["dim"], manifest["rows"]
         size = counted(manifest)
-        mapped = {name: _mapped(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
-        for name in ("rows", "names"):
-            self._check_sum(name, mapped[name])
-        self.vectors = mapped["vectors"].view("<f4").reshape(-1, self.dim)
-        self.rows, self._names = mapped["rows"].view(ROWS[manifest["format"]]), mapped["names"]
-        self._check_names()
-        self.live, self._checked = np.ones(self.count, bool), np.zeros(self.count, bool)
-        self.live[self._dead(mapped["dead"])] = False
+        files = {name: _mapped(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
+        self.vectors = files["vectors"].view("<f4").reshape(-1, self.dim)
+        self._rows, self._names = files["rows"].view(ROWS[manifest["format"]]), files["names"]
+        self._blocks, self._checked = blocks.read(folder, manifest), np.zeros(self.count, bool)
+        if self._blocks is None:
+            for name in ("rows", "names"):
+                self._check_sum(name, files[name])
+            self._check_names(slice(0, self.count), 0, len(self._names))
+            self._known = np.ones(-(-self.count // blocks.ROWS), bool)
+        else:
+            self._known = np.zeros(len(self._blocks), bool)
+            self._check_blocks([len(self._known) - 1] * (self.count > 0))  # so files of another index are noticed now
+        self.live = np.ones(self.count, bool)
+        self.live[self._dead(files["dead"])] = False
+
+    @property
+    def has_blocks(self):
+        """Whether there are checksums of blocks. Without them opening has compared all rows and paths."""
+        return self._blocks is not None
 
     def _check_sum(self, name, data):
         """Raise Damaged unless the bytes of the file `name` have the checksum in the manifest, if it has one."""
@@ -47,20 +60,53 @@ class Snapshot:
         """The rows that were replaced or removed, from the bytes of their file. Raises Damaged for impossible ones."""
         self._check_sum("dead", data)
         dead, rows = data.view("<i8"), self.manifest["rows"]
-        if len(dead) and (dead.min() < 0 or dead.max() >= rows or len(np.unique(dead)) < len(dead)):
+        if len(dead) and (dead.min() < 0 or dead.max() >= rows or repeats(dead, rows)):
             raise self._damaged("dead", f"it names a row twice, or one that is not from 0 to {rows - 1}")
         return dead
 
-    def _check_names(self):
-        """Raise Damaged unless the paths of the rows are one behind the other and fill the file of names."""
-        start, length = self.rows["start"], self.rows["length"]
+    def _check_names(self, part, first, last):
+        """Raise Damaged unless the paths of the rows `part`, a slice, are the bytes `first` to `last` of the names."""
+        start, length = self._rows["start"][part], self._rows["length"][part]
         ends = start + length
-        if self.count and not (
-            start[0] == 0 and ends[-1] == len(self._names) and (length > 0).all() and (start[1:] == ends[:-1]).all()
+        if len(start) and not (
+            start[0] == first and ends[-1] == last and (length > 0).all() and (start[1:] == ends[:-1]).all()
         ):
             raise self._damaged("rows", "its paths are not those of the file of names")
-        if not self._names.all():
+        if not self._names[first:last].all():
             raise self._damaged("names", "a path holds a zero byte")
+
+    def _check_blocks(self, numbers):
+        """Raise Damaged unless the rows of the blocks `numbers`, and their paths, are those that were written."""
+        for number in numbers:
+            part = slice(number * blocks.ROWS, min((number + 1) * blocks.ROWS, self.count))
+            first, block = int(self._blocks["end"][number - 1]) if number else 0, self._blocks[number]
+            if zlib.crc32(self._rows[part].view(np.uint8)) != block["rows"]:
+                raise self._damaged("rows", f"rows {part.start:,} to {part.stop - 1:,} have another checksum")
+            if zlib.crc32(self._names[first : int(block["end"])]) != block["names"]:
+                raise self._damaged("names", f"paths {part.start:,} to {part.stop - 1:,} have another checksum")
+            self._check_names(part, first, int(block["end"]))
+            self._known[number] = True
+
+    def _know(self, rows):
+        """Compare the blocks of `rows`, a slice or an array of rows, that were not compared yet."""
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(self.count)
+            first, last = start // blocks.ROWS, -(-stop // blocks.ROWS)
+            self._check_blocks(first + np.flatnonzero(~self._known[first:last]))
+        else:
+            numbers = np.asarray(rows) // blocks.ROWS
+            if not self._known[numbers].all():
+                self._check_blocks(np.unique(numbers[~self._known[numbers]]))
+
+    @property
+    def rows(self):
+        """The records (N,) of all rows, compared with their checksums."""
+        return self.records(slice(None))
+
+    def records(self, rows):
+        """The records of `rows`, a slice or an array of rows: "key", "size", "mtime_ns", ... Compares only those."""
+        self._know(rows)
+        return self._rows[rows]
 
     def _damaged(self, name, reason):
         file = data_file(self.folder, name, self.manifest["generation"])
@@ -72,7 +118,7 @@ class Snapshot:
         Those of a collection without checksums count as such if their length is 1.
         """
         if self.manifest["format"] > 1:
-            return checksums.sums(self.vectors[rows]) == self.rows["sum"][rows]
+            return checksums.sums(self.vectors[rows]) == self.records(rows)["sum"]
         return checksums.are_unit(self.vectors[rows])
 
     def check(self, rows):
@@ -87,14 +133,25 @@ class Snapshot:
 
     def path(self, row):
         """The path of the picture in `row`."""
-        _, start, length, *_ = self.rows[row].item()
+        if not self._known[row // blocks.ROWS]:
+            self._check_blocks([row // blocks.ROWS])
+        _, start, length, *_ = self._rows[row].item()
         return os.fsdecode(self._names[start : start + length].tobytes())
 
     def paths(self, first=0):
         """The paths of the pictures in the rows from `first` on, as bytes. Faster than `path` for many."""
-        starts, ends = self.rows["start"][first:], (self.rows["start"] + self.rows["length"])[first:]
-        names = self._names.tobytes()
-        return [names[start:end] for start, end in zip(starts.tolist(), ends.tolist())]
+        return self.encoded(slice(first, None))
+
+    def encoded(self, rows):
+        """The paths, as bytes, of the pictures in `rows`, a slice or an array of rows."""
+        records, names = self.records(rows), memoryview(self._names)
+        starts, ends = records["start"], records["start"] + records["length"]
+        return [names[start:end].tobytes() for start, end in zip(starts.tolist(), ends.tolist())]
+
+    def forget(self):
+        """Give the memory back that holds what was read of the files; the next use reads it again, from the cache."""
+        for array in (self.vectors, self._rows, self._names):
+            release(array)
 
     def __len__(self):
         return int(self.live.sum())
@@ -129,4 +186,27 @@ def _mapped(file, size):
         there = os.fstat(handle.fileno()).st_size
         if there < size:
             raise Damaged(f"{file} is damaged ({there:,} bytes where {size:,} are counted)", file.parent)
-        return np.asarray(np.memmap(handle, np.uint8, "r", shape=(size,))) if size else np.empty(0, np.uint8)
+        return mapped(handle, size)
+
+
+def mapped(handle, size):
+    """The first `size` bytes of an open file, mapped into memory: uint8 (size,), read-only."""
+    if not size:
+        return np.empty(0, np.uint8)
+    return np.frombuffer(mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
+
+
+def release(array):
+    """Let the system take back the memory of an array that shows a whole mapped file."""
+    while isinstance(array, np.ndarray):
+        array = array.base
+    file = array.obj if isinstance(array, memoryview) else array
+    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
+
+
+def repeats(rows, count):
+    """Whether `rows` (n,), each from 0 to `count` - 1, names one twice."""
+    seen = np.zeros(count, bool)
+    seen[rows] = True
+    return np.count_nonzero(seen) < len(rows)

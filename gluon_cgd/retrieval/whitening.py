@@ -15,7 +15,7 @@ from gluon_cgd.files.lock import locked
 from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine.progress import task
-from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval import collection, compaction
 from gluon_cgd.retrieval.manifest import read_manifest
 
 SAMPLE = 2_000  # pictures, spread evenly over the index, that are looked at: more take minutes
@@ -91,7 +91,7 @@ def whiten(folder):
         with replacing(folder / said["file"]) as temporary:
             Path(temporary).write_bytes(data)
         changed = dict(model, whitening=said)
-        collection.rewrite(before, convert=learned.applied, model=changed)
+        compaction.rewrite(before, convert=learned.applied, model=changed)
         return said
 
 

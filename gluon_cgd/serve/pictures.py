@@ -91,7 +91,7 @@ class Pictures:
 
 def of_row(state, row):
     """The Picture in `row` of the index."""
-    path, before = state.snapshot.path(row), state.snapshot.rows[row]
+    path, before = state.snapshot.path(row), state.snapshot.records([row])[0]
     name, folder = printable(os.path.basename(path)), state.places.name(row)
     now, note = None, "gone"
     try:

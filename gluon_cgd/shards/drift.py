@@ -33,13 +33,12 @@ def compare(snapshot, source, left_out=(), skip_bad=False):
                 added += path not in known
                 first = first or path * (path not in known)
                 continue
-            record = snapshot.rows[row]
             try:
                 stat = os.stat(path)
             except OSError:
                 continue  # a list names what is gone, too: it counts as that
             seen[row] = True
-            if (record["size"], record["mtime_ns"]) != (stat.st_size, stat.st_mtime_ns):
+            if finder.stamp(row) != (stat.st_size, stat.st_mtime_ns):
                 replaced += 1
                 first = first or path
     missing = np.flatnonzero(snapshot.live & ~seen)

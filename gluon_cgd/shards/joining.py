@@ -94,12 +94,11 @@ def _copy_shard(plan, number, writer, skipped, bar):
         shard = collection.read(plan.shard(number))
         check_same(plan.shard(number), shard.manifest["model"], writer.manifest["model"])
         pending = 0
-        for rows, paths in in_order(shard, plan.paths(number)):
-            rows, paths, skipped = rows[skipped:], paths[skipped:], max(0, skipped - len(rows))
-            shard.check(rows)
-            records, vectors = shard.rows[rows], shard.vectors[rows]
-            writer.append(vectors, paths, records["size"], records["mtime_ns"])
-            pending += vectors.nbytes
+        for rows in in_order(shard, plan.paths(number)):
+            rows, skipped = rows[skipped:], max(0, skipped - len(rows))
+            writer.copy(shard, rows)
+            shard.forget()
+            pending += len(rows) * 4 * shard.dim
             if pending >= BYTES:
                 writer.publish()
                 pending = 0
@@ -115,23 +114,17 @@ def _copy_shard(plan, number, writer, skipped, bar):
 
 
 def in_order(snapshot, paths):
-    """Yield (rows, paths) of those of `paths` that the Snapshot has, ROWS at a time, in their order."""
-    live, expected, finder = np.flatnonzero(snapshot.live), 0, None
-    rows, names = [], []
+    """Yield the rows of those of `paths` that the Snapshot has, ROWS at a time, in their order."""
+    finder, rows = collection.Finder(snapshot), []
     for path in paths:
-        if expected < len(live) and snapshot.path(live[expected]) == path:
-            row, expected = int(live[expected]), expected + 1
-        else:  # a row that was left out, or embedded again later
-            finder = finder or collection.Finder(snapshot)
-            row = finder.row(path)
+        row = finder.row(path)
         if row >= 0:
             rows.append(row)
-            names.append(path)
         if len(rows) == ROWS:
-            yield np.array(rows), names
-            rows, names = [], []
+            yield np.array(rows)
+            rows = []
     if rows:
-        yield np.array(rows), names
+        yield np.array(rows)
 
 
 def clear(plan):

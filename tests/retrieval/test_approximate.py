@@ -7,7 +7,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from gluon_cgd.retrieval import approximate, collection, exact
+from gluon_cgd.retrieval import approximate, collection, compaction, exact
 
 needs_faiss = pytest.mark.skipif(find_spec("faiss") is None, reason="faiss-cpu is not installed")
 needs_milvus = pytest.mark.skipif(
@@ -76,7 +76,7 @@ def test_what_faiss_cannot_do_is_said_in_a_sentence(tmp_path):
     with pytest.raises(ValueError, match="holds other vectors: delete it"):
         approximate.Faiss(snapshot, "flat")
     add(tmp_path, 1, seed=3, dead=[0])
-    collection.compact(tmp_path)  # rows have other numbers now
+    compaction.compact(tmp_path)  # rows have other numbers now
     with pytest.raises(ValueError, match="has no FAISS index 'flat' of these rows"):
         approximate.Faiss(collection.read(tmp_path), "flat")
 

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval import collection, compaction, finding
 
 MODEL = {"name": "a model"}
 
@@ -88,7 +88,7 @@ def test_a_reader_keeps_what_it_opened(tmp_path):
         before = commit(writer, tmp_path, ["a", "b"])
         opened = collection.read(tmp_path)
         after = {**commit(writer, tmp_path, ["c", "a"], 1, dead=[0]), "b": before["b"]}
-    collection.compact(tmp_path)
+    compaction.compact(tmp_path)
     same(contents(opened), before)
     same(contents(collection.read(tmp_path)), after)
 
@@ -99,8 +99,8 @@ def test_compacting_gives_the_room_of_dead_rows_back(tmp_path):
         commit(writer, tmp_path, [], dead=[0, 3])
     for path in (ODD[0], ODD[3]):
         del expected[path]
-    assert collection.compact(tmp_path, block=3) == 2
-    assert collection.compact(tmp_path) == 0
+    assert compaction.compact(tmp_path, block=3) == 2
+    assert compaction.compact(tmp_path) == 0
     same(contents(collection.read(tmp_path)), expected)
     assert (tmp_path / "vectors-1.bin").stat().st_size == 4 * 3 * 4
     assert sorted(file.name for file in tmp_path.glob("*.bin")) == [
@@ -113,7 +113,8 @@ def test_compacting_gives_the_room_of_dead_rows_back(tmp_path):
 
 def test_paths_of_one_key_are_told_apart(tmp_path, monkeypatch):
     for key in (0, 7, 2**64 - 1):
-        monkeypatch.setattr(collection, "key_of", lambda path, key=key: key)
+        for module in (collection, finding):
+            monkeypatch.setattr(module, "key_of", lambda path, key=key: key)
         with collection.writing(tmp_path / str(key), 3, MODEL) as writer:
             commit(writer, tmp_path, ["a", "b", "c"], dead=[])
         finder = collection.Finder(collection.read(tmp_path / str(key)))
@@ -126,7 +127,7 @@ def test_one_process_writes_at_a_time_and_others_read(tmp_path):
         with pytest.raises(ValueError, match="another process is writing to"), collection.writing(tmp_path, 3, MODEL):
             pass
         with pytest.raises(ValueError, match="another process is writing to"):
-            collection.compact(tmp_path)
+            compaction.compact(tmp_path)
         same(contents(collection.read(tmp_path)), expected)
 
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from gluon_cgd.retrieval import checksums, collection, exact, manifest, mending
+from gluon_cgd.retrieval import checksums, collection, compaction, exact, manifest, mending
 from gluon_cgd.retrieval.manifest import Damaged
 from gluon_cgd.retrieval.snapshot import FILES, ROWS
 from tests.retrieval.test_collection import commit, contents, same, stats, vectors
@@ -178,7 +178,7 @@ def test_a_copy_that_cannot_be_written_is_no_failure(made, tmp_path):
 
 def test_the_manifest_before_compacting_is_of_the_new_files(made):
     folder, expected = made
-    assert collection.compact(folder) == 3
+    assert compaction.compact(folder) == 3
     empty(folder / "collection.json", None)
     mending.mend(folder)
     same(contents(collection.read(folder)), expected)
@@ -345,7 +345,7 @@ def test_nothing_is_written_through_a_link(made, name, tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (folder / f"{name}-1.bin").symlink_to(victim)
-    assert collection.compact(folder) == 3
+    assert compaction.compact(folder) == 3
     assert victim.read_text() == "precious"
     same(contents(collection.read(folder)), expected)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gluon_cgd.__main__ import main
 from gluon_cgd.datasets import glyphs, images
-from gluon_cgd.retrieval import collection
+from gluon_cgd.retrieval import compaction
 from gluon_cgd.serve.current import Current
 from gluon_cgd.serve.refusal import Refusal
 from tests.models.test_opened import published
@@ -43,7 +43,7 @@ def test_a_changed_index_is_read_again_with_the_same_model(own, shop, tmp_path):
     assert now.number == before.number + 1
     assert now.places.name(25) == "more"
     assert before.snapshot.vectors[:25].tobytes() == now.snapshot.vectors[:25].tobytes()
-    assert collection.compact(own.folder) == 0
+    assert compaction.compact(own.folder) == 0
 
 
 def test_an_index_that_was_made_anew_brings_its_model(own, shop, tmp_path):

@@ -91,22 +91,22 @@ def test_a_joiner_that_was_ended_copies_only_the_rest(begun, whole, monkeypatch)
     monkeypatch.setattr(joining, "BYTES", 1)
     plan, out = begun(2)
     fill_all(plan)
-    copied, append = [], collection.Writer.append
+    copied, copy = [], collection.Writer.copy
 
-    def appending(writer, vectors, *more):
+    def copying(writer, snapshot, rows):
         if len(copied) == 7:
             raise KeyboardInterrupt
-        copied.append(len(vectors))
-        return append(writer, vectors, *more)
+        copied.append(len(rows))
+        return copy(writer, snapshot, rows)
 
-    monkeypatch.setattr(collection.Writer, "append", appending)
+    monkeypatch.setattr(collection.Writer, "copy", copying)
     with pytest.raises(KeyboardInterrupt):
         joining.join(plan, out)
     assert not out.exists()
     monkeypatch.setattr(
         collection.Writer,
-        "append",
-        lambda writer, vectors, *more: copied.append(len(vectors)) or append(writer, vectors, *more),
+        "copy",
+        lambda writer, snapshot, rows: copied.append(len(rows)) or copy(writer, snapshot, rows),
     )
     joining.join(plan, out)
     assert sum(copied) == 20
@@ -211,6 +211,6 @@ def test_rows_come_in_the_order_of_the_list_whatever_that_of_the_shard(begun):
     snapshot, paths = collection.read(plan.shard(1)), list(plan.paths(1))
     order = np.random.default_rng(0).permutation(20)
     shuffled = [paths[i] for i in order]
-    ((rows, names),) = joining.in_order(snapshot, ["/no/such.png", *shuffled])
-    assert names == shuffled
+    (rows,) = joining.in_order(snapshot, ["/no/such.png", *shuffled])
+    assert [snapshot.path(row) for row in rows] == shuffled
     np.testing.assert_array_equal(rows, order)
