@@ -433,6 +433,8 @@ EXTENSIONS = Table(
         beyond("SG + focal", "SG", classification_loss="focal"),
         beyond("SG + multi-similarity", "SG", loss="multi_similarity"),
         beyond("SG + proxy-anchor", "SG", loss="proxy_anchor"),
+        beyond("SG + squeeze-excitation", "SG", attention="se"),
+        beyond("SG + CBAM", "SG", attention="cbam"),
     ),
     judged=False,
     baseline="SG",
