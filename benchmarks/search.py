@@ -17,6 +17,7 @@ import numpy as np
 
 from gluon_cgd.commands.effects import Rule
 from gluon_cgd.commands.options import main_of
+from gluon_cgd.ondisk.choice import lists_of
 from gluon_cgd.retrieval import approximate, collection, exact
 
 ROUNDS = 5
@@ -78,7 +79,7 @@ def compare(snapshot, queries, k, kinds, uri):
     print(f"  cosine of the {k}th nearest {near:.3f}, of any {far:.3f}: the closer the two, the harder the search")
     line("exact", None)
     if "ivf" in "".join(kinds):
-        cells = approximate.lists_of(snapshot.count)
+        cells = lists_of(snapshot.count)
         print(f"  ivf and ivfpq look into the nearest {approximate.probed(cells):,} of {cells:,} cells")
     for kind in kinds if find_spec("faiss") else ():
         start = time.perf_counter()

@@ -144,5 +144,29 @@ def deletion(parts):
     return as_markdown([head, *rows])
 
 
-PARTS = {"deletion": deletion, "growth": growth, "memory": memory, "precision": precision, "speed": speed}
+@of("little_memory")
+def little_memory(results):
+    """The table of the engines on the disk."""
+    rows = []
+    for row in results:
+        times = [f"{1e3 * row[f'one_{k}']:.3g} ({1e3 * row[f'first_{k}']:.3g})" for k in (10, 100)]
+        many = [f"{1e3 * row[f'hundred_{k}']:,.3g}" for k in (10, 100)]
+        memory = [f"{row[f'{name}_memory'] / 1e9:.2g}" for name in ("build", "search")]
+        built = [f"{row['pictures']:,} x {row['dim']:,}, {row['of']}", row["kind"], f"{row['build_seconds']:,.0f}"]
+        recalls = [f"{row[f'recall_{k}']:.3f}" for k in (10, 100)]
+        exactly = f"{1e3 * row['exact_hundred']:,.0f}"
+        rows.append([*built, *memory, *recalls, *times, *many, exactly, row["machine"]])
+    head = ["vectors", "kind", "built in, s", "resident, building, GB", "searching, GB", "recall@10", "recall@100"]
+    head += ["1 query, k = 10, ms", "k = 100", "100 queries, k = 10, ms", "k = 100", "exactly, k = 100", "measured on"]
+    return as_markdown([head, *rows])
+
+
+PARTS = {
+    "deletion": deletion,
+    "growth": growth,
+    "little_memory": little_memory,
+    "memory": memory,
+    "precision": precision,
+    "speed": speed,
+}
 DOCUMENTS = ("docs/deletion.md", "docs/speed.md")

@@ -179,7 +179,7 @@ RULES: Dict[str, Sequence[Rule]] = {
             "{flags} is for an index that is there, and --shards makes a new one: leave it out",
         ),
         Rule(
-            ("whiten", "engine", "kind", "uri"),
+            ("whiten", "engine", "kind", "uri", "recall", "memory"),
             lambda o: not o.shard,
             "{flags} comes after all shards are joined: leave it out with --shard, and say it with --join",
         ),
@@ -197,6 +197,11 @@ RULES: Dict[str, Sequence[Rule]] = {
             "{flags} need pictures that are embedded: name their folder with --images",
         ),
         *ENGINE,
+        Rule(
+            ("recall", "memory"),
+            lambda o: o.engine == "faiss" and o.kind in ("auto", "disksq", "diskpq"),
+            "{typed} is for --engine faiss with --kind auto, disksq or diskpq: name one of them, or leave it out",
+        ),
     ),
     "serve": ENGINE,
     "search": (

@@ -9,6 +9,7 @@ from gluon_cgd.commands.options import OWN_RUN, choose_model, model_of, name
 from gluon_cgd.commands.output import say
 from gluon_cgd.commands.search_engine import add_engine, engine_of
 from gluon_cgd.datasets.training_part import warn_of_boxes
+from gluon_cgd.doctor import hardware
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.progress import task
 from gluon_cgd.retrieval import approximate, collection, compaction, exact, mending, sources, whitening
@@ -39,13 +40,17 @@ def add_command(p):
     help_text = "learn PCA-whitening from the pictures of the index and apply it to them and to queries"
     p.add_argument("--whiten", action="store_true", help=help_text)
     index_shards.add_flags(p)
+    help_text = "the share of the true 10 nearest that --kind auto, disksq and diskpq have to find (default 0.95)"
+    p.add_argument("--recall", type=float, default=0.95, metavar="R", help=help_text)
+    help_text = "the memory that searching may use, for the same kinds (default: half of what is free)"
+    p.add_argument("--memory", type=float, metavar="GB", help=help_text)
     add_engine(p, f"the model of the index; for a new one {OWN_RUN}")
     p.set_defaults(run=command)
 
 
 def command(options):
     """Bring an index up to date with a folder of pictures, then its engine, and print what was done."""
-    engine = engine_of(options)
+    engine, wanted = engine_of(options), wanted_of(options)
     if options.shards is not None or options.shard is not None or options.join:
         if not index_shards.command(options):
             return
@@ -61,10 +66,28 @@ def command(options):
     if options.engine == "exact":
         return
     with task(options.engine, snapshot.count, "img") as bar:
-        built = approximate.build(snapshot, *engine, bar.at)
+        built = approximate.build(snapshot, *engine, bar.at, **wanted)
+    if built is None:
+        say(f"{printable(options.out)} is searched exactly: {approximate.chosen(snapshot)['why']}")
+        return
+    if hasattr(built, "sentence"):  # it has been compared
+        say(built.sentence())
+        if built.state.tuned.recall < options.recall:
+            log.warning("that is below --recall %g, which no way of searching reached", options.recall)
+        return
     with contextlib.closing(built), task("comparing with the exact search"):
         share, queries = exact.recall(snapshot, built)
     say(f"{built.name}: recall@10 against exact {share:.3f}, on {queries} pictures of the index")
+
+
+def wanted_of(options):
+    """What an engine on the disk has to reach, and with what. Raises ValueError for what cannot be."""
+    if not 0 < options.recall <= 1:
+        raise ValueError(f"--recall {options.recall:g} must be above 0 and at most 1: 0.95 finds 95 % of the nearest")
+    if options.memory is not None and not 0 < options.memory < 1e6:
+        raise ValueError(f"--memory {options.memory:g} must be above 0, in GB: 4 allows searching 4,000,000,000 bytes")
+    free = hardware.available() or 8e9
+    return dict(target=options.recall, memory=1e9 * options.memory if options.memory else free / 2)
 
 
 def update(options):

@@ -10,7 +10,10 @@ def add_engine(p, model="the model of the index"):
     add_ctx(p, exported=True)
     help_text = "what searches: every picture, or an approximate index that `index` built (default exact)"
     p.add_argument("--engine", choices=("exact", "faiss", "milvus"), default="exact", help=help_text)
-    p.add_argument("--kind", choices=tuple(approximate.FAISS), default="hnsw", help="FAISS's index (default hnsw)")
+    help_text = (
+        "FAISS's index: auto chooses, disksq and diskpq stay on the disk, others are held in memory (default hnsw)"
+    )
+    p.add_argument("--kind", choices=approximate.KINDS, default="hnsw", help=help_text)
     p.add_argument("--uri", type=name, metavar="FILE_OR_URL", help="Milvus's place: a .db file, or http://...")
 
 

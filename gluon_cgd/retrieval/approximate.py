@@ -1,18 +1,22 @@
-"""Engines that are faster than the exact search and can miss pictures: FAISS and Milvus, if they are installed."""
+"""Engines that are faster than the exact search and can miss pictures: FAISS and Milvus, if they are installed.
+
+The kinds of FAISS are held in memory, those of `ondisk` are not, and AUTO is one of those or the exact search.
+"""
 
 import contextlib
+import logging
+import os
 
 import numpy as np
 
-from gluon_cgd.files.whole import replacing
+from gluon_cgd.files.regular import read_json
+from gluon_cgd.files.whole import replacing, write_json
+from gluon_cgd.ondisk import building, choice
+from gluon_cgd.ondisk.choice import lists_of
+from gluon_cgd.ondisk.engine import OnDisk
 from gluon_cgd.retrieval import sealed
 from gluon_cgd.retrieval.exact import BLOCK, needed
 from gluon_cgd.retrieval.milvus import Milvus, table_of
-
-
-def lists_of(rows):
-    """The number of cells of an inverted file of N `rows`: 4 sqrt(N), and FAISS wants 39 vectors to train each."""
-    return max(1, min(int(4 * rows**0.5), rows // 39))
 
 
 def probed(lists):
@@ -32,6 +36,11 @@ FAISS = {  # name -> FAISS's own description of the index of N vectors (N, D)
     "pq": lambda rows, dim: f"PQ{pieces_of(dim)}np",  # np: not polysemous, which is slow to learn and unused
     "ivfpq": lambda rows, dim: f"IVF{lists_of(rows)},PQ{pieces_of(dim)}np",
 }
+
+AUTO = "auto"
+KINDS = (*FAISS, *choice.KINDS, AUTO)
+CHOSEN = "faiss-auto.json"  # what AUTO is
+log = logging.getLogger(__name__)
 
 
 class Faiss:
@@ -127,7 +136,8 @@ def open_engine(snapshot, engine, kind, uri):
     if engine == "exact":
         return None
     if engine == "faiss":
-        return Faiss(snapshot, kind)
+        kind = chosen(snapshot)["kind"] if kind == AUTO else kind
+        return None if kind == "exact" else (OnDisk if kind in choice.KINDS else Faiss)(snapshot, kind)
     milvus = Milvus(snapshot, uri)
     if not milvus.rows:
         milvus.close()
@@ -142,17 +152,64 @@ def is_current(known, snapshot):
     """Whether the engine `known`, opened for an earlier state, is what `open_engine` would open for `snapshot`."""
     if isinstance(known, Milvus):
         return known.table == table_of(snapshot)
+    if isinstance(known, OnDisk):
+        return known.is_current(snapshot)
     return known is not None and known.file == file_of(snapshot, known.kind)[1]
 
 
-def build(snapshot, engine, kind, uri, progress=None):
-    """The `engine` "faiss" or "milvus", brought up to date with `snapshot`. progress: called with the rows done."""
+def build(snapshot, engine, kind, uri, progress=None, target=0.95, memory=4e9):
+    """The `engine` "faiss" or "milvus", brought up to date with `snapshot`; None where AUTO chooses the exact search.
+
+    progress: called with the rows done.  target: the recall that AUTO and the kinds on the disk have to reach.
+    memory: bytes that their searches may use.
+    """
     if engine == "milvus":
         milvus = Milvus(snapshot, uri)
         milvus.send(progress)
         return milvus
+    kind = choose(snapshot, memory) if kind == AUTO else kind
+    if kind == "exact":
+        return None
+    if kind in choice.KINDS:
+        return building.build(snapshot, kind, target, memory, progress, log.info)
     with contextlib.suppress(ValueError):  # not there, or damaged: it is built
         faiss = Faiss(snapshot, kind)
         if faiss.rows == snapshot.count:
             return faiss
     return build_faiss(snapshot, kind, progress)
+
+
+def choose(snapshot, memory):
+    """The kind that AUTO is for `snapshot`, "exact" for the exact search; logs why, and remembers it.
+
+    An earlier choice holds while the collection has at most twice the rows that it was made for, and half at least, and
+    the memory is not less than half.
+    """
+    rows = len(snapshot)
+    try:
+        before = chosen(snapshot)
+        if before["rows"] / 2 <= rows <= 2 * before["rows"] and before["memory"] <= 2 * memory:
+            log.info("%s is %s, as it was chosen: %s", AUTO, before["kind"], before["why"])
+            return before["kind"]
+    except ValueError:  # none yet, or damaged: it is made
+        pass
+    kind, why = choice.choose(rows, snapshot.dim, memory)
+    log.info("%s chooses %s: %s", AUTO, kind, why)
+    write_json(snapshot.folder / CHOSEN, dict(kind=kind, why=why, rows=rows, memory=float(memory)))
+    return kind
+
+
+def chosen(snapshot):
+    """{"kind", "why", "rows", "memory"} of the choice that AUTO made. Raises ValueError if there is none."""
+    file = snapshot.folder / CHOSEN
+    remedy = f"python -m gluon_cgd index --out {snapshot.folder} --engine faiss --kind {AUTO} makes one"
+    if not os.path.lexists(file):
+        raise ValueError(f"{snapshot.folder} has no engine that was chosen: {remedy}")
+    try:
+        values = read_json(file, 1 << 20)
+        numbers = [values[name] for name in ("rows", "memory")]
+        if values["kind"] not in ("exact", *choice.KINDS) or not all(type(n) in (int, float) for n in numbers):
+            raise ValueError("it names no kind")
+        return dict(values, why=str(values["why"]))
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise ValueError(f"{file} cannot be read ({error}): {remedy}") from error

@@ -1,8 +1,9 @@
 """Which rows are nearest to a query: by exact search, or among the candidates of FAISS or Milvus.
 
 An engine covers the first `rows` rows of a collection. Its `candidates(queries, count)` are rows (Q, count) that it
-takes for the nearest, -1 if it has no more. The other rows are searched exactly, and every cosine is computed from the
-collection's own vectors: an engine can miss a picture, but it never gives one a wrong cosine.
+takes for the nearest, -1 if it has no more; it may propose more than `count`. The other rows are searched exactly, and
+every cosine is computed from the collection's own vectors: an engine can miss a picture, but it never gives one a wrong
+cosine.
 """
 
 import importlib
@@ -65,7 +66,9 @@ def search(snapshot, queries, k, engine=None):
     tails = zip(*exact(snapshot.vectors, queries, k, snapshot.live, engine.rows, check))
     answers = []
     for query, rows, tail in zip(queries, proposed, tails):
-        rows = np.array([row for row in rows if 0 <= row < snapshot.count and snapshot.live[row]], np.int64)
+        rows = np.asarray(rows, np.int64)
+        rows = rows[(rows >= 0) & (rows < snapshot.count)]
+        rows = rows[snapshot.live[rows]]
         check(rows)
         answer = best(k, (inner(snapshot.vectors[rows], query.astype(np.float64)), rows), tail)
         if len(answer[1]) < min(k, len(snapshot)):  # too many of the candidates were replaced or removed since
@@ -86,13 +89,22 @@ def recall(snapshot, engine, k=10, queries=100, seed=0):
     """
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(snapshot.live))[:queries]
     check_of(snapshot)(drawn)
-    vectors, shares = snapshot.vectors[drawn], []
-    answers = zip(drawn, search(snapshot, vectors, k + 1), search(snapshot, vectors, k + 1, engine))
-    for own, (right, rows), (cosines, candidates) in answers:
+    vectors = snapshot.vectors[drawn]
+    found = shares(drawn, search(snapshot, vectors, k + 1), search(snapshot, vectors, k + 1, engine), k)
+    return float(np.mean(found)) if found else 1.0, len(drawn)
+
+
+def shares(drawn, truth, answers, k):
+    """[share of the k nearest in `truth` that is in `answers`] for the pictures in the rows `drawn`.
+
+    truth, answers: (cosines, rows) of each, with itself, which is left out.
+    """
+    shares = []
+    for own, (right, rows), (cosines, candidates) in zip(drawn, truth, answers):
         right = right[rows != own][:k]
         if len(right):
             shares.append((cosines[candidates != own][:k] >= right[-1]).sum() / len(right))
-    return float(np.mean(shares)) if shares else 1.0, len(drawn)
+    return shares
 
 
 def needed(module, package):

@@ -17,6 +17,8 @@ FIELDS = [("key", "<u8"), ("start", "<i8"), ("length", "<i8"), ("size", "<i8"), 
 ROWS = {1: np.dtype(FIELDS), 2: np.dtype([*FIELDS, ("sum", "<u8")])}  # by the format of the manifest
 ROW = ROWS[2]
 FILES = ("vectors", "rows", "names", "dead")
+HELD = 2**29  # bytes of embeddings that are read before the memory that they are mapped into is given back
+PAGES = 2**16  # bytes that the system maps where one byte is read, at most
 
 
 class Snapshot:
@@ -26,6 +28,8 @@ class Snapshot:
     replaced and removed pictures. Opening reads neither rows nor paths nor vectors: what is damaged in them is noticed
     when it is used. Raises FileNotFoundError for a missing file and Damaged for a wrong one.
     """
+
+    _read = 0  # bytes of embeddings since memory was given back
 
     def __init__(self, folder, manifest):
         self.folder, self.manifest = Path(folder), manifest
@@ -122,8 +126,16 @@ class Snapshot:
         return checksums.are_unit(self.vectors[rows])
 
     def check(self, rows):
-        """Raise Damaged unless `rows`, a slice or an array of rows, are `intact`; a row is compared once."""
-        if self._checked[rows].all():
+        """Raise Damaged unless `rows`, a slice or an array of rows, are `intact`; a row is compared once.
+
+        What is read is checked before. So here the mapped memory of what was read is given back after HELD bytes.
+        """
+        checked = self._checked[rows]
+        self._read += len(checked) * (4 * self.dim if isinstance(rows, slice) else max(4 * self.dim, PAGES))
+        if self._read > HELD:
+            release(self.vectors)
+            self._read = 0
+        if checked.all():
             return
         intact = self.intact(rows)
         if not intact.all():

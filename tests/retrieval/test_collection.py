@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from gluon_cgd.retrieval import collection, compaction, finding
+from gluon_cgd.retrieval import snapshot as snapshots
 
 MODEL = {"name": "a model"}
 
@@ -240,3 +241,17 @@ def test_embeddings_of_another_shape_are_refused(tmp_path):
             writer.commit(vectors(1, dim=4), ["a"], stats(1, tmp_path))
         writer.describe({"name": "the same elsewhere"})
     assert collection.read(tmp_path).manifest["model"] == {"name": "the same elsewhere"}
+
+
+def test_what_was_read_gives_its_memory_back_and_can_be_read_again(tmp_path, monkeypatch):
+    with collection.writing(tmp_path, 3, MODEL) as writer:
+        commit(writer, tmp_path, [f"/{i}" for i in range(40)])
+    rows, given = collection.read(tmp_path), []
+    back = snapshots.release
+    monkeypatch.setattr(snapshots, "HELD", 4 * 3 * 10)
+    monkeypatch.setattr(snapshots, "release", lambda data: given.append(back(data)))
+    before = np.array(rows.vectors)
+    for start in range(0, 40, 8):
+        rows.check(slice(start, start + 8))
+    assert len(given) == 2  # after 16 rows each
+    assert (rows.vectors == before).all()
