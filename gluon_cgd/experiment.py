@@ -120,6 +120,11 @@ class Experiment:
         lambda classes: 2 <= classes <= 2**14, "must be at least 2 and at most 16384", "one class has no negatives")
     batch_images: int = choice(4, "pictures of each class in a batch; not in the paper",
         lambda images: 2 <= images <= 2**14, "must be at least 2 and at most 16384", "one image has no positives")
+    erasing: float = choice(0.0, "chance that a rectangle of a training picture is erased, 0 is off; not in the paper",
+        lambda chance: 0 <= chance <= 1, "must be from 0 to 1", "0.5 is of random erasing's authors")
+    colour_jitter: float = choice(0.0, "how far brightness, contrast and saturation of training pictures change, as "
+        "factors from 1 - F to 1 + F, 0 is off; not in the paper",
+        lambda strength: 0 <= strength <= 1, "must be from 0 to 1", "0.4 changes them much, 0 is off")
     passes: float = choice(1500 * 128 / 5864, "passes over the training set; the default makes 1,500 iterations on "
         "CUB200 (naver/cgd issue 3)",
         lambda passes: 0 < passes <= 1e5, "must be positive and at most 100000", "the default is 32.7")

@@ -4,23 +4,41 @@ The paper says only that a batch has 128 images (section 4.2). 32 classes x 4 im
 ours; embedding-expansion's is 4 x 32.
 """
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.extensions.augmentation import Patch, draw_factors, draw_patches
+
 
 class Crops(NamedTuple):
-    """Where the crops of a batch begin, and which of them are mirrored: whole numbers, (B,) each."""
+    """Where the crops of a batch begin and which of them are mirrored, whole numbers (B,); and what else changes.
+
+    factors: of colour jitter (B, 3), None for none.  patches: of random erasing.
+    """
 
     tops: np.ndarray
     lefts: np.ndarray
     flips: np.ndarray
+    factors: Optional[np.ndarray] = None
+    patches: Sequence[Patch] = ()
 
 
 def draw_crops(rng: np.random.Generator, count: int, slack: int) -> Crops:
     """Crops of `count` pictures whose sides are `slack` pixels longer; half of them are flipped (section 4.2)."""
     tops, lefts = rng.integers(slack + 1, size=(2, count))
     return Crops(tops, lefts, rng.integers(2, size=count))
+
+
+def draw_changes(rng: np.random.Generator, count: int, experiment: Experiment) -> Crops:
+    """The crops of `count` pictures, then what `experiment` changes besides; an option that is off draws nothing."""
+    crops = draw_crops(rng, count, experiment.resize - experiment.input_size)
+    if experiment.colour_jitter:
+        crops = crops._replace(factors=draw_factors(rng, count, experiment.colour_jitter))
+    if experiment.erasing:
+        crops = crops._replace(patches=draw_patches(rng, count, experiment.input_size, experiment.erasing))
+    return crops
 
 
 class ClassBalancedSampler:

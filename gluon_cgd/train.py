@@ -19,7 +19,7 @@ from gluon_cgd.machine.progress import Task, task
 from gluon_cgd.runs import checkpoint, collapse, findings, ranks, regime, results
 from gluon_cgd.runs.log import logged_to, step_line
 from gluon_cgd.runs.parameters import hash_of, write_parameters
-from gluon_cgd.sampler import ClassBalancedSampler, draw_crops
+from gluon_cgd.sampler import ClassBalancedSampler, draw_changes
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,6 @@ class Run:
         for sentence in limits(split, datasets.recall_ks(experiment.dataset)):
             log.warning("%s", sentence)
         pictures, self.query, self.gallery = material.pictures()
-        self.slack = pictures.shape[1] - experiment.input_size
         self.engine.hold(pictures)
 
     def go(self, checkpoint_every: int) -> Dict[str, Any]:
@@ -168,7 +167,8 @@ class Run:
 
         def prepare(iteration):
             indices, rng = self.sampler.batch(iteration)
-            return indices, self.engine.batch(indices, draw_crops(rng, len(indices), self.slack), iteration)
+            changes = draw_changes(rng, len(indices), self.experiment)
+            return indices, self.engine.batch(indices, changes, iteration)
 
         with ThreadPoolExecutor(1) as ahead:
             following = ahead.submit(prepare, self.iteration)

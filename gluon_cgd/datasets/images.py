@@ -13,6 +13,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from gluon_cgd.datasets import formats, jpeg, png, values
 from gluon_cgd.datasets.records import Box, PathLike
+from gluon_cgd.extensions import augmentation
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine import facts
 from gluon_cgd.sampler import Crops, draw_crops
@@ -201,12 +202,15 @@ def cropped(
     """`pictures[indices]` with their `crops` of `size`: uint8 (B, size, size, 3); into `out` if that is an array."""
     batch = np.empty((len(indices), size, size, 3), np.uint8) if out is None else out
     pictures = np.asarray(pictures)
-    for picture, i, y, x, flip in zip(batch, np.asarray(indices).tolist(), *(part.tolist() for part in crops)):
+    for picture, i, y, x, flip in zip(batch, np.asarray(indices).tolist(), *(part.tolist() for part in crops[:3])):
         crop_of_it = pictures[i, y : y + size, x : x + size]
         if flip:
             cv2.flip(crop_of_it, 1, dst=picture)
         else:
             cv2.copyTo(crop_of_it, None, dst=picture)
+    for picture, factors in zip(batch, () if crops.factors is None else crops.factors):
+        picture[:] = augmentation.jittered(picture, factors)
+    augmentation.erase(batch, crops.patches)
     return batch
 
 

@@ -15,7 +15,7 @@ import torch
 from gluon_cgd.engines import training_file
 from gluon_cgd.engines.torch_engine import TorchEngine, device_of
 from gluon_cgd.machine import device_names
-from gluon_cgd.sampler import draw_crops
+from gluon_cgd.sampler import draw_changes
 
 FIRST = 4  # calls that are not counted: PyTorch chooses its algorithms in them
 
@@ -34,11 +34,11 @@ def measure(asked: Dict[str, Any]) -> Dict[str, Any]:
     engine.hold(train)
     size = training.experiment.batch_size
     labels, rng = np.array([record.label for record in training.split.train]), np.random.default_rng(0)
-    slack = train.shape[1] - training.experiment.input_size
 
     def step():
         indices = np.arange(size)
-        engine.step(engine.batch(indices, draw_crops(rng, size, slack), 0), labels[indices], 1e-4, 0)
+        batch = engine.batch(indices, draw_changes(rng, size, training.experiment), 0)
+        engine.step(batch, labels[indices], 1e-4, 0)
 
     found: Dict[str, Any] = {"train": timed(step, device, asked["seconds"]) / size}
     found["embed"] = timed(lambda: engine.embed(query), device, asked["seconds"]) / len(query)

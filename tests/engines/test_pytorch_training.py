@@ -25,7 +25,7 @@ from gluon_cgd.recall import recall_of
 from gluon_cgd.runs import ranks, results
 from gluon_cgd.runs.log import losses
 from gluon_cgd.runs.parameters import hash_of_file, parameters_hash
-from gluon_cgd.sampler import Crops
+from gluon_cgd.sampler import Crops, draw_changes
 from gluon_cgd.train import Run, fit
 
 pytestmark = [
@@ -33,6 +33,7 @@ pytestmark = [
     pytest.mark.skipif(not environment.found(), reason="the environment of the PyTorch engine is not made"),
 ]
 ROOT = Path(__file__).resolve().parents[2]
+CHANGED = {"erasing": 0.5, "colour_jitter": 0.4}
 RUN = {"engine": {"name": "pytorch", "precision": "float32"}}
 
 
@@ -74,12 +75,25 @@ def test_crops_and_flips_on_the_device_are_those_of_the_cpu_to_the_byte(tmp_path
     np.testing.assert_array_equal(arrays["found"], expected)
 
 
+def test_changed_pictures_are_those_of_mxnet_to_the_byte(tmp_path):
+    both = {"both": dict(erasing=0.5, colour_jitter=0.4), "most": dict(erasing=1.0, colour_jitter=1.0)}
+    options = {"jitter": dict(colour_jitter=0.3), "erasing": dict(erasing=0.7), "neither": {}, **both}
+    in_torch("changes", tmp_path / "changes.npz", json.dumps(options))
+    arrays = np.load(tmp_path / "changes.npz")
+    for name, values in options.items():
+        drawn = draw_changes(np.random.default_rng(1), 50, Experiment(input_size=32, **values))
+        expected = images.cropped(arrays["pictures"], np.arange(50) % 20, drawn, 32)
+        np.testing.assert_array_equal(arrays[name], expected, err_msg=name)
+
+
 @pytest.mark.parametrize("name", ["streamed", "precision"])
 def test_of_a_training_file(name, small_experiment, small_split, tmp_path):
     in_torch(name, written(small_experiment, small_split, tmp_path / training_file.NAME))
 
 
-@pytest.mark.parametrize("change", [{}, {"loss": "margin", "architecture": "A"}, {"classification": False}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{}, {"loss": "margin", "architecture": "A"}, {"classification": False}, CHANGED], ids=str
+)
 def test_both_engines_take_the_same_steps(change, often, small_split, tmp_path):
     experiment = replace(often, **change)
     mxnet = fit(experiment, small_split, tmp_path / "mxnet")

@@ -1,5 +1,6 @@
 """Checks of the PyTorch engine that run in its own environment: `python torch_checks.py NAME ARGUMENT ...`."""
 
+import json
 import sys
 
 import numpy as np
@@ -16,10 +17,26 @@ def crops():
     indices = rng.integers(20, size=50)
     drawn = draw_crops(rng, 50, 2)
     found = cropped(torch.from_numpy(pictures), torch.from_numpy(indices), drawn, 16).numpy()
-    for picture, i, y, x, flip in zip(found, indices, *drawn):
+    for picture, i, y, x, flip in zip(found, indices, *drawn[:3]):
         expected = pictures[i, y : y + 16, x : x + 16]
         np.testing.assert_array_equal(picture, expected[:, ::-1] if flip else expected)
-    np.savez(sys.argv[2], pictures=pictures, indices=indices, found=found, **drawn._asdict())
+    places = dict(tops=drawn.tops, lefts=drawn.lefts, flips=drawn.flips)
+    np.savez(sys.argv[2], pictures=pictures, indices=indices, found=found, **places)
+
+
+def changes():
+    """Colour jitter and random erasing of a batch, as they are drawn here."""
+    from gluon_cgd.engines.pictures import cropped
+    from gluon_cgd.experiment import Experiment
+    from gluon_cgd.sampler import draw_changes
+
+    rng, found = np.random.default_rng(0), {}
+    found["pictures"] = rng.integers(256, size=(20, 36, 36, 3), dtype=np.uint8)
+    for name, options in json.loads(sys.argv[3]).items():
+        experiment = Experiment(input_size=32, **options)
+        drawn = draw_changes(np.random.default_rng(1), 50, experiment)
+        found[name] = cropped(torch.from_numpy(found["pictures"]), torch.arange(50) % 20, drawn, 32).numpy()
+    np.savez(sys.argv[2], **found)
 
 
 def engine_of(file, devices=1, precision="float32"):
