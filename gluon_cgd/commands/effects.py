@@ -129,6 +129,11 @@ TRAINING = (
         )
         for field, names in OF_CLASSIFICATION_LOSSES.items()
     ),
+    Rule(
+        ("batch",),
+        lambda o: not {"batch_classes", "batch_images"} & o.given,
+        "{typed} is --batch-classes and --batch-images in one: leave it out, or leave these out",
+    ),
     Rule(("rmac_scales",), lambda o: "R" in value(o, "descriptors"), "{typed} is for --descriptors with R"),
     Rule(
         ("frozen_batch_norm",),

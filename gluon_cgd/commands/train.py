@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import sys
 from dataclasses import fields
 
@@ -66,6 +67,8 @@ def add_training(p, left_out=()):
     help_text = "compute each batch in N parts, if it does not fit into memory at once (default 1)"
     p.add_argument("--parts", type=int, default=1, metavar="N", help=help_text)
     group = p.add_argument_group("what is trained (defaults in brackets; each switch has its --no-)")
+    help_text = "classes and pictures of each in a batch, as in 32x4 or 4x32: --batch-classes and --batch-images in one"
+    group.add_argument("--batch", metavar="PxK", help=help_text)
     for field in fields(Experiment):
         if field.name not in left_out:
             add_field(group, field)
@@ -130,12 +133,23 @@ def choose(options):
 def arguments_of(options):
     """(experiment, split, {other arguments of `train.fit`}) that `options` name; prints what was chosen."""
     values = {f.name: getattr(options, f.name) for f in fields(Experiment) if hasattr(options, f.name)}
+    if options.batch is not None:
+        values["batch_classes"], values["batch_images"] = shape_of(options.batch)
     where = trainer_of(options)
     where.update(weights=options.weights, checkpoint_every=options.checkpoint_every, parts=options.parts)
     experiment, split, choices = settings.fitted(values, options.data, options.allow_partial)
     if choices:
         say("\n".join([f"{experiment.dataset}: {counted(split)}", *settings.lines(choices)]), flush=True)
     return experiment, split, dict(where, progress=sys.stderr.isatty())
+
+
+def shape_of(text):
+    """(classes, pictures of each) of a batch that is named like "4x32". Raises ValueError for another text."""
+    sides = re.fullmatch(r"\s*([0-9]{1,9})\s*[xX×]\s*([0-9]{1,9})\s*", text)
+    if not sides:
+        rule = "must be the classes of a batch, an x, and the pictures of each class"
+        raise ValueError(f"--batch {shown(text)} {rule}: --batch 32x4 is the default, --batch 4x32 has few classes")
+    return int(sides[1]), int(sides[2])
 
 
 def trainer_of(options):

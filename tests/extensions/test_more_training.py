@@ -13,6 +13,7 @@ PIECES = [
     *({"classification_loss": name} for name in ("normalised_softmax", "cosface", "arcface", "focal")),
     *({"loss": name} for name in ("multi_similarity", "proxy_anchor")),
     *({"attention": name} for name in ("se", "cbam")),
+    {"erasing": 0.5, "colour_jitter": 0.4},
 ]
 
 
@@ -37,7 +38,7 @@ def trained(letters, folder, **changes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changes", PIECES, ids=lambda changes: "-".join(changes.values()))
+@pytest.mark.parametrize("changes", PIECES, ids=lambda changes: "-".join(map(str, changes.values())))
 def test_each_piece_trains_to_above_its_untrained_value(changes, letters, tmp_path):
     untrained, last = trained(letters, tmp_path, **changes)
     assert last > untrained + 0.05
