@@ -193,7 +193,8 @@ def decompose(
     projections: weights of the FC layers, n x (k, C); None for descriptors without FC layers.
     combine: "concat" for branches of k = D / n (equation 3); "sum" for branches of k = D that are added (Table 4);
         "raw" for architecture B, whose one layer is given as its n blocks (D, C).
-    whitening: of an index, a `retrieval.whitening.Whitening`; the embeddings are of unit length before and after it.
+    whitening: of an index, a `retrieval.whitening.Whitening` or a Reduction; the embeddings are of unit length before
+        and after it.
     scales: of R-MAC.  learned: of each descriptor, as of `learned_of`; None if none has learned something.
     Raises ValueError for shapes that do not match and for an unknown descriptor or combination.
     """

@@ -8,6 +8,7 @@ from gluon_cgd.descriptors import DESCRIPTORS, GeM
 from gluon_cgd.evaluate import features_of
 from gluon_cgd.experiment import CONFIGURATIONS, Experiment
 from gluon_cgd.model import from_experiment
+from gluon_cgd.retrieval.reduction import Reduction
 from gluon_cgd.retrieval.whitening import Whitening
 from gluon_cgd.similarity import arguments, contributions, decompose, spread, weights_of
 
@@ -281,6 +282,19 @@ def test_the_maps_of_whitened_embeddings_sum_to_their_cosine(combine, layers):
     halves = np.zeros((2, 3, 4))
     halves[0, :2], halves[1, 2:] = 1, 1
     np.testing.assert_allclose(sum(found.answer(half) for half in halves), found.map2, atol=1e-9)
+
+
+def test_the_maps_of_reduced_embeddings_sum_to_the_cosine_of_what_stays():
+    one, two = maps(1), maps(2, (6, 5, 2))
+    axes = np.linalg.qr(np.random.default_rng(3).normal(size=(18, 5)))[0].T
+    reduced = [axes @ embedding_loop(x, [np.eye(6)] * 3, "SMG", "concat") for x in (one, two)]
+    cosine = reduced[0] @ reduced[1] / np.linalg.norm(reduced[0]) / np.linalg.norm(reduced[1])
+    found = decompose(one, two, None, "SMG", whitening=Reduction(axes))
+    assert found.cosine == pytest.approx(cosine, abs=1e-9)
+    apart = found.difference()
+    for i in (0, 1):
+        assert (found.map1, found.map2)[i].sum() == pytest.approx(cosine, abs=1e-9)
+        assert (apart.map1, apart.map2)[i].sum() == pytest.approx(1 - cosine, abs=1e-9)
 
 
 def test_without_fc_layers_the_maps_are_those_of_identity_matrices():

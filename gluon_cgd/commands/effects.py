@@ -184,9 +184,12 @@ RULES: Dict[str, Sequence[Rule]] = {
             "{flags} is for an index that is there, and --shards makes a new one: leave it out",
         ),
         Rule(
-            ("whiten", "engine", "kind", "uri", "recall", "memory"),
+            ("whiten", "reduce", "engine", "kind", "uri", "recall", "memory"),
             lambda o: not o.shard,
             "{flags} comes after all shards are joined: leave it out with --shard, and say it with --join",
+        ),
+        Rule(
+            ("whiten",), lambda o: o.reduce is None, "{flags} and --reduce: one of the two is possible, leave one out"
         ),
         Rule(("backend",), lambda o: o.shards, "{typed} is for --shards N: name both, or leave it out"),
         Rule(("slurm",), lambda o: o.backend == "slurm", "{flags} works only with --backend slurm: add it"),

@@ -12,7 +12,7 @@ from gluon_cgd.datasets.training_part import warn_of_boxes
 from gluon_cgd.doctor import hardware
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.progress import task
-from gluon_cgd.retrieval import approximate, collection, compaction, exact, mending, sources, whitening
+from gluon_cgd.retrieval import approximate, collection, compaction, exact, mending, reduction, sources, whitening
 from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.filling import fill
 from gluon_cgd.retrieval.manifest import NAME
@@ -39,6 +39,8 @@ def add_command(p):
     p.add_argument("--compact", action="store_true", help="free the disk space of replaced and removed pictures")
     help_text = "learn PCA-whitening from the pictures of the index and apply it to them and to queries"
     p.add_argument("--whiten", action="store_true", help=help_text)
+    help_text = "keep only D numbers of each embedding, by PCA that is learned from a sample; says what that costs"
+    p.add_argument("--reduce", type=int, metavar="D", help=help_text)
     index_shards.add_flags(p)
     help_text = "the share of the true 10 nearest that --kind auto, disksq and diskpq have to find (default 0.95)"
     p.add_argument("--recall", type=float, default=0.95, metavar="R", help=help_text)
@@ -56,10 +58,12 @@ def command(options):
             return
     elif options.images:
         say(update(options))
-    elif options.engine == "exact" and not (options.compact or options.whiten):
+    elif options.engine == "exact" and not (options.compact or options.whiten or options.reduce is not None):
         raise ValueError("there is nothing to do: name the folder of pictures with --images")
     if options.whiten:
         say(whiten(options.out))
+    if options.reduce is not None:
+        say(reduce(options.out, options.reduce))
     if options.compact:
         say(f"{compaction.compact(options.out):,} rows of replaced and removed pictures gave their room back")
     snapshot = collection.read(options.out)
@@ -123,6 +127,18 @@ def whiten(folder):
     if said is None:
         return f"{printable(folder)} is whitened as before; index into another folder to learn it anew"
     return f"whitened along {said['axes']:,} directions, learned from {said['pictures']:,} pictures"
+
+
+def reduce(folder, dim):
+    """Reduce the embeddings of an index; returns a sentence that says what was done."""
+    said = reduction.reduce(folder, dim)
+    if said is None:
+        return f"{printable(folder)} has {dim:,} numbers of each embedding as before"
+    return (
+        f"reduced to {dim:,} numbers, learned from {said['pictures']:,} pictures: {100 * said['kept']:.1f} % of the "
+        f"squares stay, and {100 * said['recall']:.1f} % of the 10 nearest of {said['queries']} pictures are still "
+        "among their 10 nearest"
+    )
 
 
 def embed(options, remembered):

@@ -28,7 +28,7 @@ class Model(NamedTuple):
     about: a dict with its name, its source and the hash of its parameters, by which an index knows it again.
     trained: which pictures it was trained on; None for a symbol.
     learned: what each descriptor has learned, as `similarity.learned_of` returns it.
-    whitening: what `embed` applies last, a `retrieval.whitening.Whitening`; None for none.
+    whitening: what `embed` applies last, a Whitening or a Reduction of `retrieval`; None for none.
     """
 
     embed: Callable

@@ -9,6 +9,7 @@ import numpy as np
 
 from gluon_cgd.ondisk.choice import CENTRES, POINTS, PRODUCT
 from gluon_cgd.retrieval import checksums
+from gluon_cgd.retrieval.reduction import principal_axes
 
 SAMPLE = 2**28  # bytes of vectors, at most, that the directions are learned from
 REDUCED = 2**29  # bytes of reduced vectors, at most, that the cells are learned from
@@ -36,19 +37,6 @@ def rows_to_learn_from(snapshot, seed=0):
     rows = np.flatnonzero(snapshot.live)
     kept = rows[~held_out(sums_of(snapshot, rows))]
     return np.random.default_rng(seed).permutation(kept if len(kept) >= len(rows) // 2 else rows)
-
-
-def principal_axes(vectors, count):
-    """float32 (count, D): orthogonal directions that keep the most of the products of `vectors` (N, D).
-
-    The mean is not taken off: that would change which products are larger. So they are those of the second moments.
-    """
-    moments = np.zeros((vectors.shape[1],) * 2)
-    for start in range(0, len(vectors), 8192):
-        part = vectors[start : start + 8192]
-        moments += part.T @ part
-    _, directions = np.linalg.eigh(moments)
-    return np.ascontiguousarray(directions[:, ::-1][:, :count].T, np.float32)
 
 
 def trained(snapshot, shape, log=lambda text: None):

@@ -6,7 +6,7 @@ import numpy as np
 
 from gluon_cgd.evaluate import compute_named
 from gluon_cgd.retrieval import collection, index, sources
-from gluon_cgd.retrieval.model import check_same
+from gluon_cgd.retrieval.model import CHANGES, check_same
 
 
 def fill(folder, source, model, prune=False, skip_bad=False, paths=None):
@@ -20,7 +20,7 @@ def fill(folder, source, model, prune=False, skip_bad=False, paths=None):
     dim = compute_named(model.embed, [noise], ["a picture of noise"]).shape[1]
     with collection.writing(folder, dim, model.about) as writer:
         check_same(folder, writer.manifest["model"], model.about)  # another process may have made it just now
-        if writer.manifest["model"].get("whitening") != model.about.get("whitening"):
-            raise ValueError(f"{folder} was whitened just now by another process: start again")
+        if any(writer.manifest["model"].get(kind) != model.about.get(kind) for kind in CHANGES):
+            raise ValueError(f"{folder} was whitened or reduced just now by another process: start again")
         writer.describe(model.about, None if sources.is_list(source) else os.path.abspath(source))
         yield from index.update(writer, source, model.embed, side, prune, skip_bad, paths=paths)

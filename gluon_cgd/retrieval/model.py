@@ -4,7 +4,7 @@ import os
 
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.models import opened
-from gluon_cgd.retrieval import whitening
+from gluon_cgd.retrieval import reduction, whitening
 
 # What an index remembers of its model: `about` of opened.Model. key -> whether a value can be one, and what it is
 REMEMBERED = {
@@ -18,7 +18,9 @@ REMEMBERED = {
 OPTIONAL = {  # what some models have besides
     "pretrained": (lambda value: value is None or isinstance(value, str) and value != "", "the name of a backbone"),
     "whitening": (lambda value: value is None or isinstance(value, dict), "an object"),
+    "reduction": (lambda value: value is None or isinstance(value, dict), "an object"),
 }
+CHANGES = {"whitening": whitening.read, "reduction": reduction.read}  # of embeddings, that an index has learned; one
 
 
 def remembered_by(folder, manifest):
@@ -40,7 +42,7 @@ def remembered_by(folder, manifest):
 
 
 def open_model(folder, remembered, checkpoint=None, exported=None, pretrained=None, **more):
-    """The Model that is named, or else the one that the index in `folder` remembers, with the index's whitening.
+    """The Model that is named, or else the one that the index in `folder` remembers, with what the index has learned.
 
     remembered: the `about` of the index's Model, None for a new index.  The others: see `opened.open_model`.
     Raises ValueError if no model is named and none is remembered, and if the named one is not the index's.
@@ -56,7 +58,8 @@ def open_model(folder, remembered, checkpoint=None, exported=None, pretrained=No
     if not remembered:
         return model
     check_same(folder, remembered, model.about)
-    return whitened(model, folder, remembered["whitening"]) if remembered.get("whitening") else model
+    kind = next((kind for kind in CHANGES if remembered.get(kind)), None)
+    return changed(model, folder, kind, remembered[kind]) if kind else model
 
 
 def find_remembered(folder, remembered, weights=None):
@@ -92,14 +95,14 @@ def check_same(folder, remembered, about):
         )
 
 
-def whitened(model, folder, said):
-    """`model` with the whitening of the index in `folder` behind it, described as `said`.
+def changed(model, folder, kind, said):
+    """`model` with the whitening or reduction of the index in `folder` behind it, described as `said`.
 
     Raises ValueError if that is gone or damaged.
     """
-    learned = whitening.read(folder, said, model.experiment.dim)
+    learned = CHANGES[kind](folder, said, model.experiment.dim)
 
     def embed(pictures):
         return learned.applied(model.embed(pictures))
 
-    return model._replace(embed=embed, whitening=learned, about=dict(model.about, whitening=said))
+    return model._replace(embed=embed, whitening=learned, about={**model.about, kind: said})

@@ -5,23 +5,20 @@ others. Dividing by the deviation alone would put all pictures equally far from 
 them than directions. So a constant is added to every variance: what is known from little stays nearly as it is.
 """
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from gluon_cgd.files.lock import locked
-from gluon_cgd.files.regular import read_bytes
-from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine.progress import task
 from gluon_cgd.retrieval import collection, compaction
+from gluon_cgd.retrieval import learned as files
 from gluon_cgd.retrieval.manifest import read_manifest
 
 SAMPLE = 2_000  # pictures, spread evenly over the index, that are looked at: more take minutes
 AXES = 256  # directions that are shrunk, at most: the variance of any other is below 1/256 of the whole
 RIDGE = 0.03  # is added to every variance, times the whole
-LIMIT = 1 << 28  # bytes of a file
 
 
 class Whitening(NamedTuple):
@@ -79,17 +76,15 @@ def whiten(folder):
         model = before.manifest["model"]
         if model.get("whitening"):
             return None
+        if model.get("reduction"):
+            raise ValueError(f"{folder} was reduced, and one of the two is possible: index into another folder")
         rows = np.flatnonzero(before.live)
         rows = rows[:: max(1, -(-len(rows) // SAMPLE))]
         if len(rows) < 2:
             raise ValueError(f"{folder} holds {len(rows)} pictures, and whitening is learned from several: index more")
         before.check(rows)
         learned = learn(before.vectors[rows])
-        data = b"".join(array.astype("<f4").tobytes() for array in learned)
-        digest = hashlib.sha256(data).hexdigest()
-        said = dict(file=f"whitening-{digest[:16]}.bin", sha256=digest, axes=len(learned.gains), pictures=len(rows))
-        with replacing(folder / said["file"]) as temporary:
-            Path(temporary).write_bytes(data)
+        said = dict(files.keep(folder, "whitening", learned), axes=len(learned.gains), pictures=len(rows))
         changed = dict(model, whitening=said)
         compaction.rewrite(before, convert=learned.applied, model=changed)
         return said
@@ -102,14 +97,11 @@ def read(folder, said, dim):
     """
     remedy = "copy the index again from where it was made, or index into another folder"
     try:
-        name, digest, count = (said[key] for key in ("file", "sha256", "axes"))
-        data = read_bytes(Path(folder) / Path(name).name, LIMIT)
-        if type(count) is not int or len(data) != 4 * (dim + count * dim + count):
-            raise ValueError("it has another size")
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise ValueError("its checksum is another")
+        count = said["axes"]
+        if type(count) is not int:
+            raise ValueError("it does not say how many axes it has")
+        values = files.take(folder, said, dim + count * dim + count)
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{folder} is whitened, and its whitening cannot be read ({error}): {remedy}") from error
-    values = np.frombuffer(data, "<f4").astype(np.float64)
     mean, axes, gains = np.split(values, [dim, dim + count * dim])
     return Whitening(mean, axes.reshape(count, dim), gains)

@@ -8,7 +8,7 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.retrieval import approximate, collection
 from gluon_cgd.retrieval.manifest import NAME
-from gluon_cgd.retrieval.model import open_model, remembered_by
+from gluon_cgd.retrieval.model import CHANGES, open_model, remembered_by
 from gluon_cgd.serve.places import Places
 from gluon_cgd.serve.refusal import Refusal
 from gluon_cgd.serve.worker import Computed, Worker
@@ -95,6 +95,6 @@ class Current:
 
 
 def _same(remembered, about):
-    """Whether an index remembers the model that `about` describes, and the same whitening."""
-    same = all(remembered.get(key) == about.get(key) for key in ("parameters_sha256", "whitening"))
+    """Whether an index remembers the model that `about` describes, and the same whitening or reduction."""
+    same = all(remembered.get(key) == about.get(key) for key in ("parameters_sha256", *CHANGES))
     return same and Experiment.from_dict(remembered["experiment"]) == Experiment.from_dict(about["experiment"])

@@ -84,6 +84,8 @@ WITHOUT_EFFECT = [
         ["index", "--out", "i", "--engine", "faiss", "--kind", "hnsw", "--memory", "4"],
         "--memory 4.0 is for --engine faiss",
     ),
+    (["index", "--out", "i", "--reduce", "8", "--whiten"], "--whiten and --reduce: one of the two is possible"),
+    (["index", "--out", "i", "--shard", "1", "--reduce", "8"], "--reduce comes after all shards are joined"),
     (["search", "i", "q", "--kind", "flat"], "--kind flat is for --engine faiss"),
     (["search", "i", "q", "--uri", "u", "--engine", "faiss"], "--uri u is for --engine milvus"),
     (["search", "i", "q", "--rerank", "alpha-qe", "--threshold"], "--rerank alpha-qe changes the order of the cosines"),

@@ -75,6 +75,28 @@ def test_the_heatmaps_of_a_whitened_index_sum_to_its_cosines(whitened, photos, c
             assert heat.sum() == pytest.approx(cosine, abs=1e-4)
 
 
+@pytest.mark.slow
+def test_a_reduced_index_is_searched_added_to_and_explained_by_its_numbers(tmp_path, photos, capsys, monkeypatch):
+    from gluon_cgd.commands import search
+
+    idx, folder = tmp_path / "idx", shutil.copytree(photos, tmp_path / "more")
+    index = ["index", "--images", str(photos), "--out", str(idx), "--ctx", "cpu", "--pretrained", "small_resnet"]
+    assert main([*index, "--reduce", "12"]) == 0
+    assert "reduced to 12 numbers, learned from 24 pictures: " in capsys.readouterr().out
+    assert main(["index", "--images", str(folder), "--out", str(idx), "--reduce", "12"]) == 0
+    out = capsys.readouterr().out
+    assert "24 added" in out
+    assert f"{idx} has 12 numbers of each embedding as before" in out
+    drawn = []
+    monkeypatch.setattr(search, "draw", lambda queries, hits, *rest: drawn.extend(hits))
+    results = found(capsys, idx, photos / "07-0.png", "-k", 3, "--figure", "f.png", "--heatmaps")
+    assert {results[0][0], results[1][0]} == {str(photos / "07-0.png"), str(folder / "07-0.png")}
+    assert [cosine for _, cosine in results[:2]] == pytest.approx([1, 1], abs=1e-5)
+    for hit, (_, cosine) in zip(drawn, results):
+        for heat in hit[2]:
+            assert heat.sum() == pytest.approx(cosine, abs=1e-4)
+
+
 def test_whitening_needs_pictures(tmp_path, photos, capsys):
     (tmp_path / "one").mkdir()
     shutil.copy(photos / "00-0.png", tmp_path / "one")

@@ -7,6 +7,7 @@ import pytest
 
 from gluon_cgd.ondisk import choice, training, tuning
 from gluon_cgd.ondisk.tuning import Choice
+from gluon_cgd.retrieval import reduction
 
 GB = 1e9
 
@@ -62,7 +63,7 @@ def test_held_out_vectors_are_known_by_their_checksums_wherever_they_are():
 def test_principal_axes_keep_the_products_of_vectors_that_lie_in_few_directions():
     rng = np.random.default_rng(0)
     vectors = (rng.normal(size=(50, 3)) @ rng.normal(size=(3, 20)) + 0).astype(np.float32)
-    axes = training.principal_axes(vectors, 3)
+    axes = reduction.principal_axes(vectors, 3)
     np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-5)
     kept = vectors @ axes.T
     np.testing.assert_allclose(kept @ kept.T, vectors @ vectors.T, rtol=1e-4, atol=1e-4)
