@@ -1,6 +1,7 @@
 """The pictures in a folder and its subfolders, and a count of everything that is left out. All commands walk here."""
 
 import errno
+import operator
 import os
 import re
 from collections import Counter, deque
@@ -32,6 +33,7 @@ FOREIGN = {
 }
 CHKDSK = re.compile(r"found\.\d{3}")  # what Windows' check of a disk puts its finds into
 STREAMS = (":zone.identifier", ":encryptable", "@synoeastream", "@synoresource")  # notes that come with a copied file
+NAME = operator.attrgetter("name")
 SHOWN = 20  # names and endings of a kind that the line on what is left out names
 
 
@@ -101,8 +103,11 @@ def is_foreign(name: str) -> bool:
     iCloud's hidden placeholders of pictures count as files: a person would miss those pictures.
     """
     folded = name.casefold()
-    hidden = name.startswith(".") and not folded.endswith(".icloud")
-    return hidden or folded in FOREIGN or folded.endswith(STREAMS) or bool(CHKDSK.fullmatch(folded))
+    if folded in FOREIGN or folded.endswith(STREAMS):
+        return True
+    if folded.startswith("."):
+        return not folded.endswith(".icloud")
+    return folded.startswith("found.") and bool(CHKDSK.fullmatch(folded))
 
 
 def walk(folder: PathLike, left_out: Optional[LeftOut] = None, skip_bad: bool = False, flag: str = "") -> Iterator[str]:
@@ -159,7 +164,7 @@ def _entries(place, left_out, skip_bad, flag=""):
     """The sorted entries of the folder `place` without foreign ones, which are counted."""
     try:
         with os.scandir(place) as listing:
-            entries = sorted(listing, key=lambda entry: entry.name)
+            entries = sorted(listing, key=NAME)
         if not os.access(place, os.X_OK):  # its names can be read, and none of its files
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
@@ -187,7 +192,10 @@ def _kind(entry):
 
 
 def _ending(name):
-    return os.path.splitext(name)[1].lower()
+    if name.startswith("."):  # a dot there begins no ending
+        return os.path.splitext(name)[1].lower()
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot >= 0 else ""
 
 
 def _refuse(error, place, problem, skip_bad, flag):
