@@ -7,6 +7,7 @@ import numpy as np
 
 from gluon_cgd.retrieval import blocks
 
+FORGET = 64  # blocks after which the memory of what was read is given back
 STREAK = 8  # rows that were asked for in their order, after which a block of paths is read at once
 
 
@@ -56,6 +57,8 @@ class Finder:
 
     def _read(self, first):
         """Hold the paths of the rows from `first` to the end of its block."""
+        if first // blocks.ROWS % FORGET == 0:
+            self._snapshot.forget()
         part = slice(first, (first // blocks.ROWS + 1) * blocks.ROWS)
         records = self._snapshot.records(part)
         self._first, self._paths = first, [os.fsdecode(path) for path in self._snapshot.encoded(part)]

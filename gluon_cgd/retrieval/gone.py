@@ -1,24 +1,26 @@
 """Pictures of an index that are not where they were: moved ones keep their embedding, others are gone.
 
 A folder of which no picture is left may be on a disk that is not mounted. So what is gone is removed only where another
-picture of that folder is left, where the picture was found again elsewhere, or if that is asked for.
+picture of that folder is left, where the picture was found again elsewhere, or if that is asked for. Memory holds some
+twenty bytes for each picture that was not found, whatever the length of its path.
 """
 
 import os
-from collections import defaultdict
-from typing import Dict, List, NamedTuple
+from typing import Dict, NamedTuple
 
 import numpy as np
 
 from gluon_cgd.retrieval.collection import is_in
+from gluon_cgd.retrieval.finding import key_of
 
+STEP = 1 << 14  # rows whose paths are read at a time
 SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: distributes sizes over all 64 bits
 
 
 class Gone(NamedTuple):
-    """Rows whose pictures are gone. kept: {folder: number of rows that only `--prune all` removes}."""
+    """Rows (n,) whose pictures are gone. kept: {folder: number of rows that only `--prune all` removes}."""
 
-    rows: List[int]
+    rows: np.ndarray
     kept: Dict[str, int]
 
 
@@ -26,19 +28,24 @@ class Moves:
     """Finds the row of a picture that was moved: it has its name, size and time, and nothing is in its old place."""
 
     def __init__(self, snapshot):
-        self._snapshot = snapshot
-        rows = np.flatnonzero(snapshot.live)
-        keys = _key(snapshot.rows["size"][rows], snapshot.rows["mtime_ns"][rows])
+        self._snapshot, self._keys = snapshot, None
+
+    def _sort(self):
+        """16 bytes for each picture, only where one is not where it was."""
+        rows, every = np.flatnonzero(self._snapshot.live), self._snapshot.rows
+        keys = _key(every["size"][rows], every["mtime_ns"][rows])
         order = np.argsort(keys, kind="stable")
         self._keys, self._rows = keys[order], rows[order]
 
     def row(self, path, stat, seen):
         """The row of the picture that is at `path` now, with its os.stat_result; -1 if there is none. `seen` rows are
         where they were."""
+        if self._keys is None:
+            self._sort()
         key = _key(np.array([stat.st_size]), np.array([stat.st_mtime_ns]))[0]
         first, last = (np.searchsorted(self._keys, key, side) for side in ("left", "right"))
         for row in self._rows[first:last]:
-            record = self._snapshot.rows[row]
+            record = self._snapshot.records([row])[0]
             if seen[row] or (record["size"], record["mtime_ns"]) != (stat.st_size, stat.st_mtime_ns):
                 continue
             before = self._snapshot.path(row)
@@ -62,10 +69,17 @@ def is_gone(path):
     return False
 
 
-def rows_in(snapshot, folder, rows=None):
-    """The live rows, or those of `rows`, whose pictures are in `folder`."""
-    rows = np.flatnonzero(snapshot.live) if rows is None else rows
-    return [int(row) for row in rows if is_in(snapshot.path(row), folder)]
+def paths_of(snapshot, rows):
+    """Yield (row, path) of each of `rows` (n,), in constant memory."""
+    for start in range(0, len(rows), STEP):
+        part = rows[start : start + STEP]
+        yield from zip(part.tolist(), map(os.fsdecode, snapshot.encoded(part)))
+        snapshot.forget()
+
+
+def paths_in(snapshot, folder):
+    """Yield (row, path) of the live pictures in `folder`."""
+    return (item for item in paths_of(snapshot, np.flatnonzero(snapshot.live)) if is_in(item[1], folder))
 
 
 def refuse_alias(snapshot, folder, indexed):
@@ -73,9 +87,8 @@ def refuse_alias(snapshot, folder, indexed):
 
     folder: an absolute path.  indexed: the folders that the index was made of.
     """
-    real, rows = os.path.realpath(folder), np.flatnonzero(snapshot.live)
-    known = any(is_in(snapshot.path(row), folder) for row in rows)
-    for other in () if known else indexed:
+    real = os.path.realpath(folder)
+    for other in indexed:
         real_other = os.path.realpath(other)
         if is_in(real, real_other) and not is_in(folder, other):
             same = os.path.normpath(os.path.join(other, os.path.relpath(real, real_other)))
@@ -83,7 +96,8 @@ def refuse_alias(snapshot, folder, indexed):
             same = other
         else:
             continue
-        if any(os.path.exists(snapshot.path(row)) for row in rows_in(snapshot, same)):
+        known = any(True for _ in paths_in(snapshot, folder))
+        if not known and any(os.path.exists(path) for _, path in paths_in(snapshot, same)):
             raise ValueError(
                 f"the index has the pictures of {folder} as those of {same}, one folder (a link), and would find each "
                 f"twice: name {same}, or make another index"
@@ -98,34 +112,53 @@ def find_gone(snapshot, seen, folder, unknown, indexed, prune, current):
     as a whole are looked at outside of `folder`.  current(): the Snapshot after the update.
     """
     rows = np.flatnonzero(snapshot.live & ~seen)
-    inside = rows_in(snapshot, folder, rows)
-    others = np.setdiff1d(rows, inside)
-    inside = [row for row in inside if not snapshot.path(row).startswith(unknown)]
+    removed, place_of_row, places = np.zeros(len(rows), bool), np.full(len(rows), -1, np.int32), {}
     folders = {*indexed, folder}
     suspect = folders if prune else {other for other in folders if is_gone(other)}
-    gone, alive = defaultdict(list), set()
-    for row in others if suspect else ():
-        path = snapshot.path(row)
-        place = place_of(path, folders)
-        if not prune and place not in suspect:
+    alive = set()
+    for number, (_, path) in enumerate(paths_of(snapshot, rows)):
+        if is_in(path, folder):
+            removed[number] = not path.startswith(unknown)
+            continue
+        place = place_of(path, folders) if suspect else ""
+        if not suspect or (not prune and place not in suspect):
             continue
         if is_gone(path):
-            gone[place].append(int(row))
+            place_of_row[number] = places.setdefault(place, len(places))
         else:
             alive.add(place)
-    if seen.any():
-        alive.update(place for place in gone if is_in(folder, place))
+    gone = place_of_row >= 0
     if prune == "all":
-        return Gone(inside + [row for rows in gone.values() for row in rows], {})
-    kept = {place: rows for place, rows in gone.items() if place not in alive}
-    removed = inside + [row for place, rows in gone.items() if place in alive for row in rows]
-    if prune and kept:
-        found = _names(current(), folder)
-        for place, rows in kept.items():
-            again = [row for row in rows if _name(snapshot, row) in found]
-            removed += again
-            kept[place] = sorted(set(rows) - set(again))
-    return Gone(removed, {place: len(rows) for place, rows in kept.items() if rows})
+        return Gone(rows[removed | gone], {})
+    if seen.any():
+        alive.update(place for place in places if is_in(folder, place))
+    is_alive = np.array([place in alive for place in places] + [False])  # the last is that of -1
+    removed |= is_alive[place_of_row]
+    kept = np.flatnonzero(gone & ~removed)
+    if prune and len(kept):
+        removed[kept[_found_again(snapshot, rows[kept], current(), folder)]] = True
+    counts = np.bincount(place_of_row[gone & ~removed], minlength=len(places))
+    return Gone(rows[removed], {place: int(count) for place, count in zip(places, counts) if count})
+
+
+def _found_again(snapshot, rows, current, folder):
+    """bool (n,): whether a picture in `folder`, in the Snapshot `current`, has the name and size of that in `rows`."""
+    keys = np.array([_name_key(path, snapshot.records([row])["size"][0]) for row, path in paths_of(snapshot, rows)])
+    order = np.argsort(keys, kind="stable")
+    keys, again = keys[order], np.zeros(len(rows), bool)
+    for row, path in paths_in(current, folder):
+        size = int(current.records([row])["size"][0])
+        key = _name_key(path, size)
+        first, last = (np.searchsorted(keys, key, side) for side in ("left", "right"))
+        for number in order[first:last]:
+            record = snapshot.records([rows[number]])[0]
+            same = os.path.basename(snapshot.path(rows[number])) == os.path.basename(path)
+            again[number] |= same and record["size"] == size
+    return again
+
+
+def _name_key(path, size):
+    return np.uint64(key_of(f"{int(size)} {os.path.basename(path)}"))
 
 
 def place_of(path, folders):
@@ -137,12 +170,3 @@ def place_of(path, folders):
             return os.path.dirname(path)
         place = above
     return place
-
-
-def _name(snapshot, row):
-    return os.path.basename(snapshot.path(row)), int(snapshot.rows["size"][row])
-
-
-def _names(snapshot, folder):
-    """{(name, size)} of the pictures in `folder`."""
-    return {_name(snapshot, row) for row in rows_in(snapshot, folder)}

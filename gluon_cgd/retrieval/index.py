@@ -11,11 +11,12 @@ import numpy as np
 from gluon_cgd.datasets import images, tree
 from gluon_cgd.evaluate import compute_named
 from gluon_cgd.retrieval import collection, sources
-from gluon_cgd.retrieval.gone import Moves, find_gone, refuse_alias, rows_in
+from gluon_cgd.retrieval.gone import Moves, find_gone, paths_in, refuse_alias
 from gluon_cgd.retrieval.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 BATCH = 64  # pictures that are embedded and committed at a time
+PRUNED = 1 << 20  # rows that are removed at a time
 
 
 @dataclass
@@ -73,8 +74,8 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
     unknown = tuple(os.path.join(place, "") for place in changes.left_out.unreadable + changes.left_out.broken)
     indexed, folder = writer.manifest["folders"], os.path.abspath(folder)
     gone = find_gone(snapshot, seen, folder, unknown, indexed, prune, lambda: Snapshot(writer.folder, writer.manifest))
-    if prune and gone.rows:
-        writer.commit(np.empty((0, snapshot.dim)), [], [], gone.rows)
+    for start in range(0, len(gone.rows) if prune else 0, PRUNED):
+        writer.commit(np.empty((0, snapshot.dim)), [], [], gone.rows[start : start + PRUNED])
     changes.removed = len(gone.rows) if prune else 0
     changes.kept, changes.gone = gone.kept, len(gone.rows) - changes.removed + sum(gone.kept.values())
     yield changes
@@ -89,8 +90,8 @@ def has_pictures(folder, index=None, prune=False):
         sources.check(folder)
         return True
     except ValueError as error:
-        known = () if index is None else rows_in(Snapshot(index.folder, index.manifest), os.path.abspath(folder))
-        indexed = len(known)
+        known = None if index is None else Snapshot(index.folder, index.manifest)
+        indexed = 0 if known is None else sum(1 for _ in paths_in(known, os.path.abspath(folder)))
         if not indexed:
             raise
         if prune != "all":

@@ -16,6 +16,7 @@ from gluon_cgd.retrieval.manifest import Damaged
 FIELDS = [("key", "<u8"), ("start", "<i8"), ("length", "<i8"), ("size", "<i8"), ("mtime_ns", "<i8")]
 ROWS = {1: np.dtype(FIELDS), 2: np.dtype([*FIELDS, ("sum", "<u8")])}  # by the format of the manifest
 ROW = ROWS[2]
+FORGET = 64  # blocks that are compared, after which the memory of what was read is given back
 FILES = ("vectors", "rows", "names", "dead")
 HELD = 2**29  # bytes of embeddings that are read before the memory that they are mapped into is given back
 PAGES = 2**16  # bytes that the system maps where one byte is read, at most
@@ -90,6 +91,9 @@ class Snapshot:
                 raise self._damaged("names", f"paths {part.start:,} to {part.stop - 1:,} have another checksum")
             self._check_names(part, first, int(block["end"]))
             self._known[number] = True
+            if number % FORGET == 0:
+                release(self._rows)
+                release(self._names)
 
     def _know(self, rows):
         """Compare the blocks of `rows`, a slice or an array of rows, that were not compared yet."""
