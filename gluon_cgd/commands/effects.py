@@ -184,7 +184,7 @@ RULES: Dict[str, Sequence[Rule]] = {
             "{flags} is for an index that is there, and --shards makes a new one: leave it out",
         ),
         Rule(
-            ("whiten", "reduce", "engine", "kind", "uri", "recall", "memory"),
+            ("whiten", "reduce", "store", "engine", "kind", "uri", "recall", "memory"),
             lambda o: not o.shard,
             "{flags} comes after all shards are joined: leave it out with --shard, and say it with --join",
         ),

@@ -12,7 +12,17 @@ from gluon_cgd.datasets.training_part import warn_of_boxes
 from gluon_cgd.doctor import hardware
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine.progress import task
-from gluon_cgd.retrieval import approximate, collection, compaction, exact, mending, reduction, sources, whitening
+from gluon_cgd.retrieval import (
+    approximate,
+    collection,
+    compaction,
+    exact,
+    mending,
+    reduction,
+    sources,
+    storing,
+    whitening,
+)
 from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.filling import fill
 from gluon_cgd.retrieval.manifest import NAME
@@ -41,6 +51,8 @@ def add_command(p):
     p.add_argument("--whiten", action="store_true", help=help_text)
     help_text = "keep only D numbers of each embedding, by PCA that is learned from a sample; says what that costs"
     p.add_argument("--reduce", type=int, metavar="D", help=help_text)
+    help_text = "store the numbers of embeddings in 2 bytes or in one; says what that costs"
+    p.add_argument("--store", choices=("float16", "int8"), help=help_text)
     index_shards.add_flags(p)
     help_text = "the share of the true 10 nearest that --kind auto, disksq and diskpq have to find (default 0.95)"
     p.add_argument("--recall", type=float, default=0.95, metavar="R", help=help_text)
@@ -58,12 +70,16 @@ def command(options):
             return
     elif options.images:
         say(update(options))
-    elif options.engine == "exact" and not (options.compact or options.whiten or options.reduce is not None):
+    elif options.engine == "exact" and not (
+        options.compact or options.whiten or options.store or options.reduce is not None
+    ):
         raise ValueError("there is nothing to do: name the folder of pictures with --images")
     if options.whiten:
         say(whiten(options.out))
     if options.reduce is not None:
         say(reduce(options.out, options.reduce))
+    if options.store:
+        say(store(options.out, options.store))
     if options.compact:
         say(f"{compaction.compact(options.out):,} rows of replaced and removed pictures gave their room back")
     snapshot = collection.read(options.out)
@@ -138,6 +154,17 @@ def reduce(folder, dim):
         f"reduced to {dim:,} numbers, learned from {said['pictures']:,} pictures: {100 * said['kept']:.1f} % of the "
         f"squares stay, and {100 * said['recall']:.1f} % of the 10 nearest of {said['queries']} pictures are still "
         "among their 10 nearest"
+    )
+
+
+def store(folder, kind):
+    """Store the embeddings of an index in fewer bytes; returns a sentence that says what was done."""
+    said = storing.store(folder, kind)
+    if said is None:
+        return f"{printable(folder)} is stored as {kind} as before"
+    return (
+        f"stored as {kind}: {said['after']:,} bytes of each embedding instead of {said['before']:,}, and "
+        f"{100 * said['recall']:.1f} % of the 10 nearest of {said['queries']} pictures are still among their 10 nearest"
     )
 
 

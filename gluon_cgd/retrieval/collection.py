@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gluon_cgd.files.lock import locked
-from gluon_cgd.retrieval import blocks, checksums
+from gluon_cgd.retrieval import blocks, checksums, stores
 from gluon_cgd.retrieval.finding import Finder, key_of  # noqa: F401
 from gluon_cgd.retrieval.manifest import CHECKED, FORMAT, NAME, Damaged, keep_copy, read_manifest, replace_manifest
 from gluon_cgd.retrieval.snapshot import FILES, ROW, Snapshot, counted, data_file
@@ -143,16 +143,22 @@ class Writer:
         for field in ("key", "size", "mtime_ns", "length"):
             copied[field] = records[field]
         vectors = convert(snapshot.vectors[rows]) if convert else snapshot.vectors[rows]
-        self._append(vectors, copied, b"".join(snapshot.encoded(rows)), np.empty(0, "<i8"))
+        same = not convert and stores.store_of(snapshot.manifest) == stores.store_of(self.manifest)
+        stored = snapshot.stored[rows] if same else None
+        self._append(vectors, copied, b"".join(snapshot.encoded(rows)), np.empty(0, "<i8"), stored)
 
-    def _append(self, vectors, rows, names, dead):
-        """Write `rows` (n,) that lack their places and sums, with their `names` one behind the other."""
+    def _append(self, vectors, rows, names, dead, stored=None):
+        """Write `rows` (n,) that lack their places and sums, with their `names` one behind the other.
+
+        stored: the bytes of `vectors` where they are known.
+        """
         vectors, before = np.ascontiguousarray(vectors, "<f4"), self.manifest
         rows["start"] = before["names"] + np.cumsum(rows["length"]) - rows["length"]
         self._check(vectors, rows, names, dead)
-        rows["sum"] = checksums.sums(vectors)
+        stored = stores.encoded(vectors, before) if stored is None else stored
+        rows["sum"] = checksums.sums(stored.view("<f4"))
         known, sums = blocks.added(before["blocks"], before["names"], rows, np.frombuffer(names, np.uint8))
-        arrays = dict(vectors=vectors, rows=rows, names=np.frombuffer(names, np.uint8), dead=dead)
+        arrays = dict(vectors=stored, rows=rows, names=np.frombuffer(names, np.uint8), dead=dead)
         data = {name: array.ravel().view(np.uint8) for name, array in arrays.items()}
         for name, start in counted(before).items():
             self._put(name, start, data[name])  # overwrites what an interrupted commit left

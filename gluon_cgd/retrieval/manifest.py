@@ -13,6 +13,7 @@ from pathlib import Path
 from gluon_cgd.files.regular import read_bytes
 from gluon_cgd.files.whole import write_text
 from gluon_cgd.retrieval import blocks
+from gluon_cgd.retrieval.stores import STORES, store_of
 
 FORMAT = 2  # 1 has no checksums: it is read, and `index` rewrites it
 NAME, BEFORE = "collection.json", "collection-before.json"
@@ -55,6 +56,8 @@ def wrong(manifest):
     name = manifest.get("id")
     if not isinstance(name, str) or not name.isalnum() or not name.isascii() or len(name) > 64:
         return f"id {name!r:.80} is no name of letters and digits"
+    if store_of(manifest) not in tuple(STORES):  # a list is no key
+        return f"store {store_of(manifest)!r:.40} is unknown"
     if not isinstance(manifest.get("model"), dict):
         return "it does not describe a model"
     if version == 1:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gluon_cgd.files.lock import locked
 from gluon_cgd.files.regular import open_regular
-from gluon_cgd.retrieval import blocks, collection, compaction
+from gluon_cgd.retrieval import blocks, collection, compaction, stores
 from gluon_cgd.retrieval.manifest import BEFORE, FORMAT, NAME, Damaged, read_manifest, write
 from gluon_cgd.retrieval.snapshot import FILES, ROWS, Snapshot, counted, data_file, is_no_file, mapped
 
@@ -95,8 +95,10 @@ class Remains(Snapshot):
         self.folder, self.manifest, self.dim = Path(folder), manifest, manifest["dim"]
         size, kind = counted(manifest), ROWS[manifest["format"]]
         there = {name: _remaining(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
-        self.count = min(len(there["vectors"]) // (4 * self.dim), len(there["rows"]) // kind.itemsize)
-        self.vectors = there["vectors"][: self.count * 4 * self.dim].view("<f4").reshape(-1, self.dim)
+        width = stores.width_of(manifest)
+        self.count = min(len(there["vectors"]) // width, len(there["rows"]) // kind.itemsize)
+        self.stored = there["vectors"][: self.count * width].reshape(-1, width)
+        self.vectors = stores.opened(self.stored, manifest)
         self._rows = there["rows"][: self.count * kind.itemsize].view(kind)
         self._blocks, self._known = None, np.ones(-(-self.count // blocks.ROWS), bool)  # each row is compared by itself
         self._names, self._checked = there["names"], np.zeros(self.count, bool)

@@ -78,7 +78,7 @@ def reduce(folder, dim):
         del sample
         truth = exact.search(before, before.vectors[drawn], K + 1)
         said.update(kept=float(kept), queries=len(drawn))
-        said["recall"] = _recall(before, found, drawn, truth)
+        said["recall"] = kept_neighbours(before, found.applied, drawn, truth)
         compaction.rewrite(before, convert=found.applied, model=dict(model, reduction=said), dim=dim)
         return said
 
@@ -114,15 +114,20 @@ def _check(folder, before, model, dim, count):
         )
 
 
-def _recall(before, reduction, drawn, truth):
-    """The share of the nearest of the rows `drawn` in `truth` that are nearest by reduced embeddings, too."""
-    queries = reduction.applied(before.vectors[drawn])
+def kept_neighbours(before, convert, drawn, truth):
+    """The share of the nearest of the rows `drawn`, in `truth`, that are nearest by converted embeddings, too.
+
+    before: a Snapshot.  convert: embeddings (n, D) -> (n, d), of unit length.
+    """
+    if not len(drawn):
+        return 1.0
+    queries = convert(before.vectors[drawn])
     nearest = [(np.empty(0), np.empty(0, np.int64)) for _ in drawn]
     step = max(1, exact.BLOCK // (8 * before.dim))
     for start in range(0, before.count, step):
         part = slice(start, start + step)
         before.check(part)
-        answers = exact.exact(reduction.applied(before.vectors[part]), queries, K + 1, before.live[part])
+        answers = exact.exact(convert(before.vectors[part]), queries, K + 1, before.live[part])
         nearest = [exact.best(K + 1, old, (new[0], start + new[1])) for old, new in zip(nearest, zip(*answers))]
     shares = []
     for own, (_, right), (_, rows) in zip(drawn, truth, nearest):

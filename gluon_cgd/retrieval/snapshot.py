@@ -10,7 +10,7 @@ import numpy as np
 
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine.sentences import sentence
-from gluon_cgd.retrieval import blocks, checksums
+from gluon_cgd.retrieval import blocks, checksums, stores
 from gluon_cgd.retrieval.manifest import Damaged
 
 FIELDS = [("key", "<u8"), ("start", "<i8"), ("length", "<i8"), ("size", "<i8"), ("mtime_ns", "<i8")]
@@ -25,9 +25,10 @@ PAGES = 2**16  # bytes that the system maps where one byte is read, at most
 class Snapshot:
     """A collection as it was when it was opened; later writes do not change it.
 
-    vectors (N, D): read-only, memory-mapped, of unit length once `check` has passed them.  live (N,): False for
-    replaced and removed pictures. Opening reads neither rows nor paths nor vectors: what is damaged in them is noticed
-    when it is used. Raises FileNotFoundError for a missing file and Damaged for a wrong one.
+    vectors (N, D): read-only, memory-mapped, of unit length once `check` has passed them.  stored (N, width): their
+    bytes (see `stores`).  live (N,): False for replaced and removed pictures. Opening reads neither rows nor paths nor
+    vectors: what is damaged in them is noticed when it is used. Raises FileNotFoundError for a missing file and Damaged
+    for a wrong one.
     """
 
     _read = 0  # bytes of embeddings since memory was given back
@@ -37,7 +38,8 @@ class Snapshot:
         self.dim, self.count = manifest["dim"], manifest["rows"]
         size = counted(manifest)
         files = {name: _mapped(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
-        self.vectors = files["vectors"].view("<f4").reshape(-1, self.dim)
+        self.stored = files["vectors"].reshape(-1, stores.width_of(manifest))
+        self.vectors = stores.opened(self.stored, manifest)
         self._rows, self._names = files["rows"].view(ROWS[manifest["format"]]), files["names"]
         self._blocks, self._checked = blocks.read(folder, manifest), np.zeros(self.count, bool)
         if self._blocks is None:
@@ -126,7 +128,7 @@ class Snapshot:
         Those of a collection without checksums count as such if their length is 1.
         """
         if self.manifest["format"] > 1:
-            return checksums.sums(self.vectors[rows]) == self.records(rows)["sum"]
+            return checksums.sums(self.stored[rows].view("<f4")) == self.records(rows)["sum"]
         return checksums.are_unit(self.vectors[rows])
 
     def check(self, rows):
@@ -137,7 +139,7 @@ class Snapshot:
         checked = self._checked[rows]
         self._read += len(checked) * (4 * self.dim if isinstance(rows, slice) else max(4 * self.dim, PAGES))
         if self._read > HELD:
-            release(self.vectors)
+            release(self.stored)
             self._read = 0
         if checked.all():
             return
@@ -166,7 +168,7 @@ class Snapshot:
 
     def forget(self):
         """Give the memory back that holds what was read of the files; the next use reads it again, from the cache."""
-        for array in (self.vectors, self._rows, self._names):
+        for array in (self.stored, self._rows, self._names):
             release(array)
 
     def __len__(self):
@@ -175,7 +177,7 @@ class Snapshot:
 
 def counted(manifest):
     """{file: how many of its bytes count}."""
-    sizes = dict(vectors=4 * manifest["dim"], rows=ROWS[manifest["format"]].itemsize)
+    sizes = dict(vectors=stores.width_of(manifest), rows=ROWS[manifest["format"]].itemsize)
     vectors, rows = (manifest["rows"] * sizes[name] for name in ("vectors", "rows"))
     return dict(vectors=vectors, rows=rows, names=manifest["names"], dead=manifest["dead"] * 8)
 

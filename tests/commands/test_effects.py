@@ -85,6 +85,7 @@ WITHOUT_EFFECT = [
         "--memory 4.0 is for --engine faiss",
     ),
     (["index", "--out", "i", "--reduce", "8", "--whiten"], "--whiten and --reduce: one of the two is possible"),
+    (["index", "--out", "i", "--shard", "1", "--store", "int8"], "--store comes after all shards are joined"),
     (["index", "--out", "i", "--shard", "1", "--reduce", "8"], "--reduce comes after all shards are joined"),
     (["search", "i", "q", "--kind", "flat"], "--kind flat is for --engine faiss"),
     (["search", "i", "q", "--uri", "u", "--engine", "faiss"], "--uri u is for --engine milvus"),
