@@ -69,6 +69,8 @@ class Experiment:
         lambda scales: 1 <= scales <= 3, "must be 1, 2 or 3", "3 is R-MAC's")
     attention: str = choice("none", "what weighs the last map in front of all descriptors: none, se (squeeze-and-"
         "excitation) or cbam; not in the paper", *one_of(lambda: ATTENTIONS))
+    whiten: bool = choice(False, "whiten the embedding by PCA, learned from training pictures after training; not in "
+        "the paper")
     loss: str = choice("batch_hard", "the ranking loss: " + ", ".join(LOSSES[:5]) + " (Table 6), "
         + ", ".join(LOSSES[5:]) + " (not in the paper)", *one_of(lambda: LOSSES))
     margin: float = choice(0.1, "margin of the ranking loss (section 4.2)",

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 class Learner:
     """A network, its losses and Adam; `step` learns from one batch.
 
-    net: a CGD with values, on `ctx`, which is one device or a list of devices that share each batch.
+    net: a CGD with values, on `ctx`, which is one device or a list of devices that share each batch. Losses are
+        computed on the whole batch; batch norm uses per-device statistics, and running statistics are their mean.
     parts: into how many parts a batch is split on one device, computed one after the other. This needs the memory of
         one part, and one more forward pass. As with several devices, losses are computed on the whole batch, and batch
         norm uses the statistics of each part.

@@ -13,6 +13,7 @@ from gluon_cgd.descriptors import DESCRIPTORS
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.extensions.attention import ATTENTION
 from gluon_cgd.extensions.cosines import proxies
+from gluon_cgd.extensions.whitening_layer import PCAWhitening
 
 
 def unit_length(F: Any, vectors: Any) -> Any:
@@ -33,6 +34,7 @@ class DescriptorNetwork(HybridBlock):
     classifier_layer: what the classifier ends with; the classification loss says so.
     proxies: a layer (B, D) -> (B, M) for ranking losses of proxies; its cosines follow the logits.
     attention: a block that weighs the last map, see `extensions.attention`; None for none, as in the paper.
+    whitening: what the embedding goes through last, see `extensions.whitening_layer`; None for none.
     Inputs: pictures (B, 3, H, W), normalised.
     Outputs: embedding (B, D) of unit length, logits (B, M) or with proxies (B, 2 M), branches [n x (B, D / n)] of unit
     length.
@@ -54,6 +56,7 @@ class DescriptorNetwork(HybridBlock):
         classifier_layer: Callable[..., HybridBlock] = nn.Dense,
         proxies: Optional[HybridBlock] = None,
         attention: Optional[HybridBlock] = None,
+        whitening: Optional[HybridBlock] = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -71,6 +74,7 @@ class DescriptorNetwork(HybridBlock):
             self.classifier.add(classifier_layer(classes, in_units=backbone.channels, **xavier))
             self.proxies = proxies
             self.attention = attention
+            self.whitening = whitening
 
     def last_map(self, pictures: Any) -> Any:
         """The features (B, C, h, w) that all descriptors take (section 3.1); attention weighs them if there is some."""
@@ -81,6 +85,10 @@ class DescriptorNetwork(HybridBlock):
         """The logits of the first descriptor (B, C), as in section 3.3; the embedding's cosines with proxies follow."""
         logits = self.classifier(pooled)
         return logits if self.proxies is None else F.concat(logits, self.proxies(embedding), dim=1)
+
+    def whitened(self, embedding: Any) -> Any:
+        """The embedding that is given out: whitened, if the network was trained with `whiten`."""
+        return embedding if self.whitening is None else self.whitening(embedding)
 
 
 class CGD(DescriptorNetwork):
@@ -117,7 +125,7 @@ class CGD(DescriptorNetwork):
         branches = [unit_length(F, reduction(vector)) for reduction, vector in zip(self.reductions, pooled)]
         combined = F.concat(*branches, dim=1) if self.combine == "concat" else F.add_n(*branches)
         embedding = unit_length(F, combined)  # equation 3
-        return embedding, self.classified(F, pooled[0], embedding), branches
+        return self.whitened(embedding), self.classified(F, pooled[0], embedding), branches
 
 
 class ArchitectureB(DescriptorNetwork):
@@ -136,7 +144,7 @@ class ArchitectureB(DescriptorNetwork):
         features = self.last_map(pictures)  # (B, C, h, w)
         pooled = [pooling(features) for pooling in self.poolings]  # n x (B, C)
         embedding = unit_length(F, self.reductions[0](F.concat(*pooled, dim=1)))  # (B, D)
-        return embedding, self.classified(F, pooled[0], embedding), [embedding]
+        return self.whitened(embedding), self.classified(F, pooled[0], embedding), [embedding]
 
 
 def poolings_of(
@@ -174,6 +182,8 @@ def layers_of(experiment: Experiment, classes: int, weights: Optional[PathLike] 
         head["proxies"] = proxies(classes, experiment.dim, experiment.proxy_rate)
     if experiment.attention != "none":
         head["attention"] = ATTENTION[experiment.attention](backbone.channels)
+    if experiment.whiten:
+        head["whitening"] = PCAWhitening(experiment.dim)
     if experiment.architecture == "B":
         return ArchitectureB(backbone, experiment.descriptors, experiment.dim, classes, **head)
     return CGD(backbone, experiment.descriptors, experiment.dim, classes, experiment.combine, **head)
@@ -191,8 +201,9 @@ def from_experiment(experiment: Experiment, classes: int, weights: Optional[Path
         net.backbone.apply(freeze)
     if not experiment.pretrained:
         net.backbone.initialize(mx.init.MSRAPrelu(slope=0))
-    for part in (net.poolings, net.reductions, net.classifier, *([net.proxies] if net.proxies else [])):
-        part.initialize()
+    for part in (net.poolings, net.reductions, net.classifier, net.proxies, net.whitening):
+        if part is not None:
+            part.initialize()
     pictures = mx.nd.zeros((1, 3, experiment.input_size, experiment.input_size))
     if net.attention is not None:
         net.backbone(pictures)  # draws its values first: then they are the same with attention and without

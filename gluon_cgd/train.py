@@ -12,7 +12,8 @@ import numpy as np
 from gluon_cgd import datasets
 from gluon_cgd.datasets.records import PathLike, Split, limits
 from gluon_cgd.evaluate import labelled
-from gluon_cgd.experiment import DESCRIPTOR_NAMES, Experiment
+from gluon_cgd.experiment import Experiment
+from gluon_cgd.extensions.whitening import of_training, with_values
 from gluon_cgd.files.lock import locked
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine.progress import Task, task
@@ -43,10 +44,8 @@ def fit(
 
     out: the run's folder. It receives train.log, best.params, last.params, ranks.npz and result.json, and
         during the run checkpoint.npz. A call that finds a checkpoint resumes there, on a CPU to the same bits.
-    seed: of the initialisation, the batches and the augmentation.
-    ctx: an MXNet device, by default the CPU, or a list of devices, over which each batch is split. Losses are computed
-        on the whole batch; batch norm uses per-device statistics, and running statistics are the mean over the devices.
-        With engine="pytorch" a text: "cpu", "cuda0", "cuda0,cuda1", "mps".
+    seed: of the initialisation, batches and augmentation.  ctx: an MXNet device, by default the CPU, or a list of
+        devices, which share each batch (see `Learner`); with engine="pytorch" a text: "cpu", "cuda0,cuda1", "mps".
     weights: file of the backbone's ImageNet parameters, by default the published ones.
     cache: folder for the resized pictures.  checkpoint_every: iterations.  progress: show bars on stderr.
     parts: into how many parts each batch is split on one device, if memory is short (see `Learner`).
@@ -122,8 +121,8 @@ class Run:
         log.info("%d iterations of %d pictures on %s", self.iterations, experiment.batch_size, self.engine.names())
         for sentence in limits(split, datasets.recall_ks(experiment.dataset)):
             log.warning("%s", sentence)
-        pictures, self.query, self.gallery = material.pictures()
-        self.engine.hold(pictures)
+        self.pictures, self.query, self.gallery = material.pictures()
+        self.engine.hold(self.pictures)
 
     def go(self, checkpoint_every: int) -> Dict[str, Any]:
         """Train to the end and return the result."""
@@ -211,10 +210,9 @@ class Run:
         for name, values in parameters.items():
             self.check_finite(name, values)  # NaN features can give a finite loss
         embeddings = labelled(self.engine.embed, self.split, self.query, self.gallery)
-        names = [DESCRIPTOR_NAMES[letter] for letter in experiment.descriptors if experiment.has_branches]
-        measured, found = results.measured(ks, embeddings, names)
-        entry = {"iteration": self.iteration, **measured}
-        entry.update({"losses": self.losses} if self.losses else {})
+        learned = of_training(experiment, self.engine.embed, self.pictures)
+        measured, found = results.measured(ks, embeddings, experiment, learned)
+        entry = {"iteration": self.iteration, **measured, **({"losses": self.losses} if self.losses else {})}
         self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in entry["recall"].items())
         log.info("[Iteration %d] validation: %s", self.iteration, scores)
@@ -222,11 +220,13 @@ class Run:
         stages = results.stages_of_newest(self.history)
         self.ranks = ranks.updated(self.ranks, found, stages, embeddings.query_labels)
         if "best" in stages:
-            self.files = {checkpoint.BEST: write_parameters(parameters, self.out / checkpoint.WAITING)}
+            best = with_values(parameters, learned)
+            self.files = {checkpoint.BEST: write_parameters(best, self.out / checkpoint.WAITING)}
 
     def finish(self) -> Dict[str, Any]:
         """Write last.params, ranks.npz and result.json, remove the checkpoint, and return the result."""
-        parameters = self.engine.parameters()
+        learned = of_training(self.experiment, self.engine.embed, self.pictures)
+        parameters = with_values(self.engine.parameters(), learned)
         files = checkpoint.save_last(parameters, self.out, self.files)
         files.update(ranks.write(self.out, self.ranks, results.best_of(self.history) is self.history[-1]))
         result = dict(

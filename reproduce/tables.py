@@ -435,6 +435,7 @@ EXTENSIONS = Table(
         beyond("SG + proxy-anchor", "SG", loss="proxy_anchor"),
         beyond("SG + squeeze-excitation", "SG", attention="se"),
         beyond("SG + CBAM", "SG", attention="cbam"),
+        beyond("SG + whitening", "SG", whiten=True),
     ),
     judged=False,
     baseline="SG",

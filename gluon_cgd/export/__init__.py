@@ -39,6 +39,7 @@ def export(net, experiment, file, features=False, **about):
         descriptors=experiment.descriptors,
         features=shapes["features"][1:] if features else None,
         projections=shapes.get("projections"),
+        **({"whitening": shapes["whitening"]} if "whitening" in shapes else {}),
         parameters_sha256=parameters_hash(net),
         commit=facts.commit(),
         experiment=experiment.to_dict(),

@@ -14,6 +14,7 @@ import numpy as np
 from gluon_cgd.datasets.images import MEAN, STD
 from gluon_cgd.engines import graph as symbols
 from gluon_cgd.export.poolings import POOLINGS, unit_length
+from gluon_cgd.extensions import whitening
 from gluon_cgd.machine import facts
 from gluon_cgd.similarity import weights_of
 
@@ -73,6 +74,9 @@ def model_of(net, experiment, features=False):
         if weights_of(net):
             shape = projections(graph, net, experiment)
             outputs.append(helper.make_tensor_value_info("projections", TensorProto.FLOAT, shape))
+        if experiment.whiten:
+            shape = add_whitening_rows(graph, net)
+            outputs.append(helper.make_tensor_value_info("whitening", TensorProto.FLOAT, shape))
     used = {name for node in graph.nodes for name in node.input}
     constants = [constant for constant in graph.constants if constant.name in used]
     whole = helper.make_graph(graph.nodes, "cgd", [pictures], outputs, constants)
@@ -146,6 +150,14 @@ def _opset():
 
 def head(graph, net, experiment):
     """Add the nodes "features" -> "embedding" (N, D): equations 1 to 3, or those of architecture B or of a sum."""
+    output = "plain_embedding" if experiment.whiten else "embedding"
+    add_combined(graph, net, experiment, output)
+    if experiment.whiten:
+        add_whitened(graph, net, output)
+
+
+def add_combined(graph, net, experiment, output):
+    """Add the nodes "features" -> `output`, the combined descriptor (N, D) of unit length."""
     unknown = [letter for letter in experiment.descriptors if letter not in POOLINGS]
     if unknown:
         raise ValueError(f"descriptor {unknown[0]!r} cannot be exported: add it to export.graph.POOLINGS")
@@ -154,7 +166,7 @@ def head(graph, net, experiment):
     weights = weights_of(net)
     if experiment.architecture == "B":
         together = graph.add("Concat", pooled, "descriptors", axis=1)
-        return unit_length(graph, reduction(graph, together, weights[0], "combined"), "embedding")
+        return unit_length(graph, reduction(graph, together, weights[0], "combined"), output)
     if weights:  # a pretrained backbone has no FC layers
         named = zip(experiment.descriptors, pooled, weights)
         pooled = [reduction(graph, vectors, weight, letter) for letter, vectors, weight in named]
@@ -162,7 +174,27 @@ def head(graph, net, experiment):
         unit_length(graph, vectors, f"{letter}_branch") for letter, vectors in zip(experiment.descriptors, pooled)
     ]
     together = ("Concat", dict(axis=1)) if experiment.combine == "concat" else ("Sum", {})
-    return unit_length(graph, graph.add(together[0], branches, "combined", **together[1]), "embedding")
+    return unit_length(graph, graph.add(together[0], branches, "combined", **together[1]), output)
+
+
+def add_whitened(graph, net, plain):
+    """Add the nodes `plain` -> "embedding", as `extensions.whitening_layer`."""
+    mean, axes, gains = (np.float32(part) for part in whitening.of_layer(net.whitening))
+    axes = graph.constant("whitening_axes", axes)
+    centred = graph.add("Sub", [plain, graph.constant("whitening_mean", mean[None])], "centred_embedding")
+    parts = graph.add("Gemm", [centred, axes], "whitening_parts", transB=1)
+    shrunk = graph.add("Mul", [parts, graph.constant("whitening_gains", gains[None])], "whitening_shrunk")
+    moved = graph.add("MatMul", [shrunk, axes], "whitening_moved")
+    unit_length(graph, graph.add("Add", [centred, moved], "whitening_turned"), "embedding")
+
+
+def add_whitening_rows(graph, net):
+    """Add "whitening", its mean, then its axes, then these times their gains; returns its shape."""
+    column = graph.constant("whitening_column", np.float32(whitening.of_layer(net.whitening).gains)[:, None])
+    scaled = graph.add("Mul", ["whitening_axes", column], "whitening_scaled")
+    graph.add("Concat", ["whitening_mean", "whitening_axes", scaled], "whitening", axis=0)
+    count, dim = net.whitening.axes.shape
+    return [1 + 2 * count, dim]
 
 
 def reduction(graph, vectors, weight, name):

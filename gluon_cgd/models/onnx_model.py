@@ -7,6 +7,7 @@ import numpy as np
 
 from gluon_cgd.evaluate import finite, finite_weights
 from gluon_cgd.experiment import Experiment
+from gluon_cgd.extensions.whitening import Whitening
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.machine import device_names
 from gluon_cgd.machine.progress import by_batches
@@ -56,6 +57,15 @@ class Exported:
         below = self._computed(picture, "projections", tuple(self.about["projections"]))
         finite_weights(below)
         return np.split(below, 1 if self.experiment["architecture"] == "B" else len(self.experiment["descriptors"]))
+
+    def whitening(self):
+        """What whitens its embeddings, an `extensions.whitening.Whitening`; None without, or without its features."""
+        if not self.about.get("whitening"):
+            return None
+        picture = np.zeros((1, self.input_size, self.input_size, 3), np.uint8)
+        rows = self._computed(picture, "whitening", tuple(self.about["whitening"]))
+        mean, (axes, scaled) = rows[0], np.split(finite_weights(rows)[1:].astype(np.float64), 2)
+        return Whitening(mean.astype(np.float64), axes, (axes * scaled).sum(axis=1))
 
     def _batches(self, pictures, batch_size, output, shape):
         side, pictures = self.input_size, np.asarray(pictures)
@@ -149,8 +159,8 @@ def parse_metadata(file, metadata):
         for key in ("input_size", "dim"):
             if about[key] != getattr(experiment, key):
                 raise ValueError(f"{key} {about[key]} and an experiment with {getattr(experiment, key)}")
-        for key, length in (("features", 3), ("projections", 2)):
-            if about[key] is not None and not _is_shape(about[key], length):
+        for key, length in (("features", 3), ("projections", 2), ("whitening", 2)):
+            if about.get(key) is not None and not _is_shape(about[key], length):
                 raise ValueError(f"no shape as {key}")
         if not _is_learned(about.get("learned"), experiment.descriptors):
             raise ValueError("no numbers as learned")
@@ -190,8 +200,9 @@ def check_ends(file, about, inputs, outputs):
     wanted = {"embedding": ("float32", [None, dim])}
     if about["features"]:
         wanted["features"] = ("float32", [None, *about["features"]])
-    if about["projections"]:
-        wanted["projections"] = ("float32", about["projections"])
+    for name in ("projections", "whitening"):
+        if about.get(name):
+            wanted[name] = ("float32", about[name])
     wrong = _difference(inputs, {"pictures": ("uint8", [None, side, side, 3])}, "input")
     wrong = wrong or [f"has the input {name!r}" for name in sorted(inputs) if name != "pictures"]
     wrong = wrong or _difference(outputs, wanted, "output")

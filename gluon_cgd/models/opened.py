@@ -10,6 +10,7 @@ import numpy as np
 from gluon_cgd.datasets.training_part import Trained, trained_of
 from gluon_cgd.evaluate import directed, finite_weights
 from gluon_cgd.experiment import WITHOUT_FILES, Experiment
+from gluon_cgd.extensions import whitening
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest
 from gluon_cgd.machine import prepare
@@ -138,7 +139,8 @@ def _opened(net, experiment, about, on, batch_size):
 
     embed = _embedding(net, on, batch_size)
     learned = learned_of(net)
-    return Model(embed, features, projections, experiment, experiment.input_size, about, learned=learned)
+    last = whitening.of_layer(getattr(net, "whitening", None))
+    return Model(embed, features, projections, experiment, experiment.input_size, about, None, last, learned)
 
 
 def trained_on(checkpoint):
@@ -187,7 +189,8 @@ def _open_exported(file, runtime, ctx):
         return directed(model.embed(pictures))
 
     learned = model.about.get("learned")
-    return Model(embed, model.features, model.projections, experiment, model.input_size, about, trained, None, learned)
+    last = model.whitening()
+    return Model(embed, model.features, model.projections, experiment, model.input_size, about, trained, last, learned)
 
 
 def find_best(runs, which="last"):

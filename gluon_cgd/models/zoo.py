@@ -75,10 +75,11 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
 
 
 def name_of(experiment):
-    """The name of an experiment's model, "cgd_sg_resnet50_1536"; architecture A or B, a sum, attention follow "cgd"."""
+    """The name of an experiment's model, "cgd_sg_resnet50_1536"; what differs from that, as a sum, follows "cgd"."""
     kind = "" if experiment.architecture == "CGD" else f"-{experiment.architecture.lower()}"
     kind += "-sum" if experiment.combine == "sum" else ""
     kind += "" if experiment.attention == "none" else f"-{experiment.attention}"
+    kind += "-whitened" if experiment.whiten else ""
     return f"cgd{kind}_{experiment.descriptors.lower()}_{experiment.backbone}_{experiment.dim}"
 
 

@@ -8,7 +8,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from gluon_cgd.datasets.records import PathLike
-from gluon_cgd.experiment import REMOVED, Experiment
+from gluon_cgd.experiment import DESCRIPTOR_NAMES, REMOVED, Experiment
+from gluon_cgd.extensions.whitening import Whitening
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import check_target, digest
 from gluon_cgd.machine import facts
@@ -20,6 +21,7 @@ from gluon_cgd.runs.ranks import FILE as RANKS
 
 log = logging.getLogger(__name__)
 PARAMETERS = ("last.params", "best.params")
+PLAIN = "Unwhitened"  # the branch that is the embedding before its whitening
 BESIDE = (*PARAMETERS, RANKS)  # the files beside a result.json whose SHA-256 it has
 
 
@@ -114,17 +116,27 @@ def read_result(file: PathLike) -> Dict[str, Any]:
 
 
 def measured(
-    ks: Sequence[int], embeddings: Embeddings, names: Sequence[str]
+    ks: Sequence[int], embeddings: Embeddings, experiment: Experiment, whitening: Optional[Whitening] = None
 ) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
     """({"recall", "spread"} of the test pictures, the ranks that the recall counts); of branches too if there are any.
 
-    names: of the branches. The ranks are {"": of the combined embedding (N,), "SPoC": of a branch, ...}.
+    The ranks are {"": of the combined embedding (N,), "SPoC": of a branch, ...}.
+    whitening: what the embedding that counts goes through; the given one, which the losses see, is then one branch
+    more, PLAIN.
     """
+    names = [DESCRIPTOR_NAMES[letter] for letter in experiment.descriptors if experiment.has_branches]
     found = {"": ranks(*embeddings)}
     entry: Dict[str, Any] = {"recall": recall_of_ranks(ks, found[""]), "spread": collapse.spread(embeddings)}
     if names:
         found.update({name: ranks(*branch) for name, branch in branches(embeddings, names).items()})
         entry["branches"] = {name: recall_of_ranks(ks, found[name]) for name in names}
+    if whitening:
+        gallery = None if embeddings.gallery is None else whitening.applied(embeddings.gallery)
+        whitened = embeddings._replace(query=whitening.applied(embeddings.query), gallery=gallery)
+        both = {"": ranks(*whitened), PLAIN: found[""]}
+        recalls = {**entry.get("branches", {}), PLAIN: entry["recall"]}
+        entry.update(recall=recall_of_ranks(ks, both[""]), branches=recalls)
+        found.update(both)
     return entry, found
 
 

@@ -176,7 +176,7 @@ def disk(missing):
 def parameters(experiment):
     """How many parameters the network of `experiment` has."""
     classes = datasets.COUNTS.get(experiment.dataset.replace("sop_mini", "sop"), ((0, 100),))[0][1]
-    of_the_network = ["backbone", "descriptors", "dim", "architecture", "combine", "attention"]
+    of_the_network = ["backbone", "descriptors", "dim", "architecture", "combine", "attention", "whiten"]
     of_the_network += ["loss", "classification_loss"]  # one may have proxies, the other another classifier
     own = {name: getattr(experiment, name) for name in of_the_network}
     return count_parameters(Experiment(**own, pretrained=False), classes)

@@ -30,6 +30,7 @@ CASES = {
     **{configuration: {"descriptors": configuration} for configuration in CONFIGURATIONS},
     **{letters: {"descriptors": letters} for letters in (*"PQARWC", "AR")},
     **{loss: {"classification_loss": loss} for loss in CLASSIFICATION_LOSSES[1:]},
+    "whitening": {"whiten": True},
     **{f"attention {name}": {"attention": name, "descriptors": "SMG"} for name in ATTENTIONS[1:]},
 }
 EXPERIMENTS = {name: dataclasses.replace(SMALL, **changes) for name, changes in CASES.items()}

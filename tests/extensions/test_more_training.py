@@ -14,6 +14,7 @@ PIECES = [
     *({"loss": name} for name in ("multi_similarity", "proxy_anchor")),
     *({"attention": name} for name in ("se", "cbam")),
     {"erasing": 0.5, "colour_jitter": 0.4},
+    {"whiten": True},
 ]
 
 

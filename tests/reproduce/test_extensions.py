@@ -48,6 +48,7 @@ def test_every_descriptor_and_loss_that_is_not_the_papers_has_a_row():
     experiments = [row.experiment for row in EXTENSIONS.rows]
     assert {letter for e in experiments for letter in e.descriptors} == set(DESCRIPTOR_NAMES)
     assert {e.classification_loss for e in experiments} == set(CLASSIFICATION_LOSSES)
+    assert {e.whiten for e in experiments} == {False, True}
     assert {e.attention for e in experiments} == set(ATTENTIONS)
     assert {e.loss for e in experiments} == {"batch_hard", *LOSSES[5:]}
 
@@ -91,7 +92,7 @@ def test_the_report_says_what_helps_and_what_does_not():
 
 def test_without_runs_nothing_is_said_to_help():
     lines = effects.sentences(EXTENSIONS, entries({}))
-    assert len(lines) == 22
+    assert len(lines) == 23
     assert all(line.endswith(": not run") for line in lines[1:])
 
 
@@ -121,4 +122,4 @@ def test_the_audit_comes_to_the_same_words(tmp_path, monkeypatch):
 def test_it_is_planned_like_a_table_of_the_paper_and_shares_its_runs(tmp_path):
     for form in (lambda table: table, small_table):
         runs = plan.wanted([form(EXTENSIONS), form(TABLES["table5"])], 10, True, tmp_path)
-        assert len(runs) == (22 + 12 - 4) * 10
+        assert len(runs) == (23 + 12 - 4) * 10

@@ -7,8 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
+from gluon_cgd.extensions.whitening import RIDGE, Whitening, learn
 from gluon_cgd.retrieval import collection
-from gluon_cgd.retrieval.whitening import RIDGE, Whitening, learn, read, whiten
+from gluon_cgd.retrieval.whitening import read, whiten
 
 STAT = os.stat(__file__)
 
