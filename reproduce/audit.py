@@ -27,6 +27,7 @@ if __package__ in (None, ""):  # started by its name: the folder of this file is
     sys.path[0] = str(ROOT)
 
 from reproduce.auditing import (  # noqa: E402  # noqa: E402
+    beyond,
     blocks,
     compare,
     declared,
@@ -108,6 +109,7 @@ def documents(root, tables, runs, attested, revision, fast):
     return {
         "README.md": {"counted": blocks.counted(mini)},
         "REPRODUCE.md": {
+            "beyond": beyond.part(tables, runs),
             "power": (lambda lines: lines) if fast else power.part(),
             "status": blocks.status(mini, paper),
             "digest": blocks.digest(mini),

@@ -5,7 +5,7 @@ import re
 from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.files.whole import write_text
 from gluon_cgd.machine.facts import PROJECT
-from reproduce.documents import attestation, ledger, summary
+from reproduce.documents import attestation, beyond, ledger, summary
 from reproduce.report import power
 
 
@@ -54,6 +54,7 @@ def write(documents, parts, folder=PROJECT):
 
 PARTS = {
     "backbones": backbone_table,
+    "beyond": beyond.as_markdown_text,
     "claims": summary.claims,
     "costs": summary.costs,
     "counted": summary.counted,

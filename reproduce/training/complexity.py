@@ -10,8 +10,8 @@ from gluon_cgd.engines import graph
 def counts(net, input_size=224):
     """(parameters, multiply-accumulates) of the HybridBlock `net` for one picture of `input_size`.
 
-    Parameters are those that training changes (no running statistics); multiply-accumulates are those of convolutions
-    and FC layers. Neither data nor initialised parameters are needed.
+    Parameters are those that training changes (no running statistics, no constants); multiply-accumulates are those of
+    convolutions and FC layers. Neither data nor initialised parameters are needed.
     """
     outputs = net(mx.sym.var("data"))
     flat = [leaf for output in outputs for leaf in (output if isinstance(output, list) else [output])]
@@ -25,5 +25,6 @@ def counts(net, input_size=224):
             weight = shapes[name] if name in shapes else shapes[f"{name}_output"]  # (out, in / groups, kernel ...)
             positions = shapes[f"{node.name}_output"][2:]  # of the map; none in an FC layer
             products += math.prod(weight) * math.prod(positions)
-    learned = (name for name in symbol.list_arguments() if name != "data")
+    constants = {name for name, value in net.collect_params().items() if isinstance(value, mx.gluon.Constant)}
+    learned = (name for name in symbol.list_arguments() if name not in {"data", *constants})
     return sum(math.prod(shapes[name]) for name in learned), products

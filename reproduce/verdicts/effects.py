@@ -64,6 +64,19 @@ def by_seed(cell):
     return dict(zip(cell.seeds, cell.values)) if cell else {}
 
 
+def apart(ours, default):
+    """The mean difference of pairs as a cell: "+0.4"; "-" without one. Arguments as of `effect`."""
+    pairs = ours.keys() & default.keys()
+    return f"{np.mean([ours[seed] - default[seed] for seed in sorted(pairs)]):+.1f}" if pairs else "-"
+
+
+def interval(ours, default):
+    """As `apart`, with the interval, if there is one: "+0.4 (-0.1 to +0.9)"."""
+    told = effect(ours, default)
+    ends = told.partition(" % interval ")[2].partition(";")[0]
+    return apart(ours, default) + (f" ({ends})" if ends else "")
+
+
 def effect(ours, default):
     """The mean difference of `ours` from `default`, {seed: R@1}, and its interval, as a text."""
     pairs = sorted(ours.keys() & default.keys())

@@ -7,14 +7,16 @@ from scipy import stats
 
 from gluon_cgd.experiment import ATTENTIONS, CLASSIFICATION_LOSSES, DESCRIPTOR_NAMES, LOSSES
 from reproduce import recorded, selection
+from reproduce.auditing import beyond as audited_beyond
 from reproduce.auditing import declared
 from reproduce.auditing import effects as audited
+from reproduce.auditing import evidence as audit_evidence
 from reproduce.auditing.samples import entries as audited_entries
-from reproduce.documents import record
+from reproduce.documents import beyond, record, summary
 from reproduce.report import comparison, formats
 from reproduce.small import small_table
 from reproduce.tables import EXTENSIONS, TABLES
-from reproduce.training import plan
+from reproduce.training import costs, plan
 from reproduce.verdicts import effects
 from tests.reproduce.test_reproduce import run_of
 
@@ -96,29 +98,56 @@ def test_without_runs_nothing_is_said_to_help():
     assert all(line.endswith(": not run") for line in lines[1:])
 
 
-def test_the_audit_comes_to_the_same_words(tmp_path, monkeypatch):
+@pytest.fixture
+def evidence(tmp_path, monkeypatch):
+    """Runs with the R@1 of NUMBERS, recorded in the place of ours, and as the audit takes them."""
     folder = tmp_path / "results"
     for name, values in NUMBERS.items():
         for seed, value in enumerate(values):
             run_of(tmp_path / "runs", selection.experiment_of(ROWS[name], True), seed, value)
     record.record(tmp_path / "runs", (EXTENSIONS,), folder)
-    ours = comparison.entries(EXTENSIONS, lambda experiment: recorded.read(experiment, folder), True, "last")
+    monkeypatch.setattr(recorded, "FOLDER", folder)
+    for reader in (recorded.read, recorded.read_ranks):
+        monkeypatch.setattr(reader, "__defaults__", (folder,))
+    summary.entries.cache_clear()
+    yield audit_evidence.read(folder)[0]
+    summary.entries.cache_clear()
 
-    class Evidence(dict):
-        """The recorded runs as the audit takes them."""
 
-        def __init__(self):
-            for row in EXTENSIONS.rows:
-                runs = recorded.read(selection.experiment_of(row, True), folder)
-                if runs:
-                    self[selection.experiment_of(row, True).key()] = type("Recorded", (), {"runs": runs})
-
+@pytest.mark.slow
+def test_the_audit_comes_to_the_same_words(evidence):
     table = next(table for table in declared.tables() if table.name == EXTENSIONS.name)
-    theirs = audited.sentences(table, audited_entries(table, Evidence(), True))
-    assert theirs == effects.sentences(EXTENSIONS, ours)
+    theirs = audited.sentences(table, audited_entries(table, evidence, True))
+    assert theirs == effects.sentences(EXTENSIONS, summary.entries(EXTENSIONS.name, True))
     assert sum("helps" in line for line in theirs) == sum("harms" in line for line in theirs) == 1
 
 
+@pytest.mark.slow
+def test_the_section_says_what_helps_and_the_audit_says_the_same(evidence):
+    lines = beyond.as_markdown_text().splitlines()
+    assert lines == audited_beyond.part(declared.tables(), evidence)
+    assert lines[0].startswith("- **Helps**: P (+3.")
+    assert lines[1].startswith("- **Harms**: R (-3.")
+    assert lines[2].startswith("- **Neither is shown**: W (")
+    assert lines[3].startswith("- **Not run**: Q, A, C, SP, ")
+    row = next(line for line in lines if line.startswith("| P |"))
+    assert re.fullmatch(r"\| P \| G \| 83\.\d ± .* \| helps \(p = .*\) (\| \+3\.\d ){4}\| 206,021 \| - \|", row)
+
+
+def test_without_runs_the_section_says_how_to_make_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(summary, "entries", lambda name, form: entries({}))
+    assert beyond.as_markdown_text() == "Not run yet: `bash reproduce/extensions.sh --mini --seeds 10`."
+    assert audited_beyond.part(declared.tables(), {}) == [beyond.as_markdown_text()]
+
+
+@pytest.mark.slow
+def test_the_audit_counts_the_parameters_as_the_networks_have_them():
+    for row in EXTENSIONS.rows:
+        own = selection.experiment_of(row, True)
+        assert audited_beyond.parameters(own.to_dict()) == costs.parameters(own), row.name
+
+
+@pytest.mark.slow
 def test_it_is_planned_like_a_table_of_the_paper_and_shares_its_runs(tmp_path):
     for form in (lambda table: table, small_table):
         runs = plan.wanted([form(EXTENSIONS), form(TABLES["table5"])], 10, True, tmp_path)
