@@ -189,7 +189,7 @@ def _open_exported(file, runtime, ctx):
         return directed(model.embed(pictures))
 
     learned = model.about.get("learned")
-    last = model.whitening()
+    last = model.whitening() if experiment.whiten else None
     return Model(embed, model.features, model.projections, experiment, model.input_size, about, trained, last, learned)
 
 
