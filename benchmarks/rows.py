@@ -22,6 +22,7 @@ from gluon_cgd.retrieval import blocks, checksums, collection, compaction, exact
 STEP = 1 << 14  # rows that are written at a time
 FOLDER = "/photographs"  # that is not there
 READERS, SECONDS = 10, 10
+BATCHES = 300  # of pictures that are written to time their checksums
 
 
 def paths_of(numbers):
@@ -100,7 +101,7 @@ def measure(name, place, count, dim, sender):
     sender.send((time.perf_counter() - start, time.process_time() - used, peak() - before))
 
 
-def share_of_checksums(place, dim=1536, batches=300):
+def share_of_checksums(place, dim=1536):
     """The share of the time of filling that checksums take: without a model, 64 pictures at a time, all on the disk."""
     spent, depth = [0.0], [0]
 
@@ -121,13 +122,13 @@ def share_of_checksums(place, dim=1536, batches=300):
     with collection.writing(place, dim, MODEL) as writer:
         zlib.crc32, checksums.sums, blocks.added = map(timed, kept)
         start = time.perf_counter()
-        for batch in range(batches):
+        for batch in range(BATCHES):
             numbers = range(batch * index.BATCH, (batch + 1) * index.BATCH)
             writer.append(vectors, paths_of(numbers), [7] * len(numbers), numbers)
             writer.publish()
         seconds = time.perf_counter() - start
         zlib.crc32, checksums.sums, blocks.added = kept
-    return spent[0] / seconds, batches * index.BATCH / seconds, spent[0] / batches / index.BATCH
+    return spent[0] / seconds, BATCHES * index.BATCH / seconds, spent[0] / BATCHES / index.BATCH
 
 
 def read_on(place, stop, sender):
@@ -175,6 +176,7 @@ def main(arguments=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--rows", type=int, default=10_000_000, metavar="N", help="how many (default 10,000,000)")
     p.add_argument("--dim", type=int, default=16, metavar="D", help="numbers in an embedding (default 16)")
+    p.add_argument("--small", type=int, default=100_000, metavar="N", help="rows that are read and written at once")
     options = p.parse_args(arguments)
     folder, context = Path(tempfile.mkdtemp(prefix="rows")), multiprocessing.get_context("spawn")
     try:
@@ -187,11 +189,11 @@ def main(arguments=None):
             process.join()
             words = f"{seconds:.2f} s ({used:.2f} s of a core), {memory:,.0f} MB more memory"
             print(f"{name.replace('_', ' ')}: {words}", flush=True)
-        fill(folder / "small", 100_000, options.dim)
+        fill(folder / "small", options.small, options.dim)
         answers, commits, compactions = read_and_write(folder / "small", options.dim, context)
         times, longest = sum(times for times, _ in answers), max(longest for _, longest in answers)
         words = f"{times:,} openings, the longest {longest:.2f} s; {commits:,} commits, {compactions} compactions"
-        print(f"{READERS} readers beside a writer, 100,000 rows: {words}", flush=True)
+        print(f"{READERS} readers beside a writer, {options.small:,} rows: {words}", flush=True)
         share, rate, each = share_of_checksums(folder / "filled")
         words = f"{100 * share:.1f} % of the time, {1e6 * each:.1f} us a picture, at {rate:,.0f} pictures/s"
         print(f"checksums, filling with 1,536 numbers without a model: {words}")

@@ -10,12 +10,13 @@ import os
 import shutil
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from gluon_cgd.files.whole import write_json
-from gluon_cgd.retrieval import collection, index, sources
+from gluon_cgd.retrieval import collection, index, mending, sources
 from gluon_cgd.shards import joining
 from gluon_cgd.shards import plan as plans
 
@@ -36,6 +37,20 @@ def vectors_of(count, dim):
     """float32 (count, dim) of unit length."""
     vectors = np.random.default_rng(0).standard_normal((count, dim), np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def look(place, count, dim):
+    """The least that can be done: every folder is read, and every file looked at."""
+    folders, found = [place / "files"], 0
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(entry.path)
+                else:
+                    os.stat(entry.path)
+                    found += 1
+    return found
 
 
 def list_files(place, count, dim):
@@ -71,15 +86,34 @@ def join(place, count, dim):
 
 
 def open_index(place, count, dim):
-    """An index is opened: its checksums are compared, except those of the embeddings."""
+    """An index is opened."""
     return len(collection.read(place / "idx"))
 
 
 def update(place, count, dim):
-    """`index` on the unchanged folder, without its model and without comparing the embeddings."""
+    """`index` on the unchanged folder, without its model and without comparing the embeddings: it is walked twice."""
+    assert sum(1 for _ in sources.pictures_of(place / "files")) == count
     with collection.writing(place / "idx", dim, MODEL) as writer:
         *_, done = index.update(writer, place / "files", None, 224)
     return done.same
+
+
+def fill_one(place, count, dim):
+    """One index, as shards that are joined would give it, 4,096 rows at a time."""
+    vectors, names = vectors_of(4096, dim), sources.pictures_of(place / "files")
+    with collection.writing(place / "idx", dim, MODEL) as writer:
+        writer.describe(MODEL, str(place / "files"))
+        for paths in iter(lambda: list(islice(names, 4096)), []):
+            times = [os.stat(path).st_mtime_ns for path in paths]
+            writer.append(vectors[: len(paths)], paths, [0] * len(paths), times)
+        writer.publish()
+    return count
+
+
+def compare(place, count, dim):
+    """Every embedding is compared with its checksum, as `index` does first."""
+    mending.mend(place / "idx")
+    return count
 
 
 STEPS = dict(
@@ -88,8 +122,11 @@ STEPS = dict(
     filling=fill,
     joining=join,
     opening=open_index,
+    comparing=compare,
+    looking=look,
     unchanged=update,
 )
+UNSHARDED = dict(filling=fill_one, opening=open_index, comparing=compare, looking=look, unchanged=update)
 
 
 def peak():
@@ -100,11 +137,11 @@ def peak():
     raise OSError("/proc/self/status has no VmHWM: measure on Linux")
 
 
-def measure(name, place, count, dim, sender):
+def measure(name, place, count, dim, is_sharded, sender):
     """Send (seconds, seconds of the processor, pictures, MB of memory) of a step."""
     before, used = peak(), time.process_time()
     start = time.perf_counter()
-    done = STEPS[name](place, count, dim)
+    done = (STEPS if is_sharded else UNSHARDED)[name](place, count, dim)
     seconds = time.perf_counter() - start
     sender.send((seconds, time.process_time() - used, done, peak() - before))
 
@@ -114,20 +151,26 @@ def main(arguments=None):
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--pictures", type=int, default=100_000, metavar="N", help="how many (default 100,000)")
     p.add_argument("--dim", type=int, default=1536, metavar="D", help="numbers in an embedding (default 1536)")
+    p.add_argument("--unsharded", action="store_true", help="only what `index` does with an index that is there")
     options = p.parse_args(arguments)
+    steps, all_seconds = UNSHARDED if options.unsharded else STEPS, {}
     place, context = Path(tempfile.mkdtemp(prefix="scale")), multiprocessing.get_context("spawn")
     try:
         make_files(place / "files", options.pictures)
-        for name in STEPS:
+        for name in steps:
             receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=measure, args=(name, place, options.pictures, options.dim, sender))
+            given = (name, place, options.pictures, options.dim, not options.unsharded, sender)
+            process = context.Process(target=measure, args=given)
             process.start()
             sender.close()
             seconds, used, done, memory = receiver.recv()
             process.join()
             assert done == options.pictures, name
+            all_seconds[name] = seconds
             rate = f"{done / seconds:,.0f} pictures/s"
             print(f"{name}: {seconds:.1f} s ({used:.1f} s of a core), {rate}, {memory:,.0f} MB more memory", flush=True)
+        ratio = all_seconds["unchanged"] / all_seconds["looking"]
+        print(f"`index` on an unchanged folder takes {ratio:.2f} times as long as a look at every file")
     finally:
         shutil.rmtree(place)
 
