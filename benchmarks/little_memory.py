@@ -22,12 +22,13 @@ from benchmarks import table
 from benchmarks.scale import peak
 from gluon_cgd.commands.effects import Rule
 from gluon_cgd.commands.options import main_of
-from gluon_cgd.retrieval import approximate, collection, exact
+from gluon_cgd.retrieval import approximate, collection, exact, reduction, storing
 
 BLOCK = 10_000  # rows that are made at a time
 QUERIES = 100
 KS = (10, 100)
-STEPS = ("fill", "build", "search")
+STEPS = ("fill", "costs", "build", "search")
+REDUCED = (1024, 512, 256, 128)  # numbers whose cost is measured, below those of the vectors
 
 
 def make(options, start, count):
@@ -42,11 +43,30 @@ def make(options, start, count):
 def fill(options, place):
     """Make the collection; one that is there goes on where it was interrupted."""
     dim, stat = make(options, 0, 1).shape[1], os.stat(place)
+    if options.store != "float32" and not os.path.lexists(place / "idx"):
+        with collection.writing(place / "idx", dim, {}):
+            pass  # an empty one is stored so at once
+        storing.store(place / "idx", options.store)
     with collection.writing(place / "idx", dim, {}) as writer:
         for start in range(writer.manifest["rows"], options.pictures, BLOCK):
             part = make(options, start, min(BLOCK, options.pictures - start))
             writer.commit(part, [f"/{start + i}.jpg" for i in range(len(part))], [stat] * len(part))
     return dict(dim=dim)
+
+
+def costs(options, place):
+    """What the smaller stores and fewer numbers cost: {"costs": {name: share of the 10 nearest that stay}}."""
+    snapshot = collection.read(place / "idx")
+    rows = np.flatnonzero(snapshot.live)
+    chosen = rows[:: max(1, -(-len(rows) * 4 * snapshot.dim // reduction.SAMPLE))]
+    others = np.setdiff1d(rows, chosen)
+    drawn = np.random.default_rng(0).permutation(others if len(others) >= QUERIES else rows)[:QUERIES]
+    truth = exact.search(snapshot, snapshot.vectors[drawn], reduction.K + 1)
+    ways = {kind: storing.as_stored(kind, snapshot.dim) for kind in ("float16", "int8")}
+    fewer = [count for count in REDUCED if count < min(snapshot.dim, len(chosen))]
+    axes = reduction.principal_axes(snapshot.vectors[chosen], max(fewer)) if fewer else None
+    ways.update({f"{count:,} numbers": reduction.Reduction(axes[:count].astype(np.float64)).applied for count in fewer})
+    return dict(costs={name: reduction.kept_neighbours(snapshot, way, drawn, truth) for name, way in ways.items()})
 
 
 def build(options, place):
@@ -105,7 +125,7 @@ def step(name, options, place, sender):
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     start = time.perf_counter()
-    results = dict(fill=fill, build=build, search=measure)[name](options, place)
+    results = dict(fill=fill, costs=costs, build=build, search=measure)[name](options, place)
     taken = {f"{name}_seconds": time.perf_counter() - start, f"{name}_memory": 1e6 * peak()}
     sender.send({**taken, **results})
 
@@ -118,6 +138,8 @@ def add_flags(p):
     p.add_argument("--kind", default="auto", choices=("auto", "disksq", "diskpq"))
     p.add_argument("--recall", type=float, default=0.95, metavar="R", help="to be reached (default 0.95)")
     p.add_argument("--memory", type=float, default=4, metavar="GB", help="that searching may use (default 4)")
+    p.add_argument("--store", default="float32", choices=("float32", "float16", "int8"), help="of a new collection")
+    p.add_argument("--costs", action="store_true", help="measure too what smaller stores and fewer numbers cost")
     p.add_argument("--images", metavar="DIR", help="embed these pictures, augmented, instead of clustered vectors")
     p.add_argument("--pretrained", default="efficientnet_lite0", metavar="NAME", help="the model that embeds --images")
     p.add_argument("--input-size", type=int, default=96, metavar="N", help="the side of --images (default 96)")
@@ -132,9 +154,10 @@ def run(options):
     place.mkdir(parents=True, exist_ok=True)
     results = dict(pictures=options.pictures, target=options.recall, memory=1e9 * options.memory)
     results["of"] = f"{options.pretrained}, augmented pictures" if options.images else clusters(options)
+    results["store"] = options.store
     context = multiprocessing.get_context("spawn")
     try:
-        for name in STEPS:
+        for name in [name for name in STEPS if name != "costs" or options.costs]:
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=step, args=(name, options, place, sender))
             process.start()
@@ -149,7 +172,7 @@ def run(options):
             shutil.rmtree(place)
     if options.record:
         others = table.recorded("little_memory") or []
-        same = ("pictures", "of", "kind", "machine")
+        same = ("pictures", "of", "kind", "store", "machine")
         results.update(table.origin())
         kept = [row for row in others if [row[key] for key in same] != [results[key] for key in same]]
         table.record("little_memory", sorted([*kept, results], key=lambda row: (row["of"], row["pictures"])))

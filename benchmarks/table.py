@@ -152,7 +152,8 @@ def little_memory(results):
         times = [f"{1e3 * row[f'one_{k}']:.3g} ({1e3 * row[f'first_{k}']:.3g})" for k in (10, 100)]
         many = [f"{1e3 * row[f'hundred_{k}']:,.3g}" for k in (10, 100)]
         memory = [f"{row[f'{name}_memory'] / 1e9:.2g}" for name in ("build", "search")]
-        built = [f"{row['pictures']:,} x {row['dim']:,}, {row['of']}", row["kind"], f"{row['build_seconds']:,.0f}"]
+        what = f"{row['pictures']:,} x {row['dim']:,} {row['store']}, {row['of']}"
+        built = [what, row["kind"], f"{row['build_seconds']:,.0f}"]
         recalls = [f"{row[f'recall_{k}']:.3f}" for k in (10, 100)]
         exactly = f"{1e3 * row['exact_hundred']:,.0f}"
         rows.append([*built, *memory, *recalls, *times, *many, exactly, row["machine"]])
@@ -161,12 +162,26 @@ def little_memory(results):
     return as_markdown([head, *rows])
 
 
+@of("little_memory")
+def smaller(results):
+    """The table of what smaller stores and fewer numbers cost."""
+    rows = [row for row in results if row.get("costs")]
+    names = list(dict.fromkeys(name for row in rows for name in row["costs"]))
+    table = [
+        [f"{row['pictures']:,} x {row['dim']:,}, {row['of']}"]
+        + [f"{row['costs'][name]:.3f}" if name in row["costs"] else "-" for name in names]
+        for row in rows
+    ]
+    return as_markdown([["the 10 nearest that stay", *names], *table])
+
+
 PARTS = {
     "deletion": deletion,
     "growth": growth,
     "little_memory": little_memory,
     "memory": memory,
     "precision": precision,
+    "smaller": smaller,
     "speed": speed,
 }
 DOCUMENTS = ("docs/deletion.md", "docs/speed.md")

@@ -15,7 +15,7 @@ from gluon_cgd.machine.facts import PROJECT
 @pytest.mark.skipif(find_spec("faiss") is None, reason="faiss-cpu is not installed")
 def test_a_collection_is_made_built_searched_and_told(tmp_path):
     command = [sys.executable, "-m", "benchmarks.little_memory", "--pictures", "3000", "--dim", "64"]
-    command += ["--folder", str(tmp_path), "--kind", "disksq"]
+    command += ["--folder", str(tmp_path), "--kind", "disksq", "--store", "float16", "--costs"]
     told = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     last = told.stdout.strip().splitlines()[-1]
@@ -30,10 +30,21 @@ def test_the_table_has_a_row_for_each_that_was_measured(tmp_path, monkeypatch):
     assert table.little_memory() == "Not measured yet."
     names = ("build_seconds", "build_memory", "search_memory", "exact_hundred")
     numbers = {f"{name}_{k}": 0.0025 for name in ("one", "first", "hundred", "recall") for k in (10, 100)}
-    row = dict(pictures=1000, dim=8, of="clusters", kind="disksq", machine="m", **dict.fromkeys(names, 2e9), **numbers)
+    row = dict(
+        pictures=1000,
+        dim=8,
+        store="int8",
+        of="clusters",
+        kind="disksq",
+        machine="m",
+        costs={"int8": 0.97},
+        **dict.fromkeys(names, 2e9),
+        **numbers,
+    )
     (tmp_path / "little_memory.json").write_text(json.dumps([row]))
-    assert "| 1,000 x 8, clusters | disksq | 2,000,000,000 | 2 | 2 | 0.003 |" in table.little_memory()
+    assert "| 1,000 x 8 int8, clusters | disksq | 2,000,000,000 | 2 | 2 | 0.003 |" in table.little_memory()
     assert "| 2.5 (2.5) |" in table.little_memory()
+    assert "| 1,000 x 8, clusters | 0.970 |" in table.smaller()
 
 
 @pytest.mark.slow

@@ -34,9 +34,13 @@ def store(folder, kind):
         drawn = np.random.default_rng(0).permutation(np.flatnonzero(before.live))[:QUERIES]
         before.check(drawn)
         truth = exact.search(before, before.vectors[drawn], K + 1) if len(drawn) else []
-        recall = kept_neighbours(
-            before, lambda vectors: stores.opened(stores.encoded(vectors, after), after)[:], drawn, truth
-        )
+        recall = kept_neighbours(before, as_stored(kind, before.dim), drawn, truth)
         compaction.rewrite(before, store=kind)
         sizes = [stores.width_of(manifest) for manifest in (before.manifest, after)]
         return dict(recall=recall, queries=len(drawn), before=sizes[0], after=sizes[1])
+
+
+def as_stored(kind, dim):
+    """A function of embeddings (n, `dim`): what is read where they were stored as `kind`."""
+    manifest = dict(dim=dim, store=kind)
+    return lambda vectors: stores.opened(stores.encoded(vectors, manifest), manifest)[:]
