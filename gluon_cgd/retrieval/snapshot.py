@@ -32,6 +32,7 @@ class Snapshot:
     """
 
     _read = 0  # bytes of embeddings since memory was given back
+    _how = "MADV_NORMAL"  # the system is told to expect: reading on, or here and there
 
     def __init__(self, folder, manifest):
         self.folder, self.manifest = Path(folder), manifest
@@ -141,6 +142,10 @@ class Snapshot:
         if self._read > HELD:
             release(self.stored)
             self._read = 0
+        how = "MADV_NORMAL" if isinstance(rows, slice) else "MADV_RANDOM"  # reads not more than what is asked for
+        if how != self._how:
+            advise(self.stored, how)
+            self._how = how
         if checked.all():
             return
         intact = self.intact(rows)
@@ -216,11 +221,16 @@ def mapped(handle, size):
 
 def release(array):
     """Let the system take back the memory of an array that shows a whole mapped file."""
+    advise(array, "MADV_DONTNEED")
+
+
+def advise(array, how):
+    """Give the system an advice, the name of a constant of mmap, on an array that shows a whole mapped file."""
     while isinstance(array, np.ndarray):
         array = array.base
     file = array.obj if isinstance(array, memoryview) else array
-    if isinstance(file, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        file.madvise(mmap.MADV_DONTNEED)
+    if isinstance(file, mmap.mmap) and hasattr(mmap, how):
+        file.madvise(getattr(mmap, how))
 
 
 def repeats(rows, count):

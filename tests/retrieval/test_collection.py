@@ -254,4 +254,9 @@ def test_what_was_read_gives_its_memory_back_and_can_be_read_again(tmp_path, mon
     for start in range(0, 40, 8):
         rows.check(slice(start, start + 8))
     assert len(given) == 2  # after 16 rows each
+    advised = []
+    monkeypatch.setattr(snapshots, "advise", lambda data, how: advised.append(how))
+    for part in (np.array([3, 1]), np.array([5]), slice(0, 2), slice(2, 9), [7]):
+        rows.check(part)
+    assert [how for how in advised if how != "MADV_DONTNEED"] == ["MADV_RANDOM", "MADV_NORMAL", "MADV_RANDOM"]
     assert (rows.vectors == before).all()
