@@ -1,1 +1,4 @@
-"""Beyond the paper: more descriptors and losses; the registries in `descriptors` and `losses` list them."""
+"""Beyond the paper: more descriptors and losses, attention, and changes of training pictures.
+
+The registries in `descriptors`, `losses` and `attention` list the blocks.
+"""

@@ -4,7 +4,7 @@ NumPy only, and whole numbers only, so that another engine computes the same byt
 """
 
 import math
-from typing import Any, List, NamedTuple
+from typing import Any, List, NamedTuple, Sequence
 
 import numpy as np
 
@@ -65,7 +65,7 @@ def jittered(picture: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return mixed(picture, grey[..., None], saturation).astype(np.uint8)
 
 
-def erase(batch: Any, patches: List[Patch]) -> None:
+def erase(batch: Any, patches: Sequence[Patch]) -> None:
     """Put the `patches` into their pictures of `batch`, uint8 (B, H, W, 3)."""
     for picture, top, left, pixels in patches:
         height, width, _ = pixels.shape

@@ -154,6 +154,13 @@ def test_a_benchmark_has_a_card_with_numbers_for_names():
     assert "| 7 | 1 | 0 % | 8 (1) |" in text
     assert "| last | 50.0 | 75.0 |" in text
     assert "evaluate --checkpoint runs/x\n" in text
+    assert "attention" not in text
+    other = Experiment(attention="cbam", erasing=0.5, colour_jitter=0.4)
+    more = card.markdown("runs/x", result, other, split, Counter({(8, 8): 2}), str)
+    assert "# cgd-cbam_sg_resnet50_1536 on cars196" in more
+    assert "| attention | `cbam`, in front of all descriptors |" in more
+    for line in ("| `attention` | cbam | none |", "| `erasing` | 0.5 | 0 |", "| `colour_jitter` | 0.4 | 0 |"):
+        assert line in more
     more = card.markdown("runs/x", result, Experiment(), split, Counter({(8, 8): 2}), str, flags=["--data", "my data"])
     assert "evaluate --checkpoint runs/x --data 'my data'\n" in more
     assert "worst" not in more
