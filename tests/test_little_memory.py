@@ -33,6 +33,7 @@ def test_the_table_has_a_row_for_each_that_was_measured(tmp_path, monkeypatch):
     row = dict(
         pictures=1000,
         dim=8,
+        load=8.0,
         store="int8",
         of="clusters",
         kind="disksq",

@@ -68,6 +68,7 @@ def opened(folder, state, code):
         table.push_back(one)
     lists = faiss.OnDiskInvertedLists(state.lists, code, str(file))
     lists.lists, lists.totsize, lists.read_only = table, there, True
+    lists.prefetch_nthread = 0  # starting its threads takes more time than reading what is in the system's cache
     lists.do_mmap()
     return lists
 
