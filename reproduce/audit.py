@@ -37,6 +37,7 @@ from reproduce.auditing import (  # noqa: E402  # noqa: E402
     photographs,
     plain,
     power,
+    report,
     speed,
 )
 from reproduce.auditing.evidence import Finding  # noqa: E402
@@ -110,6 +111,7 @@ def documents(root, tables, runs, attested, revision, fast):
         "README.md": {"counted": blocks.counted(mini)},
         "REPRODUCE.md": {
             "beyond": beyond.part(tables, runs),
+            "report": report.part(runs),
             "power": (lambda lines: lines) if fast else power.part(),
             "status": blocks.status(mini, paper),
             "digest": blocks.digest(mini),
@@ -117,7 +119,7 @@ def documents(root, tables, runs, attested, revision, fast):
             "figure3 claims": blocks.figure3_claims(mini),
             "tables": blocks.tables(mini, paper),
             "costs": plain.costs(tables, runs, measured),
-            "origins": plain.origins(tables, runs, on_photographs),
+            "origins": plain.origins([*tables, declared.report()], runs, on_photographs),
             "photographs": photographs.section(on_photographs, runs),
             "reproductions": plain.reproductions(tables, runs, attested, revision, on_photographs),
             "ledger": plain.ledger(ledger),

@@ -61,7 +61,7 @@ def run(options):
         say("\n".join(agreement.record(options.base, tables or EVERYTHING, is_reduced(options))))
         return 0
     if options.record:
-        say(f"recorded: {', '.join(record.record(options.runs, tables or EVERYTHING)) or 'nothing new'}")
+        say(f"recorded: {', '.join(record.record(options.runs, tables or record.everything())) or 'nothing new'}")
         return 0
     if options.html:
         return write_page(tables or EVERYTHING, options)

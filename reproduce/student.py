@@ -5,6 +5,7 @@ not say how it tested. Its recalls are multiples of 1/176, as of eight pictures 
 and 32.9. Our split for few classes keeps some pictures of each class for the test, too.
 """
 
+import itertools
 import logging
 import os
 from dataclasses import replace
@@ -19,7 +20,8 @@ from gluon_cgd.files.whole import write_json
 from gluon_cgd.runs import schema
 from reproduce import store
 from reproduce.report import comparison, formats, trained_by
-from reproduce.tables import Cell, Row, Table, mini, number
+from reproduce.tables import SMALL, Cell, Row, Table, mini, number, table7_experiment
+from reproduce.verdicts import orderings
 
 log = logging.getLogger("reproduce")
 ACCURACY = "train_accuracy.json"  # beside the result of a run
@@ -65,6 +67,12 @@ TABLES = (  # title, heads of the first columns, columns, {what stands in the fi
 )
 BACKBONES = {name: name.lower().replace("-", "_") for name in TABLES[2][3]}
 BASELINE = "Wide-ResNet50"
+# What stands for the other backbones in the mini form: small networks of Table 7, with SG 1536
+KINDS = ("ResNet-50‡", "SE-ResNet-50‡", "ShuffleNet-v2")
+NETWORKS = {SMALL[own.backbone]: own for own in (table7_experiment(kind, 1536, "CARS196") for kind in KINDS)}
+# What it finds: M far below S and G, SG above GS; and that the backbone matters, in the mini form by PAIRS
+FINDINGS = (("S 1536", "M 1536"), ("G 1536", "M 1536"), ("SG 512", "GS 512"), ("SG 768", "GS 768"))
+PAIRS = tuple(itertools.combinations(NETWORKS, 2))
 
 
 def base_experiment(dataset, small):
@@ -88,7 +96,8 @@ def base_experiment(dataset, small):
 def table(base, small):
     """The rows of all three tables as one Table. Equal rows of two tables are one experiment, trained once.
 
-    With `small` the other backbones of Table 3 are only printed: their mini form would be the same small network.
+    With `small` the other backbones of Table 3 are only printed, and those of NETWORKS are added, without numbers of
+    the report.
     """
     rows = []
     for _, _, columns, numbers in TABLES:
@@ -99,8 +108,37 @@ def table(base, small):
             published = {column: Cell(float(n), None, None, "single") for column, n in zip(columns, text.split())}
             own = not small or backbone == BACKBONES[BASELINE]
             rows.append(Row(name, experiment if own else None, published, mini(experiment) if small and own else None))
+    rows += small_networks(dict.fromkeys(TABLES[2][2])) if small else []
+    claims = (*FINDINGS, *(PAIRS if small else ()))
+    claims = tuple(tuple((row, "R@1") for row in claim) for claim in claims)
     # It does not say from how many runs its numbers are
-    return Table("report", "a student report's tables, on pictures of one's own", tuple(rows), seeds=1, judged=False)
+    title = "a student report's tables, on pictures of one's own"
+    return Table("report", title, tuple(rows), claims, seeds=1, judged=False)
+
+
+def small_networks(columns):
+    """The rows of NETWORKS in the mini form, with the `columns` of their table."""
+    forms = {name: replace(mini(experiment), backbone=name) for name, experiment in NETWORKS.items()}
+    return [Row(name, NETWORKS[name], columns, form) for name, form in forms.items()]
+
+
+def claim_lines(table, rows, small):
+    """What the report finds, in our numbers: a heading and a line for each; [] where nothing has run."""
+    lines = formats.claim_lines(table, rows, small) if any(row.ours for row in rows) else []
+    return [of_report(line) for line in lines] + (backbones_matter(table, rows) if lines and small else [])
+
+
+def of_report(text):
+    """`text` on orderings, as it reads of the report's."""
+    return text.replace("The paper's orderings", "The report's findings").replace("in the paper's", "in the report's")
+
+
+def backbones_matter(table, rows):
+    """A list of one sentence: how many of PAIRS differ in the mini form; [] without them."""
+    found = [claim for claim in orderings.claims(table, rows, True) if claim.row in NETWORKS]
+    decided = sum(claim.ordering.outcome in ("holds", "does not hold") for claim in found)
+    told = f"{decided} of {len(found)} pairs of small networks differ (the report has no order of these)"
+    return [f"The backbone matters: {told}"] if found else []
 
 
 def measure(experiments, seeds, runs, data, ctx, which):
@@ -164,6 +202,7 @@ def header(small, which):
         lines += [
             "MINI: on the embedded benchmark (glyphs), with an eighth of the dimensions. A small network that was",
             f"pretrained on other letters stands for {BASELINE}; the other backbones of Table 3 have no mini form.",
+            "Three kinds of small networks, with SG 1536, show whether the backbone matters.",
         ]
     else:
         lines += [
@@ -178,9 +217,9 @@ def grids(rows, small):
     entries = {row.row: row for row in rows}
     for title, heads, columns, numbers in TABLES:
         lines = [[*heads, "", *columns]]
-        for name in numbers:
+        for name in (*numbers, *(name for name in NETWORKS if name in entries and len(heads) == 1)):
             row, first = entries[name], name.split(" ", len(heads) - 1)
-            sources = [("report", row.published)]
+            sources = [("report", row.published)] if name in numbers else []
             if row.experiment:
                 sources += [("mini" if small else "ours", row.ours), ("untrained", row.untrained)]
             for place, (source, cells) in enumerate(sources):
@@ -194,8 +233,9 @@ def as_text(table, rows, small, which):
     text = header(small, which)
     for title, lines in grids(rows, small):
         text += ["", title, *grid.as_text(lines)]
-    marks = comparison.doubtful(rows) + trained_by.sentences(rows)
-    return "\n".join(text + ([""] if marks else []) + marks)
+    for marks in (claim_lines(table, rows, small), comparison.doubtful(rows) + trained_by.sentences(rows)):
+        text += ["", *marks] if marks else []
+    return "\n".join(text)
 
 
 def write(table, rows, small, which, runs):
@@ -203,6 +243,7 @@ def write(table, rows, small, which, runs):
     text = ["# A student report's tables", "", *header(small, which)]
     for title, lines in grids(rows, small):
         text += ["", f"## {title}", "", grid.as_markdown(lines)]
-    text += [""] + [f"- {line}" for line in comparison.doubtful(rows) + trained_by.sentences(rows)]
+    marks = claim_lines(table, rows, small) + comparison.doubtful(rows) + trained_by.sentences(rows)
+    text += [""] + [f"- {line}" for line in marks]
     stem = formats.write_files(table, rows, small, which, runs, "\n".join(text) + "\n")
     return f"{stem}.md, .json"

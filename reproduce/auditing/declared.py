@@ -117,6 +117,11 @@ def plain_table(name, about):
     return Table(name, about["title"], about["seeds"], paper, small, about["orderings"], **more)
 
 
+def report():
+    """The findings of a student report: a table in the mini form alone."""
+    return plain_table("report", DECLARED["report"])._replace(paper=[])
+
+
 def table7(about):
     """Table 7: a row of the paper's own method is an experiment for each benchmark, and one in the mini form."""
     paper, small = [], []

@@ -5,7 +5,7 @@ import re
 from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.files.whole import write_text
 from gluon_cgd.machine.facts import PROJECT
-from reproduce.documents import attestation, beyond, ledger, summary
+from reproduce.documents import attestation, beyond, findings, ledger, summary
 from reproduce.report import power
 
 
@@ -64,6 +64,7 @@ PARTS = {
     "origins": summary.origins,
     "photographs": summary.photographs,
     "power": power.as_markdown,
+    "report": findings.section,
     "reproductions": attestation.reproductions,
     "status": summary.status,
     "tables": summary.tables,

@@ -11,8 +11,15 @@ from gluon_cgd.files.arrays import write_compressed
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.runs import ranks
 from reproduce import recorded, seal, store
+from reproduce.documents import findings
 from reproduce.recorded import FOLDER, alone
+from reproduce.tables import EVERYTHING
 from reproduce.training import plan
+
+
+def everything():
+    """The tables whose runs are recorded."""
+    return (*EVERYTHING, findings.table())
 
 
 def record(runs, tables, folder=FOLDER):

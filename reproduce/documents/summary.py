@@ -7,6 +7,7 @@ from collections import Counter
 from gluon_cgd.files.grid import as_markdown
 from gluon_cgd.runs import findings
 from reproduce import recorded
+from reproduce.documents import findings as findings_of_report
 from reproduce.report import comparison, formats, trained_by
 from reproduce.small import small_table, small_tables
 from reproduce.tables import EVERYTHING, FIGURE3, SMALL_FORM, number
@@ -194,7 +195,8 @@ def recorded_minutes(runs, at_once=2):
 def origins():
     """Where the recorded runs were made."""
     groups = {}
-    for tables, small in ((EVERYTHING, False), (EVERYTHING, True), (small_tables(EVERYTHING), True)):
+    minis = (*EVERYTHING, findings_of_report.table())
+    for tables, small in ((EVERYTHING, False), (minis, True), (small_tables(EVERYTHING), True)):
         for run in (run for each in wanted(tables, small, seeds=1) for run in recorded.read(each.experiment)):
             origin = (run.get("machine"), run.get("threads"), trained_by.versions(run), run.get("commit"))
             groups.setdefault(origin, []).append(run.get("seconds", 0))

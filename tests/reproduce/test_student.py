@@ -83,10 +83,11 @@ def test_it_is_in_no_count_of_the_paper(capsys, tmp_path):
 def test_the_mini_form_shares_runs_with_table_5_and_prints_the_layout(tmp_path, capsys):
     small = student.table(Experiment(), True)
     own = {selection.experiment_of(row, True) for row in small.rows if row.experiment}
-    assert len(own) == 7
-    assert {(one.dataset, one.backbone) for one in own} == {("glyphs_mini", "small_resnet")}
+    assert len(own) == 7 + 3
+    assert {one.dataset for one in own} == {"glyphs_mini"}
+    assert {one.backbone for one in own} == {"small_resnet", *student.NETWORKS}
     table5 = {mini(row.experiment) for row in TABLES["table5"].rows}
-    assert {one.descriptors for one in own & table5} == {"S", "G", "M"}
+    assert {one.descriptors for one in own & table5} == {"S", "G", "M", "SG"}
     assert main(["report", "--mini", "--report", "--runs", str(tmp_path)]) == 1  # nothing has run
     out = capsys.readouterr().out
     assert re.search(
@@ -95,7 +96,7 @@ def test_the_mini_form_shares_runs_with_table_5_and_prints_the_layout(tmp_path, 
     assert re.search(r"\nBackbone +Train accuracy +R@1 +R@8\nResNet50 +report +99\.9 +83\.5 +96\.0\nResNet101 ", out)
     assert re.findall("^Table .", out, re.MULTILINE) == ["Table 1", "Table 2", "Table 3"]
     assert "reproduced" not in out
-    assert len(plan.wanted([small], None, True, tmp_path)) == 7
+    assert len(plan.wanted([small], None, True, tmp_path)) == 10
 
 
 class Net:
@@ -213,4 +214,5 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(arguments, message, capsys,
 def test_the_scripts_header_counts_its_runs():
     script = (Path(student.__file__).parent / "report.sh").read_text()
     assert f"Trains {len({row.experiment for row in WHOLE.rows})} runs ({len(WHOLE.rows)} rows, one seed" in script
-    assert "--mini: 7 runs" in script
+    small = student.table(Experiment(), True)
+    assert f"--mini: {len({row.mini for row in small.rows if row.mini})} runs" in script
