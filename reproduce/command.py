@@ -94,7 +94,7 @@ def find_table(name, options):
         for line in lines:
             log.info("%s", line)
         return student.table(base, options.mini)
-    everything = {table.name: table for table in (*EVERYTHING, FIGURE4)}
+    everything = {**TABLES, **{table.name: table for table in (*EVERYTHING[len(TABLES) :], FIGURE4)}}
     if name not in everything:
         known = (*everything, "efficiency", "pretrain", "report")
         near = "".join(f"; did you mean {word}?" for word in difflib.get_close_matches(name.lower(), known, 1))

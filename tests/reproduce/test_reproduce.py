@@ -339,6 +339,7 @@ def test_the_scripts_only_call_and_all_alike():
     assert [s.stem for s in scripts] == [
         "details",
         "efficiency",
+        "extensions",
         "figure3",
         "figure4",
         "report",
