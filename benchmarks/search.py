@@ -59,7 +59,7 @@ def recall(truth, results):
     return np.mean([np.isin(rows, others).mean() for (_, rows), (_, others) in zip(truth, results)])
 
 
-def compare(snapshot, queries, k, kinds, uri):
+def compare(snapshot, queries, k, kinds, uri, milvus_kinds):
     """Print one line for each engine: recall@k, milliseconds of one query and of all `queries`."""
     memory = snapshot.vectors
     memory.sum()  # reads them once, so that the disk is not measured
@@ -85,11 +85,10 @@ def compare(snapshot, queries, k, kinds, uri):
         start = time.perf_counter()
         engine = approximate.build_faiss(snapshot, kind)
         line(f"faiss {kind}", engine, time.perf_counter() - start)
-    if uri:
+    for kind in milvus_kinds if uri else ():  # the rows are sent to the first one
         start = time.perf_counter()
-        engine = approximate.Milvus(snapshot, uri)
-        engine.send()
-        line("milvus", engine, time.perf_counter() - start)
+        engine = approximate.build(snapshot, "milvus", kind, uri)
+        line(engine.name, engine, time.perf_counter() - start)
         engine.close()
 
 
@@ -104,7 +103,10 @@ def add_flags(p):
     p.add_argument("-k", type=int, default=10)
     p.add_argument("--vectors", nargs="*", choices=("random", "clustered"), default=("random", "clustered"))
     p.add_argument("--kinds", nargs="*", choices=tuple(approximate.FAISS), default=("flat", "ivf", "hnsw", "ivfpq"))
-    p.add_argument("--milvus", action="store_true", help="compare Milvus Lite too")
+    help_text = "compare Milvus too: a server, or Milvus Lite"
+    p.add_argument("--milvus", nargs="?", const="", type=str, metavar="http://...", help=help_text)
+    kinds = approximate.Milvus.kinds
+    p.add_argument("--milvus-kinds", nargs="*", choices=kinds, default=("auto",), help="of a server (default auto)")
 
 
 def run(options):
@@ -119,13 +121,14 @@ def run(options):
                 f"1 query, {options.queries} queries at once:",
                 flush=True,
             )
-            uri = os.path.join(folder, "milvus.db") if options.milvus else None
-            compare(snapshot, queries, options.k, options.kinds, uri)
+            uri = None if options.milvus is None else options.milvus or os.path.join(folder, "milvus.db")
+            compare(snapshot, queries, options.k, options.kinds, uri, options.milvus_kinds)
 
 
 RULES = (
     Rule(("classes",), lambda o: "clustered" in o.vectors, "{typed} is for clustered --vectors: leave it out"),
     Rule(("milvus", "kinds"), lambda o: len(o.vectors) > 0, "{flags} need some --vectors"),
+    Rule(("milvus_kinds",), lambda o: o.milvus, "{flags} are of a server: name it, --milvus http://..."),
 )
 main = main_of(__doc__, add_flags, run, rules=RULES)
 

@@ -14,6 +14,7 @@ from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.extensions import attention
 from gluon_cgd.machine import facts
+from gluon_cgd.retrieval import approximate
 from gluon_cgd.train import fit
 from reproduce import recorded, tables
 from reproduce.report import comparison, formats
@@ -84,6 +85,7 @@ def as_before(monkeypatch):
     monkeypatch.setattr(experiment, "ATTENTIONS", experiment.ATTENTIONS)
     monkeypatch.setattr(attention, "ATTENTION", dict(attention.ATTENTION))
     monkeypatch.setitem(tables.TABLES, "table6", tables.TABLE6)
+    monkeypatch.setattr(approximate, "ENGINES", dict(approximate.ENGINES))
 
 
 @named

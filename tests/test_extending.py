@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from gluon_cgd import descriptors, experiment, losses
+from gluon_cgd.__main__ import main as gluon_cgd
 from gluon_cgd.export import export
 from gluon_cgd.extensions import attention
 from gluon_cgd.models.opened import load_trained, open_model
+from gluon_cgd.retrieval import approximate, collection, exact
 from gluon_cgd.similarity import decompose
 from gluon_cgd.train import fit
 from reproduce import selection, store, tables
@@ -22,7 +24,7 @@ PAGE = pages.ROOT / "docs" / "extending.md"
 
 @pytest.fixture
 def added(monkeypatch):
-    """The five blocks, executed in order; everything is as before afterwards."""
+    """The six blocks, executed in order; everything is as before afterwards."""
     monkeypatch.setattr(descriptors, "DESCRIPTORS", descriptors.DESCRIPTORS)
     monkeypatch.setitem(descriptors.DESCRIPTORS, "L", None)
     monkeypatch.setitem(experiment.DESCRIPTOR_NAMES, "L", None)
@@ -33,11 +35,12 @@ def added(monkeypatch):
     monkeypatch.setitem(losses.RANKING, "spread", None)
     monkeypatch.setattr(experiment, "LOSSES", experiment.LOSSES)
     monkeypatch.setitem(tables.TABLES, "table6", tables.TABLE6)
+    monkeypatch.setitem(approximate.ENGINES, "signs", approximate.Faiss)
     blocks = [block.text for block in pages.blocks(PAGE) if pages.runs(block)]
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names = {}
     for block in blocks:
-        assert len([line for line in block.splitlines() if line.strip()]) <= 10
+        assert len([line for line in block.splitlines() if line.strip()]) <= (30 if "ENGINES" in block else 10)
         exec(compile(block, PAGE.name, "exec"), names)
     return names
 
@@ -72,3 +75,32 @@ def test_a_new_row_stands_beside_the_others(added, small_split, tmp_path, capsys
     out = capsys.readouterr().out
     assert re.search(r"SL \+ spread +published +- +- +- +-\n +mini +\d", out)
     assert "S + Triplet†" in out
+
+
+def test_a_new_engine_builds_searches_and_is_not_relied_on_where_it_misses(added, tmp_path, capsys):
+    idx, rng = str(tmp_path / "idx"), np.random.default_rng(0)
+    for count in (300, 50):
+        vectors = rng.normal(size=(count, 32)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        with collection.writing(idx, 32, {}) as writer:
+            writer.commit(vectors, [f"/{count}/{i}.jpg" for i in range(count)], [tmp_path.stat()] * count)
+        if count == 300:
+            with pytest.raises(ValueError, match="has no signs: index --engine signs makes them"):
+                approximate.open_engine(collection.read(idx), "signs")
+            assert gluon_cgd(["index", "--out", idx, "--engine", "signs"]) == 0
+            assert "signs: recall@10 against exact 0." in capsys.readouterr().out
+    snapshot = collection.read(idx)
+    engine = approximate.open_engine(snapshot, "signs")
+    assert (engine.rows, snapshot.count, approximate.is_current(engine, snapshot)) == (300, 350, False)
+    assert 0.4 < exact.recall(snapshot, engine)[0] < 1
+    for (right, _), (cosines, _) in zip(*(exact.search(snapshot, vectors, 1, each) for each in (None, engine))):
+        assert right == pytest.approx(cosines)  # newer rows are searched exactly
+        np.testing.assert_allclose(cosines, 1, atol=1e-6)
+    within = np.arange(350) < 100
+    for (_, right), (_, rows) in zip(
+        *(exact.search(snapshot, vectors[:5], 9, each, within) for each in (None, engine))
+    ):
+        np.testing.assert_array_equal(right, rows)
+    assert gluon_cgd(["index", "--out", idx, "--engine", "signs", "--kind", "hnsw"]) == 2
+    assert gluon_cgd(["index", "--out", idx, "--engine", "signs", "--uri", "x"]) == 2
+    assert "--engine signs is not: leave it out" in capsys.readouterr().err

@@ -8,9 +8,9 @@ from typing import Callable, Dict, NamedTuple, Sequence, Tuple
 
 
 class Rule(NamedTuple):
-    """Flags that have an effect only if `holds(options)`, and what is said else.
+    """Flags that have an effect only if `holds(options)`, and the `sentence` that is said else.
 
-    sentence: may hold {flags}, those that were typed, {typed}, the same with their values, and {names} of options.
+    It may hold {flags}, those that were typed, {typed}, the same with their values, and {names} of options.
     """
 
     flags: Tuple[str, ...]
@@ -67,9 +67,11 @@ def is_drawn(options) -> bool:
     return dataset_of(options) in WITHOUT_FILES
 
 
-ENGINE = (
-    Rule(("kind",), lambda o: o.engine == "faiss", "{typed} is for --engine faiss: name both, or leave it out"),
-    Rule(("uri",), lambda o: o.engine == "milvus", "{typed} is for --engine milvus: name both, or leave it out"),
+FOR = "{typed} is for --engine %s: name both, or leave it out"
+ENGINE = (  # kinds_of: of index, for each engine
+    Rule(("kind",), lambda o: o.kind in (*o.kinds_of[o.engine], "diskann"), FOR % "faiss"),
+    Rule(("kind",), lambda o: o.kind in o.kinds_of[o.engine], FOR % "milvus"),
+    Rule(("uri",), lambda o: o.engine not in ("exact", "faiss"), FOR % "milvus"),
 )
 DATA = (
     Rule(
@@ -242,8 +244,7 @@ def check_data(options, dataset):
 def written(options, flags, values):
     """`flags` as they were typed, with their `values` if these are wanted and are texts or numbers."""
     for flag in flags:
-        typed, shown = getattr(options, flag), f"--{flag.replace('_', '-')}"
-        if typed is False:
-            shown = shown.replace("--", "--no-", 1)
+        typed = getattr(options, flag)
+        shown = f"--{'no-' * (typed is False)}{flag.replace('_', '-')}"
         has_value = isinstance(typed, (str, int, float)) and not isinstance(typed, bool)
         yield f"{shown} {typed}" if values and has_value else shown

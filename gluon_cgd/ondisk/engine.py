@@ -44,8 +44,13 @@ class OnDisk:
         tuned = state.tuned
         self.ways = [tuned[:2], (tuned.probed_100, tuned.candidates_100)] if tuned else [UNTUNED] * 2
 
-    def candidates(self, queries, count):
-        """Rows (Q, n) that are near, nearest first: n is `count`, or as many as the recall needs. -1: no more."""
+    def candidates(self, queries, count, within=None):
+        """Rows (Q, n) that are near, nearest first: n is `count`, or as many as the recall needs. -1: no more.
+
+        A part of the collection is not searched alone: it is None for `within`.
+        """
+        if within is not None:
+            return None
         probed, wanted = self.ways[count > SPARE * FEW]
         return self.search(queries, max(count, wanted), probed)
 

@@ -15,19 +15,9 @@ from gluon_cgd.ondisk import building, choice
 from gluon_cgd.ondisk.choice import lists_of
 from gluon_cgd.ondisk.engine import OnDisk
 from gluon_cgd.retrieval import sealed
+from gluon_cgd.retrieval.cells import pieces_of, probed
 from gluon_cgd.retrieval.exact import BLOCK, needed
-from gluon_cgd.retrieval.milvus import Milvus, table_of
-
-
-def probed(lists):
-    """How many of the `lists` cells a search looks into: a sixteenth, at least 8."""
-    return min(lists, max(8, lists // 16))
-
-
-def pieces_of(dim):
-    """The bytes of a compressed vector: one for 8 dimensions, or for the next larger number that divides `dim`."""
-    return next(dim // width for width in range(min(8, dim), dim + 1) if dim % width == 0)
-
+from gluon_cgd.retrieval.milvus import Milvus
 
 FAISS = {  # name -> FAISS's own description of the index of N vectors (N, D)
     "flat": lambda rows, dim: "Flat",
@@ -38,13 +28,34 @@ FAISS = {  # name -> FAISS's own description of the index of N vectors (N, D)
 }
 
 AUTO = "auto"
-KINDS = (*FAISS, *choice.KINDS, AUTO)
 CHOSEN = "faiss-auto.json"  # what AUTO is
 log = logging.getLogger(__name__)
 
 
 class Faiss:
     """A FAISS index of the first `rows` rows of a collection. The name of its file holds kind, generation and rows."""
+
+    kinds, place = ("hnsw", *(kind for kind in FAISS if kind != "hnsw"), *choice.KINDS, AUTO), ""
+
+    @staticmethod
+    def open(snapshot, kind, uri):
+        """The index of `kind` that covers the most rows, None where AUTO chose the exact search. Raises ValueError."""
+        kind = chosen(snapshot)["kind"] if kind == AUTO else kind or Faiss.kinds[0]
+        return None if kind == "exact" else (OnDisk if kind in choice.KINDS else Faiss)(snapshot, kind)
+
+    @staticmethod
+    def build(snapshot, kind, uri, progress=None, target=0.95, memory=4e9):
+        """As `build` below; what is there already is not built again."""
+        kind = choose(snapshot, memory) if kind == AUTO else kind or Faiss.kinds[0]
+        if kind == "exact":
+            return None
+        if kind in choice.KINDS:
+            return building.build(snapshot, kind, target, memory, progress, log.info)
+        with contextlib.suppress(ValueError):  # not there, or damaged: it is built
+            faiss = Faiss(snapshot, kind)
+            if faiss.rows == snapshot.count:
+                return faiss
+        return build_faiss(snapshot, kind, progress)
 
     def __init__(self, snapshot, kind):
         self._faiss, self._live, self.name = needed("faiss", "faiss-cpu"), snapshot.live, f"faiss {kind}"
@@ -63,17 +74,27 @@ class Faiss:
         if (self._index.ntotal, self._index.d) != (self.rows, snapshot.dim):
             raise ValueError(f"{self.file} holds other vectors: delete it and build it again")
 
-    def candidates(self, queries, count):
-        """Rows (Q, count) that are near. Dead rows are left out, except by a plain PQ, which cannot do that."""
-        faiss, live = self._faiss, np.packbits(self._live[: self.rows], bitorder="little")
-        selector = faiss.IDSelectorBitmap(self.rows, faiss.swig_ptr(live))
+    def candidates(self, queries, count, within=None):
+        """Rows (Q, count) that are near, of those `within` (N,). A plain PQ finds dead rows too, and no part: None."""
+        faiss, allowed = self._faiss, self._live[: self.rows]
+        if within is not None:
+            if isinstance(self._index, faiss.IndexPQ):
+                return None
+            allowed = allowed & within[: self.rows]
+        share = 1.0 if within is None else max(allowed.mean(), 1 / self.rows)
+        allowed = np.packbits(allowed, bitorder="little")
+        selector = faiss.IDSelectorBitmap(self.rows, faiss.swig_ptr(allowed))
         if isinstance(self._index, faiss.IndexIVF):
-            how = faiss.SearchParametersIVF(sel=selector, nprobe=probed(self._index.nlist))
+            how = faiss.SearchParametersIVF(sel=selector, nprobe=probed(self._index.nlist, share))
         elif isinstance(self._index, faiss.IndexHNSW):
-            how = faiss.SearchParametersHNSW(sel=selector, efSearch=max(128, 2 * count))
+            how = faiss.SearchParametersHNSW(sel=selector, efSearch=int(min(max(128, 2 * count) / share, 1e5)))
         else:
             how = None if isinstance(self._index, faiss.IndexPQ) else faiss.SearchParameters(sel=selector)
         return self._index.search(queries, count, params=how)[1]
+
+    def is_current(self, snapshot):
+        """Whether this is what `open` would open for `snapshot`, a later state of the collection."""
+        return self.file == file_of(snapshot, self.kind)[1]
 
     def close(self):
         """Do nothing: the index is in memory."""
@@ -131,52 +152,26 @@ def build_faiss(snapshot, kind, progress=None):
     return Faiss(snapshot, kind)
 
 
-def open_engine(snapshot, engine, kind, uri):
+ENGINES = {"faiss": Faiss, "milvus": Milvus}  # --engine NAME; docs/extending.md says what an engine has, and adds one
+
+
+def open_engine(snapshot, engine, kind=None, uri=None):
     """The `engine` of `snapshot` as `index` built it, None for "exact". Raises ValueError if it was not built."""
-    if engine == "exact":
-        return None
-    if engine == "faiss":
-        kind = chosen(snapshot)["kind"] if kind == AUTO else kind
-        return None if kind == "exact" else (OnDisk if kind in choice.KINDS else Faiss)(snapshot, kind)
-    milvus = Milvus(snapshot, uri)
-    if not milvus.rows:
-        milvus.close()
-        raise ValueError(
-            f"Milvus at {uri} has nothing of {snapshot.folder}: "
-            f"python -m gluon_cgd index --out {snapshot.folder} --engine milvus --uri {uri} sends it"
-        )
-    return milvus
+    return None if engine == "exact" else ENGINES[engine].open(snapshot, kind, uri)
 
 
 def is_current(known, snapshot):
     """Whether the engine `known`, opened for an earlier state, is what `open_engine` would open for `snapshot`."""
-    if isinstance(known, Milvus):
-        return known.table == table_of(snapshot)
-    if isinstance(known, OnDisk):
-        return known.is_current(snapshot)
-    return known is not None and known.file == file_of(snapshot, known.kind)[1]
+    return known is not None and known.is_current(snapshot)
 
 
-def build(snapshot, engine, kind, uri, progress=None, target=0.95, memory=4e9):
-    """The `engine` "faiss" or "milvus", brought up to date with `snapshot`; None where AUTO chooses the exact search.
+def build(snapshot, engine, kind=None, uri=None, progress=None, **wanted):
+    """The `engine` of ENGINES, brought up to date with `snapshot`; None where AUTO chooses the exact search.
 
     progress: called with the rows done.  target: the recall that AUTO and the kinds on the disk have to reach.
     memory: bytes that their searches may use.
     """
-    if engine == "milvus":
-        milvus = Milvus(snapshot, uri)
-        milvus.send(progress)
-        return milvus
-    kind = choose(snapshot, memory) if kind == AUTO else kind
-    if kind == "exact":
-        return None
-    if kind in choice.KINDS:
-        return building.build(snapshot, kind, target, memory, progress, log.info)
-    with contextlib.suppress(ValueError):  # not there, or damaged: it is built
-        faiss = Faiss(snapshot, kind)
-        if faiss.rows == snapshot.count:
-            return faiss
-    return build_faiss(snapshot, kind, progress)
+    return ENGINES[engine].build(snapshot, kind, uri, progress, **wanted)
 
 
 def choose(snapshot, memory):

@@ -1,9 +1,9 @@
 """Which rows are nearest to a query: by exact search, or among the candidates of FAISS or Milvus.
 
-An engine covers the first `rows` rows of a collection. Its `candidates(queries, count)` are rows (Q, count) that it
-takes for the nearest, -1 if it has no more; it may propose more than `count`. The other rows are searched exactly, and
-every cosine is computed from the collection's own vectors: an engine can miss a picture, but it never gives one a wrong
-cosine.
+An engine covers the first `rows` rows of a collection. Its `candidates(queries, count, within)` are rows (Q, count)
+that it takes for the nearest of those `within`, -1 if it has no more; it may propose more than `count`, or None if it
+cannot look into a part alone. The other rows are searched exactly, and every cosine is computed from the collection's
+own vectors: an engine can miss a picture, but it never gives one a wrong cosine.
 """
 
 import importlib
@@ -30,6 +30,8 @@ def exact(vectors, queries, k, live=None, start=0, check=None):
     step = max(k, BLOCK // (4 * max(queries.shape)), 1)
     nearest = [(np.empty(0), np.empty(0, np.int64)) for _ in queries]
     for first in range(start, len(vectors), step):
+        if live is not None and not live[first : first + step].any():
+            continue
         if check:
             check(slice(first, first + step))
         block = vectors[first : first + step]
@@ -57,22 +59,29 @@ def best(k, *answers):
     return cosines[order], rows[order]
 
 
-def search(snapshot, queries, k, engine=None):
-    """[(cosines, rows) of each of `queries` (Q, D)], at most k, best first. Without an engine the search is exact."""
+def search(snapshot, queries, k, engine=None, within=None):
+    """[(cosines, rows) of each of `queries` (Q, D)], at most k, best first. Without an engine the search is exact.
+
+    within: bool (N,), the rows to search in; None for all. So few that an engine would return them all are compared.
+    """
     queries, check = np.ascontiguousarray(queries, np.float32), check_of(snapshot)
-    if engine is None or not engine.rows:
-        return list(zip(*exact(snapshot.vectors, queries, k, snapshot.live, check=check)))
-    proposed = engine.candidates(queries, min(max(SPARE * k, 40), engine.rows))
-    tails = zip(*exact(snapshot.vectors, queries, k, snapshot.live, engine.rows, check))
+    live = snapshot.live if within is None else snapshot.live & within
+    total, count = int(np.count_nonzero(live)), max(SPARE * k, 40)
+    proposed = None
+    if engine is not None and engine.rows and (within is None or total > count):
+        proposed = engine.candidates(queries, min(count, engine.rows), within)
+    if proposed is None:
+        return list(zip(*exact(snapshot.vectors, queries, k, live, check=check)))
+    tails = zip(*exact(snapshot.vectors, queries, k, live, engine.rows, check))
     answers = []
     for query, rows, tail in zip(queries, proposed, tails):
         rows = np.asarray(rows, np.int64)
         rows = rows[(rows >= 0) & (rows < snapshot.count)]
-        rows = rows[snapshot.live[rows]]
+        rows = rows[live[rows]]
         check(rows)
         answer = best(k, (inner(snapshot.vectors[rows], query.astype(np.float64)), rows), tail)
-        if len(answer[1]) < min(k, len(snapshot)):  # too many of the candidates were replaced or removed since
-            answer = [column[0] for column in exact(snapshot.vectors, query[None], k, snapshot.live, 0, check)]
+        if len(answer[1]) < min(k, total):  # too many of the candidates were replaced or removed since
+            answer = [column[0] for column in exact(snapshot.vectors, query[None], k, live, 0, check)]
         answers.append(answer)
     return answers
 

@@ -43,7 +43,8 @@ class Answers:
     def browse(self, values):
         """A page of the collection, in the order of the index."""
         state, number = self.current.state(), asked.page(values)
-        rows = np.flatnonzero(_live(state, values.get("folder", "")))
+        inside, live = _inside(state, values.get("folder", "")), state.snapshot.live
+        rows = np.flatnonzero(live if inside is None else live & inside)
         number, pages = _within(number, len(rows))
         shown = [_entry(of_row(state, row)) for row in rows[(number - 1) * PAGE : number * PAGE]]
         return dict(pictures=len(state.snapshot), total=len(rows), page=number, pages=pages, results=shown)
@@ -112,14 +113,11 @@ class Answers:
 
     def _ranking(self, state, query, box, folder):
         """(cosines, rows) of the NEAREST of the query in the folder, best first."""
-        live = _live(state, folder)
+        inside = _inside(state, folder)
 
         def compute():
-            vector, check = self._vector(state, query, box), state.snapshot.check
-            if state.engine and not folder:  # it cannot look into one folder alone
-                return exact.search(state.snapshot, vector, NEAREST, state.engine)[0]
-            cosines, rows = exact.exact(state.snapshot.vectors, vector, NEAREST, live, check=check)
-            return cosines[0], rows[0]
+            vector = self._vector(state, query, box)
+            return exact.search(state.snapshot, vector, NEAREST, state.engine, inside)[0]
 
         try:
             return self._rankings.get((state.number, query.key, box, folder), compute)
@@ -144,12 +142,12 @@ class Answers:
         return dict(width=width, height=height)
 
 
-def _live(state, folder):
-    """bool (N,): the rows of the index that count, in `folder` if it is named."""
+def _inside(state, folder):
+    """bool (N,): the rows of the index in `folder`; None if none is named."""
     if not folder:
-        return state.snapshot.live
+        return None
     try:
-        return state.snapshot.live & state.places.inside(folder)
+        return state.places.inside(folder)
     except KeyError as error:
         raise Refusal(404, f"folder={asked.shown(folder)} is none of this index: choose one of its list") from error
 

@@ -181,15 +181,19 @@ def test_milvus_lite_finds_what_the_exact_search_finds(tmp_path):
 @pytest.mark.filterwarnings(
     "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"
 )  # by milvus-lite
-def test_a_milvus_that_lost_something_or_is_not_there_is_said(tmp_path):
+def test_what_a_milvus_lost_is_sent_again_and_one_that_keeps_nothing_or_is_not_there_is_said(tmp_path, monkeypatch):
     folder, uri = tmp_path / "idx", str(tmp_path / "milvus.db")
     folder.mkdir()
     snapshot = add(folder, 50)
     engine = approximate.Milvus(snapshot, uri)
     engine.send()
     engine._client.delete(engine.table, ids=[1, 2, 3])
-    with pytest.raises(ValueError, match="holds 47 of 50 pictures in cgd_.*: drop that collection there"):
-        engine.send()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._client, "upsert", lambda *_: None)
+        with pytest.raises(ValueError, match="holds 47 of 50 pictures in cgd_.*: drop that collection there"):
+            engine.send()
+    engine.send()
+    agrees(snapshot, engine, 1)
     engine._client.drop_collection(engine.table)
     engine.send()  # all of it anew
     assert engine.rows == 50
@@ -197,3 +201,32 @@ def test_a_milvus_that_lost_something_or_is_not_there_is_said(tmp_path):
     engine.close()
     with pytest.raises(ValueError, match="Milvus at /nowhere/m.db says: .*: check --uri"):
         approximate.Milvus(snapshot, "/nowhere/m.db")
+    with pytest.raises(ValueError, match="--kind hnsw needs a Milvus server, --uri http://...: in a file"):
+        approximate.Milvus(snapshot, uri, "hnsw")
+    with pytest.raises(ValueError, match="Milvus's index 'pq' is unknown: choose one of auto, flat, ivf, hnsw"):
+        approximate.Milvus(snapshot, "http://127.0.0.1:1", "pq")
+
+
+@pytest.mark.slow
+@needs_milvus
+@pytest.mark.filterwarnings(
+    "ignore:(pkg_resources is deprecated|Deprecated call to):DeprecationWarning"
+)  # by milvus-lite
+def test_milvus_lite_drops_the_parameters_of_a_search(tmp_path):
+    """One cell of 64, or all: the answers are those of the exact search. docs/search.md says so."""
+    from pymilvus import DataType, MilvusClient
+
+    client, vectors, queries = MilvusClient(str(tmp_path / "m.db")), clustered(2_000), clustered(20, seed=9)
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("row", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIM)
+    index = client.prepare_index_params()
+    index.add_index("vector", index_type="IVF_FLAT", metric_type="COSINE", params=dict(nlist=64))
+    client.create_collection("t", schema=schema, index_params=index)
+    client.upsert("t", [dict(row=row, vector=vector) for row, vector in enumerate(vectors)])
+    truth = np.argsort(-queries @ vectors.T, axis=1)[:, :10]
+    for probes in (1, 64):
+        how = dict(search_params=dict(params=dict(nprobe=probes)), limit=10, anns_field="vector")
+        for right, hits in zip(truth, client.search("t", data=list(queries), **how)):
+            assert {hit["id"] if "id" in hit else hit["row"] for hit in hits} == set(right)
+    client.close()

@@ -97,7 +97,7 @@ class Proposes:
     def __init__(self, rows, proposed):
         self.rows, self.proposed = rows, proposed
 
-    def candidates(self, queries, count):
+    def candidates(self, queries, count, within=None):
         self.asked = count
         return [self.proposed] * len(queries)
 
