@@ -162,8 +162,10 @@ class Snapshot:
         return os.fsdecode(self._names[start : start + length].tobytes())
 
     def paths(self, first=0):
-        """The paths of the pictures in the rows from `first` on, as bytes. Faster than `path` for many."""
-        return self.encoded(slice(first, None))
+        """Yield the paths of the pictures in the rows from `first` on, as bytes, in constant memory."""
+        for start in range(first, self.count, FORGET * blocks.ROWS):
+            yield from self.encoded(slice(start, start + FORGET * blocks.ROWS))
+            self.forget()
 
     def encoded(self, rows):
         """The paths, as bytes, of the pictures in `rows`, a slice or an array of rows."""

@@ -19,8 +19,9 @@ class Places:
         first = before.count if before and before.goes_on_as(snapshot) else 0
         self._snapshot, self.count = snapshot, snapshot.count
         self._ids = dict(before._ids) if first else {}
-        of_rows = [self._ids.setdefault(path.rpartition(b"/")[0], len(self._ids)) for path in snapshot.paths(first)]
-        self._numbers = np.append(before._numbers if first else np.empty(0, np.int64), of_rows).astype(np.int64)
+        of_rows = (self._ids.setdefault(path.rpartition(b"/")[0], len(self._ids)) for path in snapshot.paths(first))
+        added = np.fromiter(of_rows, np.int64)
+        self._numbers = np.append(before._numbers, added) if first else added
         roots = prefixes(snapshot.manifest.get("folders") or [_shared([os.fsdecode(folder) for folder in self._ids])])
         names = [printable(folder_of(os.fsdecode(folder), roots).strip("/")) or "." for folder in self._ids]
         self.names = sorted(set(names))
