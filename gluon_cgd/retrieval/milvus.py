@@ -12,8 +12,7 @@ from gluon_cgd.retrieval.exact import needed
 from gluon_cgd.retrieval.manifest import read_values
 from gluon_cgd.retrieval.milvus_kinds import KINDS, part_of
 
-UPSERT = 2**22  # bytes of vectors in a message to Milvus, whose limit is 64 MB
-PAGE = 16384  # rows in an answer: Milvus's limit
+UPSERT, PAGE = 2**22, 16384  # bytes of vectors in a message to Milvus, and rows in an answer; its limits: 64 MB, 16,384
 PATIENCE = 600  # seconds without a newly indexed row after which the server is taken to fail: it retries for ever
 TOKEN = "GLUON_CGD_MILVUS_TOKEN"  # environment variable: USER:PASSWORD, or the key of an API
 
@@ -59,7 +58,7 @@ class Milvus:
             stack.callback(milvus.close)
             milvus.send(progress)
             stack.pop_all()
-        return milvus
+            return milvus
 
     def __init__(self, snapshot, uri, kind=None):
         self._pymilvus = needed("pymilvus", "pymilvus and milvus-lite")
@@ -102,7 +101,8 @@ class Milvus:
         try:
             yield
         except self._pymilvus.MilvusException as error:
-            said, remedy = error.message, "check --uri, and that it runs"
+            state = "that it runs" if self._is_server else "that no other process has the file open"
+            said, remedy = error.message, f"check --uri, and {state}"
             if code_of(error.__cause__) == "UNAUTHENTICATED":
                 held = "holds a wrong one" if os.environ.get(TOKEN) else "is not set"
                 said = error.__cause__.details()

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -198,7 +200,15 @@ def test_what_a_milvus_lost_is_sent_again_and_one_that_keeps_nothing_or_is_not_t
     engine.send()  # all of it anew
     assert engine.rows == 50
     agrees(snapshot, engine, 0.95)
+    code = (
+        "import sys; from pymilvus import MilvusClient; MilvusClient(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    )
     engine.close()
+    words = [sys.executable, "-c", code, str(tmp_path / "other.db")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(ValueError, match="check --uri, and that no other process has the file open"):
+            approximate.Milvus(snapshot, tmp_path / "other.db")
     with pytest.raises(ValueError, match="Milvus at /nowhere/m.db says: .*: check --uri"):
         approximate.Milvus(snapshot, "/nowhere/m.db")
     with pytest.raises(ValueError, match="--kind hnsw needs a Milvus server, --uri http://...: in a file"):
