@@ -1,6 +1,7 @@
 """Backbones: the libraries' networks without their classifier and without the down-sampling that section 3.1 removes."""
 
 import importlib
+import logging
 from typing import Any, Callable, NamedTuple, Optional, Sequence, Tuple
 
 import mxnet as mx
@@ -9,9 +10,13 @@ from mxnet.gluon import nn
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.fetch import loading
 from gluon_cgd.fetch import weights as parameters
+from gluon_cgd.networks import libraries, onnx_network
 from gluon_cgd.networks.cifar_resnet import cifar_resnet10
 from gluon_cgd.networks.efficientnet_b5 import efficientnet_b5b
 from gluon_cgd.networks.efficientnet_lite import EfficientNetLite
+from gluon_cgd.runs.fields import LIBRARIES
+
+log = logging.getLogger(__name__)
 
 
 class Backbone(nn.HybridSequential):
@@ -38,8 +43,8 @@ class Recipe(NamedTuple):
     """
 
     make: Callable[[int], Tuple[Any, Sequence, Sequence]]
-    channels: int  # of the last feature map
-    keeps_stride: bool  # whether that down-sampling stays by default, as in Table 7
+    channels: Optional[int]  # of the last feature map; None, as in the next line: the layers say it themselves
+    keeps_stride: Optional[bool]  # whether that down-sampling stays by default, as in Table 7
     publisher: str = ""  # of its ImageNet parameters
     model: str = ""  # their name there
     top1: Optional[float] = None  # accuracy on ImageNet in %, as the library states it
@@ -147,6 +152,7 @@ def build(
     weights: Optional[PathLike] = None,
     root: Optional[PathLike] = None,
     input_size: int = 224,
+    features: str = "",
 ) -> Backbone:
     """The backbone `name`, a HybridBlock with `.channels`: pictures (B, 3, H, W) -> features (B, C, h, w).
 
@@ -155,19 +161,25 @@ def build(
     keep_stride: True keeps the down-sampling between stages 3 and 4; False removes it, which gives 14 x 14 at 224 for
         ResNet-50 (section 3.1); None does as BACKBONES says, which follows Table 7.
     root: as of `imagenet_file`.  input_size: side of the pictures; only the padding of EfficientNets depends on it.
+    features: of a network LIBRARY:NAME, the name of the node whose output is the last map; "" finds it.
     Raises ValueError for an unknown name, for keep_stride=False where there is no such down-sampling, and for
     parameters that cannot be found or do not fit.
     """
-    recipe = recipe_of(name)
+    recipe = recipe_of(name, features)
     net, layers, strided = recipe.make(input_size)
     if keep_stride is False and not strided:
         raise ValueError(f"backbone {name} has no down-sampling that can be removed: leave keep_stride at None")
     if pretrained:
-        loading.load_weights(net, weights or imagenet_file(name, root), name)
-    if not (recipe.keeps_stride if keep_stride is None else keep_stride):
-        for layer in strided:
-            _remove_stride(layer)
-    return Backbone(layers, recipe.channels)
+        file = weights or imagenet_file(name, root)
+        values = onnx_network.values_of(file, net, input_size) if str(file).endswith(".onnx") else None
+        loading.load_weights(net, file, name, values)
+    usual = layers[0].keeps_stride if recipe.keeps_stride is None else recipe.keeps_stride
+    removed = strided if not (usual if keep_stride is None else keep_stride) else []
+    for layer in removed:
+        _remove_stride(layer)
+    if recipe.channels is None:
+        log.info("backbone %s: %s", name, layers[0].about(bool(removed)))
+    return Backbone(layers, recipe.channels or layers[0].channels)
 
 
 def imagenet_file(name: str, root: Optional[PathLike] = None, progress: bool = False) -> PathLike:
@@ -176,19 +188,26 @@ def imagenet_file(name: str, root: Optional[PathLike] = None, progress: bool = F
     root: by default ~/.mxnet/models. Raises ValueError for a backbone without such parameters, and if no source has
     them.
     """
+    if name.startswith("onnx:"):
+        return name.partition(":")[2]
     recipe = recipe_of(name)
     if not recipe.model:
         raise ValueError(
-            f"there are no ImageNet parameters for backbone {name}: start from random ones (train --no-pretrained), or "
-            "take another"
+            f"there are no ImageNet parameters for backbone {name}: start from random ones (train --no-pretrained), "
+            "name a file with --weights, or take another"
         )
     return parameters.resolve(recipe.publisher, recipe.model, root, progress)
 
 
-def recipe_of(name: str) -> Recipe:
-    """The Recipe of the backbone `name`. Raises ValueError for an unknown one."""
+def recipe_of(name: str, features: str = "") -> Recipe:
+    """The Recipe of the backbone `name`. features: as of `build`. Raises ValueError for an unknown one."""
+    library, colon, model = name.partition(":")
+    if colon and library in LIBRARIES:
+        published = model if library != "onnx" and libraries.has_parameters(library, model) else ""
+        return Recipe(libraries.maker_of(name, features), None, None, library, published, fuses=False)
     if name not in BACKBONES:
-        raise ValueError(f"backbone {name!r} is unknown: choose one of {', '.join(BACKBONES)}")
+        others = "gluoncv:NAME, gluoncv2:NAME or onnx:FILE"
+        raise ValueError(f"backbone {name!r} is unknown: choose one of {', '.join(BACKBONES)}, or {others}")
     return BACKBONES[name]
 
 

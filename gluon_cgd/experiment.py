@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from gluon_cgd.runs.fields import TYPES, choice, one_of, refuse, shown
+from gluon_cgd.runs.fields import TYPES, choice, is_backbone, one_of, refuse, shown, word_of
 
 CONFIGURATIONS = ("S", "M", "G", "SM", "MS", "SG", "GS", "MG", "GM", "SMG", "MSG", "GSM")  # section 3.4
 DESCRIPTOR_NAMES = {"S": "SPoC", "M": "MAC", "G": "GeM"}  # section 3.2; what they compute is in `descriptors`
@@ -46,7 +46,9 @@ class Experiment:
         lambda share: 0 < share < 1, "must be between 0 and 1", "0.5 keeps half")
     split_seed: int = choice(0, "seed that draws these classes or images",
         lambda seed: 0 <= seed < 2**31, "must be from 0 to 2147483647", "0 is the default")
-    backbone: str = choice("resnet50", "the network that computes the features (section 3.1)")
+    backbone: str = choice("resnet50", "the network that computes the features (section 3.1)",
+        is_backbone, "is of no library that is known",
+        "write gluoncv:NAME, gluoncv2:NAME, onnx:FILE, or a name without a colon")
     keep_stride: Optional[bool] = choice(None, "keep the down-sampling between stages 3 and 4 (section 3.1, "
         "Table 7)")
     pretrained: bool = choice(True, "start from ImageNet parameters (section 4.2)")
@@ -138,6 +140,8 @@ class Experiment:
         lambda factor: 0 < factor <= 1e3, "must be positive and at most 1000", "0.1 is the default")
     evaluations: int = choice(15, "evaluations, spread evenly over the run; the best of them is kept beside the last; "
         "not in the paper", lambda count: 1 <= count <= 10**4, "must be from 1 to 10000", "15 is the default")
+    features: str = choice("", "the node of a backbone LIBRARY:NAME whose output is the last map; found in its graph "
+        "if not given")
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -157,6 +161,8 @@ class Experiment:
                 refuse(f.name, value, about["rule"], remedy() if callable(remedy) else remedy)
         if self.frozen_batch_norm is None:
             object.__setattr__(self, "frozen_batch_norm", self.usually_frozen)
+        if self.features and ":" not in self.backbone:
+            refuse("features", self.features, f"is for a backbone LIBRARY:NAME, not {self.backbone}", "leave it out")
         if self.architecture != "CGD" and self.combine != "concat":
             rule = f"cannot go with architecture {self.architecture}, which concatenates"
             refuse("combine", self.combine, rule, "leave it at concat")
@@ -181,6 +187,11 @@ class Experiment:
         `dataclasses.replace` keeps the value of the old backbone: name both, or frozen_batch_norm=None.
         """
         return self.pretrained and self.backbone in FRAGILE_BATCH_NORM
+
+    @property
+    def backbone_word(self) -> str:
+        """The backbone as a part of a file's name."""
+        return word_of(self.backbone)
 
     @property
     def batch_size(self) -> int:
@@ -213,7 +224,7 @@ class Experiment:
         """
         changes = json.dumps(self.changes(), sort_keys=True).encode()
         dataset = self.dataset.rstrip("/").rsplit("/", 1)[-1]
-        readable = "-".join((dataset, self.backbone, self.descriptors, str(self.dim)))
+        readable = "-".join((dataset, self.backbone_word, self.descriptors, str(self.dim)))
         return f"{readable}-{hashlib.sha256(changes).hexdigest()[:10]}"
 
     def to_dict(self) -> Dict[str, Any]:

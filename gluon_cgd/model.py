@@ -14,6 +14,7 @@ from gluon_cgd.experiment import Experiment
 from gluon_cgd.extensions.attention import ATTENTION
 from gluon_cgd.extensions.cosines import proxies
 from gluon_cgd.extensions.whitening_layer import PCAWhitening
+from gluon_cgd.networks.traced import Traced
 
 
 def unit_length(F: Any, vectors: Any) -> Any:
@@ -171,7 +172,8 @@ def layers_of(experiment: Experiment, classes: int, weights: Optional[PathLike] 
     weights: file of the backbone's ImageNet parameters. Raises ValueError as `backbones.build` does.
     """
     side, stride = experiment.input_size, experiment.keep_stride
-    backbone = backbones.build(experiment.backbone, experiment.pretrained, stride, weights, input_size=side)
+    name, node = experiment.backbone, experiment.features
+    backbone = backbones.build(name, experiment.pretrained, stride, weights, input_size=side, features=node)
     names = ("gem_p", "gem_minimum", "classifier_batch_norm", "fc_magnitude", "rmac_scales")
     head = {name: getattr(experiment, name) for name in names}
     head["classifier_layer"] = losses.CLASSIFICATION[experiment.classification_loss](experiment).layer
@@ -234,3 +236,5 @@ def freeze(block: HybridBlock) -> None:
         block._kwargs["use_global_stats"] = True
         for parameter in (block.gamma, block.beta):
             parameter.grad_req = "null"
+    elif isinstance(block, Traced):
+        block.freeze_batch_norms()

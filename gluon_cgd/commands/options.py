@@ -41,7 +41,9 @@ def add_model(parser, exported=True, symbol=False, default="", checkpoint=CHECKP
         help_text = "the number NNNN of the --symbol's parameters, if there are several files"
         parser.add_argument("--epoch", type=int, metavar="N", help=help_text)
     if pretrained:
-        help_text = "a backbone as it was pretrained, without any training of yours: efficientnet_lite0, for example"
+        help_text = (
+            "a backbone as it was pretrained, without any training of yours: efficientnet_lite0 or gluoncv2:NAME, say"
+        )
         models.add_argument("--pretrained", type=name, metavar="BACKBONE", help=help_text)
         help_text = "the file of its parameters (default: one that is here, or is downloaded)"
         parser.add_argument("--weights", type=name, metavar="FILE", help=help_text)

@@ -94,9 +94,9 @@ def add_field(group, field):
     values = default if isinstance(default, tuple) else (default,)
     shown = " ".join(f"{value:.4g}" if isinstance(value, float) else str(value) for value in values)
     shown = CHOSEN[field.name] if default is None else shown
-    help_text = f"{field.metadata['meaning']} ({shown})"
+    help_text = field.metadata["meaning"] + (f" ({shown})" if shown else "")
     if field.name == "backbone":
-        help_text += f"; one of {', '.join(BACKBONES)}"
+        help_text += f"; one of {', '.join(BACKBONES)}, or gluoncv:NAME, gluoncv2:NAME, onnx:FILE (docs/backbones.md)"
     kind = dict(dest=field.name, default=argparse.SUPPRESS, help=help_text)
     if isinstance(default, bool) or default is None:
         group.add_argument(f"--{flag}", action="store_true", **kind)

@@ -31,15 +31,16 @@ def _sha256(file, size, mtime_ns):
     return stand_in.marked(digest(file), stand_in.is_parameters(file))
 
 
-def load_weights(net, file, name):
+def load_weights(net, file, name, values=None):
     """Set every parameter of the network `net` from `file`, a .params of MXNet or a .safetensors of timm's ResNet-50.
 
+    values: {name: array} that the file holds, if it is of another kind and was read already.
     Raises ValueError if one is missing, is left over, has another shape or is not finite: no network stays half random.
     """
     file = Path(file)
     if not file.is_file():
         raise ValueError(f"{file}, the file of {name}'s ImageNet parameters, does not exist")
-    converted = from_timm(file) if file.suffix == ".safetensors" else None
+    converted = from_timm(file) if file.suffix == ".safetensors" else values
     with tempfile.TemporaryDirectory() as folder:
         source = str(file)
         if converted:

@@ -1,5 +1,6 @@
 """A model before any training: the descriptors S, M and G of a pretrained backbone side by side, without FC layers."""
 
+from dataclasses import replace
 from typing import Any
 
 import mxnet as mx
@@ -64,15 +65,16 @@ def load_pretrained(backbone, weights=None, input_size=None, ctx=None):
         keep_stride=recipe.keeps_stride,
         input_size=side if input_size is None else input_size,
         descriptors=DESCRIPTORS,
-        dim=len(DESCRIPTORS) * recipe.channels,
+        dim=len(DESCRIPTORS),
     )
     size, stride = experiment.input_size, experiment.keep_stride
     file = weights or backbones.imagenet_file(backbone, progress=True)
     net = Pooled(backbones.build(backbone, True, stride, file, input_size=size), DESCRIPTORS)
+    experiment = replace(experiment, dim=len(DESCRIPTORS) * net.backbone.channels)
     check_map(net.backbone, experiment)
     return for_use(net, experiment, ctx or mx.cpu()), experiment, file
 
 
 def name_of(experiment):
     """The name of the model of `load_pretrained`: "pretrained_smg_efficientnet_lite0_3840"."""
-    return f"pretrained_{experiment.descriptors.lower()}_{experiment.backbone}_{experiment.dim}"
+    return f"pretrained_{experiment.descriptors.lower()}_{experiment.backbone_word}_{experiment.dim}"

@@ -15,6 +15,7 @@ from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest, sync_folder, write_json
 from gluon_cgd.machine.devices import listed
 from gluon_cgd.runs import schema
+from gluon_cgd.runs.fields import LIBRARIES
 from gluon_cgd.runs.parameters import save_parameters
 
 DIMS = (64, 128, 512, 1536)  # of Table 7
@@ -41,8 +42,9 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
     choices: other fields of Experiment, for example keep_stride.
     Draws from MXNet's generator: seed it before. Raises ValueError for an unknown name, and as `backbones.build` does.
     """
-    parts = re.fullmatch(r"cgd_([a-z]+)_(.+)_([0-9]+)", str(name).lower())
-    if not parts or parts[2] not in backbones.BACKBONES or not is_configuration(parts[1].upper()):
+    parts = re.fullmatch(r"cgd_([a-z]+)_(.+)_([0-9]+)", str(name), re.IGNORECASE)
+    backbone = named_backbone(parts[2]) if parts else ""
+    if not parts or not backbone or not is_configuration(parts[1].upper()):
         raise ValueError(
             f"model {name!r} is unknown: names are cgd_CONFIGURATION_BACKBONE_DIM, like cgd_sg_resnet50_1536, with one "
             f"of {', '.join(CONFIGURATIONS).lower()} and one of {', '.join(backbones.BACKBONES)}"
@@ -54,7 +56,7 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
         raise ValueError(f"classes {classes!r} must be a whole number of at least 1")
     if not isinstance(pretrained_base, (bool, str, Path, type(None))):
         raise ValueError(f"pretrained_base {pretrained_base!r} must be True, False or the path of a file")
-    chosen = dict(descriptors=parts[1].upper(), backbone=parts[2], dim=int(parts[3]), pretrained=bool(pretrained_base))
+    chosen = dict(descriptors=parts[1].upper(), backbone=backbone, dim=int(parts[3]), pretrained=bool(pretrained_base))
     experiment = Experiment(**chosen, **choices)
     if pretrained is True:
         raise ValueError(f"no trained {name} has been published: train one, or give pretrained= the file of one")
@@ -74,13 +76,21 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
     return net
 
 
+def named_backbone(word):
+    """The backbone that a part of a model's name means, "" for none: gluoncv2:NAME is also written gluoncv2-NAME."""
+    if ":" not in word:
+        word = re.sub(r"^(gluoncv2?)-", r"\1:", word.lower())
+    library, colon, _ = word.partition(":")
+    return word if word in backbones.BACKBONES or colon and library in LIBRARIES else ""
+
+
 def name_of(experiment):
     """The name of an experiment's model, "cgd_sg_resnet50_1536"; what differs from that, as a sum, follows "cgd"."""
     kind = "" if experiment.architecture == "CGD" else f"-{experiment.architecture.lower()}"
     kind += "-sum" if experiment.combine == "sum" else ""
     kind += "" if experiment.attention == "none" else f"-{experiment.attention}"
     kind += "-whitened" if experiment.whiten else ""
-    return f"cgd{kind}_{experiment.descriptors.lower()}_{experiment.backbone}_{experiment.dim}"
+    return f"cgd{kind}_{experiment.descriptors.lower()}_{experiment.backbone_word}_{experiment.dim}"
 
 
 def save(net, experiment, folder, **about):
@@ -166,6 +176,6 @@ def for_use(net, experiment, ctx):
     """`net`, a network of `experiment`, on `ctx` and compiled for use, not for training; see `trained`."""
     devices = listed(ctx)
     net.collect_params().reset_ctx(devices)
-    fuses = devices[0].device_type == "cpu" and backbones.BACKBONES[experiment.backbone].fuses
+    fuses = devices[0].device_type == "cpu" and backbones.recipe_of(experiment.backbone).fuses
     net.hybridize(static_alloc=True, static_shape=True, backend="MKLDNN" if fuses else None)
     return net

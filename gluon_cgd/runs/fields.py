@@ -1,9 +1,12 @@
 """What the fields of an Experiment may hold: the check of a value's type, and the sentence that refuses it."""
 
 import math
+import re
 from dataclasses import field
 from numbers import Integral, Real
 from typing import Any, Callable, Dict, Tuple
+
+LIBRARIES = ("gluoncv", "gluoncv2", "onnx")  # whose networks can be named as a backbone: LIBRARY:NAME
 
 
 def is_number(value: Any) -> bool:
@@ -59,3 +62,19 @@ def one_of(allowed: Callable[[], Tuple[str, ...]]) -> Tuple[Callable[[Any], bool
 def refuse(name: str, value: Any, rule: str, remedy: str) -> None:
     """Raise ValueError for field `name`."""
     raise ValueError(f"{name} {shown(value)} {rule}: {remedy}")
+
+
+def is_backbone(name: str) -> bool:
+    """Whether `name` can be that of a backbone: one of ours, or LIBRARY:NAME."""
+    library, colon, of_library = name.partition(":")
+    plain = library == "onnx" or re.fullmatch(r"[\w.-]+", of_library) is not None
+    return name != "" and (not colon or library in LIBRARIES and of_library.strip() != "" and plain)
+
+
+def word_of(backbone: str) -> str:
+    """A backbone as a part of a file's name: "gluoncv2-densenet121", of onnx:folder/Net.onnx "onnx-Net"."""
+    library, colon, name = backbone.partition(":")
+    if library == "onnx":
+        name = re.split(r"[/\\]", name)[-1]
+        name = name[: -len(".onnx")] if name.endswith(".onnx") else name
+    return f"{library}-{re.sub('[^A-Za-z0-9_.-]+', '-', name)[:60]}" if colon else backbone
