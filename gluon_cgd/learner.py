@@ -43,7 +43,8 @@ class Learner:
         self.classification = losses.CLASSIFICATION[experiment.classification_loss](experiment)
         for block in (net, self.ranking, self.classification):
             block.hybridize(static_alloc=True, static_shape=True)
-        if self.devices[0].device_type == "cpu":
+        # Not of other libraries' networks: oneDNN lacks the way back through the pair in some of their layouts
+        if self.devices[0].device_type == "cpu" and ":" not in experiment.backbone:
             fusion.fuse_relus(net)
         # Without the classification loss the classifier stays as it is
         unused = [] if experiment.classification else list(net.classifier.collect_params().values())

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from gluon_cgd import __version__, datasets, descriptors, experiment, losses
+from gluon_cgd import __version__, backbones, datasets, descriptors, experiment, losses
 from gluon_cgd.commands import options
 from gluon_cgd.datasets import glyphs
 from gluon_cgd.experiment import Experiment
@@ -77,6 +77,7 @@ def in_world(world, tmp_path, monkeypatch):
 def as_before(monkeypatch):
     """What docs/extending.md adds to is as before after a test."""
     monkeypatch.setattr(descriptors, "DESCRIPTORS", dict(descriptors.DESCRIPTORS))
+    monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
     monkeypatch.setattr(losses, "RANKING", dict(losses.RANKING))
     monkeypatch.setattr(losses, "CLASSIFICATION", dict(losses.CLASSIFICATION))
     monkeypatch.setattr(experiment, "DESCRIPTOR_NAMES", dict(experiment.DESCRIPTOR_NAMES))

@@ -7,7 +7,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 
-from gluon_cgd import descriptors, experiment, losses
+from gluon_cgd import backbones, datasets, descriptors, experiment, losses
 from gluon_cgd.__main__ import main as gluon_cgd
 from gluon_cgd.export import export
 from gluon_cgd.extensions import attention
@@ -24,7 +24,7 @@ PAGE = pages.ROOT / "docs" / "extending.md"
 
 @pytest.fixture
 def added(monkeypatch):
-    """The six blocks, executed in order; everything is as before afterwards."""
+    """The eight blocks, executed in order; everything is as before afterwards."""
     monkeypatch.setattr(descriptors, "DESCRIPTORS", descriptors.DESCRIPTORS)
     monkeypatch.setitem(descriptors.DESCRIPTORS, "L", None)
     monkeypatch.setitem(experiment.DESCRIPTOR_NAMES, "L", None)
@@ -34,10 +34,11 @@ def added(monkeypatch):
     monkeypatch.setattr(experiment, "CLASSIFICATION_LOSSES", experiment.CLASSIFICATION_LOSSES)
     monkeypatch.setitem(losses.RANKING, "spread", None)
     monkeypatch.setattr(experiment, "LOSSES", experiment.LOSSES)
+    monkeypatch.setitem(backbones.BACKBONES, "plain", None)
     monkeypatch.setitem(tables.TABLES, "table6", tables.TABLE6)
     monkeypatch.setitem(approximate.ENGINES, "signs", approximate.Faiss)
     blocks = [block.text for block in pages.blocks(PAGE) if pages.runs(block)]
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     names = {}
     for block in blocks:
         assert len([line for line in block.splitlines() if line.strip()]) <= (30 if "ENGINES" in block else 10)
@@ -63,6 +64,17 @@ def test_a_new_attention_block_trains_exports_and_explains(added, small_experime
     pictures = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     found, (first, second) = decompose(*model.features(pictures), **model.decomposing()), model.embed(pictures)
     assert found.map1.sum() == pytest.approx(first @ second, abs=1e-5)
+
+
+def test_a_new_backbone_learns_from_a_list_of_records(added, small_experiment, small_split, tmp_path):
+    file = tmp_path / "own.csv"
+    parts = {"train": small_split.train, "test": small_split.query}
+    added["write_list"]([(r.path, r.label, part) for part, records in parts.items() for r in records], file)
+    chosen = replace(small_experiment, backbone="plain", dataset=str(file), passes=1, evaluations=1)
+    split = datasets.split_of(chosen)
+    assert [len(split.train), len(split.query)] == [len(small_split.train), len(small_split.query)]
+    assert fit(chosen, split, tmp_path / "run")["parameters_sha256"]
+    assert backbones.build("plain").map_shape(32) == (32, 16, 16)
 
 
 def test_a_new_row_stands_beside_the_others(added, small_split, tmp_path, capsys, monkeypatch, small_experiment):

@@ -30,13 +30,10 @@ def _ended(layers, whole=None):
 
 def _of_zoo(library, name, features, side):
     """(the Traced, the whole network) of a network of GluonCV or gluoncv2."""
-    backbone, constructors = f"{library}:{name}", networks_of(library)
-    if name not in constructors:
-        near = difflib.get_close_matches(name, constructors, 3) or list(constructors)[:3]
-        raise ValueError(f"{library} has no network {name!r}: take {', '.join(near)}, or another of its names")
+    backbone, constructor = f"{library}:{name}", networks_of(library)[name]
     try:
         with _fresh_names():
-            net = _made(constructors[name], side)
+            net = _made(constructor, side)
             graph = traced.graph_of(net(mx.sym.var(INPUT)))
     except Exception as error:  # each network has kinds of its own for what it cannot do
         reason = " ".join(str(error).split())[:120]
@@ -59,7 +56,11 @@ def networks_of(library: str) -> Dict[str, Callable[..., HybridBlock]]:
 
 
 def has_parameters(library: str, name: str) -> bool:
-    """Whether `library` published ImageNet parameters of its network `name`."""
+    """Whether `library` published ImageNet parameters of its network `name`. Raises ValueError if it has none such."""
+    constructors = networks_of(library)
+    if name not in constructors:
+        near = difflib.get_close_matches(name, constructors, 3) or list(constructors)[:3]
+        raise ValueError(f"{library} has no network {name!r}: take {', '.join(near)}, or another of its names")
     if library == "gluoncv":
         from gluoncv.model_zoo.model_store import _model_sha1
     else:

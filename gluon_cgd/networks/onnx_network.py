@@ -103,6 +103,7 @@ def read(backbone: str, file: PathLike, features: str = "", side: int = 224) -> 
     nodes = [Node(node, file) for node in model.graph.node]
     outputs = {name: name for node in nodes for name in node.outputs}
     outputs = {**{node.proto.name: node.name for node in nodes}, **outputs}
+    outputs.pop("", None)
     features = outputs.get(features, features)
     target = features if features in outputs else model.graph.output[0].name
     declared = picture_side(model, file)
@@ -113,7 +114,8 @@ def read(backbone: str, file: PathLike, features: str = "", side: int = 224) -> 
         values.update(read_values)
         return graph, parameters
 
-    sides = [*dict.fromkeys((*([declared] if declared else []), *traced.SIDES, side))]
+    usual, *rest = traced.SIDES  # first, since at a small side the last map may have one position only
+    sides = [*dict.fromkeys((usual, *([declared] if declared else []), *rest, side))]
     layers = traced.traced(backbone, trace, features, sides, side)
     layers.file = file
     layers.values = {name: values[name] for name in layers._reg_params}

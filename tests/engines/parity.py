@@ -38,6 +38,8 @@ LARGE = ("resnet101", "resnext101", "wide_resnet50", "efficientnet_b5")  # at 64
 for name in BACKBONES:
     side = 32 if name.startswith(("small_", "cifar_")) or name in LARGE else 64
     EXPERIMENTS[name] = dataclasses.replace(SMALL, backbone=name, input_size=side, frozen_batch_norm=False)
+for name in ("gluoncv:cifar_resnet20_v1", "gluoncv2:resnet20_cifar10"):  # by the graph, as `networks.traced` cuts it
+    EXPERIMENTS[name] = dataclasses.replace(SMALL, backbone=name, input_size=32)
 
 
 def steps_of(name):
