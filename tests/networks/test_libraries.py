@@ -86,8 +86,8 @@ def test_it_computes_the_same_hybridized_and_not_and_a_frozen_batch_norm_stays()
         np.testing.assert_array_equal(value.data().asnumpy(), before[name], err_msg=name)
     net.hybridize(static_alloc=True, static_shape=True)
     np.testing.assert_allclose(net(pictures)[0].asnumpy(), plain, rtol=1e-4, atol=1e-6)
+    frozen = Experiment(backbone="gluoncv:squeezenet1.1", pretrained=False, input_size=64, frozen_batch_norm=True)
     with pytest.raises(ValueError, match="frozen_batch_norm has no effect, since gluoncv:squeezenet1.1 has no batch"):
-        frozen = Experiment(backbone="gluoncv:squeezenet1.1", pretrained=False, input_size=64, frozen_batch_norm=True)
         model.from_experiment(frozen, 5)
 
 
@@ -160,6 +160,6 @@ def test_the_trunk_is_where_all_ways_lead():
     assert [read.nodes[place].name for place in finder.trunk(read)] == ["data", "one", "both", "drop", "end"]
     assert finder.last_map(read, graph.shapes(end, data=(1, 3, 8, 8))) == ["both"]
     assert finder.cut(read, "both").nodes[-1].name == "both"
+    flat = mx.sym.FullyConnected(x, num_hidden=3)
     with pytest.raises(ValueError, match="no feature map"):
-        flat = mx.sym.FullyConnected(x, num_hidden=3)
         finder.last_map(graph.read(flat), graph.shapes(flat, data=(1, 3, 8, 8)))

@@ -167,9 +167,8 @@ def test_the_stride_rule_says_what_it_did(tmp_path, caplog):
     flat = backbones.build(f"onnx:{tmp_path / 'flat.onnx'}", input_size=64)
     assert flat.map_shape(64) == (24, 4, 4)
     assert "there is no down-sampling from a 16th to a 32nd" in caplog.records[-1].getMessage()
+    one = write(tmp_path / "one.onnx", [node("Conv", ["x", "w"], "out")], {"w": weight(4, 3, 1, 1)})
     with pytest.raises(ValueError, match="leave keep_stride at None"):
-        network(tmp_path / "none.onnx", stride=False)
-        one = write(tmp_path / "one.onnx", [node("Conv", ["x", "w"], "out")], {"w": weight(4, 3, 1, 1)})
         backbones.build(f"onnx:{one}", keep_stride=False)
 
 
