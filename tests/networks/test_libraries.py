@@ -110,8 +110,8 @@ def test_weights_by_file_and_a_pretrained_backbone(tmp_path):
     np.testing.assert_allclose((embedding**2).sum(1), 1, rtol=1e-5)
     with pytest.raises(ValueError, match="own.params does not hold the parameters of gluoncv2:resnet10"):
         backbones.build("gluoncv2:resnet10", pretrained=True, weights=tmp_path / "own.params")
-    with pytest.raises(ValueError, match="no ImageNet parameters for backbone gluoncv2:resnet101c.*--weights"):
-        backbones.imagenet_file("gluoncv2:resnet101c")
+    with pytest.raises(ValueError, match="no ImageNet parameters for backbone gluoncv2:resnet200.*--weights"):
+        backbones.imagenet_file("gluoncv2:resnet200")
 
 
 def test_names_of_models_and_runs_are_safe_for_files(tmp_path):
