@@ -13,7 +13,7 @@ from gluon_cgd.retrieval.manifest import read_values
 from gluon_cgd.retrieval.milvus_kinds import KINDS, part_of
 
 UPSERT, PAGE = 2**22, 16384  # bytes of vectors in a message to Milvus, and rows in an answer; its limits: 64 MB, 16,384
-PATIENCE = 600  # seconds without a newly indexed row after which the server is taken to fail: it retries for ever
+PATIENCE = 3600  # seconds without a newly indexed segment, of up to millions of rows; Milvus retries for ever
 TOKEN = "GLUON_CGD_MILVUS_TOKEN"  # environment variable: USER:PASSWORD, or the key of an API
 
 
@@ -221,7 +221,7 @@ class Milvus:
         while waiting:
             if time.monotonic() - since > PATIENCE:
                 raise ValueError(
-                    f"Milvus at {self.uri} has indexed no row by --kind {self.kind} for {PATIENCE:.0f} seconds, and "
+                    f"Milvus at {self.uri} has indexed no row by --kind {self.kind} for {PATIENCE:,} seconds, and "
                     f"{waiting:,} wait: its log says why, and it may have been built without that kind; choose another"
                 )
             time.sleep(0.5)
