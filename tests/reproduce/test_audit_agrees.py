@@ -20,7 +20,7 @@ TABLES = declared.tables()
 
 def as_published(row, draw, spread):
     """The recalls of a run of `row` around the published numbers: {stage: recall}, {branch: recall}."""
-    letters = {"S": "SPoC", "M": "MAC", "G": "GeM"}
+    letters = declared.DECLARED["branches"]
     found = {column: (cell.mean + draw.normal() * spread) / 100 for column, cell in row.published.items()}
     recall = {column.rpartition(" ")[2]: value for column, value in found.items() if "R@" in column}
     recall.setdefault("R@1", found.get("Combined", next(iter(found.values()), 0.9 + 0.01 * draw.normal())))
