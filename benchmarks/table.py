@@ -150,7 +150,7 @@ def little_memory(results):
     rows = []
     for row in results:
         times = [f"{1e3 * row[f'one_{k}']:.3g} ({1e3 * row[f'first_{k}']:.3g})" for k in (10, 100)]
-        many = [f"{1e3 * row[f'hundred_{k}']:,.3g}" for k in (10, 100)]
+        many = [figures(1e3 * row[f"hundred_{k}"]) for k in (10, 100)]
         memory = [f"{row[f'{name}_memory'] / 1e9:.2g}" for name in ("build", "search")]
         what = f"{row['pictures']:,} x {row['dim']:,} {row['store']}, {row['of']}"
         built = [what, row["kind"], f"{row['build_seconds']:,.0f}"]

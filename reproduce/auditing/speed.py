@@ -9,12 +9,14 @@ from reproduce.auditing.samples import markdown
 
 def parts(folder):
     """{name: [line, ...]} of the marked parts of docs/speed.md."""
-    values = {name: read(folder / f"{name}.json") for name in ("speed", "growth", "precision")}
+    values = {name: read(folder / f"{name}.json") for name in ("speed", "growth", "precision", "little_memory")}
     return {
         "speed": speed(values["speed"]),
         "growth": growth(values["growth"]),
         "memory": memory(values["growth"]),
         "precision": precision(values["precision"]),
+        "little_memory": little_memory(values["little_memory"]),
+        "smaller": smaller(values["little_memory"]),
     }
 
 
@@ -99,3 +101,35 @@ def precision(values):
             cells.append(f"{statistics.mean(changes):+.2f}{spread} ({min(changes):+.2f} to {max(changes):+.2f})")
         grid.append((name, *cells))
     return [f"{where(values)}:", "", *markdown(grid)]
+
+
+@measured
+def little_memory(values):
+    """How the kinds on the disk search."""
+    counts = ("recall@10", "recall@100", "1 query, k = 10, ms", "k = 100", "100 queries, k = 10, ms", "k = 100")
+    grid = [("vectors", "kind", "built in, s", "resident, building, GB", "searching, GB", *counts)]
+    grid[0] += ("exactly, k = 100", "load", "measured on")
+    for row in values:
+        gigabytes = (f"{row[name] / 1e9:.2g}" for name in ("build_memory", "search_memory"))
+        alone = (f"{1e3 * row[f'one_{k}']:.3g} ({1e3 * row[f'first_{k}']:.3g})" for k in (10, 100))
+        together = (digits(1e3 * row[f"hundred_{k}"]) for k in (10, 100))
+        line = (vectors(row, f" {row['store']}"), row["kind"], f"{row['build_seconds']:,.0f}", *gigabytes)
+        line += (f"{row['recall_10']:.3f}", f"{row['recall_100']:.3f}", *alone, *together)
+        grid.append((*line, f"{1e3 * row['exact_hundred']:,.0f}", f"{row['load']:.1f}", row["machine"]))
+    return markdown(grid)
+
+
+@measured
+def smaller(values):
+    """How many neighbours smaller stores and fewer numbers keep."""
+    found = {vectors(row): row["costs"] for row in values if row.get("costs")}
+    names = list(dict.fromkeys(name for costs in found.values() for name in costs))
+    grid = [("the 10 nearest that stay", *names)]
+    for of, costs in found.items():
+        grid.append((of, *(f"{costs[name]:.3f}" if name in costs else "-" for name in names)))
+    return markdown(grid)
+
+
+def vectors(row, store=""):
+    """What was searched."""
+    return f"{row['pictures']:,} x {row['dim']:,}{store}, {row['of']}"
