@@ -1,10 +1,12 @@
-"""How hard batches are for a ranking loss before any training: python benchmarks/hardness.py BACKBONE
+"""How hard batches are for a ranking loss: python benchmarks/hardness.py BACKBONE, or the folder of a trained run
 
-For several shapes of a batch, classes x pictures of each: the mean batch-hard triplet loss of pretrained features, and
-how many anchors have their farthest positive nearer than their nearest negative. Where the loss is above its margin,
-the first steps pull all pictures together, and the run has to leave that state again (docs/training.md).
+For several shapes of a batch, classes x pictures of each: the mean batch-hard triplet loss of pretrained features, or
+of a run's embeddings, and how many anchors have their farthest positive nearer than their nearest negative. Where the
+loss is above its margin, the first steps pull all pictures together, and the run has to leave that state again
+(docs/training.md). It can when about half of the anchors win.
 """
 
+import os
 import sys
 
 import numpy as np
@@ -23,7 +25,7 @@ MARGIN = 0.1
 def add_flags(p):
     """The flags of this script."""
     add_flags_of_untrained(p)
-    p.add_argument("--descriptors", default="SG", metavar="LETTERS", help="put side by side (default SG)")
+    p.add_argument("--descriptors", default="SG", metavar="LETTERS", help="of a backbone, side by side (default SG)")
 
 
 def hardness(vectors, labels, classes, images, margin=MARGIN, batches=BATCHES):
@@ -51,17 +53,20 @@ def run(options):
     from gluon_cgd.experiment import Experiment
     from gluon_cgd.models.opened import open_model
 
-    model = open_model(
-        pretrained=options.backbone, weights=options.weights, input_size=options.input_size, ctx=options.ctx
-    )
+    trained = os.path.isdir(options.backbone)
+    named = dict(checkpoint=options.backbone) if trained else dict(pretrained=options.backbone)
+    model = open_model(**named, weights=options.weights, input_size=options.input_size, ctx=options.ctx)
     split = datasets.split_of(Experiment(dataset=options.dataset), options.data, options.allow_partial)
     kept = set(sorted({record.label for record in split.train})[:: options.every])
     records = [record for record in split.train if record.label in kept]
-    embeddings = model.embed(cached(records, model.input_size, progress=True))
-    parts = dict(zip("SMG", np.split(embeddings, 3, axis=1)))
-    vectors = unit(np.concatenate([unit(parts[letter]) for letter in options.descriptors], axis=1))
+    vectors = model.embed(cached(records, model.input_size, progress=True))
+    if not trained:
+        parts = dict(zip("SMG", np.split(vectors, 3, axis=1)))
+        vectors = np.concatenate([unit(parts[letter]) for letter in options.descriptors], axis=1)
     labels = np.array([record.label for record in records])
-    say(f"{model.about['name']}, {options.descriptors}, on {len(records):,} training pictures of {options.dataset}")
+    vectors = unit(np.float64(vectors))
+    name = options.backbone if trained else f"{model.about['name']}, {options.descriptors}"
+    say(f"{name}, on {len(records):,} training pictures of {options.dataset}")
     say(f"batch      ranking loss (margin {MARGIN})   anchors whose positives are nearer than every negative")
     for classes, images in SHAPES:
         if classes <= len(kept):
