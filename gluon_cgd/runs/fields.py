@@ -65,10 +65,10 @@ def refuse(name: str, value: Any, rule: str, remedy: str) -> None:
 
 
 def is_backbone(name: str) -> bool:
-    """Whether `name` can be that of a backbone: one of ours, or LIBRARY:NAME."""
+    """Whether `name` has the form of a backbone's: without a colon, or LIBRARY:NAME. Building it finds unknown ones."""
     library, colon, of_library = name.partition(":")
     plain = library == "onnx" or re.fullmatch(r"[\w.-]+", of_library) is not None
-    return name != "" and (not colon or library in LIBRARIES and of_library.strip() != "" and plain)
+    return not colon or (library in LIBRARIES and of_library.strip() != "" and plain)
 
 
 def word_of(backbone: str) -> str:

@@ -34,7 +34,7 @@ def attempts(number, seed, file):
         kinds[kind] += 1
         yield kind
     file.write_bytes(whole)
-    assert set(kinds) == set(KINDS)
+    assert set(kinds) == set(KINDS) or not whole  # in an empty file nothing can be flipped
 
 
 @pytest.fixture(scope="module")

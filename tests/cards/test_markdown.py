@@ -71,7 +71,7 @@ def test_no_value_of_a_result_and_no_name_of_a_class_is_more_than_text_on_the_ca
     result.update(branches={"last": {f"{name} 1": recall, f"{name} 2": recall}}, seed=name, machine=name)
     result.update(commit=name, data=name, weights=name, parameters_sha256=name, versions={name: name})
     result.update(best_iteration=name, iterations=name)
-    experiment = Experiment(dataset=f"photos {name}", backbone=f"net {name}", dim=8, descriptors="SG")
+    experiment = Experiment(dataset=f"photos {name}", backbone=f"onnx:net {name}", dim=8, descriptors="SG")
     records = [Record(f"{tmp_path}/{n}.png", n) for n in range(4)]
     where = (tmp_path / name, result, experiment, Split(records[:2], records[2:]), {(0, 1): 2, (1, 1): 1, (0, 0): 1})
     card = text.markdown(*where, lambda label: name, "last", ["--data", name])

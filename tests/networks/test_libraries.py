@@ -144,7 +144,7 @@ def test_what_is_not_there_is_refused_with_what_is(name, message):
 
 
 def test_an_experiment_refuses_other_names_and_a_node_of_a_network_that_is_known():
-    for name in ("", "gluoncv:", "caffe:x", "gluoncv2:../x", "onnx: "):
+    for name in ("gluoncv:", "caffe:x", "gluoncv2:../x", "onnx: "):
         with pytest.raises(ValueError, match=r"backbone .* is of no library that is known: write gluoncv:NAME"):
             Experiment(backbone=name)
     with pytest.raises(ValueError, match="features 'n' is for a backbone LIBRARY:NAME, not resnet50: leave it out"):
