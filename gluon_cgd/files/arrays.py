@@ -64,7 +64,7 @@ def read_stored(file: PathLike, kinds: str, names: Optional[Sequence[str]] = Non
         chosen = [entry for entry in entries if names is None or entry.filename[: -len(".npy")] in names]
         if any(not 0 <= entry.header_offset < size for entry in entries):
             raise zipfile.BadZipFile("a part of it is said to be outside of it")
-        return {entry.filename[: -len(".npy")]: array_of(members.read(entry), kinds) for entry in chosen}
+        return {entry.filename[: -len(".npy")]: array_of(_content(members, entry), kinds) for entry in chosen}
 
 
 def write_compressed(file: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -93,9 +93,17 @@ def read_compressed(file: PathLike, kinds: str) -> Dict[str, np.ndarray]:
                     raise ValueError("its list of arrays is damaged")
                 if sum(entry.file_size for entry in entries) > LIMIT or len(set(members.namelist())) < len(entries):
                     raise ValueError("it claims more than such a file holds")
-                return {entry.filename[: -len(".npy")]: array_of(members.read(entry), kinds) for entry in entries}
+                return {entry.filename[: -len(".npy")]: array_of(_content(members, entry), kinds) for entry in entries}
         except (*DAMAGE, *NONSENSE) as error:
             raise ValueError(str(error).splitlines()[0] if str(error) else "it was cut off") from error
+
+
+def _content(members, entry):
+    """The bytes of a member. zipfile's message quotes what stands in place of its name, up to 65,535 bytes."""
+    try:
+        return members.read(entry)
+    except zipfile.BadZipFile as error:
+        raise zipfile.BadZipFile(str(error)[:200]) from error
 
 
 def _count(handle):

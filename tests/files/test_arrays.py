@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from gluon_cgd.files import arrays
 from gluon_cgd.files.arrays import array_of, read_compressed, write_compressed
 
 ARRAYS = {"last": np.arange(70_000, dtype=np.uint32), "last/SPoC": np.ones(5, np.uint16), "none": np.ones(0, np.uint16)}
@@ -85,3 +86,16 @@ def test_no_file_makes_room_for_more_than_the_limit(tmp_path, monkeypatch):
 def test_an_array_of_another_kind_is_refused():
     with pytest.raises(ValueError, match="magic"):
         array_of(b"x" * 40, "u")
+
+
+@pytest.mark.parametrize("kind", ["stored", "compressed"])
+def test_the_reason_does_not_quote_the_file(kind, tmp_path):
+    file = tmp_path / "arrays.npz"
+    write, read = getattr(arrays, f"write_{kind}"), getattr(arrays, f"read_{kind}")
+    write(file, {"a": np.random.default_rng(0).random(10**4)})
+    data = bytearray(file.read_bytes())
+    data[26:28] = b"\xff\xff"  # the length of the first member's name
+    file.write_bytes(data)
+    with pytest.raises((ValueError, zipfile.BadZipFile), match="File name in directory") as found:
+        read(file, "f")
+    assert len(str(found.value)) <= 200
