@@ -43,6 +43,12 @@ def test_arrows_run_down_only(file):
             assert to in ("files", "machine")
 
 
+def test_no_two_files_of_tests_have_one_name():
+    """Without packages pytest imports them by their names alone, and refuses the second."""
+    names = [file.name for file in (ROOT / "tests").rglob("*.py") if file.name not in ("__init__.py", "conftest.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_only_commands_parse_print_and_know_options():
     for file in LIBRARY:
         if "commands" in file.parts or file.name == "__main__.py":

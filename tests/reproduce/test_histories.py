@@ -42,7 +42,7 @@ class Light(train.Run):
     def __init__(self, experiment, split, out, run, *_):
         self.experiment, self.out, self.run = experiment, out, run
         self.progress, self.iterations = False, 20
-        self.labels = np.arange(4)
+        self.labels, self.pictures = np.arange(4), None
         mx.random.seed(run["seed"] + int(1000 * experiment.margin))
         self.net = nn.Dense(2, in_units=2)
         self.net.initialize(mx.init.Normal(1))
