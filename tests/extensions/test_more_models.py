@@ -113,8 +113,6 @@ def test_what_a_descriptor_learns_is_trained_saved_and_restored(letter, small_ex
     ids=str,
 )
 def test_an_interrupted_run_goes_on_to_the_same_parameters(changes, small_experiment, small_split, tmp_path):
-    from gluon_cgd import train
-
     experiment = replace(small_experiment, **changes)
     whole = fit(experiment, small_split, tmp_path / "whole")
     step, count = Learner.step, []
@@ -126,7 +124,7 @@ def test_an_interrupted_run_goes_on_to_the_same_parameters(changes, small_experi
         return step(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(train.Learner if hasattr(train, "Learner") else Learner, "step", dying)
+        patched.setattr(Learner, "step", dying)
         with pytest.raises(KeyboardInterrupt):
             fit(experiment, small_split, tmp_path / "cut", checkpoint_every=5)
     again = fit(experiment, small_split, tmp_path / "cut", checkpoint_every=5)
