@@ -1,13 +1,14 @@
 """Adam as MXNet computes it (section 4.2), in PyTorch."""
 
 import math
-from typing import List, Sequence
+from typing import List, Sequence, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # MXNet's defaults
+NEVER = 1e9  # steps, by which 1 - beta**steps is 1
 
 
 def single(value: float) -> float:
@@ -27,11 +28,26 @@ class Adam:
         self.variances: List[Tensor] = [torch.zeros_like(parameter, requires_grad=False) for parameter in parameters]
         self.decay, self.updates = decay, 0
 
-    @torch.no_grad()
-    def step(self, parameters: List[Tensor], gradients: List[Tensor], rate: float) -> None:
-        """Change `parameters` in place by their `gradients`. rate: the learning rate."""
+    def rate(self, learning_rate: float) -> float:
+        """The corrected learning rate of the next update, which is counted."""
         self.updates += 1
-        rate = single(rate * math.sqrt(1 - BETA2**self.updates) / (1 - BETA1**self.updates))
+        return single(learning_rate * math.sqrt(1 - BETA2**self.updates) / (1 - BETA1**self.updates))
+
+    def step(self, parameters: List[Tensor], gradients: List[Tensor], learning_rate: float) -> None:
+        """Change `parameters` in place by their `gradients`."""
+        self.update(parameters, gradients, self.rate(learning_rate))
+
+    @torch.no_grad()
+    def update(self, parameters: List[Tensor], gradients: List[Tensor], rate: Union[float, Tensor]) -> None:
+        """As `step`, with what `rate` returned. A tensor (), on the same GPU: all in one kernel."""
+        if isinstance(rate, Tensor):
+            betas = dict(beta1=single(BETA1), beta2=single(BETA2), eps=single(EPSILON))
+            # PyTorch's own correction of the moments, after so many steps, is none
+            steps = [torch.full_like(rate, NEVER)] * len(parameters)
+            moments, other = (self.means, self.variances, [], steps), dict(amsgrad=False, maximize=False)
+            decay = single(self.decay)
+            torch._fused_adam_(parameters, gradients, *moments, lr=rate, weight_decay=decay, **betas, **other)
+            return
         if self.decay:
             gradients = torch._foreach_add(gradients, parameters, alpha=single(self.decay))
         torch._foreach_mul_(self.means, single(BETA1))

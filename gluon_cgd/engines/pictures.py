@@ -15,20 +15,31 @@ def cropped(pictures: Tensor, places: Tensor, crops: Crops, size: int) -> Tensor
 
     pictures: uint8 (N, S, S, 3).  places: (B,), on the same device.
     """
-    tops, lefts, flips = (torch.from_numpy(part).to(places.device)[:, None] for part in crops[:3])  # (B, 1) each
-    along = torch.arange(size, device=places.device)[None]  # (1, size)
-    rows = tops + along  # (B, size)
-    columns = lefts + torch.where(flips.bool(), size - 1 - along, along)
-    batch = pictures[places[:, None, None], rows[:, :, None], columns[:, None, :]]
+    device = places.device
+    batch = cut(pictures, places, *sent(np.stack(crops[:3]), device), size)
     if crops.factors is not None:
-        batch = jittered(batch, torch.from_numpy(crops.factors).to(places.device))
+        batch = jittered(batch, sent(crops.factors, device))
     if crops.patches:
-        pixels = torch.from_numpy(np.concatenate([patch.pixels.reshape(-1, 3) for patch in crops.patches]))
+        pixels = sent(np.concatenate([patch.pixels.reshape(-1, 3) for patch in crops.patches]), device)
         sizes = [patch.pixels.shape for patch in crops.patches]
-        parts = pixels.to(places.device).split([height * width for height, width, _ in sizes])  # in one transfer
+        parts = pixels.split([height * width for height, width, _ in sizes])  # in one transfer
         of_device = (part.reshape(size) for part, size in zip(parts, sizes))
         erase(batch, [patch._replace(pixels=part) for patch, part in zip(crops.patches, of_device)])
     return batch
+
+
+def cut(pictures: Tensor, places: Tensor, tops: Tensor, lefts: Tensor, flips: Tensor, size: int) -> Tensor:
+    """As `cropped`, without what else changes. tops, lefts, flips: as in `Crops`, on the device."""
+    along = torch.arange(size, device=places.device)[None]  # (1, size)
+    rows = tops[:, None] + along  # (B, size)
+    columns = lefts[:, None] + torch.where(flips[:, None].bool(), size - 1 - along, along)
+    return pictures[places[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def sent(array: np.ndarray, device: torch.device) -> Tensor:
+    """`array` on `device`. Nothing waits for a GPU: it may be behind by several steps."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def jittered(batch: Tensor, factors: Tensor) -> Tensor:

@@ -59,6 +59,10 @@ class Network(torch.nn.Module):
         self.plans: Dict[Tuple, List[Step]] = {}
         self.moved: List[Tuple] = []  # statistics of the batch, until the running ones are moved
 
+    def draws(self) -> bool:
+        """Whether a step takes random numbers, which are drawn outside: the margin loss does."""
+        return any(node.op == RANDOM for node in self.nodes)
+
     def values(self) -> Dict[str, Tensor]:
         """{name: value} of all parameters and buffers, by the names in a .params file."""
         return {name_of(key): value for key, value in (*self.named_parameters(), *self.named_buffers())}

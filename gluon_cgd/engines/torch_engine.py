@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import platform
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gluon_cgd.engines import adam, graph
 from gluon_cgd.engines.draws import Uniform
-from gluon_cgd.engines.pictures import MEAN, STD, cropped
+from gluon_cgd.engines.pictures import MEAN, STD, cropped, cut, sent
 from gluon_cgd.engines.pytorch import Network
+from gluon_cgd.engines.replay import Replay
 from gluon_cgd.engines.tf32 import Tf32
 from gluon_cgd.engines.training_file import Training
 from gluon_cgd.evaluate import finite
@@ -29,7 +30,7 @@ class Batch(NamedTuple):
     """Which pictures make a batch: places among those on the device, or, where they are not there, the pictures."""
 
     pictures: Optional[Tensor]  # uint8 (B, S, S, 3), or None
-    places: Tensor  # (B,)
+    places: np.ndarray  # (B,)
     crops: Crops
 
 
@@ -59,6 +60,8 @@ class TorchEngine:
         self.adam = adam.Adam([first.values()[name] for name in self.learned], self.experiment.weight_decay)
         self.adam.means = [mean.to(self.devices[0]) for mean in self.adam.means]
         self.adam.variances = [variance.to(self.devices[0]) for variance in self.adam.variances]
+        self.normal = {device.index or 0: torch.tensor([MEAN, STD], device=device) for device in self.devices}
+        self.replay: Optional[Replay] = None  # of `computed`, where that takes nothing but numbers of one shape
         self.outputs = [head for head in training.heads if head not in ("ranking", "classification")]
         self.losses = [head for head in training.heads if head in ("ranking", "classification")]
         self.held: Any = None
@@ -71,30 +74,44 @@ class TorchEngine:
         if device.type == "cuda":
             fits = pictures.nbytes < HELD * torch.cuda.mem_get_info(device)[0]
         self.held = self.pictures.to(device) if fits else None
+        changes = self.experiment.erasing or self.experiment.colour_jitter
+        if device.type == "cuda" and fits and len(self.devices) == 1 and not changes and not self.networks[0].draws():
+            self.replay = Replay(self.computed, device)
 
     def batch(self, indices: np.ndarray, crops: Crops, iteration: int) -> Batch:
         """The batch of `iteration`, as `step` takes it."""
-        places = torch.from_numpy(indices)
         if self.held is not None:
-            return Batch(None, places, crops)
-        pictures = self.pictures[places]
+            return Batch(None, indices, crops)
+        pictures = self.pictures[torch.from_numpy(indices)]
         if self.devices[0].type == "cuda":
             pictures = pictures.pin_memory()
-        return Batch(pictures, torch.arange(len(places)), crops)
+        return Batch(pictures, np.arange(len(indices)), crops)
 
     def step(self, batch: Batch, labels: np.ndarray, learning_rate: float, seed: int) -> Tensor:
         """One update by a batch; returns the means of its losses. seed: of what the losses draw."""
-        device = self.devices[0]
+        device, rate = self.devices[0], self.adam.rate(learning_rate)
+        label = np.asarray(labels, np.float32)
+        if self.replay is not None:
+            crops = np.stack([batch.places, *batch.crops[:3]])
+            return self.replay(torch.from_numpy(crops), torch.from_numpy(label), torch.tensor(rate))
         pictures = self.held if batch.pictures is None else batch.pictures.to(device, non_blocking=True)
-        pixels = cropped(pictures, batch.places.to(device), batch.crops, self.experiment.input_size)
+        pixels = cropped(pictures, sent(batch.places, device), batch.crops, self.experiment.input_size)
+        return self.learned_from(pixels, sent(label, device), rate, Uniform(seed))
+
+    def computed(self, crops: Tensor, label: Tensor, rate: Tensor) -> Tensor:
+        """What `step` does on a GPU that holds all pictures. crops: places, tops, lefts and flips, (4, B)."""
+        self.networks[0].zero_grad(set_to_none=True)  # of a recording that failed
+        return self.learned_from(cut(self.held, *crops, self.experiment.input_size), label, rate, None)
+
+    def learned_from(self, pixels: Tensor, label: Tensor, rate: Union[float, Tensor], uniform: Any) -> Tensor:
+        """One update by the pictures `pixels`, uint8 (B, H, W, 3), and the step's corrected learning `rate`."""
         outputs = self.forward(pixels)
-        uniform, label = Uniform(seed), torch.from_numpy(np.asarray(labels, np.float32)).to(device)
         with Tf32(False):
-            means = self.networks[0]({**outputs, "label": label}, self.losses, uniform.draw)
+            means = self.networks[0]({**outputs, "label": label}, self.losses, uniform and uniform.draw)
             total = torch.stack([mean.reshape(()) for mean in means.values()])
         with Tf32(self.precision == "tf32"):
             total.sum().backward()
-        self.update(learning_rate)
+        self.update(rate)
         return total.detach()
 
     def forward(self, pixels: Tensor) -> Dict[str, Tensor]:
@@ -116,18 +133,18 @@ class TorchEngine:
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """uint8 (B, H, W, 3) -> float32 (B, 3, H, W), ImageNet's mean 0 and deviation 1."""
-        mean, std = (torch.tensor(values, device=pixels.device) for values in (MEAN, STD))
-        data = ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+        mean, std = self.normal[pixels.device.index or 0]
+        data = pixels.float().div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
         is_last = self.precision != "float32" and pixels.device.type == "cuda"
         return data.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
-    def update(self, learning_rate: float) -> None:
+    def update(self, rate: Union[float, Tensor]) -> None:
         """Add up the gradients of the devices, take a step of Adam, and give all devices the new parameters."""
         weights, *others = [[network.values()[name] for name in self.learned] for network in self.networks]
         for theirs in others:
             for weight, other in zip(weights, theirs):
                 weight.grad += other.grad.to(weight.device)
-        self.adam.step(weights, [weight.grad for weight in weights], learning_rate)
+        self.adam.update(weights, [weight.grad for weight in weights], rate)
         with torch.no_grad():
             for theirs in others:
                 for weight, other in zip(weights, theirs):

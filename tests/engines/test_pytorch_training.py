@@ -62,7 +62,7 @@ def written(experiment, split, file):
     return file
 
 
-@pytest.mark.parametrize("name", ["adam", "imports"])
+@pytest.mark.parametrize("name", ["adam", "fused", "imports"])
 def test_in_the_environment_of_pytorch(name):
     in_torch(name)
 

@@ -39,13 +39,13 @@ def changes():
     np.savez(sys.argv[2], **found)
 
 
-def engine_of(file, devices=1, precision="float32"):
-    """The engine of a training file on so many CPUs."""
+def engine_of(file, devices=1, precision="float32", device="cpu", deterministic=True):
+    """The engine of a training file on so many CPUs, or on another device."""
     from gluon_cgd.engines import training_file
     from gluon_cgd.engines.torch_engine import TorchEngine
 
     training = training_file.read(file)
-    engine = TorchEngine(training, [torch.device("cpu")] * devices, precision, True)
+    engine = TorchEngine(training, [torch.device(device)] * devices, precision, deterministic)
     engine.hold(training_file.opened(training, "train"))
     return training, engine
 
@@ -135,6 +135,38 @@ def adam():
         rate = 0.01 * np.sqrt(1 - 0.999**step) / (1 - 0.9**step)
         weight = weight - rate * mean / (np.sqrt(variance) + 1e-8)
         np.testing.assert_allclose(tensor.numpy(), weight, rtol=1e-6, atol=1e-6)
+
+
+def fused():
+    """Adam in one kernel, as GPUs take it, is Adam in several."""
+    from gluon_cgd.engines.adam import Adam
+
+    rng = np.random.default_rng(0)
+    first = [torch.tensor(rng.normal(size=shape), dtype=torch.float32) for shape in ((3, 4), (5,))]
+    for decay in (0.0, 0.1):
+        plain, fused = ([weight.clone() for weight in first] for _ in range(2))
+        several, one = Adam(plain, decay), Adam(fused, decay)
+        for _ in range(10):
+            gradients = [torch.tensor(rng.normal(size=weight.shape) * 1e-3, dtype=torch.float32) for weight in first]
+            several.step(plain, gradients, 0.01)
+            one.update(fused, gradients, torch.tensor(one.rate(0.01)))
+        for weight, other in zip(plain, fused):
+            np.testing.assert_allclose(weight.numpy(), other.numpy(), rtol=2e-6, atol=1e-7)
+
+
+def recorded():
+    """On a GPU, steps that are recorded give the same bits as those that are started kernel by kernel."""
+    file, precision = sys.argv[2:]
+    training, replayed = engine_of(file, precision=precision, device="cuda:0")
+    _, started = engine_of(file, precision=precision, device="cuda:0")
+    started.replay.left = -1  # it never records
+    losses = steps(training, started, 0, 12)
+    assert losses == steps(training, replayed, 0, 12), (losses, steps(training, replayed, 0, 12))
+    assert replayed.replay.graph is not None, "the step was not recorded"
+    assert started.replay.graph is None
+    for name, value in started.state().items():
+        np.testing.assert_array_equal(value, replayed.state()[name], err_msg=name)
+    assert losses[-1] != losses[0]
 
 
 def imports():
