@@ -90,18 +90,19 @@ def of_environment():
 
 
 def reset(device):
-    """Forget the peak memory so far, and wait until all is done."""
+    """Forget the peak memory so far, and wait until all is done. What is free now is given back first."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak(device):
-    """[the peak memory of PyTorch's arrays on a GPU, in bytes], when all is done; [] elsewhere."""
+    """[the most memory that PyTorch held on a GPU, in bytes, that of recorded steps too], when all is done; or []."""
     if not device.startswith("cuda"):
         return []
     torch.cuda.synchronize()
-    return [torch.cuda.max_memory_allocated()]
+    return [torch.cuda.max_memory_reserved()]
 
 
 if __name__ == "__main__":

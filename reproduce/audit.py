@@ -81,9 +81,8 @@ def audit(root, html=None, fast=False):
     revision = int(re.search(r"^REVISION = (\d+)", source, re.MULTILINE)[1])
     runs, findings = evidence.read(results)
     yield from findings
-    yield from integrity.check(
-        runs, [*tables, *(table._replace(paper=[]) for table in declared.small_tables(tables))], revision
-    )
+    small = [table._replace(paper=[]) for table in declared.small_tables(tables)]
+    yield from integrity.check(runs, [*tables, declared.report(), *small], revision)
     try:
         attested = plain.attestations(results / "reproductions")
     except ValueError as error:

@@ -11,7 +11,7 @@ from reproduce.auditing.evidence import Finding
 # What decides the parameters that a run begins with; the seed draws them
 BEGINNING = (
     *("dataset", "backbone", "keep_stride", "pretrained", "input_size", "descriptors", "dim", "architecture"),
-    *("combine", "gem_p", "gem_minimum", "fc_magnitude", "classifier_batch_norm", "attention"),
+    *("combine", "gem_p", "gem_minimum", "fc_magnitude", "classifier_batch_norm", "attention", "whiten"),
 )
 
 

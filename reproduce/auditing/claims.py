@@ -177,7 +177,8 @@ def compared(name, places, published, small):
         def more_of(levels):
             return seeds.of_sides(high, lows, levels)
     else:
-        high, *lows = ([v for v, seed in zip(side.values, side.seeds) if seed in shared] for side in sides)
+        by_seed = [dict(zip(side.seeds, side.values)) for side in sides]  # a seed that is there twice counts once
+        high, *lows = ([values[seed] for seed in sorted(shared)] for values in by_seed)
         p = (tests.signed_ranks if median else tests.paired)(high, lows)
 
         def more_of(levels):

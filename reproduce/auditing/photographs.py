@@ -11,14 +11,16 @@ ON_PHOTOGRAPHS = (
 
 
 def section(small_tables, evidence):
-    """The section of the small form: each table of which runs are recorded, as one family; one empty line without any.
+    """The section of the small form: each table that has runs of all rows, as one family; Figure 3 if it has any.
 
+    One empty line without any.
     small_tables: as `declared.small` gives them.
     """
     lines = []
     for table in small_tables:
         found = entries(table, evidence, True)
-        if blocks.runs_in(found):
+        recorded = [blocks.runs_in([entry]) > 0 for entry in found]
+        if all(recorded) or (table.name == "figure3" and any(recorded)):
             title = f"### {table.label}, the small form. {table.title}"
             own = claims.of_table(table, found, True)
             lines += [f'<a id="{table.name}-small"></a>', "", title, "", *blocks.body(table, found, own, True), ""]

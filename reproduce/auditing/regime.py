@@ -20,8 +20,9 @@ GAP = 0.05  # half of the paper's margin
 
 
 def point(experiment):
-    """The ranking loss of an embedding that is one point."""
+    """The ranking loss of an embedding that is one point; 0 where that depends on the batch or on proxies."""
     losses = {"soft_margin": math.log(2), "margin": experiment["margin"] + experiment["margin_boundary"]}
+    losses.update(multi_similarity=0, proxy_anchor=0)
     count = len(experiment["descriptors"]) if experiment["architecture"] == "A" else 1
     return count * losses.get(experiment["loss"], experiment["margin"])
 

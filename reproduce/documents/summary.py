@@ -162,11 +162,14 @@ def tables():
 
 
 def photographs():
-    """The section of the small form: each table of which runs are recorded; "" without any."""
+    """The section of the small form: each table that is recorded whole, and Figure 3, which says itself what is missing.
+
+    "" without any.
+    """
     text = []
     for table in small_tables(EVERYTHING):
         rows = entries(table.name, SMALL_FORM)
-        if runs_in(rows):
+        if all(row.ours for row in rows) or (table.name == FIGURE3.name and runs_in(rows)):
             title = f'<a id="{table.name}-small"></a>', "", f"### {table.label}, the small form. {table.title}", ""
             text += [*title, formats.body(table, rows, True), ""]
     return "\n".join(["## The small form", "", ON_PHOTOGRAPHS, "", *text]).strip() if text else ""

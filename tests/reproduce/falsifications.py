@@ -157,12 +157,21 @@ def invented(run, arrays, seed):
         recall.update({k: round(float(np.mean(array <= int(k[2:]))), 6) for k in recall})
     new["best"], new["best_iteration"] = new["last"], new["iterations"]
     new["branches"].update({"best": new["branches"]["last"]} if new["branches"] else {})
-    for entry in new["history"]:
-        stage = "last" if entry is new["history"][-1] else "untrained"
+    first, *between, last = new["history"]
+    for entry, stage in ((first, "untrained"), *((entry, "last") for entry in (*between, last))):
         entry["recall"] = new[stage]
         if "branches" in entry:
             entry["branches"] = new["branches"][stage]
+    for entry in between:  # worse than the last
+        entry["recall"] = halved(entry["recall"])
+        if "branches" in entry:
+            entry["branches"] = {branch: halved(recall) for branch, recall in entry["branches"].items()}
     return new, own
+
+
+def halved(recall):
+    """Half of a recall."""
+    return {k: round(value / 2, 6) for k, value in recall.items()}
 
 
 def sha256(data):
