@@ -162,7 +162,7 @@ def tables():
 
 
 def photographs():
-    """The section of the small form: each table that is recorded whole, and Figure 3, which says itself what is missing.
+    """The section of the small form: each table that is recorded whole, and Figure 3, which says what is missing.
 
     "" without any.
     """

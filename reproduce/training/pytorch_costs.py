@@ -21,7 +21,7 @@ from gluon_cgd.machine import facts
 from reproduce.training import complexity
 
 GPU = "one H200"
-RATES = {"float32": 786, "tf32": 2384, "bf16": 3432}  # pictures a second
+RATES = {"float32": 750, "tf32": 2367, "bf16": 3534}  # pictures a second
 OF = Experiment(pretrained=False)  # what RATES are of
 FORWARD = 3  # a step takes about so many times as long as a forward pass
 SECONDS = 2  # for which each is measured

@@ -30,7 +30,7 @@ def hopper(tmp_path, monkeypatch):
     def machine(has_torch):
         def measure(experiment, device, precision):
             measured.append((costs.network(experiment), experiment.batch_size, device, precision))
-            return {"train": 1 / 2384, "embed": 1 / 2358, "device": "NVIDIA H200", "memory": 10**10}
+            return {"train": 1 / 2367, "embed": 1 / 2358, "device": "NVIDIA H200", "memory": 10**10}
 
         monkeypatch.setattr(environment, "found", lambda: Path("python") if has_torch else None)
         monkeypatch.setattr(environment, "devices", lambda python: {"cuda": ["NVIDIA H200"], "mps": False})
@@ -47,7 +47,7 @@ def test_a_gpu_that_only_pytorch_uses_is_measured_and_gives_hours(hopper, tmp_pa
         out = capsys.readouterr().out
         hours = float(re.search(r"time on NVIDIA H200 by PyTorch in float32: ([0-9.]+) hours", out)[1])
         iterations, evaluations = Experiment().iterations(8054), Experiment().evaluations + 1
-        seconds = 25 * (iterations * 128 / 2384 + evaluations * 8131 / 2358)
+        seconds = 25 * (iterations * 128 / 2367 + evaluations * 8131 / 2358)
         assert hours == pytest.approx(seconds / 3600, abs=0.06)
         assert "estimate" not in out
     assert measured == [("resnet50 at 224", 128, "cuda0", "float32")]
@@ -59,7 +59,7 @@ def test_without_an_environment_the_hours_of_a_known_gpu_are_told_as_an_estimate
     measured = hopper(False)
     assert main(["table1", "--plan", "--runs", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
-    told = re.search(r"time on one H200 by PyTorch in float32: ([0-9.]+) hours, an estimate \(it learned 786 pict", out)
+    told = re.search(r"time on one H200 by PyTorch in float32: ([0-9.]+) hours, an estimate \(it learned 750 pict", out)
     assert 0.5 < float(told[1]) < 2
     assert (
         main(["table1", "--plan", "--precision", "tf32", "--engine", "pytorch", "--runs", str(tmp_path / "runs")]) == 0
@@ -94,11 +94,11 @@ def test_a_cpu_and_the_mini_form_have_the_plan_of_before(hopper, tmp_path, capsy
 
 def test_the_estimate_is_that_of_the_rates_and_scales_with_multiply_adds():
     default = replace(Experiment(), pretrained=False)
-    assert pytorch_costs.estimate(default, "tf32")["train"] == pytest.approx(1 / 2384)
+    assert pytorch_costs.estimate(default, "tf32")["train"] == pytest.approx(1 / 2367)
     lighter = pytorch_costs.estimate(replace(default, keep_stride=True), "tf32")["train"]
-    assert 0.5 / 2384 < lighter < 0.9 / 2384
+    assert 0.5 / 2367 < lighter < 0.9 / 2367
     assert pytorch_costs.estimate(replace(default, input_size=112), "tf32")["train"] == pytest.approx(
-        0.25 / 2384, rel=0.1
+        0.25 / 2367, rel=0.1
     )
 
 
