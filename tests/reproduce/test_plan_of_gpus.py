@@ -65,7 +65,7 @@ def test_without_an_environment_the_hours_of_a_known_gpu_are_told_as_an_estimate
         main(["table1", "--plan", "--precision", "tf32", "--engine", "pytorch", "--runs", str(tmp_path / "runs")]) == 0
     )
     faster = re.search(
-        r"by PyTorch in tf32: ([0-9.]+) hours, an estimate \(it learned 2,384 pict", capsys.readouterr().out
+        r"by PyTorch in tf32: ([0-9.]+) hours, an estimate \(it learned 2,367 pict", capsys.readouterr().out
     )
     assert float(faster[1]) < float(told[1])
     assert not measured
