@@ -39,13 +39,13 @@ def changes():
     np.savez(sys.argv[2], **found)
 
 
-def engine_of(file, devices=1, precision="float32", device="cpu", deterministic=True):
+def engine_of(file, devices=1, precision="float32", device="cpu"):
     """The engine of a training file on so many CPUs, or on another device."""
     from gluon_cgd.engines import training_file
     from gluon_cgd.engines.torch_engine import TorchEngine
 
     training = training_file.read(file)
-    engine = TorchEngine(training, [torch.device(device)] * devices, precision, deterministic)
+    engine = TorchEngine(training, [torch.device(device)] * devices, precision, True)
     engine.hold(training_file.opened(training, "train"))
     return training, engine
 
