@@ -11,7 +11,6 @@ from gluon_cgd.datasets import images
 from gluon_cgd.files import figures
 from gluon_cgd.files.printable import printable
 from gluon_cgd.retrieval import collection, duplicates
-from gluon_cgd.retrieval.exact import check_of
 from gluon_cgd.retrieval.picture import COLUMNS, Hit, draw, small
 from gluon_cgd.retrieval.places import place_of, prefixes
 
@@ -47,7 +46,7 @@ def command(options):
         log.warning("left out: %s", error)
     if len(rows) and not looks:
         raise ValueError(f"none of the {len(rows):,} pictures of {options.index} can be read: the first is {paths[0]}")
-    near = np.searchsorted(rows, duplicates.neighbours(snapshot.vectors, rows, snapshot.live, check_of(snapshot)))
+    near = np.searchsorted(rows, duplicates.neighbours(snapshot.vectors, rows, snapshot.live, snapshot.check))
     pairs = duplicates.pairs(near, looks, options.likeness)
     found = [described(group, pairs, looks, paths, roots) for group in duplicates.groups_of(pairs)]
     if options.json:

@@ -43,7 +43,7 @@ def trained(snapshot, shape, log=lambda text: None):
     """FAISS's empty index of the `shape`, an IndexPreTransform, learned from a sample of `snapshot`."""
     faiss = importlib.import_module("faiss")
     drawn = rows_to_learn_from(snapshot)
-    sample = _vectors(snapshot, drawn[: max(1, SAMPLE // (4 * snapshot.dim))])
+    sample = snapshot.embeddings(np.sort(drawn[: max(1, SAMPLE // (4 * snapshot.dim))]))
     log(f"learning {shape.dim} directions from {len(sample):,} vectors")
     turned = faiss.LinearTransform(snapshot.dim, shape.dim, False)
     faiss.copy_array_to_vector(principal_axes(sample, shape.dim).ravel(), turned.A)
@@ -71,18 +71,12 @@ def trained(snapshot, shape, log=lambda text: None):
     return index
 
 
-def _vectors(snapshot, rows):
-    rows = np.sort(rows)
-    snapshot.check(rows)
-    return np.ascontiguousarray(snapshot.vectors[rows])
-
-
 def _reduced(snapshot, rows, chain):
     """The vectors of `rows` behind the transforms of `chain`, a block at a time."""
     rows, step = np.sort(rows), max(1, SAMPLE // 4 // (4 * snapshot.dim))
     parts = []
     for start in range(0, len(rows), step):
-        part = _vectors(snapshot, rows[start : start + step])
+        part = snapshot.embeddings(rows[start : start + step])
         for transform in chain:
             part = transform.apply(part)
         parts.append(part)

@@ -37,10 +37,9 @@ def tune(snapshot, engine, target: float, seed: int = 1) -> Tuned:
     engine: an OnDisk. The exact search that it is compared with reads every vector once.
     """
     drawn = draw(snapshot, seed)
-    snapshot.check(drawn)
-    vectors = snapshot.vectors[drawn]
-    check, most = exact.check_of(snapshot), min(max(KS), len(snapshot) - 1) + 1
-    truth = list(zip(*exact.exact(snapshot.vectors, vectors, most, snapshot.live, check=check)))
+    vectors = snapshot.embeddings(drawn)
+    most = min(max(KS), len(snapshot) - 1) + 1
+    truth = list(zip(*exact.exact(snapshot.vectors, vectors, most, snapshot.live, check=snapshot.check)))
     half = -(-len(drawn) // 2)
     told = slice(half, None) if len(drawn) > half else slice(None)  # one picture chooses and tells
     ways, recalls = [], []

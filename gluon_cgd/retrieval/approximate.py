@@ -132,8 +132,7 @@ def build_faiss(snapshot, kind, progress=None):
     if not index.is_trained:
         enough = 50 * max(256, getattr(index, "nlist", 0))  # more than the 39 for a centre
         rows = np.sort(np.random.default_rng(0).permutation(snapshot.count)[:enough])
-        snapshot.check(rows)
-        index.train(np.ascontiguousarray(snapshot.vectors[rows]))
+        index.train(snapshot.embeddings(rows))
     step = max(1, BLOCK // (4 * snapshot.dim))
     for start in range(0, snapshot.count, step):
         snapshot.check(slice(start, start + step))

@@ -64,7 +64,7 @@ def search(snapshot, queries, k, engine=None, within=None):
 
     within: bool (N,), the rows to search in; None for all. So few that an engine would return them all are compared.
     """
-    queries, check = np.ascontiguousarray(queries, np.float32), check_of(snapshot)
+    queries, check = np.ascontiguousarray(queries, np.float32), snapshot.check
     live = snapshot.live if within is None else snapshot.live & within
     total, count = int(np.count_nonzero(live)), max(SPARE * k, 40)
     proposed = None
@@ -78,17 +78,11 @@ def search(snapshot, queries, k, engine=None, within=None):
         rows = np.asarray(rows, np.int64)
         rows = rows[(rows >= 0) & (rows < snapshot.count)]
         rows = rows[live[rows]]
-        check(rows)
-        answer = best(k, (inner(snapshot.vectors[rows], query.astype(np.float64)), rows), tail)
+        answer = best(k, (inner(snapshot.embeddings(rows), query.astype(np.float64)), rows), tail)
         if len(answer[1]) < min(k, total):  # too many of the candidates were replaced or removed since
             answer = [column[0] for column in exact(snapshot.vectors, query[None], k, live, 0, check)]
         answers.append(answer)
     return answers
-
-
-def check_of(snapshot):
-    """The function that refuses damaged rows of `snapshot`; for rows that are only in memory it does nothing."""
-    return getattr(snapshot, "check", lambda rows: None)
 
 
 def recall(snapshot, engine, k=10, queries=100, seed=0):
@@ -97,8 +91,7 @@ def recall(snapshot, engine, k=10, queries=100, seed=0):
     The query itself, which every engine finds, is left out. A picture that is as near as the last of the k counts.
     """
     drawn = np.random.default_rng(seed).permutation(np.flatnonzero(snapshot.live))[:queries]
-    check_of(snapshot)(drawn)
-    vectors = snapshot.vectors[drawn]
+    vectors = snapshot.embeddings(drawn)
     found = shares(drawn, search(snapshot, vectors, k + 1), search(snapshot, vectors, k + 1, engine), k)
     return float(np.mean(found)) if found else 1.0, len(drawn)
 

@@ -67,8 +67,7 @@ def reduce(folder, dim):
         rows = np.flatnonzero(before.live)
         _check(folder, before, model, dim, len(rows))
         chosen = rows[:: max(1, -(-len(rows) * 4 * before.dim // SAMPLE))]
-        before.check(chosen)
-        sample = before.vectors[chosen]
+        sample = before.embeddings(chosen)
         axes = principal_axes(sample, dim)
         found = Reduction(axes.astype(np.float64))
         others = np.setdiff1d(rows, chosen)
@@ -76,7 +75,7 @@ def reduce(folder, dim):
         said = dict(learned.keep(folder, "reduction", [axes]), dim=dim, pictures=len(chosen))
         kept = ((sample @ axes.T) ** 2).sum() / (sample**2).sum()
         del sample
-        truth = exact.search(before, before.vectors[drawn], K + 1)
+        truth = exact.search(before, before.embeddings(drawn), K + 1)
         said.update(kept=float(kept), queries=len(drawn))
         said["recall"] = kept_neighbours(before, found.applied, drawn, truth)
         compaction.rewrite(before, convert=found.applied, model=dict(model, reduction=said), dim=dim)
@@ -121,7 +120,7 @@ def kept_neighbours(before, convert, drawn, truth):
     """
     if not len(drawn):
         return 1.0
-    queries = convert(before.vectors[drawn])
+    queries = convert(before.embeddings(drawn))
     nearest = [(np.empty(0), np.empty(0, np.int64)) for _ in drawn]
     step = max(1, exact.BLOCK // (8 * before.dim))
     for start in range(0, before.count, step):

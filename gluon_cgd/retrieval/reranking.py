@@ -86,7 +86,7 @@ def reranked(method: str, find: Find, snapshot, query: np.ndarray) -> Callable:
 
     def look_up(count):
         rows = METHODS[method](find, snapshot.vectors, query, count)
-        return snapshot.vectors[rows].astype(np.float64) @ query, rows
+        return snapshot.embeddings(rows).astype(np.float64) @ query, rows
 
     return look_up
 

@@ -19,7 +19,7 @@ ROW = ROWS[2]
 FORGET = 64  # blocks that are compared, after which the memory of what was read is given back
 FILES = ("vectors", "rows", "names", "dead")
 HELD = 2**29  # bytes of embeddings that are read before the memory that they are mapped into is given back
-PAGES = 2**16  # bytes that the system maps where one byte is read, at most
+PAGES = 2**21  # bytes that the system maps where one byte is read, at most: 64 kB is usual, Linux 6.18 maps 2 MB
 
 
 class Snapshot:
@@ -138,10 +138,11 @@ class Snapshot:
         What is read is checked before. So here the mapped memory of what was read is given back after HELD bytes.
         """
         checked = self._checked[rows]
-        self._read += len(checked) * (4 * self.dim if isinstance(rows, slice) else max(4 * self.dim, PAGES))
+        reads = len(checked) * (4 * self.dim if isinstance(rows, slice) else max(4 * self.dim, PAGES))
+        self._read += reads
         if self._read > HELD:
             release(self.stored)
-            self._read = 0
+            self._read = reads
         how = "MADV_NORMAL" if isinstance(rows, slice) else "MADV_RANDOM"  # reads not more than what is asked for
         if how != self._how:
             advise(self.stored, how)
@@ -153,6 +154,18 @@ class Snapshot:
             row = np.arange(self.count)[rows][np.argmin(intact)]
             raise self._damaged("vectors", f"the embedding of {self.path(row)} is not what was written")
         self._checked[rows] = True
+
+    def embeddings(self, rows):
+        """float32 (n, D): the embeddings in `rows`, an array of rows, once they are checked.
+
+        They are read in pieces, so that no more than HELD bytes of the file are mapped for them at a time.
+        """
+        found, step = np.empty((len(rows), self.dim), np.float32), HELD // max(4 * self.dim, PAGES)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            self.check(rows[part])
+            found[part] = self.vectors[rows[part]]
+        return found
 
     def path(self, row):
         """The path of the picture in `row`."""

@@ -32,8 +32,7 @@ def store(folder, kind):
             )
         after = dict(before.manifest, store=kind)
         drawn = np.random.default_rng(0).permutation(np.flatnonzero(before.live))[:QUERIES]
-        before.check(drawn)
-        truth = exact.search(before, before.vectors[drawn], K + 1) if len(drawn) else []
+        truth = exact.search(before, before.embeddings(drawn), K + 1) if len(drawn) else []
         recall = kept_neighbours(before, as_stored(kind, before.dim), drawn, truth)
         compaction.rewrite(before, store=kind)
         sizes = [stores.width_of(manifest) for manifest in (before.manifest, after)]

@@ -13,7 +13,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from gluon_cgd.retrieval.exact import BLOCK, check_of
+from gluon_cgd.retrieval.exact import BLOCK
 from gluon_cgd.retrieval.places import is_sorted_into, prefixes
 
 ASKED = 2000  # pictures that are compared with the collection, at most
@@ -84,8 +84,7 @@ def calibrate(snapshot, text: str = "", seed: int = 0) -> Threshold:
         alone = own == -np.inf
         right = np.mean((own > other)[~alone] & (own >= cosine)[~alone]) if not alone.all() else 0.0
         return Threshold(cosine, "folders", float(np.mean(other >= cosine)), float(right), len(other))
-    check_of(snapshot)(drawn[:ASKED])
-    vectors = snapshot.vectors[drawn[:ASKED]]
+    vectors = snapshot.embeddings(drawn[:ASKED])
     pairs = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
     if not len(pairs):
         raise ValueError(f"{snapshot.folder} has one picture, which says nothing of a threshold: name a cosine later")
@@ -108,12 +107,11 @@ def _folders(snapshot):
 
 def _nearest(snapshot, rows, folders):
     """(cosine of the nearest other picture of its own folder, of another folder) of each of `rows`; -inf for none."""
-    check, own, other = check_of(snapshot), np.full(len(rows), -np.inf), np.full(len(rows), -np.inf)
-    check(rows)
-    queries, step = snapshot.vectors[rows], max(1, BLOCK // (4 * max(len(rows), snapshot.dim)))
+    own, other = np.full(len(rows), -np.inf), np.full(len(rows), -np.inf)
+    queries, step = snapshot.embeddings(rows), max(1, BLOCK // (4 * max(len(rows), snapshot.dim)))
     for first in range(0, snapshot.count, step):
         block = slice(first, min(first + step, snapshot.count))
-        check(block)
+        snapshot.check(block)
         scores = queries @ snapshot.vectors[block].T
         scores[:, folders[block] < 0] = -np.inf
         same = folders[rows, None] == folders[block]

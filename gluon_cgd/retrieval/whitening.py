@@ -35,8 +35,7 @@ def whiten(folder):
         rows = sampled(rows)
         if len(rows) < 2:
             raise ValueError(f"{folder} holds {len(rows)} pictures, and whitening is learned from several: index more")
-        before.check(rows)
-        learned = learn(before.vectors[rows])
+        learned = learn(before.embeddings(rows))
         said = dict(files.keep(folder, "whitening", learned), axes=len(learned.gains), pictures=len(rows))
         changed = dict(model, whitening=said)
         compaction.rewrite(before, convert=learned.applied, model=changed)

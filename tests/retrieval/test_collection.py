@@ -253,10 +253,23 @@ def test_what_was_read_gives_its_memory_back_and_can_be_read_again(tmp_path, mon
     before = np.array(rows.vectors)
     for start in range(0, 40, 8):
         rows.check(slice(start, start + 8))
-    assert len(given) == 2  # after 16 rows each
+    assert len(given) == 4  # whenever it would be more than 10 rows
     advised = []
     monkeypatch.setattr(snapshots, "advise", lambda data, how: advised.append(how))
     for part in (np.array([3, 1]), np.array([5]), slice(0, 2), slice(2, 9), [7]):
         rows.check(part)
     assert [how for how in advised if how != "MADV_DONTNEED"] == ["MADV_RANDOM", "MADV_NORMAL", "MADV_RANDOM"]
     assert (rows.vectors == before).all()
+
+
+@pytest.mark.parametrize(("count", "given"), [(0, 0), (1, 0), (3, 0), (4, 1), (10, 3)])
+def test_embeddings_here_and_there_hold_few_pages_at_a_time(tmp_path, monkeypatch, count, given):
+    with collection.writing(tmp_path, 3, MODEL) as writer:
+        commit(writer, tmp_path, [f"/{i}" for i in range(40)])
+    rows, back = collection.read(tmp_path), []
+    monkeypatch.setattr(snapshots, "HELD", 3 * snapshots.PAGES)
+    monkeypatch.setattr(snapshots, "release", back.append)
+    asked = np.random.default_rng(0).permutation(40)[:count]
+    found = rows.embeddings(asked)
+    assert (found.dtype, found.shape, len(back)) == (np.float32, (count, 3), given)
+    assert (found == rows.vectors[asked]).all()

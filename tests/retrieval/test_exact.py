@@ -88,6 +88,12 @@ def snapshot(n=200, dead=()):
         def __len__(self):
             return int(self.live.sum())
 
+        def check(self, rows):
+            pass
+
+        def embeddings(self, rows):
+            return self.vectors[rows]
+
     return Snapshot(vectors=vectors, live=live, count=n)
 
 

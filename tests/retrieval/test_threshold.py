@@ -19,6 +19,12 @@ class Snapshot:
     def __len__(self):
         return int(self.live.sum())
 
+    def check(self, rows):
+        pass
+
+    def embeddings(self, rows):
+        return self.vectors[rows]
+
     def path(self, row):
         return self.paths[row]
 
