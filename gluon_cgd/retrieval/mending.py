@@ -11,7 +11,8 @@ from gluon_cgd.files.lock import locked
 from gluon_cgd.files.regular import open_regular
 from gluon_cgd.retrieval import blocks, collection, compaction, stores
 from gluon_cgd.retrieval.manifest import BEFORE, FORMAT, NAME, Damaged, read_manifest, write
-from gluon_cgd.retrieval.snapshot import FILES, ROWS, Snapshot, counted, data_file, is_no_file, mapped
+from gluon_cgd.retrieval.mapping import is_no_file, opened
+from gluon_cgd.retrieval.snapshot import FILES, ROWS, Snapshot, counted, data_file
 
 log = logging.getLogger(__name__)
 BLOCK = 2**26  # bytes of embeddings that are compared with their checksums at a time
@@ -155,7 +156,7 @@ def _remaining(file, size):
     try:
         with open_regular(file) as handle:
             there = min(size, os.fstat(handle.fileno()).st_size)
-            return mapped(handle, there)
+            return opened(handle, there)
     except (OSError, ValueError) as error:
         if not isinstance(error, FileNotFoundError) and not is_no_file(error):
             raise

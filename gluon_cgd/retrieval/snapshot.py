@@ -1,17 +1,14 @@
 """A state of a collection, opened to be read: its files are mapped into memory and checked."""
 
-import errno
-import mmap
 import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-from gluon_cgd.files.regular import open_regular
-from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.retrieval import blocks, checksums, stores
 from gluon_cgd.retrieval.manifest import Damaged
+from gluon_cgd.retrieval.mapping import advise, mapped, release
 
 FIELDS = [("key", "<u8"), ("start", "<i8"), ("length", "<i8"), ("size", "<i8"), ("mtime_ns", "<i8")]
 ROWS = {1: np.dtype(FIELDS), 2: np.dtype([*FIELDS, ("sum", "<u8")])}  # by the format of the manifest
@@ -38,7 +35,7 @@ class Snapshot:
         self.folder, self.manifest = Path(folder), manifest
         self.dim, self.count = manifest["dim"], manifest["rows"]
         size = counted(manifest)
-        files = {name: _mapped(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
+        files = {name: mapped(data_file(folder, name, manifest["generation"]), size[name]) for name in FILES}
         self.stored = files["vectors"].reshape(-1, stores.width_of(manifest))
         self.vectors = stores.opened(self.stored, manifest)
         self._rows, self._names = files["rows"].view(ROWS[manifest["format"]]), files["names"]
@@ -205,47 +202,6 @@ def counted(manifest):
 def data_file(folder, name, generation):
     """The path of the file `name`. Compacting begins files of a new generation."""
     return Path(folder) / f"{name}-{generation}.bin"
-
-
-def is_no_file(error):
-    """Whether the `error` of opening a file says that something else is in its place, not that the disk is at fault."""
-    return isinstance(error, (ValueError, IsADirectoryError)) or error.errno == errno.ELOOP
-
-
-def _mapped(file, size):
-    """The first `size` bytes of `file`, read-only. Raises FileNotFoundError, and Damaged if there are fewer."""
-    try:
-        handle = open_regular(file)
-    except (ValueError, OSError) as error:
-        if not is_no_file(error):
-            raise
-        raise Damaged(f"{file} is damaged ({sentence(error)})", file.parent) from error
-    with handle:
-        there = os.fstat(handle.fileno()).st_size
-        if there < size:
-            raise Damaged(f"{file} is damaged ({there:,} bytes where {size:,} are counted)", file.parent)
-        return mapped(handle, size)
-
-
-def mapped(handle, size):
-    """The first `size` bytes of an open file, mapped into memory: uint8 (size,), read-only."""
-    if not size:
-        return np.empty(0, np.uint8)
-    return np.frombuffer(mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_READ), np.uint8)
-
-
-def release(array):
-    """Let the system take back the memory of an array that shows a whole mapped file."""
-    advise(array, "MADV_DONTNEED")
-
-
-def advise(array, how):
-    """Give the system an advice, the name of a constant of mmap, on an array that shows a whole mapped file."""
-    while isinstance(array, np.ndarray):
-        array = array.base
-    file = array.obj if isinstance(array, memoryview) else array
-    if isinstance(file, mmap.mmap) and hasattr(mmap, how):
-        file.madvise(getattr(mmap, how))
 
 
 def repeats(rows, count):
