@@ -27,7 +27,8 @@ from gluon_cgd.retrieval import approximate, collection, exact, reduction, stori
 BLOCK = 10_000  # rows that are made at a time
 QUERIES = 100
 KS = (10, 100)
-STEPS = ("fill", "costs", "build", "search")
+CHANGED = 1_000  # rows that are added, and as many removed, once all is measured
+STEPS = ("fill", "costs", "build", "search", "change")
 REDUCED = (1024, 512, 256, 128)  # numbers whose cost is measured, below those of the vectors
 
 
@@ -105,11 +106,31 @@ def measure(options, place):
     start = time.perf_counter()
     truth = exact.search(snapshot, queries, max(KS))
     results["exact_hundred"] = time.perf_counter() - start
-    for k in KS:
-        found = [np.isin(rows[:k], others).mean() for (_, rows), (_, others) in zip(truth, answers[k])]
-        results[f"recall_{k}"] = float(np.mean(found))
+    results.update({f"recall_{k}": recall(truth, answers[k], k) for k in KS})
     results["cosines"] = [float(np.mean([cosines[i] for cosines, _ in truth])) for i in (0, 9, 99)]
     return results
+
+
+def change(options, place):
+    """Add CHANGED rows, remove as many others, bring the engine up to date, and compare again."""
+    start = time.perf_counter()
+    removed, stat = np.flatnonzero(collection.read(place / "idx").live)[:CHANGED], os.stat(place)
+    added = make(options, options.pictures + QUERIES, CHANGED)
+    with collection.writing(place / "idx", added.shape[1], {}) as writer:
+        first = writer.manifest["rows"]
+        writer.commit(added, [f"/{first + i}.jpg" for i in range(CHANGED)], [stat] * CHANGED, removed)
+    snapshot = collection.read(place / "idx")
+    engine = approximate.build(
+        snapshot, "faiss", options.kind, None, target=options.recall, memory=1e9 * options.memory
+    )
+    results, queries = dict(changed_in=time.perf_counter() - start), make(options, options.pictures, QUERIES)
+    truth, answers = (exact.search(snapshot, queries, KS[0], one) for one in (None, engine))
+    return dict(results, changed_recall=recall(truth, answers, KS[0]))
+
+
+def recall(truth, answers, k):
+    """The mean share of the k nearest rows in `truth` that are in `answers`, [(cosines, rows)] of each query."""
+    return float(np.mean([np.isin(rows[:k], others).mean() for (_, rows), (_, others) in zip(truth, answers)]))
 
 
 def seconds_of(call):
@@ -125,7 +146,7 @@ def step(name, options, place, sender):
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     start = time.perf_counter()
-    results = dict(fill=fill, costs=costs, build=build, search=measure)[name](options, place)
+    results = dict(fill=fill, costs=costs, build=build, search=measure, change=change)[name](options, place)
     taken = {f"{name}_seconds": time.perf_counter() - start, f"{name}_memory": 1e6 * peak()}
     sender.send({**taken, **results})
 

@@ -156,8 +156,9 @@ def little_memory(results):
         built = [what, row["kind"], f"{row['build_seconds']:,.0f}"]
         recalls = [f"{row[f'recall_{k}']:.3f}" for k in (10, 100)]
         exactly = f"{1e3 * row['exact_hundred']:,.0f}"
+        changed = f"{row['changed_in']:,.0f}" if "changed_in" in row else "-"
         load = f"{row['load']:.1f}"  # processes that want a core, in the last minute
-        rows.append([*built, *memory, *recalls, *times, *many, exactly, load, row["machine"]])
+        rows.append([*built, *memory, *recalls, *times, *many, exactly, changed, load, row["machine"]])
     head = ["vectors", "kind", "built in, s", "resident, building, GB", "searching, GB", "recall@10", "recall@100"]
     head += [
         "1 query, k = 10, ms",
@@ -165,6 +166,7 @@ def little_memory(results):
         "100 queries, k = 10, ms",
         "k = 100",
         "exactly, k = 100",
+        "1,000 added and removed, s",
         "load",
         "measured on",
     ]

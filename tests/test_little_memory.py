@@ -19,8 +19,10 @@ def test_a_collection_is_made_built_searched_and_told(tmp_path):
     told = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     last = told.stdout.strip().splitlines()[-1]
-    values = dict(part.split(" ", 1) for part in last[len("search: ") :].split(", ") if part.count(" ") == 1)
+    values = dict(part.split(" ", 1) for part in last[len("change: ") :].split(", ") if part.count(" ") == 1)
     assert float(values["recall_10"]) > 0.8
+    assert float(values["changed_recall"]) > 0.8
+    assert float(values["changed_in"]) > 0
     assert 0 < float(values["one_10"]) < 10
     assert float(values["search_memory"].replace(",", "")) < 2e9
 
