@@ -11,6 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import lru_cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -28,10 +29,15 @@ def vectors(kind, n, dim, classes, seed):
     rng = np.random.default_rng(seed)
     rows = rng.standard_normal((n, dim), np.float32)
     if kind == "clustered":
-        centres = np.random.default_rng(99).standard_normal((classes, dim), np.float32)
-        rows += centres[rng.integers(classes, size=n)]
+        rows += centres(classes, dim)[rng.integers(classes, size=n)]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
+
+
+@lru_cache(maxsize=1)
+def centres(classes, dim):
+    """float32 (classes, dim): the random vectors of the classes, always the same."""
+    return np.random.default_rng(99).standard_normal((classes, dim), np.float32)
 
 
 def filled(folder, kind, n, dim, classes):

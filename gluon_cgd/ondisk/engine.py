@@ -8,6 +8,7 @@ from gluon_cgd.retrieval import sealed
 from gluon_cgd.retrieval.exact import SPARE, needed
 
 UNTUNED = (8, 200)  # cells that are searched, and candidates, before they are chosen
+SHARED = 64  # cells from which on all cores look into those of one query
 FEW = 12  # nearest, up to which a search is one for 10
 
 
@@ -56,6 +57,8 @@ class OnDisk:
 
     def search(self, queries, count, probed):
         """Rows (Q, count) from the `probed` nearest cells of each query."""
+        # several queries are shared out over the cores; of one, the cells are, if they are so many that it pays
+        self._cells.parallel_mode = int(len(queries) == 1 and probed >= SHARED)
         how = self._faiss.SearchParametersIVF(sel=self._selector, nprobe=min(probed, self._cells.nlist))
         return self._cells.search(self._reduced(queries), count, params=how)[1]
 
