@@ -72,6 +72,19 @@ def test_the_lists_on_the_disk_answer_as_those_of_faiss_in_memory(tmp_path):
     assert state.merged.size == os.path.getsize(engine.file)
 
 
+@pytest.mark.parametrize("count", [1, 20, 700])
+def test_one_query_whose_cells_all_cores_share_has_the_answer_of_one_among_many(whole, monkeypatch, count):
+    monkeypatch.setattr("gluon_cgd.ondisk.engine.SHARED", 2)
+    engine, queries = OnDisk(collection.read(whole), SQ), clustered(5, seed=8)
+    together = engine.search(queries, count, 50)
+    assert engine._cells.parallel_mode == 0
+    alone = np.concatenate([engine.search(query[None], count, 50) for query in queries])
+    assert engine._cells.parallel_mode == 1
+    assert (np.sort(alone) == np.sort(together)).all()
+    engine.search(queries[:1], count, 1)
+    assert engine._cells.parallel_mode == 0
+
+
 def test_rows_that_come_and_go_are_encoded_alone_and_nothing_is_learned_again(own, monkeypatch):
     monkeypatch.setattr(training, "trained", None)
     encoded, codes = [], encoding._codes
