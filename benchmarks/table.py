@@ -156,7 +156,7 @@ def little_memory(results):
         built = [what, row["kind"], f"{row['build_seconds']:,.0f}"]
         recalls = [f"{row[f'recall_{k}']:.3f}" for k in (10, 100)]
         exactly = f"{1e3 * row['exact_hundred']:,.0f}"
-        changed = f"{row['changed_in']:,.0f}" if "changed_in" in row else "-"
+        changed = f"{row['changed_in']:.2g}" if "changed_in" in row else "-"
         load = f"{row['load']:.1f}"  # processes that want a core, in the last minute
         rows.append([*built, *memory, *recalls, *times, *many, exactly, changed, load, row["machine"]])
     head = ["vectors", "kind", "built in, s", "resident, building, GB", "searching, GB", "recall@10", "recall@100"]
