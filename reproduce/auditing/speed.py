@@ -108,14 +108,15 @@ def little_memory(values):
     """How the kinds on the disk search."""
     counts = ("recall@10", "recall@100", "1 query, k = 10, ms", "k = 100", "100 queries, k = 10, ms", "k = 100")
     grid = [("vectors", "kind", "built in, s", "resident, building, GB", "searching, GB", *counts)]
-    grid[0] += ("exactly, k = 100", "load", "measured on")
+    grid[0] += ("exactly, k = 100", "1,000 added and removed, s", "load", "measured on")
     for row in values:
         gigabytes = (f"{row[name] / 1e9:.2g}" for name in ("build_memory", "search_memory"))
         alone = (f"{1e3 * row[f'one_{k}']:.3g} ({1e3 * row[f'first_{k}']:.3g})" for k in (10, 100))
         together = (digits(1e3 * row[f"hundred_{k}"]) for k in (10, 100))
         line = (vectors(row, f" {row['store']}"), row["kind"], f"{row['build_seconds']:,.0f}", *gigabytes)
         line += (f"{row['recall_10']:.3f}", f"{row['recall_100']:.3f}", *alone, *together)
-        grid.append((*line, f"{1e3 * row['exact_hundred']:,.0f}", f"{row['load']:.1f}", row["machine"]))
+        line += (f"{1e3 * row['exact_hundred']:,.0f}", f"{row['changed_in']:.2g}" if "changed_in" in row else "-")
+        grid.append((*line, f"{row['load']:.1f}", row["machine"]))
     return markdown(grid)
 
 
