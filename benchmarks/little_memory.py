@@ -73,14 +73,17 @@ def costs(options, place):
 def build(options, place):
     """Build the engine."""
     snapshot, start = collection.read(place / "idx"), time.perf_counter()
-    engine = approximate.build(
-        snapshot, "faiss", options.kind, None, target=options.recall, memory=1e9 * options.memory
-    )
+    engine = built(options, snapshot)
     seconds = time.perf_counter() - start
     if engine is None:
         raise ValueError(f"so few are searched exactly: {approximate.chosen(snapshot)['why']}")
     sizes = sum(file.stat().st_size for file in engine.file.parent.iterdir())
     return dict(kind=engine.kind, build_seconds=seconds, disk=sizes, says=engine.sentence())
+
+
+def built(options, snapshot):
+    """The engine of `snapshot`, built or brought up to date."""
+    return approximate.build(snapshot, "faiss", options.kind, None, target=options.recall, memory=1e9 * options.memory)
 
 
 def measure(options, place):
@@ -120,9 +123,7 @@ def change(options, place):
         first = writer.manifest["rows"]
         writer.commit(added, [f"/{first + i}.jpg" for i in range(CHANGED)], [stat] * CHANGED, removed)
     snapshot = collection.read(place / "idx")
-    engine = approximate.build(
-        snapshot, "faiss", options.kind, None, target=options.recall, memory=1e9 * options.memory
-    )
+    engine = built(options, snapshot)
     results, queries = dict(changed_in=time.perf_counter() - start), make(options, options.pictures, QUERIES)
     truth, answers = (exact.search(snapshot, queries, KS[0], one) for one in (None, engine))
     return dict(results, changed_recall=recall(truth, answers, KS[0]))
