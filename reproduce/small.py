@@ -26,9 +26,9 @@ def small(experiment):
         input_size=128,
         dim=dim - dim % len(experiment.descriptors),
         learning_rate=3e-4,
-        batch_classes=6,
+        batch_classes=12,
         batch_images=2,
-        passes=40,
+        passes=60,
         decay_at=(0.8,),
         evaluations=10,
     )
@@ -48,7 +48,7 @@ def small_table(table):
 def with_batches(row, experiment):
     """`experiment`, the small form of `row`, with the few classes in a batch that a row of the details is about."""
     few = row.experiment.batch_classes < 32
-    return replace(experiment, batch_classes=2, batch_images=6) if few else experiment
+    return replace(experiment, batch_classes=4, batch_images=6) if few else experiment
 
 
 def small_tables(tables):

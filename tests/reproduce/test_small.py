@@ -54,7 +54,7 @@ def test_figure_3_has_one_panel_and_shares_its_runs_with_the_tables():
 def test_the_details_have_the_batches_and_no_batch_norm():
     rows = experiments(small_table(DETAILS))
     assert list(rows) == ["default", "4 x 32"]
-    assert (rows["4 x 32"].batch_classes, rows["4 x 32"].batch_images) == (2, 6)
+    assert (rows["4 x 32"].batch_classes, rows["4 x 32"].batch_images) == (4, 6)
     assert rows["4 x 32"].batch_size == rows["default"].batch_size
 
 
