@@ -106,10 +106,13 @@ def rehearsed(table, line, folder, runs, kills):
         "memory": watched.memory,
         "gpu memory": watched.gpu_memory,
     }
+    expected = predicted(experiment, runs)
+    if watched.gpu_memory:
+        expected.pop("memory", None)  # the rule is of a CPU
     return {
         "table": f"{table} {TABLES[table][0]}",
         "experiment": experiment.to_dict(),
-        "predicted": predicted(experiment, runs),
+        "predicted": expected,
         "measured": {what: value for what, value in measured.items() if value},
         "command": watched.seconds,
         "killed_at": killed_at,

@@ -164,7 +164,7 @@ def trainer_of(options):
         except ValueError as error:
             if options.engine or options.ctx or options.precision or options.deterministic:
                 raise
-            log.warning("%s; MXNet trains on the CPU", error)
+            log.warning("%s. Until then MXNet trains on the CPU", error)
     return dict(ctx=devices.contexts(options.ctx))
 
 

@@ -37,9 +37,6 @@ def environment():
     if versions["torch"].partition("+")[0] != pinned:
         return [note("PyTorch", says, f"the project is tested with torch {pinned}: unset {own.NAMED}, or install that")]
     if newer and not told["cuda"]:
-        why, remedy = "it finds no GPU", "update the driver, to one that runs that CUDA"
-        if not told["cuda_version"]:
-            why = "it has no CUDA"
-            remedy = f"delete {python.parents[1]}, and name a package index that has PyTorch with CUDA in PIP_INDEX_URL"
-        return [note("PyTorch", f"{says}; {why}, and {newer[0]['name']} stays idle", remedy)]
+        why, remedy = own.why_idle(told)
+        return [note("PyTorch", f"{says}; it {why}, and {newer[0]['name']} stays idle", remedy)]
     return [ok("PyTorch", says)]

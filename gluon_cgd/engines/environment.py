@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from gluon_cgd.files.lock import waiting
 from gluon_cgd.machine import facts
@@ -153,3 +153,15 @@ def devices(python: Path, seconds: float = 120) -> Dict[str, Any]:
         said = str(error)
     remedy = f"delete {VENV}, and it is made again" if NAMED not in os.environ else f"name another one in {NAMED}"
     raise ValueError(f"PyTorch cannot be used in {python} ({said}): {remedy}")
+
+
+def why_idle(told: Mapping[str, Any]) -> Tuple[str, str]:
+    """Why PyTorch uses no GPU of a machine that has one, and the remedy. told: of `devices`."""
+    if told["cuda_version"]:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if hidden is not None:
+            return "finds no GPU", f"unset CUDA_VISIBLE_DEVICES, which is {hidden or 'empty'}"
+        return "finds no GPU", f"update the driver, to one that runs CUDA {told['cuda_version']}"
+    if os.environ.get(NAMED):
+        return "has no CUDA", f"name a python in {NAMED} whose PyTorch has it"
+    return "has no CUDA", f"delete {VENV}, and name a package index that has PyTorch with CUDA in PIP_INDEX_URL"

@@ -21,7 +21,7 @@ from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.engines import choice, environment, training_file, training_graph
 from gluon_cgd.engines.material import Material
 from gluon_cgd.learner import say_batch_norms
-from gluon_cgd.machine import device_names, facts
+from gluon_cgd.machine import device_names, facts, gpus
 from gluon_cgd.machine.progress import task
 from gluon_cgd.runs import checkpoint, results
 from gluon_cgd.runs.log import WRITTEN
@@ -48,7 +48,8 @@ def identity(engine: str, precision: str, deterministic: bool, parts: int) -> Di
 def devices_of(ctx: Any, precision: str, batch_size: int = 1 << 14) -> List[str]:
     """The names of PyTorch's devices that `ctx` names, as --ctx takes them; None is a GPU where there is one.
 
-    Raises ValueError for others, for devices that are not there, and for a precision that they do not have.
+    Raises ValueError for others, for devices that are not there, for a precision that they do not have, and, if `ctx`
+    is None, where PyTorch cannot use the GPU that is there.
     """
     if ctx is not None and not isinstance(ctx, str):
         raise ValueError(f"ctx {ctx} is MXNet's: the PyTorch engine takes names, as cpu, cuda0 or cuda0,cuda1")
@@ -57,6 +58,13 @@ def devices_of(ctx: Any, precision: str, batch_size: int = 1 << 14) -> List[str]
         there = usable(environment.interpreter())
         if wanted is None:
             name = "cuda0" if there["cuda"] else "mps" if there["mps"] else "cpu"
+            idle = gpus.listed() if name == "cpu" else None
+            if idle:
+                why, remedy = environment.why_idle(there)
+                raise ValueError(
+                    f"{idle[0]['name']} would stay idle, for PyTorch {why}: {remedy}, or add --ctx cpu "
+                    "to train on the CPU"
+                )
             wanted = device_names.parse(name, "PyTorch")
         for device in wanted:
             if device.kind == "cuda" and device.number >= len(there["cuda"]):

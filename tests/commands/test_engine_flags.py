@@ -34,13 +34,35 @@ def test_pytorch_trains_on_a_gpu_that_mxnet_has_no_code_for(monkeypatch, caplog)
         trainer_of(typed(ctx="cuda0,cuda1"))
 
 
+@pytest.mark.parametrize(
+    ("cuda", "hidden", "remedy"),
+    [
+        ("13.0", None, "finds no GPU: update the driver, to one that runs CUDA 13.0"),
+        ("13.0", "", "finds no GPU: unset CUDA_VISIBLE_DEVICES, which is empty"),
+        (None, None, "has no CUDA: delete .*, and name a package index"),
+    ],
+)
+def test_a_gpu_that_pytorch_cannot_use_is_never_replaced_by_the_cpu_unasked(monkeypatch, caplog, cuda, hidden, remedy):
+    monkeypatch.setattr(environment, "interpreter", lambda: "python")
+    monkeypatch.setattr(environment, "devices", lambda python: {"cuda": [], "cuda_version": cuda, "mps": False})
+    monkeypatch.delenv(environment.NAMED, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if hidden is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    with pytest.raises(ValueError, match=f"NVIDIA H200 would stay idle, for PyTorch {remedy}"):
+        trainer_of(typed(engine="pytorch"))
+    assert trainer_of(typed(engine="pytorch", ctx="cpu"))["ctx"] == "cpu"
+    assert trainer_of(typed()) == {"ctx": [mx.cpu()]}
+    assert "to train on the CPU. Until then MXNet trains on the CPU" in caplog.text
+
+
 def test_mxnet_trains_where_the_environment_of_pytorch_cannot_be_made(monkeypatch, caplog):
     def interpreter():
         raise ValueError("the disk is full")
 
     monkeypatch.setattr(environment, "interpreter", interpreter)
     assert trainer_of(typed()) == {"ctx": [mx.cpu()]}
-    assert "the disk is full; MXNet trains on the CPU" in caplog.text
+    assert "the disk is full. Until then MXNet trains on the CPU" in caplog.text
     for flags in (dict(engine="pytorch"), dict(ctx="cuda0"), dict(precision="tf32")):  # who names it wants it
         with pytest.raises(ValueError, match="the disk is full"):
             trainer_of(typed(**flags))
