@@ -39,9 +39,10 @@ def found() -> Optional[Path]:
     """
     named = os.environ.get(NAMED)
     if named:
-        if not shutil.which(named):
+        program = shutil.which(named)
+        if not program:
             raise ValueError(f"{NAMED} is {named}, which is no program: name the python of an environment with PyTorch")
-        return Path(named)
+        return Path(os.path.abspath(program))  # not resolved: the python of an environment is a link
     python = VENV / "bin" / "python"
     with contextlib.suppress(OSError):
         if os.access(python, os.X_OK) and (VENV / "installed").read_text() == stamp():
@@ -126,11 +127,25 @@ def stamp() -> str:
 
 
 def variables() -> Dict[str, str]:
-    """The environment variables of a process in .venv-torch: of Python's own, only the path to this project."""
+    """The environment variables of a process in .venv-torch: of Python's own, only the path to a checkout.
+
+    An installed package lies among MXNet's packages, which must not come before those of PyTorch: see `module`.
+    """
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTHON") and name != "VIRTUAL_ENV"
     }
-    return {**kept, "PYTHONPATH": str(facts.PACKAGES), "PYTHONNOUSERSITE": "1"}
+    own = {"PYTHONPATH": str(facts.PACKAGES)} if facts.SETUP.is_file() else {}
+    return {**kept, **own, "PYTHONNOUSERSITE": "1"}
+
+
+def module(python: Path, name: str, asked: Mapping[str, Any]) -> Dict[str, Any]:
+    """The arguments of subprocess.run with which `python` runs the module `name` of this package on `asked`, as JSON.
+
+    What the interpreter `python` has itself comes first; from the folder of this package come only what it lacks.
+    """
+    start = f"import runpy, sys; sys.path.append({str(facts.PACKAGES)!r}); "
+    start += f"runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
+    return dict(args=[str(python), "-c", start, json.dumps(asked)], env=variables(), cwd="/")
 
 
 def devices(python: Path, seconds: float = 120) -> Dict[str, Any]:

@@ -11,7 +11,7 @@ import logging
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional
 
 import mxnet as mx
 import numpy as np
@@ -21,12 +21,13 @@ from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.engines import choice, environment, training_file, training_graph
 from gluon_cgd.engines.material import Material
 from gluon_cgd.learner import say_batch_norms
-from gluon_cgd.machine import device_names, facts, gpus
+from gluon_cgd.machine import device_names, gpus
 from gluon_cgd.machine.progress import task
 from gluon_cgd.runs import checkpoint, results
 from gluon_cgd.runs.log import WRITTEN
 from gluon_cgd.runs.parameters import values_of
 
+log = logging.getLogger(__name__)
 PATIENCE = 20  # seconds for the child to end when it is told to
 
 
@@ -111,7 +112,7 @@ def train(
     try:
         write(file, material, run, weights)
         asked = dict(file=str(file), out=str(file.parent), devices=devices, deterministic=deterministic)
-        asked.update(checkpoint_every=checkpoint_every)
+        asked.update(checkpoint_every=checkpoint_every, records=True)
         follow(asked, material, lock)
     finally:
         file.unlink(missing_ok=True)
@@ -147,17 +148,16 @@ def follow(asked: Dict[str, Any], material: Material, lock: int) -> None:
     asked: what it is to do, as `trainer.train` takes it.
     """
     python = environment.interpreter()
-    variables = environment.variables()
+    started = environment.module(python, "gluon_cgd.engines.trainer", asked)
     if asked["deterministic"]:
-        variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS adds up in any order
-    command = [str(python), "-m", "gluon_cgd.engines.trainer", json.dumps(asked)]
+        started["env"]["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS adds up in any order
     pipe, iterations = subprocess.PIPE, material.experiment.iterations(len(material.split.train))
-    error: Union[str, None] = None
+    before = checkpoint.iteration(Path(asked["out"]) / "checkpoint.npz")
+    error: Optional[str] = None
+    unrecorded: Optional[str] = None
     # In a session of its own: Ctrl-C is for this process alone, which then ends the child
     with subprocess.Popen(
-        command,
-        cwd=facts.PACKAGES,
-        env=variables,
+        **started,
         stdin=pipe,
         stdout=pipe,
         text=True,
@@ -166,7 +166,7 @@ def follow(asked: Dict[str, Any], material: Material, lock: int) -> None:
         start_new_session=True,
     ) as child:
         try:
-            with task("training", iterations, "it", material.progress) as bar:
+            with task("training", iterations, "it", material.progress, before) as bar:
                 assert child.stdout
                 for line in child.stdout:
                     told = json.loads(line)
@@ -175,6 +175,8 @@ def follow(asked: Dict[str, Any], material: Material, lock: int) -> None:
                         bar.note(told["note"])
                     elif "error" in told:
                         error = told["error"]
+                    elif "unrecorded" in told:
+                        unrecorded = told["unrecorded"]
                     else:
                         logging.getLogger(told["name"]).log(told["level"], "%s", told["line"], extra={WRITTEN: True})
         finally:
@@ -186,6 +188,9 @@ def follow(asked: Dict[str, Any], material: Material, lock: int) -> None:
                 child.kill()
     if error or child.returncode:
         raise ValueError(error or ended(child.returncode))
+    if unrecorded:  # in a new process, for the failure has left memory behind
+        log.info("each kernel is started by itself, from now on: the step cannot be recorded (%s)", unrecorded)
+        follow({**asked, "records": False}, material, lock)
 
 
 def ended(status: int) -> str:

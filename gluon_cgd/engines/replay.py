@@ -4,18 +4,20 @@ A step of a small network is hundreds of kernels of some microseconds, and Pytho
 than the GPU to run it. A recorded step computes the same with the same kernels.
 """
 
-import logging
 from typing import Callable, List
 
 import torch
 from torch import Tensor
 
-log = logging.getLogger(__name__)
 WARM = 4  # steps before the recording: in them cuDNN chooses its algorithms and PyTorch's allocator grows
 
 
+class NotRecorded(RuntimeError):
+    """PyTorch cannot record a step. It leaves memory behind that this process cannot free."""
+
+
 class Replay:
-    """Steps of `compute`, recorded after WARM of them; where PyTorch cannot record it, each is started as ever.
+    """Steps of `compute`, recorded after WARM of them. Raises NotRecorded there if PyTorch cannot record it.
 
     compute: a function of tensors on a GPU that returns one. It changes what it changes in place, reads nothing of the
     GPU back, and sends nothing there.
@@ -55,12 +57,10 @@ class Replay:
         """Record a step, without taking it."""
         torch.cuda.synchronize(self.device)
         torch.cuda.empty_cache()  # a recording has memory of its own
-        now, graph = torch.cuda.current_stream(self.device), torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 output = self.compute(*self.inputs)
         except RuntimeError as error:
-            torch.cuda.set_stream(now)
-            log.info("each kernel is started by itself: the step cannot be recorded (%s)", str(error).split("\n")[0])
-        else:
-            self.graph, self.output = graph, output
+            raise NotRecorded(str(error).split("\n")[0]) from error
+        self.graph, self.output = graph, output

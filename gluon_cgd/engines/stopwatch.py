@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from gluon_cgd.engines import training_file
+from gluon_cgd.engines.replay import NotRecorded
 from gluon_cgd.engines.torch_engine import TorchEngine, device_of
 from gluon_cgd.machine import device_names
 from gluon_cgd.sampler import draw_changes
@@ -25,9 +26,17 @@ def measure(asked: Dict[str, Any]) -> Dict[str, Any]:
 
     asked: {"file": a training file, "device": "cuda0", "precision": ..., "seconds": how long each is measured}.
     """
+    try:
+        return measured(asked, records=True)
+    except NotRecorded:
+        return measured(asked, records=False)
+
+
+def measured(asked: Dict[str, Any], records: bool) -> Dict[str, Any]:
+    """As `measure`. records: of `TorchEngine`."""
     training = training_file.read(asked["file"])
     (device,) = [device_of(one) for one in device_names.parse(asked["device"], "PyTorch")]
-    engine = TorchEngine(training, [device], asked["precision"], False)
+    engine = TorchEngine(training, [device], asked["precision"], False, records)
     train, query = (training_file.opened(training, part) for part in ("train", "query"))
     assert train is not None
     assert query is not None

@@ -23,6 +23,7 @@ from gluon_cgd.machine.progress import by_batches
 from gluon_cgd.runs import results
 from gluon_cgd.sampler import Crops
 
+DETERMINISTIC = "deterministic"  # the name of an array of a checkpoint: whether all steps up to there were
 HELD = 0.4  # of the free memory of a GPU: as much as the training pictures may take, the rest is for training
 
 
@@ -40,13 +41,24 @@ class TorchEngine:
     devices: the first holds the pictures and computes the losses of the whole batch; each computes a part of it.
     precision: float32; tf32 and bf16 are for convolutions alone. Recall is measured in float32 in any case, for so will
     those who use the model.
+    deterministic: only algorithms that repeat their bits; after `restore`, whether all steps so far were of them.
+    records: whether steps are recorded where they can be (see `replay`).
     """
 
     parts = 1
 
-    def __init__(self, training: Training, devices: Sequence[torch.device], precision: str, deterministic: bool):
+    def __init__(
+        self,
+        training: Training,
+        devices: Sequence[torch.device],
+        precision: str,
+        deterministic: bool,
+        records: bool = True,
+    ):
         self.experiment, self.precision, self.deterministic = training.experiment, precision, deterministic
-        self.devices = list(devices)
+        self.devices, self.records = list(devices), records
+        if self.devices[0].type == "cuda":
+            torch.cuda.set_device(self.devices[0])  # else PyTorch takes memory of the first GPU for what names none
         torch.use_deterministic_algorithms(deterministic)
         torch.backends.cudnn.benchmark = not deterministic
         Tf32(False)
@@ -57,6 +69,7 @@ class TorchEngine:
         self.unused = {name: training.values[name] for name in training.values if name not in first.values()}
         self.order = list(training.values)
         self.learned = [name for name in self.order if name in training.learned]
+        self.weights = [[values[name] for name in self.learned] for values in (one.values() for one in self.networks)]
         self.adam = adam.Adam([first.values()[name] for name in self.learned], self.experiment.weight_decay)
         self.adam.means = [mean.to(self.devices[0]) for mean in self.adam.means]
         self.adam.variances = [variance.to(self.devices[0]) for variance in self.adam.variances]
@@ -75,7 +88,8 @@ class TorchEngine:
             fits = pictures.nbytes < HELD * torch.cuda.mem_get_info(device)[0]
         self.held = self.pictures.to(device) if fits else None
         changes = self.experiment.erasing or self.experiment.colour_jitter
-        if device.type == "cuda" and fits and len(self.devices) == 1 and not changes and not self.networks[0].draws():
+        plain = len(self.devices) == 1 and not changes and not self.networks[0].draws()
+        if self.records and device.type == "cuda" and fits and plain:
             self.replay = Replay(self.computed, device)
 
     def batch(self, indices: np.ndarray, crops: Crops, iteration: int) -> Batch:
@@ -96,11 +110,12 @@ class TorchEngine:
             return self.replay(torch.from_numpy(crops), torch.from_numpy(label), torch.tensor(rate))
         pictures = self.held if batch.pictures is None else batch.pictures.to(device, non_blocking=True)
         pixels = cropped(pictures, sent(batch.places, device), batch.crops, self.experiment.input_size)
-        return self.learned_from(pixels, sent(label, device), rate, Uniform(seed))
+        # On a GPU the kernels are those of a recording, so that the same bits come
+        factor = sent(np.array(rate, np.float32), device) if device.type == "cuda" else rate
+        return self.learned_from(pixels, sent(label, device), factor, Uniform(seed))
 
     def computed(self, crops: Tensor, label: Tensor, rate: Tensor) -> Tensor:
         """What `step` does on a GPU that holds all pictures. crops: places, tops, lefts and flips, (4, B)."""
-        self.networks[0].zero_grad(set_to_none=True)  # of a recording that failed
         return self.learned_from(cut(self.held, *crops, self.experiment.input_size), label, rate, None)
 
     def learned_from(self, pixels: Tensor, label: Tensor, rate: Union[float, Tensor], uniform: Any) -> Tensor:
@@ -140,7 +155,7 @@ class TorchEngine:
 
     def update(self, rate: Union[float, Tensor]) -> None:
         """Add up the gradients of the devices, take a step of Adam, and give all devices the new parameters."""
-        weights, *others = [[network.values()[name] for name in self.learned] for network in self.networks]
+        weights, *others = self.weights
         for theirs in others:
             for weight, other in zip(weights, theirs):
                 weight.grad += other.grad.to(weight.device)
@@ -185,12 +200,13 @@ class TorchEngine:
         """The embeddings of `pictures`, uint8 (N, H, W, 3): float32 (N, D). Raises NotFinite as `evaluate.embed`."""
         rows, size = [], self.experiment.batch_size
         for start in by_batches(len(pictures), size):
-            batch = torch.from_numpy(np.ascontiguousarray(pictures[start : start + size]))
+            batch, started = torch.from_numpy(np.ascontiguousarray(pictures[start : start + size])), []
             for network, device, part in zip(self.networks, self.devices, torch.tensor_split(batch, len(self.devices))):
                 network.eval()
                 with torch.no_grad(), Tf32(False):
                     data = self.normalised(part.to(device))
-                    rows.append(network({"data": data}, ["embedding"])["embedding"].cpu().numpy())
+                    started.append(network({"data": data}, ["embedding"])["embedding"])
+            rows.extend(embedding.cpu().numpy() for embedding in started)  # when all devices have begun
         return finite(np.concatenate(rows))
 
     def parameters(self) -> Dict[str, np.ndarray]:
@@ -201,6 +217,7 @@ class TorchEngine:
     def state(self) -> Dict[str, np.ndarray]:
         """The arrays of a checkpoint, from which `restore` goes on; named as the MXNet engine names them."""
         arrays = {f"parameter:{name}": value for name, value in self.parameters().items()}
+        arrays[DETERMINISTIC] = np.array(self.deterministic, np.uint8)
         for name, mean, variance in zip(self.learned, self.adam.means, self.adam.variances):
             arrays[f"adam_mean:{name}"], arrays[f"adam_variance:{name}"] = array_of(mean), array_of(variance)
         for name, values in self.statistics().items():
@@ -223,6 +240,7 @@ class TorchEngine:
             put(arrays, f"adam_mean:{name}", mean)
             put(arrays, f"adam_variance:{name}", variance)
         self.adam.updates = updates
+        self.deterministic = self.deterministic and bool(arrays.get(DETERMINISTIC, False))
 
     def names(self) -> str:
         """The devices and the precision, for the log."""

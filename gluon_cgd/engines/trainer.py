@@ -6,16 +6,18 @@ It tells its parent in lines of JSON what it logs, how far it is and why it ends
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 
 from gluon_cgd.engines import training_file
+from gluon_cgd.engines.replay import NotRecorded
 from gluon_cgd.engines.torch_engine import TorchEngine, device_of
 from gluon_cgd.engines.training_file import Training
 from gluon_cgd.machine import device_names, progress
@@ -78,12 +80,27 @@ def train(asked: Dict[str, Any], tell: Callable[..., None]) -> None:
     precision, out = training.run["engine"]["precision"], Path(asked["out"])
 
     def start(experiment, classes, seed):
-        return TorchEngine(training, [device_of(device) for device in devices], precision, asked["deterministic"])
+        places = [device_of(device) for device in devices]
+        return TorchEngine(training, places, precision, asked["deterministic"], asked["records"])
 
     with logged_to(out / "train.log"):
         run = ToldRun(training.experiment, training.split, out, training.run, start, Handed(training))
         run.tell = tell
         run.go(asked["checkpoint_every"])
+
+
+def explained(error: Exception, devices: Sequence[str]) -> Optional[str]:
+    """What a person can do about what PyTorch raised, in a sentence; None if nobody knows."""
+    first = str(error).partition("\n")[0]
+    if isinstance(error, MemoryError) or re.search("out of memory|can't allocate memory|ALLOC_FAILED", str(error)):
+        return (
+            f"{', '.join(devices)} has too little free memory for this run ({first or 'MemoryError'}): free some, or "
+            "share the batch among more GPUs (--ctx cuda0,cuda1), and the same command goes on; --precision bf16 and "
+            "fewer --batch-classes need less too, in another folder, for they are other runs"
+        )
+    if "deterministic" in first:
+        return f"PyTorch cannot repeat this run to the bit here ({first.partition('.')[0]}): leave out --deterministic"
+    return None
 
 
 def end_with_parent() -> None:
@@ -104,21 +121,18 @@ def main() -> int:
             channel.flush()
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     logging.getLogger("gluon_cgd").addHandler(Telling(tell))
     asked = json.loads(sys.argv[1])
     try:
+        torch.set_num_threads(max(1, int(os.environ["OMP_NUM_THREADS"].partition(",")[0])))
         train(asked, tell)
-    except torch.cuda.OutOfMemoryError:
-        tell(
-            error="the GPU has too little memory for this batch: take --precision bf16, several GPUs "
-            "(--ctx cuda0,cuda1), or fewer --batch-classes; the same command goes on from the last checkpoint"
-        )
-    except RuntimeError as error:
-        if "deterministic" not in str(error):
+    except NotRecorded as error:
+        tell(unrecorded=str(error))
+    except (RuntimeError, MemoryError) as error:
+        reason = explained(error, asked["devices"])
+        if reason is None:
             raise
-        reason = str(error).partition(".")[0]
-        tell(error=f"PyTorch cannot repeat this run to the bit here ({reason}): leave out --deterministic")
+        tell(error=reason)
     except (ValueError, OSError) as error:
         tell(error=sentence(error))
     return 0

@@ -17,7 +17,6 @@ from gluon_cgd import model
 from gluon_cgd.datasets.records import Record, Split
 from gluon_cgd.engines import environment
 from gluon_cgd.experiment import REVISION, Experiment
-from gluon_cgd.machine import facts
 from reproduce.training import complexity
 
 GPU = "one H200"
@@ -49,11 +48,8 @@ def measure(experiment, device, precision):
         run = {"experiment": pictures.experiment.to_dict(), "seed": 0, "revision": REVISION, "engine": made}
         process.write(file, pictures, run, None)
         options = dict(file=str(file), device=device, precision=precision, seconds=SECONDS)
-        command = [str(environment.interpreter()), "-m", "gluon_cgd.engines.stopwatch", json.dumps(options)]
-        variables = environment.variables()
-        done = subprocess.run(
-            command, cwd=facts.PACKAGES, env=variables, capture_output=True, text=True, errors="replace", check=False
-        )
+        started = environment.module(environment.interpreter(), "gluon_cgd.engines.stopwatch", options)
+        done = subprocess.run(**started, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or [f"it ends with status {done.returncode}"])[-1][:300]
         raise ValueError(

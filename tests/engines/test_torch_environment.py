@@ -3,6 +3,7 @@
 import logging
 import os
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -181,3 +182,35 @@ def test_it_has_what_is_pinned_and_no_mxnet():
     code = "import sys; from importlib.util import find_spec; sys.exit(any(map(find_spec, ('mxnet', 'gluoncv'))))"
     python = str(environment.found())
     assert not subprocess.run([python, "-c", code], env=environment.variables(), check=False).returncode
+
+
+def test_a_relative_name_is_of_the_folder_where_it_was_typed(tmp_path, monkeypatch):
+    python = tmp_path / "there" / "python"
+    python.parent.mkdir()
+    python.symlink_to("/bin/true")
+    monkeypatch.chdir(tmp_path)
+    for typed in ("there/python", "./there/python", "../" + tmp_path.name + "/there/python"):
+        monkeypatch.setenv(environment.NAMED, typed)
+        assert environment.found() == python  # not what the link leads to
+    monkeypatch.chdir(python.parent)
+    monkeypatch.setenv(environment.NAMED, "./python")
+    assert environment.found() == python
+
+
+@pytest.mark.parametrize(("installed", "expected"), [(False, "of the folder"), (True, "of the interpreter")])
+def test_an_installed_package_does_not_bring_the_packages_beside_it(tmp_path, monkeypatch, installed, expected):
+    """Beside an installed package lies MXNet's NumPy; beside a checkout lies nothing but the project."""
+    (tmp_path / "numpy.py").write_text("beside = 'of the folder'\n")
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    script = "import json, sys, numpy\nprint(getattr(numpy, 'beside', 'of the interpreter'), json.loads(sys.argv[1]))\n"
+    (tmp_path / "pack" / "script.py").write_text(script)
+    setup = tmp_path / "env.sh"
+    if not installed:
+        setup.write_text("")
+    monkeypatch.setattr(facts, "PACKAGES", tmp_path)
+    monkeypatch.setattr(facts, "SETUP", setup)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    started = environment.module(Path(sys.executable), "pack.script", {"a": 1})
+    done = subprocess.run(**started, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"{expected} {{'a': 1}}"

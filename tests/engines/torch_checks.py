@@ -169,6 +169,54 @@ def recorded():
     assert losses[-1] != losses[0]
 
 
+def repeats():
+    """A run repeats its bits if each of its processes was asked to; a checkpoint remembers it."""
+    _, engine = engine_of(sys.argv[2])
+    asked, old = engine.state(), {name: value for name, value in engine.state().items() if name != "deterministic"}
+    engine.restore(asked, 0)
+    assert engine.origin()["engine"]["deterministic"] is True
+    engine.restore({**asked, "deterministic": np.array(False)}, 0)
+    assert engine.origin()["engine"]["deterministic"] is False
+    engine.restore(asked, 0)
+    assert engine.origin()["engine"]["deterministic"] is False
+    _, other = engine_of(sys.argv[2])
+    other.restore(old, 0)  # of an earlier version, which did not say
+    assert not other.state()["deterministic"]
+
+
+def remedies():
+    """What PyTorch raises becomes a sentence with a remedy, where there is one."""
+    from gluon_cgd.engines.trainer import explained
+
+    messages = [
+        "CUDA out of memory. Tried to allocate",
+        "CUDA error: out of memory\nCUDA kernel errors",
+        "MPS backend out of memory (MPS allocated: 9 GB)",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when",
+        "DefaultCPUAllocator: can't allocate memory: you tried",
+    ]
+    for error in [*map(RuntimeError, messages), torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError()]:
+        said = explained(error, ["cuda0"])
+        assert said.startswith("cuda0 has too little free memory for this run ("), said
+        assert "\n" not in said
+    said = explained(RuntimeError("f does not have a deterministic implementation. You can"), ["cuda0"])
+    assert said.endswith("(f does not have a deterministic implementation): leave out --deterministic"), said
+    assert explained(RuntimeError("mat1 and mat2 shapes cannot be multiplied"), ["cpu"]) is None
+
+
+def told():
+    """What the parent hears of a step that cannot be recorded."""
+    from gluon_cgd.engines import trainer
+    from gluon_cgd.engines.replay import NotRecorded
+
+    def train(asked, tell):
+        raise NotRecorded("operation not permitted when stream is capturing")
+
+    trainer.end_with_parent = lambda: None  # nothing holds the pipe here
+    trainer.train, sys.argv = train, ["trainer", json.dumps({"devices": ["cuda0"]})]
+    sys.exit(trainer.main())
+
+
 def imports():
     """What trains needs neither MXNet nor what decodes pictures."""
     import gluon_cgd.engines.trainer  # noqa: F401
