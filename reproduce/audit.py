@@ -1,4 +1,4 @@
-"""Recomputes every number and sentence of the documents from the recorded runs, without any code of the project.
+"""Recomputes every generated number and sentence of the documents from the recorded runs, without the project's code.
 
     python reproduce/audit.py                      the recorded runs, README.md, REPRODUCE.md and docs/
     python reproduce/audit.py --page FILE          and the page that `python -m reproduce --html` wrote of them
@@ -11,7 +11,7 @@ it should be.
 It notices a change of one part: a digit in a document, a recall or a rank, a seed, a run that was dropped or copied, a
 word of a verdict. It cannot notice a forger who trains nothing, invents ranks for all seeds of all rows and makes every
 hash, recall and document anew from them. Only training again shows that: see `--attest` in REPRODUCE.md. Sentences that
-were written by hand, outside of the marks <!-- NAME -->, are not checked, but for README's first table.
+were written by hand, outside of the marks <!-- NAME -->, are not checked.
 
 Exit status: 0 no difference, 1 differences, 2 could not run.
 """

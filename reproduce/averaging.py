@@ -36,6 +36,7 @@ def every(runs, experiment, engine=MXNET):
     for each in together(experiment, engine):
         for result in store.every(store.of_engine(runs, each), experiment):
             found.setdefault(result["seed"], result)
+    store.check_alike(found.values(), f"{store.of_engine(runs, engine)}, {experiment.key()},")
     return [result for seed in sorted(found) for result in with_losses(runs, experiment, [found[seed]])]
 
 

@@ -47,8 +47,9 @@ def run(options):
         say(f"Written: {', '.join(map(str, pretrain.run()))}")
         return 0
     tables = [find_table(name, options) for name in options.tables if name != "efficiency"]
+    every = small.small_tables(EVERYTHING) if options.small else EVERYTHING
     if options.plan:
-        return show_plan(tables or (small.small_tables(EVERYTHING) if options.small else EVERYTHING), options)
+        return show_plan(tables or every, options)
     if options.attest:
         file = attestation.write(options.runs, tables or EVERYTHING, options.by)
         say(f"Written: {file}")
@@ -58,7 +59,7 @@ def run(options):
         say(f"recorded: {name or 'nothing new'}")
         return 0
     if options.parity:
-        say("\n".join(agreement.record(options.base, tables or EVERYTHING, is_reduced(options))))
+        say("\n".join(agreement.record(options.base, tables or every, is_reduced(options))))
         return 0
     if options.record:
         say(f"recorded: {', '.join(record.record(options.runs, tables or record.everything())) or 'nothing new'}")
@@ -71,15 +72,14 @@ def run(options):
         device = "cpu" if ctx.device_type == "cpu" else f"gpu{ctx.device_id}"
         say(efficiency.report(options.mini, device, options.runs))
         return 0
-    if not tables and not options.json:
+    if not tables and not options.json and not options.report:
         say(formats.listing())
         return 0
     if FIGURE4.name in options.tables:
         return draw_figure4(options)
     for table in tables:
         selection.rows_of(table, options.rows, is_reduced(options))
-    every = small.small_tables(TABLES.values()) if options.small else list(TABLES.values())
-    return print_tables(tables or every, options)
+    return print_tables(tables or [table for table in every if table.name in TABLES], options)
 
 
 def is_reduced(options):
@@ -170,7 +170,11 @@ def write_page(tables, options):
         return averaging.ranks_of(options.base, experiment, every(experiment))
 
     others = trained_by.left_out(rows)
-    html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds, ranks_of, others)
+    added = "" if options.trained_by == MXNET else f" --engine {options.trained_by.name}"
+    added += f" --precision {options.trained_by.precision}" if options.trained_by.precision != "float32" else ""
+    added += " --from-scratch" * options.from_scratch
+    added += "" if options.base == facts.PROJECT / "runs" else f" --runs {facts.quoted(options.base)}"
+    html.write(file, tables, every, options.mini, options.compare, sentences, options.seeds, ranks_of, others, added)
     say(f"Written: {file}")
     return 0
 
@@ -178,12 +182,13 @@ def write_page(tables, options):
 def show_plan(tables, options):
     """Print the distinct runs behind `tables`, and what the missing ones cost; returns the exit status."""
     engine, form = options.trained_by, (options.seeds, is_reduced(options), options.runs)
-    missing = {run.experiment for run in plan.wanted(tables, *form)}
+    runs = plan.with_averaged(plan.wanted(tables, *form), options.base, engine)
+    missing = {run.experiment for run in runs if not run.done}
     if options.measure:
         costs.measure(missing, backends.devices_of(options.ctx, engine)[0], options.runs, engine)
     elif engine != MXNET and not options.mini:
         costs.measure_here(missing, options.runs, engine)
-    say(plan.as_text(tables, *form, engine))
+    say(plan.as_text(tables, runs, *form[1:], engine))
     return 0
 
 

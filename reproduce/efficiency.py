@@ -114,7 +114,7 @@ def prepared(task, experiment, batch_size, ctx, parts=1):
     from gluon_cgd.datasets.images import normalise
     from gluon_cgd.learner import Learner
 
-    experiment = replace(experiment, batch_classes=batch_size // experiment.batch_images)
+    experiment = with_batch(experiment, batch_size)
     net = model.from_experiment(experiment, CLASSES)
     net.collect_params().reset_ctx(ctx)
     side = experiment.input_size
@@ -130,6 +130,12 @@ def prepared(task, experiment, batch_size, ctx, parts=1):
         mx.nd.waitall()
 
     return step, sum(parameter.data(ctx).size for parameter in learner.learned)
+
+
+def with_batch(experiment, size):
+    """`experiment` with batches of `size` pictures, of two classes at least."""
+    images = min(experiment.batch_images, size // 2)
+    return replace(experiment, batch_classes=size // images, batch_images=images)
 
 
 def memory_of(ctx):

@@ -148,12 +148,15 @@ def check(options):
         raise ValueError(f"--from {other} works only with --record: add --record")
     if other and options.tables:
         raise ValueError("--record --from keeps the whole file: leave the tables out")
+    names, slurm = options.tables, " ".join(options.slurm)
+    several, selects = len(names) > 1, options.json or options.rows != "*"
+    if "efficiency" in names and (several or selects or modes_of(options)):
+        modes = "".join(f" and --{mode}" for mode in modes_of(options) if mode != "json")
+        raise ValueError(f"efficiency is measured on its own: leave out other tables, --rows, --json{modes}")
     if (options.record and not other or options.attest) and not any(Path(options.runs).glob("*/*/result.json")):
         what = "holds no finished run" if Path(options.runs).is_dir() else "does not exist"
         todo = "record" if options.record else "attest"
         raise ValueError(f"--runs {options.runs} {what}: name the folder that holds the runs to {todo}")
-    names, slurm = options.tables, " ".join(options.slurm)
-    several, selects = len(names) > 1, options.json or options.rows != "*"
     if options.seeds is not None and not 1 <= options.seeds <= 1000:
         raise ValueError(f"--seeds {options.seeds} must be from 1 to 1000")
     for mode in ("write", "figures"):
@@ -162,8 +165,6 @@ def check(options):
             raise ValueError(f"--{mode} {what} and takes no table: leave the table out")
     if "pretrain" in names and (several or modes_of(options)):
         raise ValueError("pretrain makes the parameters of the small networks, and nothing else: leave out the rest")
-    if "efficiency" in names and (several or options.report or selects):
-        raise ValueError("efficiency is measured on its own: leave out other tables, --rows, --json and --report")
     if options.dataset and "report" not in names:
         raise ValueError(
             f"--dataset {options.dataset} works only with report: tables have their own datasets, leave it out"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
+from gluon_cgd.experiment import REVISION
 from gluon_cgd.files import regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.runs import schema
@@ -22,14 +23,14 @@ MARGIN = 0.01  # of R@1: the means of the engines must be shown to be less than 
 LEVEL = 0.05  # of each of the two one-sided tests that show it
 FRACTIONS = schema.each(schema.number(0, 1), of=list)
 COMPARED = schema.fields(
-    {"seeds": schema.each(schema.SEED, of=list), "mxnet": FRACTIONS, "pytorch": FRACTIONS},
+    {"revision": schema.SEED, "seeds": schema.each(schema.SEED, of=list), "mxnet": FRACTIONS, "pytorch": FRACTIONS},
     {"versions": schema.each(schema.text), "device": schema.text},
 )
 RULE = schema.each(COMPARED)
 
 
 def read(file=None):
-    """{key of an experiment: {"seeds", "mxnet", "pytorch", "versions"}}: R@1 of each seed by both engines.
+    """{key of an experiment: {"revision", "seeds", "mxnet", "pytorch", "versions"}}: R@1 of each seed by both engines.
 
     {} without the file. Raises ValueError for anything else in it.
     """
@@ -44,9 +45,12 @@ def read(file=None):
 
 
 def is_recorded(experiment):
-    """Whether runs of `experiment` by both engines may be averaged: what is recorded shows that they agree."""
+    """Whether runs of `experiment` by both engines may be averaged: what is recorded shows that they agree.
+
+    What was recorded of another revision of the training code shows nothing of this one.
+    """
     compared = read().get(experiment.key())
-    return bool(compared) and not disagreement(compared)
+    return bool(compared) and compared["revision"] == REVISION and not disagreement(compared)
 
 
 def disagreement(compared):
@@ -73,7 +77,7 @@ def record(experiment, mxnet, pytorch, file=None):
     file = FILE if file is None else file
     ours, others = ({run["seed"]: run for run in runs} for runs in (mxnet, pytorch))
     seeds = sorted(set(ours) & set(others))
-    compared = {"seeds": seeds}
+    compared = {"revision": REVISION, "seeds": seeds}
     for name, runs in (("mxnet", ours), ("pytorch", others)):
         compared[name] = [round(runs[seed]["last"]["R@1"], 6) for seed in seeds]
     if seeds:

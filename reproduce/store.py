@@ -80,6 +80,7 @@ def check_alike(finished_runs, place):
     differences = {
         ("data", None): "are of different copies of the data",
         ("weights", None): "are of different ImageNet parameters",
+        ("revision", None): "are of different revisions of the training code",
         ("parts", 1): "learned from batches in different numbers of parts, which changes batch norm",
     }
     for part, difference in differences.items():

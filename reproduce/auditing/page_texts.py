@@ -67,6 +67,10 @@ class Page:
         hours = sum(run.get("seconds", 0) for run in runs) / 3600
         yield from ("Runs", f"{done:,} of {wanted:,} done{more}; {hours:.1f} hours of training")
         yield from ("What counts", "the last evaluation of each run, whatever its recall")
+        made = Counter(trained_by(run) for run in runs)
+        if set(made) - {"MXNet"}:
+            yield "Trained by"
+            yield "; ".join(f"{value} ({counted(count, 'run')})" for value, count in sorted(made.items()))
         for name, field in (("On", "device"), ("Machines", "machine"), ("With", "versions"), ("Commits", "commit")):
             counts = Counter(plain(run[field]) for run in runs if run.get(field))
             if counts:
@@ -208,7 +212,9 @@ class Page:
             yield from (plain(run.get(field)) for field in ("commit", "versions", "machine", "data"))
             yield (run["weights"] or "none") if "weights" in run else "-"
             yield plain(run.get("parameters_sha256"))
-            yield f"{key}/r{run.get('revision', self.revision)}-seed{run['seed']}"
+            engine = run.get("engine")
+            store = f"{engine['name']}-{engine['precision']}/" if engine else ""
+            yield f"{store}{key}/r{run.get('revision', self.revision)}-seed{run['seed']}"
 
     def plots(self):
         """(title, panels, median) of each plot in order; of a curve the panels are those of its runs."""
@@ -237,3 +243,8 @@ class Page:
             chosen = [(e, c) for e in some for c in (e.row.columns if table.name == "table5" else columns[:1])]
             found.append([e.ours[c].values if c in e.ours else () for e, c in chosen])
         return found
+
+
+def trained_by(run):
+    """What trained a run, as the page names it: "MXNet", or "PyTorch in tf32"."""
+    return f"PyTorch in {run['engine']['precision']}" if run.get("engine") else "MXNet"

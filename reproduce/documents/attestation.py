@@ -53,8 +53,9 @@ def write(runs, tables, by, device="cpu"):
     experiments = {}
     for experiment in sorted(plan.experiments(tables), key=Experiment.key):
         key = experiment.key()
-        finished = []
-        for run in store.every(runs, experiment):
+        finished, there = [], store.every(runs, experiment)
+        store.check_alike(there, store.folder(runs, experiment, 0).parent)
+        for run in there:
             arrays = record.ranks_of(runs, experiment, run)
             finished.append(seal.sealed(key, recorded.alone(run), arrays and ranks.without_classes(arrays)))
         if finished:

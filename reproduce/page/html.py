@@ -40,7 +40,17 @@ ENVIRONMENT.globals.update(
 )
 
 
-def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_of=comparison.no_ranks, others=()):
+def page(
+    tables,
+    results,
+    small,
+    which="last",
+    verdicts=None,
+    seeds=None,
+    ranks_of=comparison.no_ranks,
+    others=(),
+    added="",
+):
     """The page as a text: HTML with its style and plots in it. Equal runs give an equal page.
 
     tables: `reproduce.tables.Table`s.
@@ -49,7 +59,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_
     verdicts: {(table's name, row, column): a short sentence to show in that cell}.
     seeds: runs of each row that count (default: as many as the paper's; on the embedded benchmark all that are there).
     ranks_of: a function that gives the ranks of an experiment's runs, see `comparison.entries`.
-    others: sentences on finished runs that do not count.
+    others: sentences on finished runs that do not count.  added: flags to the commands that train what is missing.
     """
 
     @functools.lru_cache(None)
@@ -57,7 +67,7 @@ def page(tables, results, small, which="last", verdicts=None, seeds=None, ranks_
         return sorted(results(experiment), key=lambda result: result["seed"])
 
     ranks = functools.lru_cache(None)(ranks_of)
-    sections = [Section(table, stored, small, which, verdicts or {}, seeds, ranks) for table in tables]
+    sections = [Section(table, stored, small, which, verdicts or {}, seeds, ranks, added) for table in tables]
     names, wanted = {}, {}  # of each experiment: the rows that it is behind, and the runs that it should have
     for section in sections:
         for entry in section.own():

@@ -14,10 +14,10 @@ from visualize import configurations, curves
 class Section:
     """One table with its runs, as a part of the page (templates/table.html, figure3.html). See `html.page`.
 
-    entries: its rows, see `comparison.entries`.  seeds: runs that each should have.
+    entries: its rows, see `comparison.entries`.  seeds: runs that each should have.  added: see `html.page`.
     """
 
-    def __init__(self, table, stored, small, which, verdicts, seeds, ranks_of=comparison.no_ranks):
+    def __init__(self, table, stored, small, which, verdicts, seeds, ranks_of=comparison.no_ranks, added=""):
         self.table, self.small, self.verdicts = table, small, verdicts
         self.seeds = seeds or (1 if small else table.seeds)
         limit = seeds or (None if small else table.seeds)  # the text reports count as many
@@ -32,6 +32,7 @@ class Section:
         self.entries = comparison.entries(table, counting, small, which, ranks_counting)
         self.ours = "mini" if small else "made up" if is_rehearsal(self.entries) else "ours"
         self.command = f"bash reproduce/{table.name}.sh" + " --mini" * small + (f" --seeds {seeds}" if seeds else "")
+        self.command += added
 
     def own(self):
         """The rows that are not other people's work."""

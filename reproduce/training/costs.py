@@ -40,7 +40,7 @@ def measure(experiments, device, runs, engine=MXNET):
     file = formats.reports(runs) / "steps.json"
     known = _read(file)
     own, before = known.setdefault(machine(device, engine), {}), load.now()
-    for experiment in each(experiments, "measuring networks", unit="networks"):
+    for experiment in each(sorted(experiments, key=Experiment.key), "measuring networks", unit="networks"):
         if network(experiment) not in own:
             # 128 pictures of 224 x 224 do not fit every machine's memory
             batch = min(experiment.batch_size, 32) if device.startswith("cpu") else experiment.batch_size
@@ -48,8 +48,7 @@ def measure(experiments, device, runs, engine=MXNET):
                 cost = efficiency.one_model(replace(experiment, pretrained=False), batch, device)
                 own[network(experiment)] = {"train": cost["step"] / batch, "embed": cost["picture"]}
             else:
-                images = replace(experiment, batch_classes=batch // experiment.batch_images)
-                cost = pytorch_costs.measure(images, device, engine.precision)
+                cost = pytorch_costs.measure(efficiency.with_batch(experiment, batch), device, engine.precision)
                 own[network(experiment)] = {"train": cost["train"], "embed": cost["embed"]}
             write_json(file, known)
     if load.warning(load.others(before, load.now())):
@@ -162,8 +161,9 @@ def estimated(missing, precision):
 def disk(missing):
     """A sentence: the disk that the cached pictures and the parameters of `missing` runs take."""
     sides = {(store.data_of(run.experiment), run.experiment.resize, run.experiment.input_size) for run in missing}
-    # A training or test set that two experiments share is cached once
-    cached = {(data, 0, large) for data, large, _ in sides} | {(data, 1, small) for data, _, small in sides}
+    # A training or test set that two experiments share is cached once; sop_mini learns from the pictures of sop
+    cached = {((data[0].replace("sop_mini", "sop"), *data[1:]), 0, large) for data, large, _ in sides}
+    cached |= {(data, 1, small) for data, _, small in sides}
     cache = sum(3 * side**2 * pictures(*data)[part] for data, part, side in cached)
     counted = each(missing, "counting parameters", unit="runs")
     files = [2 * 4 * parameters(run.experiment) for run in counted]  # last and best, float32

@@ -6,7 +6,7 @@ from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.experiment import Experiment
 from gluon_cgd.machine.progress import each
 from gluon_cgd.runs import checkpoint
-from reproduce import selection, store
+from reproduce import averaging, selection, store
 from reproduce.report import power
 from reproduce.small import small_tables
 from reproduce.training import costs
@@ -54,9 +54,20 @@ def experiments(tables):
     }
 
 
-def as_text(tables, seeds, small, runs, engine=MXNET):
-    """The plan as text: the runs of each table, then the hours and the disk that the missing ones take by `engine`."""
-    every = wanted(tables, seeds, small, runs)
+def with_averaged(every, runs, engine):
+    """`every`, [Wanted, ...], in which a run that another engine has made, and that counts as well, is done.
+
+    runs: the folder that holds the stores of all engines.
+    """
+    missing = {(run.experiment, run.seed) for run in averaging.missing(runs, every, engine)}
+    return [run._replace(done=(run.experiment, run.seed) not in missing) for run in every]
+
+
+def as_text(tables, every, small, runs, engine=MXNET):
+    """The plan as text: the runs of each table, then the hours and the disk that the missing ones take by `engine`.
+
+    every: the runs behind `tables`, as `wanted` returns them.
+    """
     lines = [("", "runs", "not shown above", "done", "half done", "missing")]
     counted = set()
     for table in tables:

@@ -1,13 +1,15 @@
 """The audit's verdicts, implemented a second time, are those of the project: on runs of the paper's form too."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gluon_cgd.experiment import REVISION
 from reproduce import recorded
-from reproduce.auditing import blocks, declared, evidence, page
+from reproduce.auditing import agreement, blocks, declared, evidence, page
 from reproduce.auditing.samples import entries
 from reproduce.documents import summary
 from reproduce.page import html
@@ -84,3 +86,15 @@ def test_the_paper_form_is_judged_as_the_project_judges_it(tmp_path, monkeypatch
     }
     text = html.page(EVERYTHING, lambda experiment: recorded.read(experiment, folder), False, verdicts=told)
     assert list(map(str, page.check("page.html", text, TABLES, runs, REVISION))) == []
+
+
+def test_a_part_of_sop_has_a_hash_of_its_own_and_each_dataset_has_one():
+    def recorded(dataset, seed, data):
+        run = {"seed": seed, "parameters_sha256": f"{seed}".rjust(64, "0"), "data": data}
+        place = {"file": Path(f"{dataset}.json"), "experiment": {"dataset": dataset}, "runs": [run]}
+        return SimpleNamespace(**place, at=lambda index, text, field=None: text)
+
+    both = {"a": recorded("sop", 0, "all"), "b": recorded("sop_mini", 1, "a part")}
+    assert list(agreement.distinct(both)) == []
+    (said,) = agreement.distinct({**both, "c": recorded("sop", 2, "other")})
+    assert "learned from another copy of sop than sop, seed 0" in said

@@ -11,7 +11,7 @@ import pytest
 from gluon_cgd.cluster.options import parse_options
 from gluon_cgd.engines import choice, environment
 from gluon_cgd.engines.choice import MXNET, Engine
-from reproduce import averaging, parity, recorded, store
+from reproduce import averaging, parity, recorded, small, store
 from reproduce.auditing import plain
 from reproduce.command import main
 from reproduce.documents import record
@@ -140,7 +140,7 @@ def test_a_record_of_parity_that_was_changed_by_hand_counts_for_nothing(tmp_path
     both = [store.every(store.of_engine(tmp_path, engine), BOTH) for engine in (MXNET, FLOAT32)]
     assert parity.record(BOTH, *both)
     good = json.loads(parity.FILE.read_text())
-    for change in (dict(seeds=[0, 1, 2, 3, 3]), dict(mxnet=[0.8] * 4), dict(pytorch=[0.1] * 5)):
+    for change in (dict(seeds=[0, 1, 2, 3, 3]), dict(mxnet=[0.8] * 4), dict(pytorch=[0.1] * 5), dict(revision=2)):
         changed = copy.deepcopy(good)
         changed[BOTH.key()].update(change)
         parity.FILE.write_text(json.dumps(changed))
@@ -180,6 +180,19 @@ def test_where_the_engines_agree_a_run_by_the_other_one_is_not_trained_again(tmp
     assert missing(TF32) == list(range(7))
 
 
+def test_the_plan_counts_what_the_same_command_would_not_train(tmp_path, capsys):
+    agreeing(tmp_path, BOTH)
+    both = [store.every(store.of_engine(tmp_path, engine), BOTH) for engine in (MXNET, FLOAT32)]
+    trained(tmp_path, BOTH, 5, 0.8)
+    ask = ["table1", "--mini", "--plan", "--engine", "pytorch", "--seeds", "7", "--runs", str(tmp_path)]
+    told = []
+    for _ in range(2):
+        assert main(ask) == 0
+        told.append(capsys.readouterr().out.split("together")[1].split()[:5])
+        parity.FILE.exists() or parity.record(BOTH, *both)
+    assert [words[2:] for words in told] == [["5", "0", "9"], ["6", "0", "8"]]
+
+
 def test_runs_that_lie_in_another_engines_place_are_not_averaged(tmp_path):
     trained(tmp_path, BOTH, 0, 0.5)
     trained(tmp_path, BOTH, 1, 0.7, TF32)
@@ -200,6 +213,33 @@ def test_what_is_recorded_is_by_one_engine(tmp_path):
     trained(tmp_path, BOTH, 1, 0.7)
     with pytest.raises(ValueError, match="would hold runs by MXNet and by PyTorch in tf32: delete it to record only"):
         record.record(tmp_path, tables, folder)
+
+
+def test_rows_by_different_engines_are_not_recorded_beside_each_other(tmp_path):
+    folder, tables = tmp_path / "recorded", [TABLES["table1"]]
+    trained(tmp_path, BOTH, 0, 0.7)
+    record.record(tmp_path, tables, folder)
+    trained(tmp_path, RANK, 0, 0.5, TF32)
+    with pytest.raises(ValueError, match="Table 1 would compare runs by MXNet and by PyTorch in tf32: record all its"):
+        record.record(store.of_engine(tmp_path, TF32), tables, folder)
+    assert not recorded.file_of(RANK, folder).exists()
+    trained(tmp_path, RANK, 0, 0.5)
+    assert record.record(tmp_path, tables, folder) == [f"{RANK.key()}.json"]
+
+
+@pytest.mark.parametrize("changed", [dict(parts=2), dict(weights="f" * 64), dict(data="other"), dict(revision=2)])
+def test_runs_that_are_not_averaged_are_neither_recorded_nor_attested_nor_on_the_page(tmp_path, changed, capsys):
+    for seed in range(2):
+        trained(tmp_path, BOTH, seed, 0.7)
+    file = store.folder(tmp_path, BOTH, 1) / "result.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    folder = tmp_path / "recorded"
+    with pytest.raises(ValueError, match="keep only those that agree"):
+        record.record(tmp_path, [TABLES["table1"]], folder)
+    assert not folder.exists()
+    for flags in (["--attest"], ["--html", "--mini"]):
+        assert main(["table1", *flags, "--runs", str(tmp_path)]) == 2
+        assert "keep only those that agree" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -232,6 +272,17 @@ def test_the_page_names_the_engine_and_the_folder_of_its_runs(tmp_path):
     assert main(["table1", "--mini", "--html", "--runs", str(tmp_path)]) == 0
     text = (tmp_path / "reports" / "reproduction-mini.html").read_text()
     assert "left out, runs of different precision are never averaged: runs by PyTorch in tf32 of Both (1)" in text
+    flags = ["--engine", "pytorch", "--precision", "tf32", "--runs", str(tmp_path)]
+    assert main(["table1", "--mini", "--html", *flags]) == 0
+    text = (store.of_engine(tmp_path, TF32) / "reports" / "reproduction-mini.html").read_text()
+    assert f"bash reproduce/table1.sh --mini {' '.join(flags)}<" in text
+
+
+def test_parity_is_of_the_form_that_is_named(tmp_path, capsys):
+    own = small.small_table(TABLES["table1"]).rows[1].mini
+    agreeing(tmp_path, own)
+    assert main(["--parity", "--small", "--runs", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == f"{own.key()}: recorded\n"
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gluon_cgd.experiment import Experiment
 from gluon_cgd.runs import checkpoint
 from reproduce import selection, store
 from reproduce.command import EVERYTHING, main
-from reproduce.tables import FIGURE3, TABLES, TEXT
+from reproduce.tables import DETAILS, FIGURE3, TABLES, TEXT
 from reproduce.training import costs as steps
 from reproduce.training import plan
 from tests.reproduce.test_reproduce import run_of
@@ -96,6 +97,34 @@ def test_steps_are_measured_once(tmp_path, monkeypatch, small_experiment):
     assert own == {"cifar_resnet10 at 16": {"train": 0.1, "embed": 0.02}}
     assert [(batch, device) for _, batch, device in calls] == [(8, "cpu0")]
     assert list(steps.known(tmp_path).values())[-1] == own
+
+
+def test_a_network_is_measured_by_the_same_experiment_each_time_in_batches_that_it_takes(tmp_path, monkeypatch):
+    experiments = {selection.experiment_of(row, False) for row in DETAILS.rows}
+    seen = []
+
+    def one_model(experiment, batch_size, device):
+        seen.append(steps.efficiency.with_batch(experiment, batch_size))
+        return {"step": 0.8, "picture": 0.02}
+
+    monkeypatch.setattr(steps.efficiency, "one_model", one_model)
+    steps.measure(experiments, "cpu", tmp_path)
+    assert seen[0].descriptors == min(experiments, key=Experiment.key).descriptors
+    few = steps.efficiency.with_batch(replace(seen[0], batch_classes=4, batch_images=32), 32)
+    assert (few.batch_classes, few.batch_images) == (2, 16)
+
+
+def test_training_pictures_that_two_datasets_share_are_cached_once(tmp_path):
+    rows = [row.experiment for row in (*TABLES["table7"].rows, *FIGURE3.rows) if row.experiment]
+    sop, part = (
+        next(one for one in rows if one.dataset == name and one.backbone == "resnet50") for name in ("sop", "sop_mini")
+    )
+    wanted = [plan.Wanted(experiment, 0, (), False, 0) for experiment in (sop, part)]
+
+    def gigabytes(runs):
+        return float(steps.disk(runs).split()[1])
+
+    assert gigabytes(wanted) - gigabytes(wanted[:1]) < 1  # its test pictures alone
 
 
 @pytest.mark.parametrize(

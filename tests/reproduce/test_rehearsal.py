@@ -69,7 +69,7 @@ def test_made_up_runs_are_neither_recorded_nor_attested(tmp_path, capsys):
     experiment = TABLES["table1"].rows[1].experiment
     sentence = "is a rehearsal's run, whose pictures and parameters are made up: it is no result to keep"
     with pytest.raises(ValueError, match=sentence):
-        record.record_one(tmp_path, experiment, tmp_path / "recorded")
+        record.prepared(tmp_path, experiment, tmp_path / "recorded")
     assert not (tmp_path / "recorded").exists()
     for mode in ("--record", "--attest"):
         assert main([mode, "table1", "--runs", str(tmp_path)]) == 2

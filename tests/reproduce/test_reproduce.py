@@ -267,7 +267,7 @@ def test_published_numbers_can_be_reported_for_every_table(tmp_path, capsys):
 def run_of(folder, experiment, seed, recall, branches=None):
     """Put a finished run into the store, without training."""
     recalls = {which: {"R@1": value} for which, value in zip(("untrained", "last", "best"), (0.02, recall, recall))}
-    stored = {"experiment": experiment.to_dict(), "seed": seed, "classes": 100, **recalls}
+    stored = {"experiment": experiment.to_dict(), "seed": seed, "revision": REVISION, "classes": 100, **recalls}
     stored["branches"] = {which: branches or {} for which in recalls}
     file = store.folder(folder, experiment, seed) / "result.json"
     file.parent.mkdir(parents=True)
@@ -415,10 +415,29 @@ def test_a_folder_of_runs_that_cannot_be_one_is_refused(kind, flag, tmp_path, ca
         assert main(command) in (0, 1)
 
 
-@pytest.mark.parametrize("arguments", [["efficiency", "--json"], ["efficiency", "table1"], ["table1", "--write"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["efficiency", "--json"],
+        ["efficiency", "table1"],
+        ["table1", "--write"],
+        ["efficiency", "--plan"],
+        ["efficiency", "--record"],
+        ["efficiency", "--html"],
+        ["efficiency", "--parity"],
+    ],
+)
 def test_commands_that_do_not_go_together_are_refused(arguments, capsys):
     assert main(arguments) == 2
     assert "leave" in capsys.readouterr().err
+
+
+def test_a_report_without_a_table_is_of_all_tables(tmp_path, capsys):
+    run_of(tmp_path, mini(TABLES["table1"].rows[1].experiment), 0, 0.123)
+    assert main(["--report", "--mini", "--runs", str(tmp_path)]) == 1  # incomplete
+    out = capsys.readouterr().out
+    assert all(f"Table {number}" in out for number in range(1, 8))
+    assert "12.3" in out
 
 
 @pytest.mark.slow
