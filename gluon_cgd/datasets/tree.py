@@ -144,13 +144,13 @@ def walk(folder: PathLike, left_out: Optional[LeftOut] = None, skip_bad: bool = 
                 folders.append((entry.path, os.path.join(real, entry.name)))
             elif kind == "link":
                 links.append((entry.path, real))
-            elif _ending(entry.name) in readable:
+            elif ending_of(entry.name) in readable:
                 yield entry.path
             elif isinstance(kind, OSError):
                 _refuse(kind, entry.path, "is a link that cannot be followed", skip_bad, flag)
                 left_out.broken.append(entry.path)
             else:
-                left_out.endings[_ending(entry.name)] += 1
+                left_out.endings[ending_of(entry.name)] += 1
                 left_out.first = left_out.first or entry.path
         pending += reversed(folders)
 
@@ -184,14 +184,15 @@ def _kind(entry):
     try:
         if entry.is_dir():
             return "link" if entry.is_symlink() else "folder"
-        if entry.is_symlink() and not re.fullmatch(r"\.[a-z]\w{0,4}", _ending(entry.name)):
+        if entry.is_symlink() and not re.fullmatch(r"\.[a-z]\w{0,4}", ending_of(entry.name)):
             os.stat(entry.path)
     except OSError as error:
         return error
     return "file"
 
 
-def _ending(name):
+def ending_of(name: str) -> str:
+    """The ending of a file's name, in small letters: ".jpg", "" for none."""
     if name.startswith("."):  # a dot there begins no ending
         return os.path.splitext(name)[1].lower()
     dot = name.rfind(".")

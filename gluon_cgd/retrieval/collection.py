@@ -17,7 +17,7 @@ import numpy as np
 
 from gluon_cgd.files.lock import locked
 from gluon_cgd.retrieval import blocks, checksums, stores
-from gluon_cgd.retrieval.finding import Finder, key_of  # noqa: F401
+from gluon_cgd.retrieval.finding import Finder, key_of, stamp_of  # noqa: F401
 from gluon_cgd.retrieval.manifest import CHECKED, FORMAT, NAME, Damaged, keep_copy, read_manifest, replace_manifest
 from gluon_cgd.retrieval.snapshot import FILES, ROW, Snapshot, counted, data_file
 
@@ -118,7 +118,8 @@ class Writer:
             raise ValueError(f"{len(paths)} pictures have embeddings of shape {np.shape(vectors)}")
         before = self.manifest
         try:
-            self.append(vectors, paths, [s.st_size for s in stats], [s.st_mtime_ns for s in stats], dead)
+            stamps = np.array([stamp_of(stat) for stat in stats], np.int64).reshape(-1, 2)
+            self.append(vectors, paths, *stamps.T, dead)
             self.publish()
         except OSError as error:
             self.manifest = before

@@ -11,6 +11,14 @@ FORGET = 64  # blocks after which the memory of what was read is given back
 STREAK = 8  # rows that were asked for in their order, after which a block of paths is read at once
 
 
+def stamp_of(stat):
+    """(size, time of change in ns) of an os.stat_result, as the index holds them: 64 bits each.
+
+    A time beyond the year 2262, as a wrong clock gives it, has more and is wrapped.
+    """
+    return stat.st_size, (stat.st_mtime_ns + 2**63) % 2**64 - 2**63
+
+
 class Finder:
     """Finds the row of a path in a Snapshot.
 
@@ -33,7 +41,7 @@ class Finder:
         return row
 
     def stamp(self, row):
-        """(size, time of change in ns) of the picture in `row`."""
+        """As `stamp_of`, of the picture in `row` when it was indexed."""
         place = row - self._first
         if 0 <= place < len(self._stamps):
             return self._stamps[place]

@@ -10,8 +10,9 @@ from typing import Dict, NamedTuple
 
 import numpy as np
 
+from gluon_cgd.datasets import tree
 from gluon_cgd.retrieval.collection import is_in
-from gluon_cgd.retrieval.finding import key_of
+from gluon_cgd.retrieval.finding import key_of, stamp_of
 
 STEP = 1 << 14  # rows whose paths are read at a time
 SPREAD = np.uint64(0x9E3779B97F4A7C15)  # odd: distributes sizes over all 64 bits
@@ -42,11 +43,12 @@ class Moves:
         where they were."""
         if self._keys is None:
             self._sort()
-        key = _key(np.array([stat.st_size]), np.array([stat.st_mtime_ns]))[0]
+        stamp = stamp_of(stat)
+        key = _key(stamp[:1], stamp[1:])[0]
         first, last = (np.searchsorted(self._keys, key, side) for side in ("left", "right"))
         for row in self._rows[first:last]:
             record = self._snapshot.records([row])[0]
-            if seen[row] or (record["size"], record["mtime_ns"]) != (stat.st_size, stat.st_mtime_ns):
+            if seen[row] or (record["size"], record["mtime_ns"]) != stamp:
                 continue
             before = self._snapshot.path(row)
             if os.path.basename(before) == os.path.basename(path) and is_gone(before):
@@ -115,10 +117,12 @@ def find_gone(snapshot, seen, folder, unknown, indexed, prune, current):
     removed, place_of_row, places = np.zeros(len(rows), bool), np.full(len(rows), -1, np.int32), {}
     folders = {*indexed, folder}
     suspect = folders if prune else {other for other in folders if is_gone(other)}
-    alive = set()
+    alive, readable = set(), tree.endings()
     for number, (_, path) in enumerate(paths_of(snapshot, rows)):
         if is_in(path, folder):
-            removed[number] = not path.startswith(unknown)
+            # The walk passes over endings that need a package which may have been there before
+            is_walked = tree.ending_of(os.path.basename(path)) in readable
+            removed[number] = not path.startswith(unknown) and (is_walked or is_gone(path))
             continue
         place = place_of(path, folders) if suspect else ""
         if not suspect or (not prune and place not in suspect):

@@ -11,11 +11,13 @@ import numpy as np
 from gluon_cgd.datasets import images, tree
 from gluon_cgd.evaluate import compute_named
 from gluon_cgd.retrieval import collection, sources
-from gluon_cgd.retrieval.gone import Moves, find_gone, paths_in, refuse_alias
+from gluon_cgd.retrieval.finding import stamp_of
+from gluon_cgd.retrieval.gone import Moves, find_gone, is_gone, paths_in, refuse_alias
 from gluon_cgd.retrieval.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 BATCH = 64  # pictures that are embedded and committed at a time
+MOVED = 1 << 12  # embeddings of moved pictures that are copied at a time
 PRUNED = 1 << 20  # rows that are removed at a time
 
 
@@ -53,7 +55,7 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
     """
     there = paths is not None or has_pictures(folder, writer, prune)
     changes, snapshot = Changes(), Snapshot(writer.folder, writer.manifest)
-    seen, moved = np.zeros(snapshot.count, bool), []
+    seen, moved = np.zeros(snapshot.count, bool), []  # moved: [(path, stat, row before), ...], not committed yet
     if not sources.is_list(folder):
         refuse_alias(snapshot, os.path.abspath(folder), writer.manifest["folders"])
     paths = sources.pictures_of(folder, skip_bad, changes.left_out) if there and paths is None else paths
@@ -64,7 +66,7 @@ def update(writer, folder, embed, side, prune=False, skip_bad=False, batch=BATCH
             raise ValueError(f"{path} cannot be read (it is gone, or a link to nothing): remove it")
         return images.load_picture(path, side)
 
-    items = _changed(paths, snapshot, seen, moved, changes) if there else ()
+    items = _changed(paths, writer, snapshot, seen, moved, changes) if there else ()
     loaded = images.load_ahead(load, items, batch)
     for chunk in iter(lambda: list(islice(loaded, batch)), []):
         _commit(writer, chunk, embed, changes, skip_bad)
@@ -101,10 +103,10 @@ def has_pictures(folder, index=None, prune=False):
         return False
 
 
-def _changed(paths, snapshot, seen, moved, changes):
+def _changed(paths, writer, snapshot, seen, moved, changes):
     """Yield (path, stat or None, row before or -1) of each new and changed picture; sets `seen` and counts.
 
-    A picture that was moved goes into the list `moved`, as (path, stat, row before).
+    A picture that was moved goes into the list `moved`, as (path, stat, row before), which is committed when it is long.
     """
     finder, moves = collection.Finder(snapshot), Moves(snapshot)
     for path in paths:
@@ -115,8 +117,9 @@ def _changed(paths, snapshot, seen, moved, changes):
         except OSError:
             stat = None
         if row >= 0:
-            seen[row] = True
-            if stat and finder.stamp(row) == (stat.st_size, stat.st_mtime_ns):
+            if stat or not is_gone(path):
+                seen[row] = True
+            if stat and finder.stamp(row) == stamp_of(stat):
                 changes.same += 1
                 continue
         elif stat:
@@ -124,6 +127,8 @@ def _changed(paths, snapshot, seen, moved, changes):
             if before >= 0:
                 seen[before] = True
                 moved.append((path, stat, before))
+                if len(moved) >= MOVED:
+                    _move(writer, snapshot, moved, changes)
                 continue
         yield path, stat, row
 
@@ -135,6 +140,7 @@ def _move(writer, snapshot, moved, changes):
         rows = np.array(rows)
         snapshot.check(rows)
         writer.commit(snapshot.vectors[rows], paths, stats, rows)
+        snapshot.forget()
         changes.moved += len(moved)
         moved.clear()
 
@@ -152,8 +158,8 @@ def _commit(writer, chunk, embed, changes, skip_bad):
     vectors = (
         unit(compute_named(embed, list(pictures), paths), paths) if good else np.empty((0, writer.manifest["dim"]))
     )
-    # The old embedding of a picture that has become unreadable goes too
-    dead = [row for row in (*rows, *(item[2] for item, _ in bad)) if row >= 0]
+    # The old embedding of a picture that has become unreadable goes too; not that of one whose file is not there
+    dead = [row for row in (*rows, *(row for (_, stat, row), _ in bad if stat)) if row >= 0]
     if good or dead:
         writer.commit(vectors, paths, stats, dead)
     changes.added += sum(row < 0 for row in rows)

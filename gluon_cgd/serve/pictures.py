@@ -13,6 +13,7 @@ from gluon_cgd.datasets import images
 from gluon_cgd.files.printable import printable
 from gluon_cgd.machine import facts
 from gluon_cgd.machine.sentences import sentence
+from gluon_cgd.retrieval.finding import stamp_of
 from gluon_cgd.serve.recent import Recent
 from gluon_cgd.serve.refusal import Refusal
 from gluon_cgd.serve.uploads import NAME, Uploads
@@ -96,7 +97,7 @@ def of_row(state, row):
     now, note = None, "gone"
     try:
         about = os.stat(path)
-        now = about.st_size, about.st_mtime_ns
+        now = stamp_of(about)
         note = "" if now == (before["size"], before["mtime_ns"]) else "changed"
     except OSError:
         pass

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from gluon_cgd.datasets import tree
 from gluon_cgd.retrieval import collection, gone, index
 from tests.retrieval.test_index import SIDE, cheap, picture, right
 
@@ -45,6 +46,37 @@ def test_a_folder_that_was_moved_has_no_row_twice_and_nothing_is_embedded_again(
     assert (done.moved, done.added, done.removed, done.gone, embedded) == (6, 0, 0, 0, [])
     right(tmp_path / "idx", pictures(tmp_path / "new"))
     assert update(tmp_path, "new").same == 6
+
+
+def test_moved_pictures_are_committed_a_few_at_a_time(tmp_path, old, monkeypatch):
+    monkeypatch.setattr(index, "MOVED", 2)
+    committed, commit = [], collection.Writer.commit
+    monkeypatch.setattr(
+        collection.Writer,
+        "commit",
+        lambda writer, vectors, *rest: committed.append(len(vectors)) or commit(writer, vectors, *rest),
+    )
+    picture(old / "c" / "7.png", 7)  # a new one amid them
+    os.rename(old, tmp_path / "new")
+    done = update(tmp_path, "new")
+    assert (done.moved, done.added, done.gone) == (6, 1, 0)
+    assert (sum(committed), max(committed)) == (7, 2)
+    right(tmp_path / "idx", pictures(tmp_path / "new"))
+
+
+def test_a_picture_that_is_there_is_not_pruned_when_its_ending_cannot_be_read_any_more(tmp_path, old, monkeypatch):
+    monkeypatch.setattr(tree, "installed", lambda name: True)
+    for name in ("x.heic", "y.avif"):
+        os.rename(picture(tmp_path / "made.png", 10), old / name)
+    assert update(tmp_path, "old").added == 2
+    monkeypatch.setattr(tree, "installed", lambda name: False)
+    for prune in (False, True, "all"):
+        done = update(tmp_path, "old", prune)
+        assert (done.same, done.removed, done.gone) == (6, 0, 0)
+    os.remove(old / "x.heic")
+    assert update(tmp_path, "old").gone == 1
+    assert update(tmp_path, "old", True).removed == 1
+    right(tmp_path / "idx", [*pictures(old), str(old / "y.avif")])
 
 
 def test_a_folder_that_is_indexed_by_another_path_is_refused(tmp_path, old):

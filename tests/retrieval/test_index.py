@@ -13,6 +13,7 @@ from PIL import Image
 
 from gluon_cgd.datasets import images
 from gluon_cgd.retrieval import collection, index
+from gluon_cgd.shards import drift
 from tests.datasets.test_tree import unreadable
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +175,67 @@ def test_a_picture_that_broke_since_is_not_found_as_it_was(tmp_path, photos):
     told = update(tmp_path / "idx", tmp_path / "photos", skip_bad=True)
     assert (told.same, len(told.bad)) == (9, 1)
     right(tmp_path / "idx", [*before, *after])
+
+
+def test_a_picture_whose_file_is_not_there_keeps_its_embedding_until_it_is_pruned(tmp_path, photos):
+    """As a list names those of a disk that is not mounted, or a link leads to one."""
+    file, link = tmp_path / "list.txt", tmp_path / "photos" / "link.png"
+    link.symlink_to(picture(tmp_path / "disk" / "x.png", 50))
+    file.write_text("\n".join([*photos, str(link)]))
+    for source in (file, tmp_path / "photos"):
+        update(tmp_path / "idx", source)
+        (tmp_path / "disk").rename(tmp_path / "away")
+        told = update(tmp_path / "idx", source, skip_bad=True)
+        assert (told.same, len(told.bad), told.removed) == (10, 1, 0)
+        assert len(collection.read(tmp_path / "idx")) == 11
+        (tmp_path / "away").rename(tmp_path / "disk")
+        assert update(tmp_path / "idx", source).same == 11
+    (tmp_path / "disk").rename(tmp_path / "away")
+    assert update(tmp_path / "idx", tmp_path / "photos", skip_bad=True, prune=True).removed == 1
+    right(tmp_path / "idx", photos)
+
+
+def test_a_picture_that_cannot_be_looked_at_is_not_pruned(tmp_path, photos, monkeypatch):
+    update(tmp_path / "idx", tmp_path / "photos")
+    stat = os.stat
+
+    def silent(path, **how):
+        if path == photos[3]:
+            raise OSError(5, "Input/output error", path)
+        return stat(path, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", silent)
+        told = update(tmp_path / "idx", tmp_path / "photos", skip_bad=True, prune=True)
+    assert (told.same, len(told.bad), told.removed, told.gone) == (9, 1, 0, 0)
+    right(tmp_path / "idx", photos)
+
+
+@pytest.mark.parametrize("new_first", [True, False])
+def test_a_list_may_name_a_moved_picture_by_both_paths(tmp_path, photos, new_first):
+    update(tmp_path / "idx", tmp_path / "photos")
+    new = str(tmp_path / "new" / os.path.basename(photos[0]))
+    os.mkdir(tmp_path / "new")
+    os.rename(photos[0], new)
+    names = [new, photos[0]] if new_first else [photos[0], new]
+    (tmp_path / "list.txt").write_text("\n".join([*names, *photos[1:]]))
+    told = update(tmp_path / "idx", tmp_path / "list.txt", skip_bad=True)
+    assert (told.moved, told.same, len(told.bad)) == (1, 9, 1)
+    right(tmp_path / "idx", [new, *photos[1:]])
+
+
+@pytest.mark.parametrize("time", [2**63 + 5, 2**63 - 1, -5])
+def test_a_time_far_from_now_is_a_time(tmp_path, photos, time):
+    """As of a camera with a wrong clock, or a damaged file system: 2**63 ns end in the year 2262."""
+    os.utime(photos[0], ns=(0, time))
+    update(tmp_path / "idx", tmp_path / "photos")
+    right(tmp_path / "idx", photos)
+    assert update(tmp_path / "idx", tmp_path / "photos").same == 10
+    assert drift.compare(collection.read(tmp_path / "idx"), tmp_path / "photos")[:3] == (0, 0, 0)
+    os.rename(tmp_path / "photos", tmp_path / "new")
+    assert update(tmp_path / "idx", tmp_path / "new").moved == 10
+    os.utime(tmp_path / "new" / os.path.relpath(photos[0], tmp_path / "photos"), ns=(0, time - 1))
+    assert update(tmp_path / "idx", tmp_path / "new").changed == 1
 
 
 def test_a_folder_without_pictures_is_refused_and_nothing_is_pruned(tmp_path, photos):
