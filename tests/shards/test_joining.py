@@ -1,5 +1,6 @@
 """Shards and their join: the same bytes as one process, after kills, damage and changes of the folder."""
 
+import errno
 import os
 import random
 import signal
@@ -171,12 +172,56 @@ def test_what_changes_between_two_shards_is_told(begun, photos, tmp_path):
     picture(photos / "new.png", 99)
     os.rename(first[2], photos / "b" / os.path.basename(first[2]))
     summary = shard_filling.fill(plan, 2)
-    assert (summary["gone"], summary["left_out"], summary["rows"]) == (1, [second[0]], len(second) - 1)
+    assert (summary["gone"], summary["left_out"], summary["rows"]) == (1, [], len(second) - 1)
     assert joining.join(plan, out) == 19
     changes = drift.compare(collection.read(out), plan.source, summary["left_out"])
     assert changes[:3] == (2, 1, 2)  # the moved one is new in one place and gone in another
     *_, told = filling.fill(out, photos, CHEAP, prune=True)
     assert (told.added, told.changed, told.moved, told.removed, told.same) == (1, 1, 1, 1, 16)
+
+
+def test_a_shard_whose_disk_is_not_mounted_here_is_refused_and_not_done(begun, whole, photos, tmp_path):
+    plan, out = begun(3)
+    os.rename(photos, tmp_path / "away")
+    for skip_bad in (False, True):
+        with pytest.raises(ValueError, match=r"none of the \d pictures of shard 2 is there .*mount their disk on this"):
+            shard_filling.fill(plan, 2, skip_bad=skip_bad)
+    assert plan.waiting() == [1, 2, 3]
+    os.rename(tmp_path / "away", photos)
+    fill_all(plan)
+    joining.join(plan, out)
+    same(out, whole)
+
+
+def test_a_picture_that_cannot_be_looked_at_is_not_gone(begun, monkeypatch):
+    plan, _ = begun(2)
+    path, lstat = list(plan.paths(1))[3], os.lstat
+
+    def failing(asked, **how):
+        if asked == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), asked)
+        return lstat(asked, **how)
+
+    monkeypatch.setattr(os, "lstat", failing)
+    with pytest.raises(PermissionError, match=r"\.png cannot be looked at \(Permission denied\): make its disk"):
+        shard_filling.fill(plan, 1, skip_bad=True)
+    assert plan.waiting() == [1, 2]
+    monkeypatch.undo()
+
+
+def test_what_comes_back_after_its_shard_is_new_and_what_stays_away_is_not(begun, photos, tmp_path):
+    listed = sorted(sources.pictures_of(photos))
+    file = tmp_path / "list.txt"
+    file.write_text("\n".join(listed))
+    plan, out = begun(2, file)
+    os.unlink(listed[0])
+    os.rename(listed[1], tmp_path / "away")
+    summaries = fill_all(plan)
+    assert [summary["gone"] for summary in summaries] == [2, 0]
+    os.rename(tmp_path / "away", listed[1])
+    joining.join(plan, out)
+    left_out = [path for summary in summaries for path in summary["left_out"]]
+    assert drift.compare(collection.read(out), plan.source, left_out) == (1, 0, 0, listed[1])
 
 
 def test_what_cannot_be_read_stops_its_shard_alone_and_can_be_left_out(begun, whole, photos, tmp_path):
