@@ -22,13 +22,14 @@ def exact(vectors, queries, k, live=None, start=0, check=None):
     queries (Q, D); all vectors have unit length. k' is k, or the number of rows if that is less. live (N,): False for
     rows to leave out.  start: the first row to compare.  check: is called with the slice of each block of rows before
     it is read, and may refuse it. A float32 product finds, within the bound of its rounding, what can be among the k,
-    and float64 decides. Memory: one block of BLOCK bytes, whatever N.
+    and float64 decides. Memory: one block of BLOCK bytes, and some 50 bytes for each of the k rows, whatever N.
     """
     queries = np.ascontiguousarray(queries, np.float32)
     wide = queries.astype(np.float64)
     margin = 2 * queries.shape[1] * 2.0**-24 * 1.001  # by how much the product of two unit vectors can be off, twice
-    step = max(k, BLOCK // (4 * max(queries.shape)), 1)
-    nearest = [(np.empty(0), np.empty(0, np.int64)) for _ in queries]
+    step = max(1, BLOCK // (4 * max(queries.shape)))
+    nearest = [[(np.empty(0), np.empty(0, np.int64))] for _ in queries]  # the parts of each answer
+    bounds = np.full(len(queries), -np.inf)  # the k-th cosine of each, once it is known
     for first in range(start, len(vectors), step):
         if live is not None and not live[first : first + step].any():
             continue
@@ -38,13 +39,15 @@ def exact(vectors, queries, k, live=None, start=0, check=None):
         scores = queries @ block.T  # (Q, b)
         if live is not None:
             scores[:, ~live[first : first + step]] = -np.inf
-        bounds = [cosines[k - 1] if len(cosines) == k else -np.inf for cosines, _ in nearest]
-        hopeful = np.flatnonzero(scores.max(axis=1) >= np.array(bounds) - margin)
+        hopeful = np.flatnonzero(scores.max(axis=1) >= bounds - margin)
         for i in hopeful:
             bound = max(bounds[i], np.partition(scores[i], -k)[-k] if k < len(block) else -np.inf)
             rows = np.flatnonzero((scores[i] >= bound - margin) & (scores[i] > -np.inf))
-            nearest[i] = best(k, nearest[i], (inner(block[rows], wide[i]), first + rows))
-    return tuple(np.stack(column) for column in zip(*nearest))
+            nearest[i].append((inner(block[rows], wide[i]), first + rows))
+            if sum(len(cosines) for cosines, _ in nearest[i]) >= max(k, 2 * k - step):  # a large k is sorted rarely
+                nearest[i] = [best(k, *nearest[i])]
+                bounds[i] = nearest[i][0][0][-1]
+    return tuple(np.stack(column) for column in zip(*(best(k, *parts) for parts in nearest)))
 
 
 def inner(vectors, query):
@@ -76,7 +79,7 @@ def search(snapshot, queries, k, engine=None, within=None):
     answers = []
     for query, rows, tail in zip(queries, proposed, tails):
         rows = np.asarray(rows, np.int64)
-        rows = rows[(rows >= 0) & (rows < snapshot.count)]
+        rows = rows[(rows >= 0) & (rows < min(engine.rows, snapshot.count))]  # the tail has those behind
         rows = rows[live[rows]]
         answer = best(k, (inner(snapshot.embeddings(rows), query.astype(np.float64)), rows), tail)
         if len(answer[1]) < min(k, total):  # too many of the candidates were replaced or removed since

@@ -124,8 +124,10 @@ class Milvus:
             ) from error
         return counts
 
-    def _sent(self):
-        return min(self._noted().get(f"{self.uri} {self.table}", 0), self._snapshot.count)
+    def _sent(self, snapshot=None):
+        """How many of the first rows were sent, of those of `snapshot`."""
+        snapshot = self._snapshot if snapshot is None else snapshot
+        return min(self._noted().get(f"{self.uri} {self.table}", 0), snapshot.count)
 
     def _note(self, rows):
         write_json(self._snapshot.folder / "milvus.json", {**self._noted(), f"{self.uri} {self.table}": int(rows)})
@@ -243,7 +245,7 @@ class Milvus:
 
     def is_current(self, snapshot):
         """Whether this is what `open` would open for `snapshot`, a later state of the collection."""
-        return self.table == table_of(snapshot)
+        return self.table == table_of(snapshot) and self.rows == self._sent(snapshot)
 
     def close(self):
         """Close the connection; Milvus Lite also releases its file."""

@@ -74,6 +74,25 @@ def test_memory_does_not_grow_with_the_collection(monkeypatch, collapsed):
     assert peaks[1] < peaks[0] * 1.2 < 8 * 2**18
 
 
+def test_memory_of_a_search_for_all_rows_is_that_of_the_answer(monkeypatch):
+    monkeypatch.setattr(exact, "BLOCK", 2**16)
+    vectors = unit(np.random.default_rng(0).normal(size=(20_000, 64)))
+    for k in (5_000, 20_000):
+        tracemalloc.start()
+        cosines, rows = exact.exact(vectors, vectors[:1], k)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < vectors.nbytes / 2
+        assert rows[0].tolist() == plain(vectors, vectors[0].astype(np.float64), k, [1] * 20_000)
+
+
+def test_a_large_k_is_not_sorted_at_every_block(small_blocks, monkeypatch):
+    vectors, sorts, best = unit(np.random.default_rng(0).normal(size=(4_000, 16))), [], exact.best
+    monkeypatch.setattr(exact, "best", lambda k, *parts: sorts.append(k) or best(k, *parts))
+    exact.exact(vectors, vectors[:1], 2_000)
+    assert len(sorts) < 5  # of 100 blocks
+
+
 def test_without_pictures_nothing_is_found():
     empty = np.empty((0, 4), np.float32)
     assert [part.shape for part in exact.exact(empty, np.ones((2, 4)) / 2, 3)] == [(2, 0), (2, 0)]
@@ -125,6 +144,13 @@ def test_what_an_engine_does_not_cover_is_searched_exactly():
     assert answer[1][0] == 150
     assert set(answer[1]) <= {0, 1, 2, *range(100, 200)}
     assert {row for row in tail[1] if row >= 100} <= set(answer[1])
+
+
+def test_a_row_that_was_sent_since_the_engine_was_opened_is_found_once():
+    found = snapshot()
+    answer = exact.search(found, found.vectors[[150]], 3, Proposes(100, [150, 1, 2, 250]))[0]
+    assert answer[1][0] == 150
+    assert len(set(answer[1].tolist())) == 3
 
 
 def test_an_engine_whose_proposals_are_dead_is_not_relied_on():
