@@ -112,6 +112,36 @@ def test_compacting_gives_the_room_of_dead_rows_back(tmp_path):
     same(contents(collection.read(tmp_path)), expected)
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["the files are made", "rows are written", "the manifest is replaced"])
+def test_compacting_that_cannot_be_ended_leaves_no_files_and_says_what_it_takes(tmp_path, monkeypatch, step, error):
+    with collection.writing(tmp_path, 3, MODEL) as writer:
+        expected = commit(writer, tmp_path, ["a", "b", "c"])
+        commit(writer, tmp_path, [], dead=[1])
+    del expected["b"]
+    before = sorted(file.name for file in tmp_path.iterdir())
+
+    def fail(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        if step == "the files are made":
+            patch.setattr(compaction.collection.Writer, "__init__", fail)
+        elif step == "rows are written":
+            patch.setattr(collection, "_write", fail)
+        else:
+            patch.setattr(collection, "replace_manifest", fail)
+        told = r"cannot be written anew \(No space left on device\): that takes about \d+ bytes" * isinstance(
+            error, OSError
+        )
+        with pytest.raises(type(error), match=told):
+            compaction.compact(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == before
+    same(contents(collection.read(tmp_path)), expected)
+    assert compaction.compact(tmp_path) == 1
+    same(contents(collection.read(tmp_path)), expected)
+
+
 def test_paths_of_one_key_are_told_apart(tmp_path, monkeypatch):
     for key in (0, 7, 2**64 - 1):
         for module in (collection, finding):
