@@ -17,6 +17,7 @@ from gluon_cgd.ondisk.engine import OnDisk
 from gluon_cgd.retrieval import sealed
 from gluon_cgd.retrieval.cells import pieces_of, probed
 from gluon_cgd.retrieval.exact import BLOCK, needed
+from gluon_cgd.retrieval.manifest import read_manifest
 from gluon_cgd.retrieval.milvus import Milvus
 
 FAISS = {  # name -> FAISS's own description of the index of N vectors (N, D)
@@ -60,7 +61,17 @@ class Faiss:
     def __init__(self, snapshot, kind):
         self._faiss, self._live, self.name = needed("faiss", "faiss-cpu"), snapshot.live, f"faiss {kind}"
         self.kind = kind
-        self.rows, self.file = file_of(snapshot, kind)
+        while True:
+            self.rows, self.file = file_of(snapshot, kind)
+            try:
+                self._index = self._read(snapshot)
+                break
+            except ValueError:
+                if file_of(snapshot, kind)[1] == self.file:  # else it was built anew meanwhile
+                    raise
+
+    def _read(self, snapshot):
+        """What FAISS reads of the file. Raises ValueError if that is not whole, or not of `snapshot`."""
         try:
             problem = sealed.check(self.file, snapshot.manifest["id"])
         except (OSError, ValueError) as error:  # a pipe, a folder, a link that leads nowhere
@@ -68,11 +79,12 @@ class Faiss:
         if problem:
             raise ValueError(f"{self.file} {problem} and cannot be read: delete it and build it again")
         try:
-            self._index = self._faiss.read_index(str(self.file))
+            index = self._faiss.read_index(str(self.file))
         except RuntimeError as error:
             raise ValueError(f"{self.file} cannot be read ({error}): delete it and build it again") from error
-        if (self._index.ntotal, self._index.d) != (self.rows, snapshot.dim):
+        if (index.ntotal, index.d) != (self.rows, snapshot.dim):
             raise ValueError(f"{self.file} holds other vectors: delete it and build it again")
+        return index
 
     def candidates(self, queries, count, within=None):
         """Rows (Q, count) that are near, of those `within` (N,). A plain PQ finds dead rows too, and no part: None."""
@@ -145,9 +157,13 @@ def build_faiss(snapshot, kind, progress=None):
     with replacing(file) as temporary:
         faiss.write_index(index, str(temporary))
         sealed.seal(temporary, snapshot.manifest["id"])
-    for old in snapshot.folder.glob(f"faiss-{kind}-*.index"):
-        if old != file:
-            old.unlink()
+    latest = read_manifest(snapshot.folder)["generation"]  # another process may have built it of more rows meanwhile
+    for other in snapshot.folder.glob(f"faiss-{kind}-*.index"):
+        *_, generation, rows = other.stem.split("-")
+        is_newer = generation == str(latest) and rows.isdigit()
+        is_newer = is_newer and (latest != snapshot.manifest["generation"] or int(rows) > snapshot.count)
+        if other != file and not is_newer:
+            other.unlink(missing_ok=True)
     return Faiss(snapshot, kind)
 
 

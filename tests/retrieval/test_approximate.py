@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from gluon_cgd.retrieval import approximate, collection, compaction, exact
+from gluon_cgd.retrieval import approximate, collection, compaction, exact, milvus
 
 needs_faiss = pytest.mark.skipif(find_spec("faiss") is None, reason="faiss-cpu is not installed")
 needs_milvus = pytest.mark.skipif(
@@ -121,6 +121,59 @@ def test_a_damaged_or_exchanged_faiss_index_is_refused_before_faiss_reads_it_and
 
 
 @needs_faiss
+@pytest.mark.parametrize("where", ["check", "read_index"])
+def test_a_faiss_index_that_is_built_anew_while_it_is_opened_is_opened_anew(tmp_path, monkeypatch, where):
+    approximate.build_faiss(add(tmp_path, 60), "flat")
+    again = add(tmp_path, 20, seed=1)
+    module = approximate.sealed if where == "check" else __import__("faiss")
+    call, built = getattr(module, where), []
+
+    def built_meanwhile(*arguments):
+        if not built:
+            built.append(1)
+            approximate.build_faiss(again, "flat")
+        return call(*arguments)
+
+    monkeypatch.setattr(module, where, built_meanwhile)
+    assert approximate.Faiss(again, "flat").rows == 80
+
+
+@needs_faiss
+def test_a_slower_builder_of_an_earlier_state_deletes_nothing_that_is_newer(tmp_path, monkeypatch):
+    earlier, seal, steps = add(tmp_path, 60), approximate.sealed.seal, []
+
+    def built_meanwhile(*arguments):
+        if not steps:  # the newer one is done while the earlier one writes
+            steps.append(1)
+            approximate.build_faiss(add(tmp_path, 20, seed=1, dead=range(30)), "flat")
+        return seal(*arguments)
+
+    monkeypatch.setattr(approximate.sealed, "seal", built_meanwhile)
+    assert approximate.build_faiss(earlier, "flat").rows == 60
+    assert approximate.Faiss(collection.read(tmp_path), "flat").rows == 80
+    compaction.compact(tmp_path)
+    compacted = collection.read(tmp_path)
+    approximate.build_faiss(compacted, "flat")
+    steps.clear()
+    approximate.build_faiss(earlier, "flat")  # and a newer one is again done meanwhile
+    assert approximate.Faiss(collection.read(tmp_path), "flat").rows > compacted.count
+    approximate.build_faiss(collection.read(tmp_path), "flat")
+    assert len(list(tmp_path.glob("faiss-*"))) == 1
+
+
+@needs_faiss
+def test_two_builders_may_delete_the_same_file(tmp_path, monkeypatch):
+    approximate.build_faiss(add(tmp_path, 60), "flat")
+    again = add(tmp_path, 20, seed=1)
+    monkeypatch.setattr(
+        type(tmp_path),
+        "glob",
+        lambda folder, pattern, glob=type(tmp_path).glob: [*glob(folder, pattern), folder / "faiss-flat-0-1.index"],
+    )
+    assert approximate.build_faiss(again, "flat").rows == 80
+
+
+@needs_faiss
 def test_damaged_embeddings_are_not_built_into_an_engine_or_returned_by_one(tmp_path):
     snapshot = add(tmp_path, 60)
     engine = approximate.build_faiss(snapshot, "flat")
@@ -132,6 +185,19 @@ def test_damaged_embeddings_are_not_built_into_an_engine_or_returned_by_one(tmp_
         exact.search(collection.read(tmp_path), query, 1, engine)
     with pytest.raises(ValueError, match="embedding of /0/7.jpg is not what was written"):
         approximate.build_faiss(collection.read(tmp_path), "hnsw")
+
+
+def test_an_engine_of_milvus_is_current_until_more_rows_are_sent(tmp_path):
+    engine = object.__new__(approximate.Milvus)
+    snapshot = engine._snapshot = add(tmp_path, 3)
+    engine.uri, engine.table, engine.rows = "uri", milvus.table_of(snapshot), 3
+    engine._note(3)
+    more = add(tmp_path, 2, seed=1)
+    assert engine.is_current(snapshot)
+    assert engine.is_current(more)  # its tail is searched exactly
+    engine._note(5)
+    assert engine.is_current(snapshot)
+    assert not engine.is_current(more)
 
 
 @pytest.mark.parametrize(
