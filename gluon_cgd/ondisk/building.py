@@ -81,7 +81,7 @@ def brought_over(snapshot, faiss, folder, state, log):
     """(State, Known codes or None, what was learned) to go on with; (None, None, None) if it must learn anew.
 
     If the rows are those of `state` and more, it goes on there. Otherwise they have other numbers now, and the codes of
-    those vectors that are still there are taken over, under a new token.
+    those vectors that are still there are taken over, under a new token. Killed meanwhile, it goes on to take them.
     """
     wanted = choice.lists_of(len(snapshot))
     if wanted >= GROWN * state.lists:
@@ -96,8 +96,9 @@ def brought_over(snapshot, faiss, folder, state, log):
         if generation != state.generation:
             state = state._replace(generation=generation)
             states.write_state(folder, state)
-        return state, None, index
-    known = encoding.Known(folder, state)
+        return state, state.before and encoding.Known(folder, earlier(state)), index
+    before = earlier(state)
+    known = encoding.Known(folder, before)
     there = (known.rows(training.sums_of(snapshot, slice(0, snapshot.count))) >= 0).mean()
     if there < 0.5:
         log(f"only {100 * there:.0f} % of the vectors of {snapshot.folder} are those that it learned from")
@@ -105,7 +106,14 @@ def brought_over(snapshot, faiss, folder, state, log):
     token = states.new_token()
     with replacing(states.trained_file(folder, token)) as temporary:
         shutil.copyfile(states.trained_file(folder, state.token), temporary)
-    return state._replace(token=token, rows=0, crc=0, generation=generation, merged=None), known, index
+    codes = states.Codes(before.token, before.rows, before.crc)
+    begun_anew = dict(token=token, rows=0, crc=0, generation=generation, merged=None, before=codes)
+    return state._replace(**begun_anew), known, index
+
+
+def earlier(state):
+    """The State whose codes are taken over into `state`; `state` itself if none are."""
+    return state._replace(**state.before._asdict()) if state.before else state
 
 
 def is_merged(snapshot, state):

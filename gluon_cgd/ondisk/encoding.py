@@ -19,9 +19,13 @@ BLOCK = 2**26  # bytes of vectors that are encoded at a time
 
 
 class Known:
-    """The codes of an earlier state, by the checksums of their vectors: 16 bytes of memory a row."""
+    """The codes of an earlier state, by the checksums of their vectors: 16 bytes of memory a row.
+
+    Raises ValueError unless they are as they were written.
+    """
 
     def __init__(self, folder, state):
+        check(folder, state)
         sums, codes = mapped(folder, state)
         self._order = np.argsort(sums, kind="stable")
         self._sums, self._codes = sums[self._order], codes
@@ -81,7 +85,8 @@ def encode(snapshot, folder, state, index, known=None, progress=None):
                 file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
-            state = state._replace(rows=rows.stop, crc=zlib.crc32(codes, state.crc))
+            before = state.before if rows.stop < snapshot.count else None
+            state = state._replace(rows=rows.stop, crc=zlib.crc32(codes, state.crc), before=before)
             states.write_state(folder, state)
             if progress:
                 progress(state.rows)

@@ -53,12 +53,21 @@ class Tuned(NamedTuple):
     rows: int
 
 
+class Codes(NamedTuple):
+    """The codes of an earlier state, whose `rows` have other numbers now. token, crc: as of the State."""
+
+    token: str
+    rows: int
+    crc: int
+
+
 class State(NamedTuple):
     """What counts.
 
     id, generation, numbers: of the collection, whose vectors have so many numbers.  token: in the names of the files of
     what was learned.  rows: that have a code.
     width: bytes of a row in the file of codes.  crc: of the codes.  lists, dim, kind: of the Shape.
+    before: the Codes that are taken over, until all rows have a code.
     """
 
     id: str
@@ -73,6 +82,7 @@ class State(NamedTuple):
     crc: int
     merged: Optional[Lists] = None
     tuned: Optional[Tuned] = None
+    before: Optional[Codes] = None
 
 
 def folder_of(snapshot, kind: str) -> Path:
@@ -112,6 +122,8 @@ def read_state(folder: Path) -> Optional[State]:
         return None
     try:
         values = read_json(file, LIMIT)
+        if isinstance(values, dict):
+            values.setdefault("before", None)  # earlier versions did not write it
         problem = _wrong(values)
         if problem:
             raise ValueError(problem)
@@ -141,7 +153,7 @@ def delete_others(folder: Path, state: State) -> None:
             entry.unlink()
 
 
-PARTS = dict(merged=Lists, tuned=Tuned)
+PARTS = dict(merged=Lists, tuned=Tuned, before=Codes)
 
 
 def _wrong(values: Any) -> str:
@@ -156,10 +168,10 @@ def _wrong(values: Any) -> str:
         part: Dict[str, Any] = values[name] or {}
         if values[name] is not None and (not isinstance(part, dict) or set(part) != set(kind._fields)):
             return f"{name} is incomplete"
-        whole += [value for key, value in part.items() if key not in ("file", *SHARES)]
+        whole += [value for key, value in part.items() if key not in ("file", "token", *SHARES)]
     if not all(type(value) is int and 0 <= value < 2**50 for value in whole):
         return "a count is none"
-    names = [values["id"], values["token"]]
+    names = [values["id"], values["token"], (values["before"] or values)["token"]]
     if not all(isinstance(name, str) and name.isalnum() and name.isascii() and len(name) <= 64 for name in names):
         return "a name is none"
     merged = values["merged"] or {}

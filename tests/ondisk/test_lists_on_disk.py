@@ -107,6 +107,43 @@ def test_rows_that_come_and_go_are_encoded_alone_and_nothing_is_learned_again(ow
     assert sorted(entry.name for entry in engine.file.parent.glob("lists-*")) == [engine.file.name]
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_renumbered_rows_keep_their_codes_when_that_is_killed(own, monkeypatch, again):
+    add(own, 40, seed=2, dead=range(0, 300, 3))
+    compaction.compact(own)
+    monkeypatch.setattr(training, "trained", None)
+    monkeypatch.setattr(encoding, "BLOCK", 4 * DIM * 100)
+    encoded, encode, write = [], encoding._by_each_core, states.write_state
+    monkeypatch.setattr(encoding, "_by_each_core", lambda call, rows: encoded.append(len(rows)) or encode(call, rows))
+
+    def killing(*arguments):
+        write(*arguments)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(states, "write_state", killing)
+        for _ in range(2):  # a block each time
+            with pytest.raises(Killed):
+                build(collection.read(own))
+    if again:
+        with collection.writing(own, DIM, {}) as writer:
+            writer.commit(np.empty((0, DIM)), [], [], [0, 250])
+        compaction.compact(own)
+    engine = build(collection.read(own))
+    assert sum(encoded) == 40
+    assert engine.state.before is None
+    agrees(collection.read(own), engine, 0.8)
+    assert len(list(engine.file.parent.iterdir())) == 6
+
+
+def test_a_state_of_an_earlier_version_is_read(own):
+    file = own / f"faiss-{SQ}" / states.NAME
+    values = json.loads(file.read_text())
+    del values["before"]
+    file.write_text(json.dumps(values))
+    assert OnDisk(collection.read(own), SQ).state.before is None
+
+
 def test_renumbered_rows_keep_their_codes(own, monkeypatch):
     add(own, 40, seed=2, dead=range(0, 300, 3))
     compaction.compact(own)
@@ -236,6 +273,8 @@ def test_damage_is_refused_before_it_is_searched_or_built_on(own):
         dict(kind="flat"),
         dict(merged={"file": "x"}),
         dict(tuned=[]),
+        dict(before=dict(token="../x", rows=1, crc=1)),
+        dict(before=dict(token="x", rows=-1, crc=1)),
         dict(id=None),
     ],
 )
