@@ -44,14 +44,14 @@ def rewrite(before, block=4096, convert=None, **changes):
             writer.publish()
             keep_copy(folder, writer.manifest)  # it must not name the old files, which go now
     except (Exception, KeyboardInterrupt) as error:
-        with contextlib.suppress(ValueError, OSError):  # without a manifest that can be read nothing is deleted
-            if read_manifest(folder)["generation"] == generation - 1:
-                collection.delete_others(folder, generation - 1)
+        if read_manifest(folder)["generation"] != generation - 1:  # the new files count already
+            raise
+        collection.delete_others(folder, generation - 1)
         if not isinstance(error, OSError):
             raise
         needed = len(before) * (stores.width_of(kept) + ROW.itemsize) + before.manifest["names"]
         raise OSError(
-            f"{folder} cannot be written anew ({error.strerror or error}): that takes about {needed:,} bytes beside the files "
-            "that are there; make room and start again; the index is as it was"
+            f"{folder} cannot be written anew ({error.strerror or error}): that takes about {needed:,} bytes beside "
+            "the files that are there; make room and start again; the index is as it was"
         ) from error
     collection.delete_others(folder, generation)

@@ -106,7 +106,7 @@ def has_pictures(folder, index=None, prune=False):
 def _changed(paths, writer, snapshot, seen, moved, changes):
     """Yield (path, stat or None, row before or -1) of each new and changed picture; sets `seen` and counts.
 
-    A picture that was moved goes into the list `moved`, as (path, stat, row before), which is committed when it is long.
+    A picture that was moved goes into the list `moved`, as (path, stat, row before), which is committed when long.
     """
     finder, moves = collection.Finder(snapshot), Moves(snapshot)
     for path in paths:

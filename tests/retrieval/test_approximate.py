@@ -165,11 +165,8 @@ def test_a_slower_builder_of_an_earlier_state_deletes_nothing_that_is_newer(tmp_
 def test_two_builders_may_delete_the_same_file(tmp_path, monkeypatch):
     approximate.build_faiss(add(tmp_path, 60), "flat")
     again = add(tmp_path, 20, seed=1)
-    monkeypatch.setattr(
-        type(tmp_path),
-        "glob",
-        lambda folder, pattern, glob=type(tmp_path).glob: [*glob(folder, pattern), folder / "faiss-flat-0-1.index"],
-    )
+    glob, deleted = type(tmp_path).glob, tmp_path / "faiss-flat-0-1.index"  # by the other one, since this one looked
+    monkeypatch.setattr(type(tmp_path), "glob", lambda folder, pattern: [*glob(folder, pattern), deleted])
     assert approximate.build_faiss(again, "flat").rows == 80
 
 
