@@ -5,7 +5,7 @@ import csv
 import io
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import List, Tuple
 
 from gluon_cgd.datasets import parts
@@ -100,4 +100,6 @@ def _row(file, line, row):
 def _path(file, line, path):
     if path != path.strip() and not os.path.lexists(os.path.join(file.parent, path)):
         path = path.strip()
-    return path if os.path.isabs(path) else join(file.parent, path, f"{file} line {line}")
+    if os.path.isabs(path):
+        return str(PurePosixPath(path))  # without doubled slashes and ".", as `join` writes them
+    return join(file.parent, path, f"{file} line {line}")

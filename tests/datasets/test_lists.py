@@ -104,6 +104,20 @@ def test_a_picture_whose_name_has_a_backslash_is_found(root):
     assert read(root / "list.csv")[0][0] == (str(root / "odd\\name.jpg"), 0)
 
 
+@pytest.mark.parametrize("odd", ["photos//a//", "photos/./a/./", "/photos/a//./"])
+def test_an_absolute_path_is_found_however_its_slashes_are_written(root, odd):
+    written = text().replace("photos/a/", f"{root}/{odd}").replace("photos/b", f"{root}/photos/b")
+    (root / "list.csv").write_text(written, encoding="utf-8")
+    assert read(root / "list.csv") == expected(root)
+
+
+def test_an_absolute_path_leads_through_a_link_as_the_system_reads_it(root):
+    (root / "elsewhere").mkdir()
+    (root / "elsewhere/link").symlink_to(root / "photos/a")
+    (root / "list.csv").write_text(text().replace("photos/a/", f"{root}/elsewhere/link/../a/"), encoding="utf-8")
+    assert read(root / "list.csv")[0][0] == (f"{root}/elsewhere/link/../a/1.jpg", 0)
+
+
 def rewritten(file, change):
     file.write_bytes(change(file.read_text(encoding="utf-8")))
 
