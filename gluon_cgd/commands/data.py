@@ -36,14 +36,15 @@ def data(options):
     dataset, progress = options.dataset, sys.stderr.isatty()
     fields = dict(dataset=dataset, input_size=options.input_size)
     experiment = Experiment(**fields)
-    source = sources.SOURCES.get(datasets.whole_of(dataset))
+    whole = datasets.whole_of(dataset)
+    source = sources.SOURCES.get(whole)
     if source and not options.root:
         say(f"{dataset}: {source.words}. Then: python -m gluon_cgd data {dataset} --root DIR --verify --prepare")
         return
     if options.download:
         if not source:
             raise ValueError(f"{dataset} is nothing to download: --download is for {', '.join(sources.SOURCES)}")
-        sources.obtain(datasets.whole_of(dataset), options.root, progress)
+        sources.obtain(whole, datasets.located(whole, options.root), progress)
     _, split, choices = settings.fitted(fields, options.root, options.allow_partial)
     drawn = [choice for choice in choices if choice.field in ("split", "held_out")]
     limits = [ceiling(split)] * bool(ceiling(split))

@@ -66,6 +66,16 @@ def test_the_command_can_be_repeated_and_does_nothing_twice(birds, tmp_path, cap
     assert there(root) == there(birds.folder)
 
 
+def test_the_folder_that_is_filled_is_the_one_that_is_read(birds, tmp_path):
+    root = tmp_path / "data"
+    (root / "cub200").mkdir(parents=True)
+    assert command(root) == 0
+    assert os.listdir(root) == ["cub200"]
+    assert there(root / "cub200") == there(birds.folder)
+    assert command(root / "cub200") == 0
+    assert len(birds.requests) == 1
+
+
 def test_what_is_unpacked_by_another_user_is_only_read(birds, tmp_path, monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied")
