@@ -32,10 +32,28 @@ def decode(path: PathLike, most: Optional[int] = None) -> np.ndarray:
     """The picture in the file `path` as a person sees it: uint8 (H, W, 3), RGB.
 
     Turned upright (EXIF), 16 bits scaled to 8, transparency over white; the first of several pictures in the file. A
-    JPEG that is whole but for its end mark is read with a warning. Raises ValueError or OSError with a sentence that
-    names the file, also for one of more than `most` pixels (default: `formats.PIXELS`).
+    JPEG that is whole but for its end mark is read with a warning, and so is a picture whose EXIF is damaged. Raises
+    ValueError or OSError with a sentence that names the file, also for one of more than `most` pixels (default:
+    `formats.PIXELS`), and MemoryError where there is too little memory for it.
     """
-    most = formats.PIXELS if most is None else most
+    with _lack_of_memory_told(path):
+        return _decoded(path, formats.PIXELS if most is None else most)
+
+
+@contextlib.contextmanager
+def _lack_of_memory_told(path: PathLike) -> Iterator[None]:
+    """Name `path` in a MemoryError, which OpenCV's own error becomes too: no sound picture is called damaged."""
+    try:
+        yield
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and error.code != cv2.Error.STS_NO_MEM:
+            raise
+        remedy = "close other programs, or save it smaller"
+        raise MemoryError(f"{path} needs more memory than there is to be decoded: {remedy}") from error
+
+
+def _decoded(path: PathLike, most: int) -> np.ndarray:
+    """As `decode`."""
     try:
         with open_regular(path, formats.BYTES) as file:
             head = file.read(formats.HEAD)
@@ -72,8 +90,11 @@ def _jpeg(data: bytes, path: PathLike, most: int) -> np.ndarray:
         log.warning("%s lacks some of the scans of its picture, which may be blurred: check it", path)
     picture = None
     if shape.components in (1, 3):
-        with contextlib.suppress(cv2.error):  # more pixels than OpenCV takes
+        try:
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as error:  # more pixels than OpenCV takes
+            if error.code == cv2.Error.STS_NO_MEM:
+                raise
     if picture is None:
         picture = _by_pillow(io.BytesIO(data), data[: formats.HEAD], "JPEG", path, most)
     else:
@@ -95,9 +116,9 @@ def _by_pillow(file: BinaryIO, head: bytes, kind: str, path: PathLike, most: int
             if kind == "PNG" and _may_lack_rows(image) and not png.is_filled(file):
                 raise formats.Refused(f"{path} is cut off (a PNG with fewer rows than it names): get it again")
             values.check(image, path)
-            ImageOps.exif_transpose(image, in_place=True)
+            _turn(image, path)
             return values.as_seen(image)
-    except formats.Refused:
+    except (formats.Refused, MemoryError):
         raise
     except Image.DecompressionBombError as error:  # of a part of it, whatever size its header names
         raise ValueError(
@@ -105,6 +126,16 @@ def _by_pillow(file: BinaryIO, head: bytes, kind: str, path: PathLike, most: int
         ) from error
     except Exception as error:  # Pillow raises many kinds for a broken file (SyntaxError among them)
         raise ValueError(f"{path} is not a picture that can be read ({type(error).__name__}): get it again") from error
+
+
+def _turn(image: Image.Image, path: PathLike) -> None:
+    """Turn `image` upright in place, as its EXIF says. One whose EXIF is damaged stays as it is, with a warning."""
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # SyntaxError, struct.error and others
+        log.warning("the EXIF of %s is damaged (%s): the picture is not turned, check it", path, type(error).__name__)
 
 
 def _may_lack_rows(image: Image.Image) -> bool:
@@ -145,7 +176,8 @@ def load_picture(
     Written into `out` if that is an array. Raises ValueError or OSError, both naming the file.
     remedy: see `crop`.
     """
-    return resized(crop(decode(path), box, path, remedy), side, out)
+    with _lack_of_memory_told(path):
+        return resized(crop(decode(path), box, path, remedy), side, out)
 
 
 def resized(picture: np.ndarray, side: int, out: Optional[np.ndarray] = None) -> np.ndarray:

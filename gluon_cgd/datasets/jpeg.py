@@ -128,6 +128,8 @@ def is_filled(data: bytes) -> bool:
         try:
             with JpegImagePlugin.JpegImageFile(io.BytesIO(data + more + END)) as image:
                 pictures.add(hashlib.sha256(image.tobytes()).digest())
+        except MemoryError:
+            raise
         except Exception:  # Pillow raises many kinds
             return False
         if len(pictures) > 1:

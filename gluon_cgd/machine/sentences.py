@@ -53,7 +53,8 @@ def sentence(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.errno is not None and str(error).startswith("[Errno"):
         return printable(_of_system(error))
-    if isinstance(error, MemoryError) and not str(error) or "std::bad_alloc" in str(error):  # C++'s, through MXNet
+    without_remedy = not str(error) or str(error).startswith("Unable to allocate")  # Python's, NumPy's
+    if isinstance(error, MemoryError) and without_remedy or "std::bad_alloc" in str(error):  # C++'s, through MXNet
         return "there is not enough memory: close other programs, or take smaller pictures or batches"
     if isinstance(error, RuntimeError) and str(error) == "can't start new thread":
         return "no more threads can be started: end other processes of this user, or raise their limit (ulimit -u)"

@@ -46,6 +46,11 @@ def make_app(answers, guard):
     def not_answered(error):
         return jsonify(error=f"{error.name}: {error.description}"), error.code
 
+    @app.errorhandler(MemoryError)
+    def without_memory(error):
+        log.error("%s %s: %s", request.method, request.path, sentence(error))
+        return jsonify(error=sentence(error)), 503
+
     @app.errorhandler(Exception)
     def failed(error):
         log.error("%s %s: %s", request.method, request.path, sentence(error), exc_info=error)

@@ -85,8 +85,8 @@ class Pictures:
         try:
             with self._slots:
                 return read()
-        except (ValueError, OSError) as error:
-            status = 404 if isinstance(error, FileNotFoundError) else 422
+        except (ValueError, OSError, MemoryError) as error:
+            status = 404 if isinstance(error, FileNotFoundError) else 503 if isinstance(error, MemoryError) else 422
             raise Refusal(status, sentence(error).replace(printable(picture.path), picture.name)) from error
 
 

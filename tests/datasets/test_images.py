@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -181,3 +182,46 @@ def test_resizing_equals_mxnets_bilinear_bit_for_bit():
     np.testing.assert_array_equal(
         ours, mx.image.imresize(mx.nd.array(photo(), dtype="uint8"), 18, 18, interp=1).asnumpy()
     )
+
+
+DAMAGED = [b"no EXIF at all", b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08\0\x09\x01\x12"]
+
+
+@pytest.mark.parametrize("exif", DAMAGED)
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_a_sound_picture_whose_exif_is_damaged_is_read_as_it_lies(tmp_path, caplog, name, exif):
+    lossless = {"lossless": True} if name == "a.webp" else {}
+    np.testing.assert_array_equal(images.decode(saved(tmp_path / name, exif=exif, **lossless)), photo())
+    assert re.search(rf"the EXIF of .*{name} is damaged \(\w+\): the picture is not turned", caplog.text)
+
+
+def no_memory(*_, **__):
+    error = cv2.error("(-4:Insufficient memory) Failed to allocate 192000000 bytes")
+    error.code = cv2.Error.STS_NO_MEM
+    raise error
+
+
+def memory_error(*_, **__):
+    raise MemoryError
+
+
+LACKS = {
+    "OpenCV decodes": ("a.jpg", cv2, "imdecode", no_memory),
+    "OpenCV converts": ("a.jpg", cv2, "cvtColor", no_memory),
+    "OpenCV resizes": ("a.png", cv2, "resize", no_memory),
+    "Pillow decodes": ("a.png", ImageFile.ImageFile, "load", memory_error),
+    "the EXIF is read": ("a.png", images.ImageOps, "exif_transpose", memory_error),
+    "the end is checked": ("grey.jpg", images.jpeg.JpegImagePlugin, "JpegImageFile", memory_error),
+}
+
+
+@pytest.mark.parametrize("where", LACKS)
+def test_a_lack_of_memory_is_not_taken_for_a_damaged_picture(tmp_path, monkeypatch, where):
+    name, owner, function, lacking = LACKS[where]
+    grey = np.full((40, 60, 3), 128, np.uint8)
+    file = saved(tmp_path / name, grey if name == "grey.jpg" else None)
+    with monkeypatch.context() as lack:
+        lack.setattr(owner, function, lacking)
+        with pytest.raises(MemoryError, match=f"{name} needs more memory than there is .*: close other programs"):
+            images.load_picture(file, 16)
+    assert images.load_picture(file, 16).shape == (16, 16, 3)

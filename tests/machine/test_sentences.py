@@ -56,5 +56,10 @@ def test_memory_that_c_code_lacks_is_told_as_pythons_own(text):
     assert sentence(RuntimeError(text)) == sentence(MemoryError())
 
 
+def test_memory_that_numpy_lacks_has_a_remedy_too():
+    assert sentence(MemoryError("Unable to allocate 179. MiB for an array")) == sentence(MemoryError())
+    assert sentence(MemoryError("a.jpg needs more: save it smaller")) == "a.jpg needs more: save it smaller"
+
+
 def test_threads_that_cannot_be_started_have_a_remedy():
     assert sentence(RuntimeError("can't start new thread")).endswith("raise their limit (ulimit -u)")

@@ -169,6 +169,24 @@ def test_a_picture_that_cannot_be_read_ends_it_with_all_before_it_kept(tmp_path,
     right(tmp_path / "idx", [*before, *after])
 
 
+def test_a_picture_that_memory_lacks_for_is_not_left_out_as_a_bad_one(tmp_path, photos, monkeypatch):
+    before, large = sorted(photos)[:4], sorted(photos)[5]
+    as_seen, small = images.values.as_seen, (9, 7)
+    picture(Path(large), 0, size=(8, 8))
+
+    def without_memory(image):
+        if image.size != small:
+            raise MemoryError
+        return as_seen(image)
+
+    with monkeypatch.context() as lack:
+        lack.setattr(images.values, "as_seen", without_memory)
+        with pytest.raises(MemoryError, match=f"{large} needs more memory than there is"):
+            update(tmp_path / "idx", tmp_path / "photos", batch=4, skip_bad=True)
+    right(tmp_path / "idx", before)
+    assert update(tmp_path / "idx", tmp_path / "photos", skip_bad=True).added == 6
+
+
 def test_a_picture_that_broke_since_is_not_found_as_it_was(tmp_path, photos):
     update(tmp_path / "idx", tmp_path / "photos")
     before, _, after = break_in(photos, "html")
