@@ -1,6 +1,7 @@
 """Pictures that people search with and that are not in the index, kept in the cache so that a link to them works.
 
-The newest MOST files are kept, of at most ROOM bytes in all. Their names are hashes of their bytes.
+The newest MOST files are kept, of at most ROOM bytes in all. Their names are hashes of their bytes. Each user of a
+shared cache has a folder of their own.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import os
 from pathlib import Path
 
 from gluon_cgd.datasets import images
+from gluon_cgd.files.printable import printable
 from gluon_cgd.files.whole import replacing
 from gluon_cgd.machine import facts
 from gluon_cgd.machine.sentences import sentence
@@ -19,11 +21,23 @@ MOST, ROOM = 200, 1 << 30
 NAME = "the picture"  # of an upload, in messages
 
 
+def _folder():
+    """This user's folder of uploads: in the cache, or in the home folder if the cache is not for this user to write."""
+    name, cache = f"serve-{os.getuid()}", facts.cache_folder()
+    with contextlib.suppress(OSError):
+        folder = facts.made(cache / name)
+        if folder.lstat().st_uid == os.getuid() and not folder.is_symlink() and os.access(folder, os.W_OK):
+            return folder
+    with contextlib.suppress(RuntimeError):  # there is no home folder
+        return Path.home() / ".cache" / "gluon_cgd" / name
+    return cache / name
+
+
 class Uploads:
     """The uploaded pictures. most, room: see MOST and ROOM.  slots: limits how many pictures are decoded at once."""
 
     def __init__(self, slots, most=MOST, room=ROOM):
-        self.folder, self._slots, self._most, self._room = facts.cache_folder() / "serve", slots, most, room
+        self.folder, self._slots, self._most, self._room = _folder(), slots, most, room
 
     def store(self, data):
         """The id of the picture with the bytes `data`. Raises Refusal if it is none, or too large."""
@@ -37,7 +51,8 @@ class Uploads:
                 self._write(name, data)
                 self._delete_old()
         except OSError as error:
-            raise Refusal(507, f"{NAME} could not be kept: {sentence(error)}") from error
+            reason = sentence(error).replace(printable(str(self.folder)), self.folder.name)
+            raise Refusal(507, f"{NAME} could not be kept: {reason}") from error
         return name
 
     def path(self, name):
@@ -53,7 +68,7 @@ class Uploads:
         """Whether the upload is there; it then counts as new."""
         try:
             os.utime(self.folder / name)
-        except FileNotFoundError:
+        except OSError:  # it is not there, or not this user's
             return False
         return True
 
@@ -65,8 +80,9 @@ class Uploads:
             try:
                 with self._slots:
                     images.decode(temporary, PIXELS)
-            except (ValueError, OSError) as error:
-                raise Refusal(422, f"{sentence(error)}".replace(temporary, NAME)) from error
+            except (ValueError, OSError, MemoryError) as error:
+                status = 503 if isinstance(error, MemoryError) else 422
+                raise Refusal(status, sentence(error).replace(printable(temporary), NAME)) from error
 
     def _delete_old(self):
         """Delete the oldest pictures until as many are left as are kept."""
