@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 
 import numpy as np
 
@@ -23,12 +24,13 @@ class Finder:
     """Finds the row of a path in a Snapshot.
 
     It looks first behind the row that it found last: a folder is mostly gone through in the order of the rows. Only
-    once that fails it needs memory, 16 bytes for each picture.
+    once that fails it needs memory, 16 bytes for each picture. Several threads may call `rows_of`, one the rest.
     """
 
     def __init__(self, snapshot):
         self._snapshot, self._keys, self._next, self._streak = snapshot, None, 0, 0
         self._first, self._paths, self._stamps = 0, [], []  # of a block of rows
+        self._building = threading.Lock()
 
     def row(self, path):
         """The row of the picture `path`, or -1 if it has none."""
@@ -74,11 +76,12 @@ class Finder:
 
     def rows_of(self, key):
         """The rows of the pictures whose path has this `key`: none or one, unless two paths have one hash."""
-        if self._keys is None:
-            rows = np.flatnonzero(self._snapshot.live)
-            keys = self._snapshot.rows["key"][rows]
-            order = np.argsort(keys, kind="stable")
-            self._keys, self._rows = keys[order], rows[order]
+        with self._building:
+            if self._keys is None:
+                rows = np.flatnonzero(self._snapshot.live)
+                keys = self._snapshot.rows["key"][rows]
+                order = np.argsort(keys, kind="stable")
+                self._keys, self._rows = keys[order], rows[order]
         first, last = (np.searchsorted(self._keys, np.uint64(key), side) for side in ("left", "right"))
         return self._rows[first:last]
 

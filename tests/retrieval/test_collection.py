@@ -1,5 +1,7 @@
 import errno
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -51,6 +53,23 @@ def test_a_finder_is_asked_in_any_order_and_never_finds_a_row_that_is_dead(tmp_p
     finder = collection.Finder(collection.read(tmp_path / "idx"))
     rows = dict(a=0, b=6, c=2, d=7, e=-1, f=5, x=-1)
     assert [finder.row(path) for path in order] == [rows[path] for path in order]
+
+
+def test_many_threads_that_ask_a_finder_at_once_wait_for_one_table(tmp_path, monkeypatch):
+    with collection.writing(tmp_path / "idx", 3, MODEL) as writer:
+        commit(writer, tmp_path, list("abc"))
+    finder, sort, sorts, keys = collection.Finder(collection.read(tmp_path / "idx")), np.argsort, [], "abcabcab"
+
+    def slow(*arguments, **how):
+        sorts.append(1)
+        time.sleep(0.05)
+        return sort(*arguments, **how)
+
+    monkeypatch.setattr(np, "argsort", slow)
+    with ThreadPoolExecutor(len(keys)) as pool:
+        found = list(pool.map(lambda path: finder.rows_of(collection.key_of(path)).tolist(), keys))
+    assert found == [["abc".index(path)] for path in keys]
+    assert len(sorts) == 1
 
 
 def test_what_was_committed_is_read_back_under_its_name_however_odd(tmp_path):
