@@ -11,6 +11,7 @@ from typing import Optional, Tuple
 from gluon_cgd.machine import facts
 
 WARNING = 90  # seconds before the end of its time at which a job is told to go back into the queue
+NAMES = ("partition", "account", "qos")  # of the cluster; an account may be called 12345
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Options:
         self._need(
             good, "memory_gb", "must be a positive number of gigabytes", "leave it out for what the cluster gives"
         )
-        for name in ("partition", "account", "qos"):
+        for name in NAMES:
             value = getattr(self, name)
             good = value is None or isinstance(value, str) and re.fullmatch(r"[^\s-]\S*", value)
             self._need(good, name, "must be a name without blanks", "sinfo and sacctmgr list what there is")
@@ -93,7 +94,7 @@ def parse_options(words):
         if key == "setup":
             values[key] = (*values.get(key, ()), value)
             continue
-        for number in (int, float):
+        for number in () if key in NAMES else (int, float):
             with contextlib.suppress(ValueError):
                 values.setdefault(key, number(value))
         values.setdefault(key, value)

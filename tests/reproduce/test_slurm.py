@@ -13,7 +13,7 @@ import mxnet as mx
 import pytest
 
 from gluon_cgd.cluster import watch as slurm_jobs
-from gluon_cgd.cluster.options import Options
+from gluon_cgd.cluster.options import Options, parse_options
 from gluon_cgd.engines import environment
 from gluon_cgd.engines.choice import Engine
 from gluon_cgd.machine import facts
@@ -318,6 +318,13 @@ def test_options_that_no_job_can_have_are_refused_in_a_sentence(wrong, message):
         Options(**wrong)
     assert str(told.value).startswith(message)
     assert len(str(told.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["12345", "1", "inf", "1e3", "1_000", "nan"])
+def test_a_name_of_the_cluster_may_look_like_a_number(name):
+    options = parse_options([f"partition={name}", f"account={name}", f"qos={name}", "cpus_per_job=8", "memory_gb=1.5"])
+    assert (options.partition, options.account, options.qos) == (name, name, name)
+    assert (options.cpus_per_job, options.memory_gb) == (8, 1.5)
 
 
 def test_a_jobs_script_asks_for_what_the_options_say():
