@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from urllib.parse import urlencode
 
 import waitress
 from flask import Flask, Response, jsonify, make_response, redirect, render_template, request
@@ -39,7 +40,7 @@ def make_app(answers, guard):
     @app.errorhandler(Refusal)
     def refused(error):
         if error.status == 401 and request.path == "/":
-            return render_template("token.html", wrong="token" in request.args), 401
+            return render_template("token.html", wrong="token" in request.args, search=search_shared()), 401
         return jsonify(error=error.sentence), error.status
 
     @app.errorhandler(HTTPException)
@@ -59,7 +60,8 @@ def make_app(answers, guard):
     @app.get("/")
     def page():
         if guard.is_token(request.args.get("token", "")):  # keeps it out of the address that people copy
-            response = make_response(redirect("/", 303))
+            address = f"/?{urlencode(search_shared())}".rstrip("?")
+            response = make_response(redirect(address, 303))
             response.set_cookie(cookie_name(), guard.cookie(), httponly=True, samesite="Lax")
             return response
         return render_template("page.html", about=answers.about())
@@ -107,6 +109,11 @@ def make_app(answers, guard):
 def cookie_name():
     """The name of the cookie: browsers do not tell the ports of a machine apart."""
     return f"gluon_cgd_{request.environ.get('SERVER_PORT', '0')}"
+
+
+def search_shared():
+    """[(name, value), ...] of the search that the address of this request is, without the token."""
+    return [(name, value) for name, value in request.args.items(multi=True) if name != "token"]
 
 
 def listen(app, host, port):

@@ -1,5 +1,9 @@
 """Who may ask a server that others reach: only who has the token."""
 
+import re
+from html import unescape
+from urllib.parse import parse_qsl, urlencode
+
 import pytest
 
 from gluon_cgd.serve.guard import Guard, is_local
@@ -46,6 +50,20 @@ def test_the_page_asks_for_the_token_and_keeps_it_out_of_the_address(shared):
     with_cookie = Visitor(shared.port, Cookie=cookie.split(";")[0])
     assert with_cookie.ask("GET", "/")[0] == 200
     assert with_cookie.get("/api/about")["pictures"] == 25
+
+
+def test_a_shared_search_goes_on_after_the_token(shared):
+    search = [("q", "ffffffffffffffff"), ("folder", 'sm "all" & <big>/ü'), ("box", "1,2,3,4")]
+    page = shared.ask("GET", f"/?{urlencode(search)}")[2].decode()
+    kept = re.findall(r'<input type="hidden" name="(.*?)" value="(.*?)">', page)
+    assert [(name, unescape(value)) for name, value in kept] == search
+    assert "<big>" not in page
+    wrong = shared.ask("GET", f"/?{urlencode([*search, ('token', 'wrong')])}")[2].decode()
+    assert re.findall(r'<input type="hidden" name="(.*?)" value="(.*?)">', wrong) == kept
+    status, headers, _ = shared.ask("GET", f"/?{urlencode([*search, ('token', TOKEN)])}")
+    assert status == 303
+    path, _, query = headers["Location"].partition("?")
+    assert (path, parse_qsl(query)) == ("/", search)
 
 
 @pytest.mark.parametrize(
