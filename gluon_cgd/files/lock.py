@@ -17,6 +17,7 @@ from gluon_cgd.files.whole import delete_temporaries
 
 log = logging.getLogger(__name__)
 EXCLUSIVE, NON_BLOCKING = portalocker.LockFlags.EXCLUSIVE, portalocker.LockFlags.NON_BLOCKING
+SHARED = portalocker.LockFlags.SHARED
 # Some file systems of clusters have no locks (Lustre without -o flock, NFS without its lock daemon)
 WITHOUT = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 
@@ -82,6 +83,8 @@ def _lock(descriptor, what, flags) -> Optional[bool]:
         number = getattr(cause, "errno", None)
         if number in (errno.EACCES, errno.EAGAIN):
             return False
+        if number == errno.EBADF and flags & EXCLUSIVE:  # NFSv4 gives those who may only read a file no other lock
+            return _lock(descriptor, what, flags & ~EXCLUSIVE | SHARED)
         if number not in WITHOUT and not isinstance(cause, EOFError):
             raise OSError(number, os.strerror(number) if number else str(error), str(what)) from error
         log.warning("the file system of %s has no locks: do not let two processes write there at once", what)

@@ -34,6 +34,42 @@ def test_another_fault_of_a_lock_is_not_hidden(tmp_path, monkeypatch):
     assert caught.value.errno == errno.EIO
 
 
+@pytest.mark.parametrize("writer", [False, True])
+def test_on_nfs_who_may_only_read_the_lock_waits_for_its_writer(tmp_path, monkeypatch, caplog, writer):
+    asked, open_file, busy = [], os.open, [writer]
+
+    def lock_of_nfs(descriptor, flags):
+        asked.append(flags)
+        if flags & lock.EXCLUSIVE:
+            raise portalocker.LockException(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+        if busy[0] and flags & lock.NON_BLOCKING:
+            raise portalocker.AlreadyLocked(OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+
+    def opened_by_another_user(file, flags, *mode):
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return open_file(file, flags, *mode)
+
+    (tmp_path / "lock").touch()
+    monkeypatch.setattr(portalocker, "lock", lock_of_nfs)
+    with monkeypatch.context() as context, caplog.at_level(logging.INFO):
+        context.setattr(os, "open", opened_by_another_user)
+        with lock.waiting(tmp_path / "lock", "the pictures"):
+            pass
+    shared = [flags for flags in asked if flags & lock.SHARED]
+    assert shared == [lock.SHARED | lock.NON_BLOCKING, lock.SHARED][: 1 + writer]
+    assert ("another process is making the pictures: waiting for it" in caplog.text) == writer
+
+
+def test_a_descriptor_that_no_lock_can_be_had_on_is_an_error(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise portalocker.LockException(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+
+    monkeypatch.setattr(portalocker, "lock", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)), lock.locked(tmp_path):
+        pass
+
+
 def test_a_locked_folder_is_busy_for_another(tmp_path):
     busy = pytest.raises(ValueError, match="another process is writing to .*: wait for it")
     with lock.locked(tmp_path), busy, lock.locked(tmp_path, "writing to"):
