@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 OPEN = ("/static/style.css", "/static/icon.svg")  # answered without the token, for the page that asks for it
 KEEP = "private, max-age=86400, immutable"  # of pictures whose address changes with the file
 THREADS = 16
+# Waitress keeps the body that a connection sends in the temporary folder before the token is checked: at most
+# CONNECTIONS times its limit, 2.2 GB in all. A browser opens up to six, and keeps them when they are idle
+CONNECTIONS, IDLE = 64, 20  # IDLE: seconds after which a silent one is closed
 
 
 def make_app(answers, guard):
@@ -128,8 +131,9 @@ def listen(app, host, port):
         port=port,
         threads=THREADS,
         ident=None,
-        connection_limit=500,
-        channel_timeout=60,
+        connection_limit=CONNECTIONS,
+        channel_timeout=IDLE,
+        cleanup_interval=5,
         max_request_header_size=1 << 14,
         max_request_body_size=uploads.BYTES + (1 << 20),  # what is above our own limit gets our answer
     )

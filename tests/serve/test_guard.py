@@ -1,6 +1,9 @@
 """Who may ask a server that others reach: only who has the token."""
 
+import contextlib
 import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from urllib.parse import parse_qsl, urlencode
 
@@ -89,3 +92,20 @@ def test_a_server_for_others_has_the_names_that_it_was_given(monkeypatch):
         with pytest.raises(Refusal) as refusal:
             guard.check_host(name)
         assert refusal.value.status == 421
+
+
+def test_whoever_lacks_the_token_cannot_fill_the_temporary_folder(shared):
+    from gluon_cgd.serve import app
+
+    with contextlib.closing(app.listen(lambda *_: [], "127.0.0.1", 0)) as server:
+        assert server.adj.connection_limit * server.adj.max_request_body_size < 2.3e9
+    head = b"POST /api/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 30000000\r\n\r\n"
+
+    def ask(path):
+        return shared.ask("GET", path, Authorization=f"Bearer {TOKEN}")[0]
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(socket.create_connection(("127.0.0.1", shared.port), timeout=20)).sendall(head + b"x")
+        with ThreadPoolExecutor(18) as pool:  # three browsers get their answers meanwhile
+            assert set(pool.map(ask, ["/api/about", "/api/pictures", "/static/app.js"] * 12)) == {200}
