@@ -13,6 +13,7 @@ from gluon_cgd.files.lock import locked
 from gluon_cgd.machine.progress import task
 from gluon_cgd.retrieval import collection, compaction, exact, learned
 from gluon_cgd.retrieval.manifest import read_manifest
+from gluon_cgd.retrieval.whitening import check_model
 
 SAMPLE = 2**27  # bytes of embeddings, spread evenly over the index, that are looked at
 QUERIES, K = 100, 10  # pictures that tell the cost, which are none of the sample if there are more
@@ -104,6 +105,7 @@ def _check(folder, before, model, dim, count):
         raise ValueError(f"{folder} was reduced to {before.dim} numbers already: {another}")
     if model.get("whitening"):
         raise ValueError(f"{folder} is whitened, and one of the two is possible: {another}, without --whiten")
+    check_model(folder, model, "--reduce")
     if not 0 < dim < before.dim:
         raise ValueError(f"--reduce {dim} must be at least 1 and below {before.dim}, the numbers of an embedding")
     if count < dim:

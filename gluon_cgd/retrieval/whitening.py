@@ -29,8 +29,7 @@ def whiten(folder):
             return None
         if model.get("reduction"):
             raise ValueError(f"{folder} was reduced, and one of the two is possible: index into another folder")
-        if model.get("experiment", {}).get("whiten"):
-            raise ValueError(f"{folder} was made with a model that whitens, trained with --whiten: leave --whiten out")
+        check_model(folder, model, "--whiten")
         rows = np.flatnonzero(before.live)
         rows = sampled(rows)
         if len(rows) < 2:
@@ -40,6 +39,12 @@ def whiten(folder):
         changed = dict(model, whitening=said)
         compaction.rewrite(before, convert=learned.applied, model=changed)
         return said
+
+
+def check_model(folder, model, flag):
+    """Raise ValueError if the model of the index in `folder` whitens itself: heatmaps know one change of embeddings."""
+    if model.get("experiment", {}).get("whiten"):
+        raise ValueError(f"{folder} was made with a model that whitens, trained with --whiten: leave {flag} out")
 
 
 def read(folder, said, dim):

@@ -20,8 +20,8 @@ def embeddings(count, rank=5, dim=20, noise=0.01, seed=0):
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def made(folder, vectors, dead=()):
-    with collection.writing(folder, vectors.shape[1], {"name": "a model"}) as writer:
+def made(folder, vectors, dead=(), **model):
+    with collection.writing(folder, vectors.shape[1], {"name": "a model", **model}) as writer:
         writer.commit(vectors, [f"/p/{i}.png" for i in range(len(vectors))], [STAT] * len(vectors))
         writer.commit(np.empty((0, vectors.shape[1])), [], [], dead)
     return folder
@@ -93,6 +93,13 @@ def test_few_pictures_and_whitened_ones_are_refused(tmp_path):
     whiten(made(tmp_path / "white", embeddings(30)))
     with pytest.raises(ValueError, match="is whitened, and one of the two is possible"):
         reduce(tmp_path / "white", 8)
+
+
+def test_an_index_of_a_model_that_whitens_itself_is_not_reduced(tmp_path):
+    made(tmp_path, embeddings(30), experiment={"whiten": True})
+    with pytest.raises(ValueError, match="was made with a model that whitens, trained with --whiten: leave --reduce"):
+        reduce(tmp_path, 8)
+    assert collection.read(tmp_path).dim == 20
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "changed", "a size of words", "too many"])
