@@ -44,8 +44,9 @@ def fit(
 
     out: the run's folder. It receives train.log, best.params, last.params, ranks.npz and result.json, and
         during the run checkpoint.npz. A call that finds a checkpoint resumes there, on a CPU to the same bits.
-    seed: of the initialisation, batches and augmentation.  ctx: an MXNet device, by default the CPU, or a list of
-        devices, which share each batch (see `Learner`); with engine="pytorch" a text: "cpu", "cuda0,cuda1", "mps".
+    seed: of the initialisation, batches and augmentation.  ctx: an MXNet device, by default the CPU, or several,
+        which share each batch (see `Learner`), in a list or as text: "gpu0,gpu1"; with engine="pytorch" only as text:
+        "cpu", "cuda0,cuda1", "mps".
     weights: file of the backbone's ImageNet parameters, by default the published ones.
     cache: folder for the resized pictures.  checkpoint_every: iterations.  progress: show bars on stderr.
     parts: into how many parts each batch is split on one device, if memory is short (see `Learner`).

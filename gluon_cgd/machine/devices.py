@@ -11,11 +11,19 @@ import mxnet as mx
 from gluon_cgd.machine import device_names
 
 
-def listed(ctx: Union[mx.Context, Iterable[mx.Context]]) -> List[mx.Context]:
-    """`ctx`, one MXNet device or several, as a list. Raises ValueError for devices that cannot share a batch."""
+def listed(ctx: Union[str, mx.Context, Iterable[mx.Context]]) -> List[mx.Context]:
+    """`ctx`, one MXNet device or several, as a list; a text is read as `contexts` reads it.
+
+    Raises ValueError for what is no device of MXNet, for devices that cannot share a batch, and as `contexts`.
+    """
+    if isinstance(ctx, str):
+        return contexts(ctx)
     devices = [ctx] if isinstance(ctx, mx.Context) else list(ctx)
     if not devices:
         raise ValueError("the list of devices is empty: give one or more")
+    wrong = [device for device in devices if not isinstance(device, mx.Context)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is no device of MXNet: give mx.cpu(), a list of devices, or a text, as gpu0,gpu1")
     if len(set(devices)) < len(devices):
         raise ValueError(f"the devices {names(devices)} have one twice: name each once")
     if len({device.device_type for device in devices}) > 1:

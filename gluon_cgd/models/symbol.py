@@ -55,7 +55,7 @@ def load_symbol(prefix, epoch=None, ctx=None, input_size=None):
     block = SymbolBlock(embedding, mx.sym.var("data"))
     try:
         for name, parameter in block.collect_params().items():
-            parameter._load_init(values[name], ctx or mx.cpu())
+            parameter._load_init(values[name], listed(ctx or mx.cpu()))
     except (AssertionError, ValueError) as error:  # of another type
         raise ValueError(f"{parameters} does not go with {graph} ({str(error)[:200]}): get both again") from error
     if input_size:

@@ -215,13 +215,20 @@ def test_a_batch_too_small_for_the_devices_is_refused(small_experiment, small_sp
     devices.check_batch(8, 4)
 
 
+def test_devices_of_an_engine_may_be_named_in_a_text(small_experiment):
+    assert gluon.started(small_experiment, 2, 0, "cpu0,cpu1").devices == CPUS[:2]
+
+
 def test_devices_that_cannot_share_a_batch_are_refused():
     assert devices.listed(mx.cpu(1)) == [mx.cpu(1)]
     assert devices.listed(CPUS) == CPUS
+    assert devices.listed("cpu0,cpu1") == CPUS[:2]
     for wrong, message in (
         ([], "empty"),
         ([mx.cpu(0), mx.cpu(1), mx.cpu(0)], r"cpu\(0\), cpu\(1\), cpu\(0\) have one twice"),
         ([mx.cpu(0), mx.gpu(0)], r"cpu\(0\), gpu\(0\) are of two kinds"),
+        (["cpu0", "cpu1"], "'cpu0' is no device of MXNet: give .* or a text, as gpu0,gpu1"),
+        ("cuda0", "--ctx cuda0 is no device of MXNet, .* for training with --engine pytorch"),
     ):
         with pytest.raises(ValueError, match=message):
             devices.listed(wrong)
