@@ -34,6 +34,8 @@ def add_flags(p):
 def ranked(queries, gallery, rows, k, queries_first=False):
     """The `k` gallery items nearest to each of the queries `rows`, nearest first: int (len(rows), k).
 
+    Fewer than `k` if there are fewer, without the query itself.
+
     queries: embeddings (N, D).  gallery: embeddings (M, D), or None to search the other queries; with `queries_first`
     it begins with the queries, which do not find themselves.
     """
@@ -41,6 +43,7 @@ def ranked(queries, gallery, rows, k, queries_first=False):
     distances = (items**2).sum(axis=1) - 2 * queries[rows] @ items.T  # (rows, M), without the query's own square
     if gallery is None or queries_first:
         distances[np.arange(len(rows)), rows] = np.inf
+        k = min(k, len(items) - 1)  # the query itself comes last
     return np.argsort(distances, axis=1, kind="stable")[:, :k]
 
 
@@ -103,7 +106,7 @@ def run(options):
     for place, vectors in found:
         say(f"{percent(recall_of(ks, vectors))}  {place}")
     say(f"{title}; searched {where}")
-    say(f"{100 * right:.0f} % of the {options.k} results shown are of the query's class")
+    say(f"{100 * right:.0f} % of the {nearest.shape[1]} results shown are of the query's class")
     say(f"Written: {options.out}")
 
 

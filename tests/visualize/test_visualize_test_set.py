@@ -35,6 +35,22 @@ def test_results_are_ranked_as_a_loop_ranks_them():
         assert nearest.tolist() == sorted(others, key=lambda i: np.linalg.norm(whole[i] - query[row]))[:4]
 
 
+def test_a_query_is_never_its_own_result_however_many_are_drawn():
+    vectors = np.random.default_rng(0).normal(size=(5, 4))
+    for gallery, queries_first in ((None, False), (np.concatenate([vectors, vectors + 1]), True)):
+        items = vectors if gallery is None else gallery
+        nearest = ranking.ranked(vectors, gallery, [3], 100, queries_first)
+        assert sorted(nearest[0]) == [i for i in range(len(items)) if i != 3]
+    assert ranking.ranked(vectors, vectors + 1, [3], 100).shape == (1, 5)  # a gallery of other pictures
+
+
+def test_a_ranking_says_how_many_results_it_drew(runs, small_split, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ranking, "draw", lambda *arguments: None)
+    flags = ["--runs", str(runs), "--out", str(tmp_path / "drawn.png"), "--queries", "1", "-k", "1000"]
+    assert ranking.main(flags) == 0
+    assert f" % of the {len(small_split.query) - 1} results shown are" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", [ranking, embedding])
 def test_the_test_set_of_the_best_model_is_drawn(script, runs, tmp_path, capsys):
