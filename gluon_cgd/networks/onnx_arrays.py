@@ -68,7 +68,7 @@ def to_shape(reader, node, x, sizes):
     if after[:1] != before[:1]:
         node.refuse("that mixes the pictures of a batch")
     code = (0, *after[1:])
-    if after[1:2] == (int(np.prod(before[1:])),):
+    if after[1:] == (int(np.prod(before[1:])),):
         code = (0, -1)
     elif len(after) == len(before) + 1 and after[3:] == before[2:]:
         code = (0, -4, *after[1:3], -2)

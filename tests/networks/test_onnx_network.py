@@ -137,6 +137,32 @@ def test_two_maps_and_shapes_that_are_computed(tmp_path):
     np.testing.assert_allclose(by_mxnet(file, pictures), computed(file, pictures), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("way", ["view", "unsqueeze", "unsqueeze twice"])
+def test_a_squeeze_and_excitation_of_fc_layers_weighs_maps(way, tmp_path):
+    """As PyTorch writes x * fc(pool(x).view(B, C)).view(B, C, 1, 1)."""
+    constants = {"w": weight(4, 3, 4, 4), "down": weight(2, 4), "b2": weight(2), "up": weight(4, 2), "b4": weight(4)}
+    constants.update(flat=np.array([-1, 4]), map=np.array([-1, 4, 1, 1]), ends=np.array([2, 3]), end=np.array([2]))
+    shaped = {
+        "view": [node("Reshape", ["weights", "map"], "gate")],
+        "unsqueeze": [node("Unsqueeze", ["weights", "ends"], "gate")],
+        "unsqueeze twice": [node("Unsqueeze", ["weights", "end"], "1"), node("Unsqueeze", ["1", "end"], "gate")],
+    }
+    nodes = [
+        node("Conv", ["x", "w"], "m", kernel_shape=[4, 4], strides=[4, 4]),
+        node("GlobalAveragePool", ["m"], "mean"),
+        node("Reshape", ["mean", "flat"], "means"),
+        node("Gemm", ["means", "down", "b2"], "few", transB=1),
+        node("Relu", ["few"], "positive"),
+        node("Gemm", ["positive", "up", "b4"], "all", transB=1),
+        node("Sigmoid", ["all"], "weights"),
+        *shaped[way],
+        node("Mul", ["m", "gate"], "out"),
+    ]
+    file = write(tmp_path / "se.onnx", nodes, constants)
+    pictures = RNG.standard_normal((2, 3, 32, 32)).astype(np.float32)
+    np.testing.assert_allclose(by_mxnet(file, pictures), computed(file, pictures), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("side", [64, 96])
 def test_the_features_of_a_file_are_those_of_onnx_runtime_at_every_size(side, tmp_path):
     last = network(tmp_path / "Net.onnx")
