@@ -134,8 +134,9 @@ def findings(result: Mapping[str, Any], which: str = "last") -> Dict[str, str]:
         text = f"R@1 after training, {after:.2f} %, is below that of the untrained network, {before:.2f} %"
         found["worse than untrained"] = text
     cosines, ranking = entry.get("spread"), entry.get("losses", {}).get("ranking")
-    at_the_point = ranking is not None and ranking >= at_one_point(experiment)
-    beside_it = f"the ranking loss, {ranking:.4f}, is not below {beside(experiment)}" if at_the_point else ""
+    point = beside(experiment)
+    at_the_point = point and ranking is not None and ranking >= at_one_point(experiment)
+    beside_it = f"the ranking loss, {ranking:.4f}, is not below {point}" if at_the_point else ""
     if cosines and has_collapsed(experiment, cosines, ranking):
         text = "the embedding has collapsed to nearly one point: the median cosine of pictures of different classes is "
         text += f"{cosines['other']:.4f}, of the same class {cosines['same']:.4f}"
@@ -150,8 +151,10 @@ def findings(result: Mapping[str, Any], which: str = "last") -> Dict[str, str]:
 
 
 def beside(experiment: Experiment) -> str:
-    """ "0.1 (the margin)": what the ranking loss is to be compared with."""
+    """ "0.1 (the margin)": what the ranking loss is to be compared with; "" where that is nothing."""
     point = at_one_point(experiment)
+    if not point:
+        return ""
     return f"{point:.4g} ({'the margin' if point == experiment.margin else 'its value for a single point'})"
 
 
@@ -173,5 +176,6 @@ def told(entry: Mapping[str, Any], experiment: Experiment) -> str:
     cosines = entry["spread"]
     shown = {kind: "-" if cosine is None else f"{cosine:.4f}" for kind, cosine in cosines.items()}
     text = f"median cosine {shown['same']} of the same class, {shown['other']} of other classes"
-    ranking = entry.get("losses", {}).get("ranking")
-    return text if ranking is None else f"{text}; ranking loss {ranking:.4f} beside {beside(experiment)}"
+    ranking, point = entry.get("losses", {}).get("ranking"), beside(experiment)
+    text += "" if ranking is None else f"; ranking loss {ranking:.4f}"
+    return text if ranking is None or not point else f"{text} beside {point}"

@@ -68,7 +68,7 @@ def findings(experiment, run):
         text = f"R@1 after training, {100 * after:.2f} %, is below that of the untrained network, {100 * before:.2f} %"
         found[WORSE] = text
     cosines, loss = entry.get("spread"), entry.get("losses", {}).get("ranking")
-    stuck = loss is not None and loss >= point(experiment)
+    stuck = loss is not None and loss >= point(experiment) > 0
     name = "the margin" if point(experiment) == experiment["margin"] else "its value for a single point"
     beside = f"the ranking loss, {loss:.4f}, is not below {point(experiment):.4g} ({name})" if stuck else ""
     if cosines and collapsed(experiment, cosines, loss):

@@ -137,6 +137,16 @@ def test_the_findings_name_the_numbers_and_the_remedies_fit_the_run():
     assert "its value for a single point" in findings.warnings(result_of(0.5, 0.6, NARROW, 0.7, loss="soft_margin"))[0]
 
 
+@pytest.mark.parametrize("loss", ["multi_similarity", "proxy_anchor"])
+def test_a_loss_without_a_value_at_one_point_is_compared_with_nothing(loss):
+    experiment = Experiment(loss=loss)
+    assert collapse.told({"spread": WIDE, "losses": {"ranking": 0.7}}, experiment).endswith("; ranking loss 0.7000")
+    collapsed, _ = findings.warnings(result_of(0.5, 0.6, NARROW, 0.7, loss=loss))
+    assert "has collapsed" in collapsed
+    assert "ranking loss" not in collapsed
+    assert collapse.findings(result_of(0.5, 0.6, None, 0.7, loss=loss)) == {}  # of an earlier version
+
+
 def test_an_older_run_tells_what_its_result_and_its_log_tell():
     old = result_of(0.3, 0.2)
     below = "R@1 after training, 20.00 %, is below that of the untrained network, 30.00 %"
