@@ -105,6 +105,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         dataset=Path(experiment.dataset).name,
         experiment=experiment,
         descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
+        began=began(experiment),
         counts=counted(split),
         ceiling=ceiling(split),
         doubts=doubts(split, result),
@@ -130,6 +131,22 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
         flags=Markdown("".join(f" {shell(flag)}" for flag in flags)),
         photos=shell(experiment.dataset) if Path(experiment.dataset).is_dir() else "photos",
     )
+
+
+def began(experiment):
+    """What the backbone started from, in words; a result does not tell whether --weights named another file."""
+    from gluon_cgd.backbones import recipe_of  # here, as in `markdown`: they import MXNet
+    from gluon_cgd.models.pretrained import DATASETS
+
+    if not experiment.pretrained:
+        return "random parameters"
+    library, colon, _ = experiment.backbone.partition(":")
+    if colon:  # not all of them are ImageNet's
+        own = "the parameters in that file" if library == "onnx" else f"the parameters that {library} has for it"
+    else:
+        dataset, _ = DATASETS.get(recipe_of(experiment.backbone).publisher, ("ImageNet", 224))
+        own = f"parameters learned on {dataset}"
+    return f"{own}, or from those of --weights"
 
 
 def doubts(split, result):

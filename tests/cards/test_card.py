@@ -166,6 +166,39 @@ def test_a_benchmark_has_a_card_with_numbers_for_names():
     assert "worst" not in more
 
 
+@pytest.mark.parametrize(
+    ("changes", "began"),
+    [
+        ({}, "parameters learned on ImageNet, or from those of --weights"),
+        ({"backbone": "small_se_resnet"}, "parameters learned on letters, or from those of --weights"),
+        ({"backbone": "onnx:net.onnx"}, "the parameters in that file, or from those of --weights"),
+        ({"backbone": "gluoncv2:resnet20_cub"}, "the parameters that gluoncv2 has for it, or from those of --weights"),
+        ({"pretrained": False}, "random parameters"),
+    ],
+)
+def test_the_card_says_what_the_backbone_started_from(changes, began):
+    recall = {"R@1": 0.5}
+    result = {"seed": 3, "untrained": recall, "last": recall, "best": recall, "weights": "ab12"}
+    split, experiment = Split([Record("a", 0)], [Record("b", 7)]), Experiment(classification=False, **changes)
+    text = card.markdown("runs/x", result, experiment, split, Counter({(7, 8): 1}), str)
+    assert f"`{experiment.backbone}`, started from {began}, pictures of 224 x 224 |" in text
+    assert "| parameters it started from (hash) | `ab12` |" in text
+    assert "| descriptors | SG: SPoC + GeM |\n" in text  # no classifier learns
+    assert text.count("ImageNet") == began.count("ImageNet")
+
+
+def test_a_ranking_loss_without_a_value_at_one_point_is_compared_with_none():
+    recall, losses = {"R@1": 0.5}, {"ranking": 0.4}
+    history = [{"iteration": 9, "recall": recall, "spread": {"same": 0.8, "other": 0.1}, "losses": losses}]
+    result = dict(seed=3, history=history, untrained=recall, last=recall, best=recall)
+    split = Split([Record("a", 0)], [Record("b", 7)])
+    for loss in ("batch_hard", "multi_similarity"):
+        text = card.markdown("runs/x", result, Experiment(loss=loss), split, Counter({(7, 8): 1}), str)
+        assert ("; a ranking loss that is not below 0.1 (the margin)" in text) is (loss == "batch_hard")
+        assert "is the lower one" in text
+        assert "not below 0 " not in text
+
+
 def test_the_card_shows_the_spread_and_warns_of_a_collapse():
     before, after = {"R@1": 0.283}, {"R@1": 0.2}
     cosines, ranking = {"same": 0.9912, "other": 0.9876}, {"ranking": 0.1021}
