@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Dict, Mapping, Optional, Tuple
 
@@ -21,6 +22,7 @@ WITHOUT_IMAGENET = ("cifar_resnet10",)  # backbones for which nobody published I
 # Worse with the statistics of similar pictures: channels that are constant on them are divided by a deviation near 0
 FRAGILE_BATCH_NORM = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 WITHOUT_BATCH_NORM = ("wide_resnet50", "squeezenet1.1")  # their convolutions have biases: nothing to freeze
+LARGE = 30  # activations of last maps are smaller
 REVISION = 3  # of the training code: raised by every change that moves the numbers of an equal experiment and seed
 REMOVED = {"margin_underflow": False}  # fields of earlier versions, with the one value that runs still stored have
 
@@ -77,11 +79,15 @@ class Experiment:
         + ", ".join(LOSSES[5:]) + " (not in the paper)", *one_of(lambda: LOSSES))
     margin: float = choice(0.1, "margin of the ranking loss (section 4.2)",
         lambda margin: 0 <= margin <= 1e6, "must be from 0 to 1e6", "0.1 is the paper's")
-    # Outside of the next two ranges the weights of distances up to 2 leave the range of float32
+    # The backward pass squares the sum of up to 16384 weights of distances from 0 to 2, and that square has to stay a
+    # normal float32: the sum lies between 1.1e-19 and 1.8e19. So exp(2 / sigma) and 3^alpha are at most 1.1e15, which
+    # needs sigma >= 0.058 and alpha <= 31, and exp(-2 / sigma) and 3^(-2 alpha) at least 1.1e-19: alpha <= 19.8
     hap2s_sigma: float = choice(0.5, "sigma of HAP2S_E (section 4.5)",
-        lambda sigma: 0.025 <= sigma <= 1e6, "must be from 0.025 to 1e6", "0.5 is the paper's")
+        lambda sigma: 0.06 <= sigma <= 1e6, "must be from 0.06 to 1e6", "0.5 is the paper's, and gradients overflow "
+        "below 0.06")
     hap2s_alpha: float = choice(10.0, "alpha of HAP2S_P (section 4.5)",
-        lambda alpha: 0 < alpha <= 35, "must be above 0 and at most 35", "10 is the paper's")
+        lambda alpha: 0 < alpha <= 19, "must be above 0 and at most 19", "10 is the paper's, and gradients overflow "
+        "above 19")
     margin_boundary: float = choice(1.2, "fixed boundary beta of the margin loss (section 4.5)",
         lambda boundary: 0 < boundary <= 1e6, "must be above 0 and at most 1e6", "1.2 is the paper's")
     ms_alpha: float = choice(2.0, "alpha of multi_similarity, of positives; not in the paper",
@@ -171,6 +177,8 @@ class Experiment:
         if set("PQ") & set(self.descriptors) and not 1 < self.gem_p < 10:
             rule = f"cannot begin the trained exponent of {self.descriptors}, which stays between 1 and 10"
             refuse("gem_p", self.gem_p, rule, "3 is the paper's")
+        if "G" in self.descriptors:
+            self._check_gem()
         if self.batch_size > 2**14:  # the ranking losses compare each picture of a batch with each
             rule = f"times batch_images {self.batch_images} are more than 16384 pictures in a batch"
             refuse("batch_classes", self.batch_classes, rule, "32 times 4 is the default")
@@ -179,6 +187,18 @@ class Experiment:
         if rest and self.combine == "concat" and self.architecture != "B":
             rule = f"must be divisible by the {branches} branches of {self.descriptors}"
             refuse("dim", self.dim, rule, f"{self.dim - rest} and {self.dim + branches - rest} are")
+
+    def _check_gem(self) -> None:
+        """Raise ValueError where the power of a dead channel, or of a usual activation, leaves the range of float32."""
+        p, least = self.gem_p, math.log10(self.gem_minimum)
+        if p * least < -37:  # then its power, or 1 by that, is none: the gradient is NaN
+            rule = f"to the power of gem_p {p} is too small for float32: channels that are 0 would have no gradient"
+            lower = f"or gem_p to at most {math.floor(10 * 37 / -least) / 10}"
+            refuse("gem_minimum", self.gem_minimum, rule, f"raise it to {10.0 ** -math.floor(37 / p):g}, {lower}")
+        most = max(LARGE, self.gem_minimum)
+        if p * math.log10(most) > 33:  # the mean is a sum first, of up to 65536 positions
+            rule = f"raises activations of {most:g} out of the range of float32"
+            refuse("gem_p", p, rule, f"take at most {math.floor(10 * 33 / math.log10(most)) / 10}, or M for the maximum")
 
     @property
     def usually_frozen(self) -> bool:

@@ -4,7 +4,7 @@ import pytest
 from mxnet import autograd
 
 from gluon_cgd.descriptors import DESCRIPTORS, MAC, GeM, SPoC
-from gluon_cgd.experiment import DESCRIPTOR_NAMES
+from gluon_cgd.experiment import DESCRIPTOR_NAMES, Experiment
 
 
 def loop(letter, x, p=3):
@@ -52,6 +52,20 @@ def test_a_dead_channel_has_a_finite_gradient(descriptor):
     with autograd.record():
         descriptor()(x).sum().backward()
     assert np.isfinite(x.grad.asnumpy()).all()
+
+
+@pytest.mark.parametrize(("p", "minimum"), [(6.1, 1e-6), (2.3, 1e-16), (3, 1e-12), (1.2, 1e-30), (22.3, 0.022)])
+def test_gem_is_finite_with_its_gradient_at_the_ends_of_what_an_experiment_takes(p, minimum):
+    Experiment(gem_p=p, gem_minimum=minimum)
+    x = mx.nd.zeros((1, 2, 32, 32))
+    x[0, 1] = 30
+    x.attach_grad()
+    with autograd.record():
+        pooled = GeM(p, minimum)(x)
+    pooled.backward()
+    np.testing.assert_allclose(pooled.asnumpy(), [[minimum, 30]], rtol=1e-3)
+    np.testing.assert_allclose(x.grad.asnumpy()[0, 1], 1 / 1024, rtol=1e-3)
+    assert (x.grad.asnumpy()[0, 0] == 0).all()
 
 
 @pytest.mark.parametrize("p", [2.5, 3])

@@ -116,6 +116,8 @@ def test_there_are_twelve_configurations():
         ("margin", 10**400),  # more than a float holds
         ("dim", 10**10000),  # more digits than Python writes
         ("hap2s_sigma", 1e39),
+        ("hap2s_sigma", 0.05),
+        ("hap2s_alpha", 20),
         ("margin_boundary", 1e39),
         ("gem_minimum", 1e-300),  # 0 in float32
         ("learning_rate", 1e39),
@@ -142,11 +144,18 @@ def test_a_value_that_no_run_can_have_is_refused_by_name(field, value):
     [
         ({"architecture": "A", "combine": "sum"}, "combine 'sum' cannot go with architecture A, which concatenates"),
         ({"batch_classes": 4096, "batch_images": 8}, "batch_classes 4096 times batch_images 8 are more than 16384"),
+        ({"gem_p": 8}, "gem_minimum 1e-06 to the power of gem_p 8.0 .* raise it to 0.0001, or gem_p to at most 6.1"),
+        ({"gem_minimum": 1e-16}, "gem_minimum 1e-16 to the power of gem_p 3.0 .* raise it to 1e-12, or .* at most 2.3"),
+        ({"gem_minimum": 0.1, "gem_p": 26}, "gem_p 26.0 raises activations of 30 out .*: take at most 22.3, or M"),
+        ({"gem_minimum": 1e6, "gem_p": 6}, "gem_p 6.0 raises activations of 1e[+]06 out .*: take at most 5.5"),
         ({"descriptors": "SMG", "dim": 64}, "dim 64 must be divisible by the 3 branches of SMG: 63 and 66 are"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         Experiment(**change)
+    Experiment(descriptors="SA", gem_p=26)  # A divides by the largest activation first
+    for gem_p, gem_minimum in ((6.1, 1e-6), (8, 1e-4), (2.3, 1e-16), (3, 1e-12), (22.3, 0.1), (5.5, 1e6)):
+        Experiment(gem_p=gem_p, gem_minimum=gem_minimum)
     Experiment(combine="sum", dim=65)
     Experiment(architecture="B", dim=65)

@@ -220,6 +220,22 @@ def test_a_loss_equals_a_loop_in_value_and_gradient(loss, label, hybridize):
     np.testing.assert_allclose(gradient, slopes(lambda x: LOOPS[loss](x, label), embedding), atol=1e-4)
 
 
+@pytest.mark.parametrize("loss", ["hap2s_e", "hap2s_p"])
+def test_gradients_of_hap2s_are_right_at_the_ends_of_the_allowed_ranges(loss):
+    experiment = Experiment(loss=loss, hap2s_sigma=0.06, hap2s_alpha=19)
+    angles = np.array([0, np.pi - 0.2, np.pi + 0.1, np.pi - 0.1])  # the first is far from all the others
+    embedding, label = np.stack([np.cos(angles), np.sin(angles)], axis=1), [0, 0, 1, 1]
+    weights = {
+        "hap2s_e": (lambda d: math.exp(d / 0.06), lambda d: math.exp(-d / 0.06)),
+        "hap2s_p": (lambda d: (d + 1) ** 19, lambda d: (d + 1) ** -38),
+    }
+    value, gradient = value_and_gradient(RANKING[loss](experiment), embedding.astype(np.float32), label, False)
+    expected = slopes(lambda x: hap2s_loop(x, label, *weights[loss]), embedding)
+    np.testing.assert_allclose(value, hap2s_loop(embedding, label, *weights[loss]), atol=1e-4)
+    assert np.abs(expected[0]).max() > 0.01
+    np.testing.assert_allclose(gradient, expected, atol=1e-3 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("hybridize", [False, True])
 def test_the_margin_loss_equals_a_loop_where_one_negative_can_be_drawn(hybridize):
     rng = np.random.default_rng(5)
