@@ -4,12 +4,13 @@ import re
 import tempfile
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any, Dict, Tuple
 
 import mxnet as mx
 import numpy as np
 
 from gluon_cgd import backbones, model
-from gluon_cgd.experiment import CONFIGURATIONS, Experiment, is_configuration
+from gluon_cgd.experiment import ARCHITECTURES, ATTENTIONS, CONFIGURATIONS, Experiment, is_configuration
 from gluon_cgd.files.parameters import check_parameters
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import digest, sync_folder, write_json
@@ -19,6 +20,9 @@ from gluon_cgd.runs.fields import LIBRARIES
 from gluon_cgd.runs.parameters import save_parameters
 
 DIMS = (64, 128, 512, 1536)  # of Table 7
+# word behind "cgd" in the name of another model than the paper's -> the field of Experiment that it sets, and its value
+WORDS: Dict[str, Tuple[str, Any]] = {name.lower(): ("architecture", name) for name in ARCHITECTURES[1:]}
+WORDS.update(sum=("combine", "sum"), **{name: ("attention", name) for name in ATTENTIONS[1:]}, whitened=("whiten", True))
 
 
 def get_model_list():
@@ -35,6 +39,7 @@ def get_model_list():
 def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=None, root=None, **choices):
     """The CGD called `name`, for example "cgd_sg_resnet50_1536", initialised on device `ctx`; see `model.CGD`.
 
+    name: as `name_of` makes it, also with WORDS: "cgd-sum_sg_resnet50_1536".
     classes: of the auxiliary classifier; by default 98, or those of the file.
     pretrained: the file of a trained model that `save` wrote; nobody has published one yet.
     pretrained_base: True starts the backbone from ImageNet parameters, a path from those in that file.
@@ -42,22 +47,28 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
     choices: other fields of Experiment, for example keep_stride.
     Draws from MXNet's generator: seed it before. Raises ValueError for an unknown name, and as `backbones.build` does.
     """
-    parts = re.fullmatch(r"cgd_([a-z]+)_(.+)_([0-9]+)", str(name), re.IGNORECASE)
-    backbone = named_backbone(parts[2]) if parts else ""
-    if not parts or not backbone or not is_configuration(parts[1].upper()):
+    parts = re.fullmatch(r"cgd((?:-[a-z]+)*)_([a-z]+)_(.+)_([0-9]+)", str(name), re.IGNORECASE)
+    words = parts[1].lower().split("-")[1:] if parts else []
+    chosen = dict(WORDS[word] for word in words if word in WORDS)
+    backbone = named_backbone(parts[3]) if parts else ""
+    if not parts or not backbone or not is_configuration(parts[2].upper()) or len(chosen) < len(words):
         raise ValueError(
             f"model {name!r} is unknown: names are cgd_CONFIGURATION_BACKBONE_DIM, like cgd_sg_resnet50_1536, with one "
-            f"of {', '.join(CONFIGURATIONS).lower()} and one of {', '.join(backbones.BACKBONES)}"
+            f"of {', '.join(CONFIGURATIONS).lower()} and one of {', '.join(backbones.BACKBONES)}; behind cgd may stand "
+            f"-{', -'.join(WORDS)}, as in cgd-sum_sg_resnet50_1536"
         )
-    unknown = sorted(set(choices) - {f.name for f in fields(Experiment)} | set(choices) & {"descriptors", "dim"})
+    chosen.update(descriptors=parts[2].upper(), backbone=backbone, dim=int(parts[4]))
+    twice = sorted(set(choices) & set(chosen))
+    if twice:
+        raise ValueError(f"{twice[0]} is said by the name {name}: leave that argument out, or change the name")
+    unknown = sorted(set(choices) - {f.name for f in fields(Experiment)})
     if unknown:
         raise ValueError(f"{unknown[0]} is not an argument of get_model: take another field of Experiment")
     if classes is not None and (not isinstance(classes, int) or classes < 1):
         raise ValueError(f"classes {classes!r} must be a whole number of at least 1")
     if not isinstance(pretrained_base, (bool, str, Path, type(None))):
         raise ValueError(f"pretrained_base {pretrained_base!r} must be True, False or the path of a file")
-    chosen = dict(descriptors=parts[1].upper(), backbone=backbone, dim=int(parts[3]), pretrained=bool(pretrained_base))
-    experiment = Experiment(**chosen, **choices)
+    experiment = Experiment(**chosen, pretrained=bool(pretrained_base), **choices)
     if pretrained is True:
         raise ValueError(f"no trained {name} has been published: train one, or give pretrained= the file of one")
     if pretrained not in (False, None):
@@ -72,7 +83,7 @@ def get_model(name, classes=None, pretrained=False, pretrained_base=False, ctx=N
         return net
     weights = backbones.imagenet_file(experiment.backbone, root) if pretrained_base is True else pretrained_base or None
     net = model.from_experiment(experiment, classes or 98, weights)
-    net.collect_params().reset_ctx(ctx or mx.cpu())
+    net.collect_params().reset_ctx(listed(ctx or mx.cpu()))
     return net
 
 
@@ -85,11 +96,8 @@ def named_backbone(word):
 
 
 def name_of(experiment):
-    """The name of an experiment's model, "cgd_sg_resnet50_1536"; what differs from that, as a sum, follows "cgd"."""
-    kind = "" if experiment.architecture == "CGD" else f"-{experiment.architecture.lower()}"
-    kind += "-sum" if experiment.combine == "sum" else ""
-    kind += "" if experiment.attention == "none" else f"-{experiment.attention}"
-    kind += "-whitened" if experiment.whiten else ""
+    """The name of an experiment's model, "cgd_sg_resnet50_1536"; the WORDS of what differs from that follow "cgd"."""
+    kind = "".join(f"-{word}" for word, (field, value) in WORDS.items() if getattr(experiment, field) == value)
     return f"cgd{kind}_{experiment.descriptors.lower()}_{experiment.backbone_word}_{experiment.dim}"
 
 

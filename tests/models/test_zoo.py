@@ -60,7 +60,11 @@ def test_the_backbone_starts_from_a_file_of_its_parameters(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet50", "cgd_sg_resnet51_1536", "cgd_x_resnet50_1536", "cgd_sg_resnet50", "cgd_ss_resnet50_8"]
+    "name",
+    [
+        *("resnet50", "cgd_sg_resnet51_1536", "cgd_x_resnet50_1536", "cgd_sg_resnet50", "cgd_ss_resnet50_8"),
+        *("cgd-product_sg_resnet50_8", "cgd-a-b_sg_resnet50_8", "cgd-_sg_resnet50_8"),
+    ],
 )
 def test_an_unknown_name_is_answered_with_how_names_are_made(name):  # fmt: skip
     with pytest.raises(ValueError, match=f"model '{name}' is unknown: names are cgd_CONFIGURATION_BACKBONE_DIM"):
@@ -137,7 +141,8 @@ def test_a_changed_or_lonely_file_is_refused(small, tmp_path):
         (dict(keep_stride=True), "holds a model with keep_stride None"),
         (dict(classes=0), "classes 0 must be a whole number of at least 1"),
         (dict(foo=3), "foo is not an argument of get_model"),
-        (dict(dim=3), "dim is not an argument of get_model"),
+        (dict(dim=3), "dim is said by the name cgd_sg_cifar_resnet10_64: leave that argument out, or change the name"),
+        (dict(backbone="resnet50"), "backbone is said by the name"),
     ],
 )
 def test_a_file_that_is_not_what_was_asked_for_is_refused(small, tmp_path, arguments, message):
@@ -153,6 +158,31 @@ def test_other_architectures_have_names_of_their_own():
         for change in ({}, {"architecture": "B"}, {"combine": "sum"})
     ]
     assert named == ["cgd_sg_resnet50_1536", "cgd-b_sg_resnet50_1536", "cgd-sum_sg_resnet50_1536"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "A"},
+        {"architecture": "B", "attention": "se", "whiten": True},
+        {"combine": "sum", "attention": "cbam"},
+    ],
+    ids=lambda change: "-".join(map(str, change.values())),
+)
+def test_a_model_comes_back_by_the_name_that_it_was_saved_with(change, tmp_path):
+    small = dict(backbone="cifar_resnet10", dim=8, input_size=32)
+    experiment = gluon_cgd.experiment.Experiment(pretrained=False, **small, **change)
+    net = gluon_cgd.get_model("cgd_sg_cifar_resnet10_8", 3, ctx="cpu", input_size=32, **change)
+    file, name = zoo.save(net, experiment, tmp_path), zoo.name_of(experiment)
+    assert name.count("-") == len(change)
+    new = gluon_cgd.get_model(name.upper().replace("CIFAR_RESNET10", "cifar_resnet10"), 3, input_size=32)
+    assert set(new._collect_params_with_prefix()) == set(net._collect_params_with_prefix())
+    gluon_cgd.get_model(name, pretrained=file)
+    with pytest.raises(ValueError, match=f"holds a {name} and not a cgd_sg_cifar_resnet10_8"):
+        gluon_cgd.get_model("cgd_sg_cifar_resnet10_8", pretrained=file)
+    field = next(iter(change))
+    with pytest.raises(ValueError, match=f"{field} is said by the name {name}"):
+        gluon_cgd.get_model(name, **{field: change[field]})
 
 
 SMALL = ("shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
