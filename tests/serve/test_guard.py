@@ -109,3 +109,16 @@ def test_whoever_lacks_the_token_cannot_fill_the_temporary_folder(shared):
             stack.enter_context(socket.create_connection(("127.0.0.1", shared.port), timeout=20)).sendall(head + b"x")
         with ThreadPoolExecutor(18) as pool:  # three browsers get their answers meanwhile
             assert set(pool.map(ask, ["/api/about", "/api/pictures", "/static/app.js"] * 12)) == {200}
+
+
+def test_a_lack_of_memory_is_answered_with_its_remedy_and_logged_without_a_traceback(answers, monkeypatch, caplog):
+    app = pytest.importorskip("gluon_cgd.serve.app")
+
+    def lacking():
+        raise MemoryError
+
+    monkeypatch.setattr(answers, "about", lacking)
+    answer = app.make_app(answers, Guard("127.0.0.1")).test_client().get("/api/about")
+    assert (answer.status_code, answer.json["error"].split(":")[0]) == (503, "there is not enough memory")
+    assert "there is not enough memory: close other programs" in caplog.text
+    assert "Traceback" not in caplog.text
