@@ -198,7 +198,8 @@ class Experiment:
         most = max(LARGE, self.gem_minimum)
         if p * math.log10(most) > 33:  # the mean is a sum first, of up to 65536 positions
             rule = f"raises activations of {most:g} out of the range of float32"
-            refuse("gem_p", p, rule, f"take at most {math.floor(10 * 33 / math.log10(most)) / 10}, or M for the maximum")
+            highest = math.floor(10 * 33 / math.log10(most)) / 10
+            refuse("gem_p", p, rule, f"take at most {highest}, or M for the maximum")
 
     @property
     def usually_frozen(self) -> bool:

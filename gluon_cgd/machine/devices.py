@@ -23,7 +23,7 @@ def listed(ctx: Union[str, mx.Context, Iterable[mx.Context]]) -> List[mx.Context
         raise ValueError("the list of devices is empty: give one or more")
     wrong = [device for device in devices if not isinstance(device, mx.Context)]
     if wrong:
-        raise ValueError(f"{wrong[0]!r} is no device of MXNet: give mx.cpu(), a list of devices, or a text, as gpu0,gpu1")
+        raise ValueError(f"{wrong[0]!r} is no device of MXNet: give mx.cpu(), a list of them, or a text, as gpu0,gpu1")
     if len(set(devices)) < len(devices):
         raise ValueError(f"the devices {names(devices)} have one twice: name each once")
     if len({device.device_type for device in devices}) > 1:

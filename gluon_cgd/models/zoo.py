@@ -22,7 +22,8 @@ from gluon_cgd.runs.parameters import save_parameters
 DIMS = (64, 128, 512, 1536)  # of Table 7
 # word behind "cgd" in the name of another model than the paper's -> the field of Experiment that it sets, and its value
 WORDS: Dict[str, Tuple[str, Any]] = {name.lower(): ("architecture", name) for name in ARCHITECTURES[1:]}
-WORDS.update(sum=("combine", "sum"), **{name: ("attention", name) for name in ATTENTIONS[1:]}, whitened=("whiten", True))
+WORDS["sum"] = ("combine", "sum")
+WORDS.update({name: ("attention", name) for name in ATTENTIONS[1:]}, whitened=("whiten", True))
 
 
 def get_model_list():
