@@ -146,7 +146,7 @@ def began(experiment):
     else:
         dataset, _ = DATASETS.get(recipe_of(experiment.backbone).publisher, ("ImageNet", 224))
         own = f"parameters learned on {dataset}"
-    return f"{own}, or from those of --weights"
+    return f"{own} (or in the file of --weights)"
 
 
 def doubts(split, result):
