@@ -172,7 +172,10 @@ def test_a_benchmark_has_a_card_with_numbers_for_names():
         ({}, "parameters learned on ImageNet (or in the file of --weights)"),
         ({"backbone": "small_se_resnet"}, "parameters learned on letters (or in the file of --weights)"),
         ({"backbone": "onnx:net.onnx"}, "the parameters in that file (or in the file of --weights)"),
-        ({"backbone": "gluoncv2:resnet20_cub"}, "the parameters that gluoncv2 has for it (or in the file of --weights)"),
+        (
+            {"backbone": "gluoncv2:resnet20_cub"},
+            "the parameters that gluoncv2 has for it (or in the file of --weights)",
+        ),
         ({"pretrained": False}, "random parameters"),
     ],
 )
