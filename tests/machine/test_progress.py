@@ -222,7 +222,8 @@ def test_training_and_evaluating_are_tasks(titles, small_experiment, small_split
 
 
 def test_plans_are_tasks(titles, tmp_path):
-    plan.as_text([TABLES["table1"]], 1, True, tmp_path)
+    tables = [TABLES["table1"]]
+    plan.as_text(tables, plan.wanted(tables, 1, True, tmp_path), True, tmp_path)
     assert titles == ["looking for runs that are done", "counting parameters"]
 
 

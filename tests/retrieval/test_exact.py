@@ -60,6 +60,15 @@ def test_nearly_equal_vectors_are_ordered_exactly(monkeypatch, block):
         assert exact.exact(vectors, query[None], 20)[1][0].tolist() == expected
 
 
+def peak_of(call):
+    """The most bytes that are allocated meanwhile, also by other threads of this process."""
+    tracemalloc.start()
+    call()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
 @pytest.mark.parametrize("collapsed", [False, True])
 def test_memory_does_not_grow_with_the_collection(monkeypatch, collapsed):
     monkeypatch.setattr(exact, "BLOCK", 2**18)
@@ -67,10 +76,7 @@ def test_memory_does_not_grow_with_the_collection(monkeypatch, collapsed):
     peaks = []
     for n in (4_000, 40_000):
         vectors = unit(np.ones((n, 64)) if collapsed else rng.normal(size=(n, 64)))
-        tracemalloc.start()
-        exact.exact(vectors, vectors[:2], 10)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        peaks.append(min(peak_of(lambda vectors=vectors: exact.exact(vectors, vectors[:2], 10)) for _ in range(3)))
     assert peaks[1] < peaks[0] * 1.2 < 8 * 2**18
 
 
