@@ -11,10 +11,9 @@ from gluon_cgd.files import stand_in
 from gluon_cgd.files.arrays import write_compressed
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.runs import ranks
-from reproduce import recorded, seal, selection, store
+from reproduce import recorded, seal, store
 from reproduce.documents import findings
 from reproduce.recorded import FOLDER, alone
-from reproduce.small import small_tables
 from reproduce.tables import EVERYTHING
 from reproduce.training import plan
 
@@ -52,10 +51,7 @@ def check_engines(changed, folder):
         return known if known is not None else {str(choice.of(run)) for run in recorded.read(experiment, folder)}
 
     engines_of = functools.lru_cache(None)(engines_of)
-    forms = [(table, reduced) for table in EVERYTHING for reduced in (False, True)]
-    for table, reduced in [*forms, *((table, True) for table in small_tables(EVERYTHING))]:
-        rows = [row for row in selection.rows_in(table, reduced) if row.experiment]
-        experiments = {selection.experiment_of(row, reduced) for row in rows}
+    for table, experiments in plan.of_forms(EVERYTHING):
         if experiments & set(changed):
             names = sorted(set().union(*map(engines_of, experiments)))
             if len(names) > 1:

@@ -43,15 +43,18 @@ def wanted(tables, seeds, small, runs, pattern="*", weights=None, needed=None):
 
 
 def experiments(tables):
-    """The distinct experiments behind `tables` in the paper's form, the mini and the small one."""
+    """The distinct experiments behind `tables`, in all their forms."""
+    return set().union(*(found for _, found in of_forms(tables)))
+
+
+def of_forms(tables):
+    """[(table, the distinct experiments behind it), ...] of `tables` in the paper's, the mini and the small form."""
     forms = [*((table, reduced) for table in tables for reduced in (False, True))]
     forms += [(table, True) for table in small_tables(tables)]
-    return {
-        selection.experiment_of(row, reduced)
+    return [
+        (table, {selection.experiment_of(row, reduced) for row in selection.rows_in(table, reduced) if row.experiment})
         for table, reduced in forms
-        for row in selection.rows_in(table, reduced)
-        if row.experiment
-    }
+    ]
 
 
 def with_averaged(every, runs, engine):
