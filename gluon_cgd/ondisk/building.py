@@ -80,8 +80,9 @@ def begun(snapshot, folder, shape, log):
 def brought_over(snapshot, faiss, folder, state, log):
     """(State, Known codes or None, what was learned) to go on with; (None, None, None) if it must learn anew.
 
-    If the rows are those of `state` and more, it goes on there. Otherwise they have other numbers now, and the codes of
-    those vectors that are still there are taken over, under a new token. Killed meanwhile, it goes on to take them.
+    If the rows are those of `state` and more, it goes on there; after a compaction its lists do not count, since other
+    rows may be dead now. Otherwise they have other numbers now, and the codes of those vectors that are still there are
+    taken over, under a new token. Killed meanwhile, it goes on to take them.
     """
     wanted = choice.lists_of(len(snapshot))
     if wanted >= GROWN * state.lists:
@@ -94,7 +95,7 @@ def brought_over(snapshot, faiss, folder, state, log):
     generation = snapshot.manifest["generation"]
     if state.rows <= snapshot.count and (training.sums_of(snapshot, slice(0, state.rows)) == sums).all():
         if generation != state.generation:
-            state = state._replace(generation=generation)
+            state = state._replace(generation=generation, merged=None)
             states.write_state(folder, state)
         return state, state.before and encoding.Known(folder, earlier(state)), index
     before = earlier(state)

@@ -167,6 +167,24 @@ def test_renumbered_rows_keep_their_codes(own, monkeypatch):
     agrees(snapshot, engine, 0.8)
 
 
+def test_a_row_that_comes_back_after_a_compaction_is_in_the_lists_again(own):
+    """The rows have the numbers and the checksums that they had, and as many are dead, but not the same ones."""
+
+    def change(vectors, names, dead):
+        with collection.writing(own, DIM, {}) as writer:
+            writer.commit(vectors, names, [os.stat(own)] * len(names), dead)
+        return collection.read(own)
+
+    last = collection.read(own).embeddings(np.array([699]))
+    build(change(last[:0], [], [699]))
+    compaction.compact(own)
+    snapshot = change(last, ["/again.jpg"], [5])
+    engine = build(snapshot)
+    assert engine.rows == 700
+    assert set(engine.search(last, 700, engine.state.lists)[0]) - {-1} == set(np.flatnonzero(snapshot.live))
+    assert exact.search(snapshot, last, 1, engine)[0][1] == [699]
+
+
 @pytest.mark.slow
 def test_other_vectors_are_learned_anew(own):
     before = OnDisk(collection.read(own), SQ).state
