@@ -46,15 +46,16 @@ def command(options):
         plans.read(options.out)  # refuses where there is none
         with locked(folder, DOING):
             join(plans.read(options.out), options)
-        return True
-    check(options)
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, DOING):
-        plan = begun(options) if os.path.lexists(folder / plans.NAME) else begin(options)
-        if not joining.is_joined(plan, options.out):
-            joining.refuse_index(options.out)
-            fill(plan, options)
-        join(plan, options)
+    else:
+        check(options)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, DOING):
+            plan = begun(options) if os.path.lexists(folder / plans.NAME) else begin(options)
+            if not joining.is_joined(plan, options.out):
+                joining.refuse_index(options.out)
+                fill(plan, options)
+            join(plan, options)
+    joining.delete_empty(folder)
     return True
 
 

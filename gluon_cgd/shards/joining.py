@@ -4,6 +4,7 @@ It is made in the folder of the plan and takes its place when it is whole: until
 any moment, it goes on. The shards are deleted last.
 """
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -128,7 +129,10 @@ def in_order(snapshot, paths):
 
 
 def clear(plan):
-    """Delete the plan and its shards; the plan itself last, so that a killed one goes on."""
+    """Delete the plan and its shards; the plan itself last, so that a killed one goes on.
+
+    On NFS the folder stays, empty, until the lock that its caller has is closed (see `delete_empty`).
+    """
     last = {NAME, DONE, "lock"}
     for entry in sorted(plan.folder.iterdir()):
         if entry.name in last:
@@ -139,4 +143,10 @@ def clear(plan):
             entry.unlink()
     for name in (DONE, NAME, "lock"):
         (plan.folder / name).unlink(missing_ok=True)
-    plan.folder.rmdir()
+    delete_empty(plan.folder)
+
+
+def delete_empty(folder):
+    """Delete the `folder` if nothing is in it. NFS keeps a deleted file that is open, by another name."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -1,15 +1,19 @@
 """Shards and their join: the same bytes as one process, after kills, damage and changes of the folder."""
 
+import contextlib
 import errno
 import os
 import random
 import signal
 import threading
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gluon_cgd.__main__ import main
+from gluon_cgd.commands import index_shards
 from gluon_cgd.files.lock import locked
 from gluon_cgd.retrieval import collection, filling, sources, whitening
 from gluon_cgd.shards import drift, joining
@@ -129,6 +133,32 @@ def test_a_shard_that_is_not_done_or_is_damaged_is_named_and_mended(begun, whole
     assert shard_filling.fill(plan, 2)["rows"] == plan.parts[1].pictures
     joining.join(plan, out)
     same(out, whole)  # its row comes last in the shard, and in its place in the index
+
+
+def test_on_nfs_the_folder_of_the_shards_goes_when_its_lock_is_closed(begun, photos, whole, monkeypatch, capsys):
+    """NFS renames a file that is open and is deleted; until it is closed, its folder cannot be deleted."""
+    plan, out = begun(2)
+    fill_all(plan)
+    unlink, kept = Path.unlink, plan.folder / ".nfs0001"
+
+    def renaming(file, missing_ok=False):
+        if file == plan.folder / "lock":
+            os.rename(file, kept)
+        else:
+            unlink(file, missing_ok=missing_ok)
+
+    @contextlib.contextmanager
+    def closing(folder, doing):
+        with locked(folder, doing):
+            yield
+        unlink(kept)
+
+    monkeypatch.setattr(Path, "unlink", renaming)
+    monkeypatch.setattr(index_shards, "locked", closing)
+    assert main(["index", "--out", str(out), "--join"]) == 0
+    assert capsys.readouterr().out == f"20 pictures of {photos} from 2 shards\n"
+    same(out, whole)
+    assert not plan.folder.exists()
 
 
 def test_two_that_fill_a_shard_are_one_too_many(begun):
