@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import tempfile
 import zlib
@@ -21,6 +22,7 @@ from gluon_cgd.machine.progress import each
 log = logging.getLogger(__name__)
 
 PREFIX = ".unpacking-"  # of the folder into which an archive is unpacked first
+HELD = f"{PREFIX}lock"  # in that folder; no archive may have a name that begins so
 DEPTH = 40  # folders inside each other
 TAKEN = (FileExistsError, IsADirectoryError, NotADirectoryError)
 
@@ -91,36 +93,50 @@ def _facts(file):
 
 @contextlib.contextmanager
 def temporary_folder(folder):
-    """A new folder in `folder` that is deleted in the end; it is locked, so that others see that it is in use."""
+    """A new folder in `folder` that is deleted in the end; a file in it is locked, so that others see it is in use.
+
+    A file, since NFS knows the lock of a folder only on the machine that has it.
+    """
     while True:
         try:
             temporary = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(folder)) from error  # the name that people know
         with contextlib.suppress(FileNotFoundError):  # another process took it for an abandoned one, and tries again
-            descriptor = os.open(temporary, os.O_RDONLY)
-            with contextlib.suppress(portalocker.LockException):  # not every file system has locks
+            descriptor = _open_lock(temporary)
+            try:
                 portalocker.lock(descriptor, LOCK)
-            if temporary.exists():
+                is_own = (temporary / HELD).exists()
+            except portalocker.LockException as error:  # not every file system has locks
+                is_own = not isinstance(error, portalocker.AlreadyLocked)
+            if is_own:
                 break
             os.close(descriptor)
     try:
         yield temporary
     finally:
+        os.close(descriptor)  # before it is deleted: NFS keeps a file that is open, and its folder
         shutil.rmtree(temporary, ignore_errors=True)
-        os.close(descriptor)
 
 
 def delete_abandoned(folder):
     """Delete the temporary folders in `folder` that killed processes left."""
     for place in Path(folder).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError, portalocker.LockException):
-            descriptor = os.open(place, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0))
+            if place.is_symlink():
+                continue
+            descriptor = _open_lock(place)
             try:
                 portalocker.lock(descriptor, LOCK)
-                shutil.rmtree(place, ignore_errors=True)
+                left = place.rename(place.with_name(PREFIX + secrets.token_hex(4)))  # who makes it now tries again
             finally:
                 os.close(descriptor)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _open_lock(temporary):
+    """A descriptor of the file in the folder `temporary` that is locked while somebody uses the folder."""
+    return os.open(temporary / HELD, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
 
 def _extract(member, folder, archive, files):

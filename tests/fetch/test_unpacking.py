@@ -7,6 +7,7 @@ import logging
 import lzma
 import os
 import resource
+import stat
 import struct
 import subprocess
 import sys
@@ -410,6 +411,37 @@ archives.unpack("a", {str(out)!r})
     assert living.is_dir()
     assert unpacked(tmp_path, packed(".tgz"))
     assert not list(out.glob(".unpacking-*"))
+
+
+def test_a_temporary_folder_in_use_stays_where_only_files_have_locks(tmp_path, monkeypatch):
+    """On NFS a process of another machine gets the lock of a folder that somebody here has."""
+    lock = archives.portalocker.lock
+
+    def of_files(descriptor, flags):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            lock(descriptor, flags)
+
+    monkeypatch.setattr(archives.portalocker, "lock", of_files)
+    with archives.temporary_folder(tmp_path) as living:
+        archives.delete_abandoned(tmp_path)
+        assert living.is_dir()
+        assert list(tmp_path.iterdir()) == [living]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_temporary_folder_that_another_process_deletes_as_it_is_made_is_made_again(tmp_path, monkeypatch):
+    make, made = archives.tempfile.mkdtemp, []
+
+    def taken(**where):
+        made.append(make(**where))
+        if len(made) == 1:
+            archives.delete_abandoned(tmp_path)
+        return made[-1]
+
+    monkeypatch.setattr(archives.tempfile, "mkdtemp", taken)
+    with archives.temporary_folder(tmp_path) as living:
+        assert str(living) == made[1]
+        assert list(tmp_path.iterdir()) == [living]
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
