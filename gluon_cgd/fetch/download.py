@@ -26,6 +26,7 @@ BLOCK = 1 << 15  # bytes that a broken connection can cost
 PATIENCE = 30  # seconds that a block may take: less than about 1 kB a second is broken off
 ROOM = 500 << 20  # bytes of the disk that stay free while a file of unknown size is received
 LIMIT = 5 << 30  # bytes of an archive of pictures; Stanford Online Products has 3 GB
+BUSY = (429, 500, 502, 503, 504)  # answers of a server that may have the file with the next try
 CHECKSUMS = {32: "md5", 40: "sha1", 64: "sha256"}  # by their number of digits
 PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml)", re.IGNORECASE)
 
@@ -50,8 +51,8 @@ def fetch(url, file, checksum, progress=False, limit=LIMIT):
     checksum: the file's md5, SHA-1 or SHA-256 in hexadecimal digits, or None if it is not known. Without one, what was
     received before is continued only if the server says that it still has the same file.
     A file that is there with this checksum is left alone. Raises ValueError, and deletes what was received, if it has
-    another checksum, more than `limit` bytes, or is a web page; OSError if the server does not answer, or breaks off or
-    sends next to nothing TRIES times. If two processes fetch one file, the second waits.
+    another checksum, more than `limit` bytes, or is a web page; OSError if the server does not answer, or is busy, breaks
+    off or sends next to nothing TRIES times. If two processes fetch one file, the second waits.
     """
     wanted = Wanted(url, Path(file), checksum and checksum.lower(), limit)
     with task(f"comparing {wanted.file.name} with its checksum", bar=False):
@@ -69,8 +70,9 @@ def stated_sha256(url):
     """The SHA-256 that a hub of models states for the file at `url` (X-Linked-Etag), or None."""
     try:
         answer = connection.ask("HEAD", url, {}, TIMEOUT, BLOCK, PATIENCE, redirects=0)
-    except (*connection.BROKEN, requests.RequestException, ValueError) as error:
-        reason = printable(error)[:200] if isinstance(error, (ValueError, TimeoutError)) else type(error).__name__
+    except (*connection.BROKEN, OSError, ValueError) as error:
+        broken = isinstance(error, connection.BROKEN) and not isinstance(error, TimeoutError)
+        reason = type(error).__name__ if broken else printable(error)[:200]
         raise OSError(f"{url} cannot be reached ({reason}): start again, or get it by hand") from error
     answer.blocks.close()
     stated = answer.headers.get("X-Linked-Etag", "").strip('"').lower()
@@ -119,12 +121,21 @@ def _receive_in_tries(wanted, received, progress):
             return _receive(wanted, received, progress)
         except connection.BROKEN as error:
             if not left:
-                reason = str(error) if isinstance(error, TimeoutError) else type(error).__name__
+                reason = str(error) if isinstance(error, (TimeoutError, _Busy)) else type(error).__name__
                 raise OSError(
                     f"{wanted.url} broke off {TRIES} times, {received.size():,} bytes are kept ({reason}): start again "
                     f"to go on, or put the file there by hand as {wanted.file}"
                 ) from error
-            time.sleep(min(2 ** (TRIES - left), 30) / 10)
+            time.sleep(max(min(2 ** (TRIES - left), 30) / 10, getattr(error, "seconds", 0)))
+
+
+class _Busy(ConnectionError):
+    """A server that is busy, with its answer, and the seconds that it wants to be left alone, PATIENCE at most."""
+
+    def __init__(self, answer):
+        super().__init__(f"it answers {answer.status} {printable(answer.reason)[:80]}")
+        wanted = answer.headers.get("Retry-After", "")
+        self.seconds = min(int(wanted), PATIENCE) if re.fullmatch("[0-9]{1,9}", wanted) else 0
 
 
 def _receive(wanted, received, progress):
@@ -140,7 +151,7 @@ def _receive(wanted, received, progress):
         answer = connection.ask("GET", wanted.url, headers, TIMEOUT, BLOCK, PATIENCE)
     except connection.BROKEN:
         raise
-    except (requests.RequestException, ValueError) as error:
+    except (OSError, ValueError) as error:  # an error of requests is an OSError
         reason = printable(error)[:200]
         raise OSError(f"{wanted.url} cannot be fetched ({reason}): get it by hand as {wanted.file}") from error
     with contextlib.closing(answer.blocks):
@@ -149,6 +160,8 @@ def _receive(wanted, received, progress):
             if not wanted.checksum and total != have:
                 raise _begin_anew(received, f"it has {total} bytes now")
             return
+        if answer.status in BUSY:
+            raise _Busy(answer)
         if answer.status not in (200, 206):
             raise OSError(f"{wanted.url} answers {answer.status} {answer.reason}: get the file by hand")
         if answer.status == 206 and not _continues(answer, have, version):

@@ -202,6 +202,29 @@ def test_a_login_page_amid_a_download_costs_nothing_that_came(server, tmp_path):
     assert server.header("Range") == ["bytes=5000-"] * 2
 
 
+def test_a_busy_server_is_asked_again_when_it_says_and_what_came_is_kept(server, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(download.time, "sleep", waits.append)
+    busy = [
+        reply(b"", status="503 Service Unavailable"),
+        reply(b"later", "Retry-After: 7", status="429 Too Many Requests"),
+        reply(b"<html>", "Retry-After: 86400", status="502 Bad Gateway"),
+    ]
+    server.answers = [reply()[:-5240], *busy, part(5000)]
+    download.fetch(server.url, tmp_path / "f", MD5)
+    assert (tmp_path / "f").read_bytes() == DATA
+    assert server.header("Range") == [None, *["bytes=5000-"] * 4]
+    assert waits == [0.2, 0.4, 7, download.PATIENCE]
+
+
+@pytest.mark.parametrize("after", ["soon", "-1", "\xb2", ""])
+def test_a_server_that_stays_busy_is_told_with_its_answer(server, tmp_path, after):
+    server.answers = [reply(b"", f"Retry-After: {after}", status="500 Internal \x1b[31m")]
+    with pytest.raises(OSError, match=r"broke off 5 times, 0 bytes are kept \(it answers 500 Internal \\x1b\[31m\): st"):
+        download.fetch(server.url, tmp_path / "f", MD5)
+    assert left(tmp_path) == []
+
+
 def redirect(target):
     return reply(b"", f"Location: {target}", status="302 Found")
 
@@ -465,6 +488,15 @@ def test_an_address_that_is_none_is_a_sentence(tmp_path, url):
     with pytest.raises(OSError, match="cannot be reached .*: start again, or get it by hand"):
         download.stated_sha256(url)
     assert left(tmp_path) == []
+
+
+def test_certificates_that_are_not_there_are_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    url = "https://127.0.0.1:9/f"
+    with pytest.raises(OSError, match=r"127.0.0.1:9/f cannot be fetched \(.*/nowhere/ca.pem\): get it by hand"):
+        download.fetch(url, tmp_path / "f", MD5)
+    with pytest.raises(OSError, match=r"127.0.0.1:9/f cannot be reached \(.*/nowhere/ca.pem\): start again"):
+        download.stated_sha256(url)
 
 
 @pytest.mark.parametrize("stated", ["x" * 64, "ab" * 31, "ab" * 32 + "0", ""])

@@ -116,7 +116,7 @@ def test_a_good_file_is_never_overwritten_by_a_bad_one(server, tmp_path):
     assert not server.requests
 
 
-@pytest.mark.parametrize("status", [404, 403, 500])
+@pytest.mark.parametrize("status", [404, 403, 410])
 def test_a_refusal_is_told_with_its_number(server, tmp_path, status):
     server.status = status
     with pytest.raises(OSError, match=f"answers {status} .*: get the file by hand"):
