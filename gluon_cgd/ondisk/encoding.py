@@ -70,6 +70,7 @@ def encode(snapshot, folder, state, index, known=None, progress=None):
     """The State in which all rows of `snapshot` have a code. Killed at any moment, it goes on.
 
     index: what was learned.  known: Known codes that are taken over.  progress: is called with the rows done.
+    Raises OSError, naming the folder, if they cannot be written.
     """
     files = [open_to_write(place(folder, state.token)) for place in (states.codes_file, states.sums_file)]
     step = max(1, BLOCK // (4 * snapshot.dim))
@@ -90,6 +91,9 @@ def encode(snapshot, folder, state, index, known=None, progress=None):
             states.write_state(folder, state)
             if progress:
                 progress(state.rows)
+    except OSError as error:
+        error.filename = error.filename or os.fspath(folder)  # a full disk does not say of which file
+        raise
     finally:
         for file in files:
             file.close()

@@ -5,6 +5,7 @@ any moment, it goes on. The shards are deleted last.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -18,17 +19,20 @@ from gluon_cgd.retrieval import collection
 from gluon_cgd.retrieval.manifest import NAME as MANIFEST
 from gluon_cgd.retrieval.manifest import Damaged, read_manifest
 from gluon_cgd.retrieval.model import check_same
+from gluon_cgd.retrieval.snapshot import counted
 from gluon_cgd.shards.plan import NAME
 
 ROWS = 4_096  # embeddings that are copied at a time
 BYTES = 1 << 30  # of embeddings, after which what was copied is kept
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors of a disk, a quota or a limit
 JOINED, DONE = "joined", "joined.json"
 
 
 def join(plan, out):
     """Make the index `out` of the shards of `plan`; returns how many pictures it has. Call it with the plan's lock.
 
-    Raises ValueError for shards that are not done, are damaged or are of different models, and if `out` is there.
+    Raises ValueError for shards that are not done, are damaged or are of different models, and if `out` is there;
+    OSError, naming the folder and the bytes that it takes, where the disk is full.
     """
     out, folder = Path(os.path.abspath(out)), plan.folder / JOINED
     if is_joined(plan, out):
@@ -49,7 +53,16 @@ def join(plan, out):
     first = read_manifest(plan.shard(plan.filled[0]))
     with collection.writing(folder, first["dim"], first["model"]) as writer:
         writer.describe(first["model"], *first["folders"])
-        _copy(plan, writer)
+        try:
+            _copy(plan, writer)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            needed = sum(sum(counted(read_manifest(plan.shard(number))).values()) for number in plan.filled)
+            raise OSError(
+                f"{folder} cannot be written ({error.strerror}): joining takes {needed:,} bytes beside the shards; make "
+                "room and start again: what was copied is kept"
+            ) from error
         manifest = writer.manifest
     write_json(plan.folder / DONE, dict(id=manifest["id"]))
     os.rename(folder, out)

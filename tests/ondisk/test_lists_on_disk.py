@@ -1,5 +1,6 @@
 """The engine whose lists stay on the disk: FAISS's own answers, kills, damage, rows that come, go or are renumbered."""
 
+import errno
 import importlib
 import json
 import os
@@ -183,6 +184,18 @@ def test_a_row_that_comes_back_after_a_compaction_is_in_the_lists_again(own):
     assert engine.rows == 700
     assert set(engine.search(last, 700, engine.state.lists)[0]) - {-1} == set(np.flatnonzero(snapshot.live))
     assert exact.search(snapshot, last, 1, engine)[0][1] == [699]
+
+
+def test_a_disk_that_is_full_is_named_and_then_it_goes_on(own, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    snapshot = add(own, 60, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(encoding.os, "fsync", full)
+        with pytest.raises(OSError, match=f"faiss-{SQ}'$"):
+            build(snapshot)
+    assert build(snapshot).rows == 760
 
 
 @pytest.mark.slow

@@ -118,6 +118,28 @@ def test_a_joiner_that_was_ended_copies_only_the_rest(begun, whole, monkeypatch)
     same(out, whole)
 
 
+def test_a_disk_that_is_full_while_shards_are_joined_is_named_and_what_was_copied_is_kept(begun, whole, monkeypatch):
+    plan, out = begun(2)
+    fill_all(plan)
+    needed = sum(file.stat().st_size for number in (1, 2) for file in plan.shard(number).glob("*-0.bin"))
+    publish, copied = collection.Writer.publish, []
+
+    def full(writer):
+        if writer.manifest["rows"] == 20:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        publish(writer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collection.Writer, "publish", full)
+        with pytest.raises(OSError, match=rf"idx.shards/joined cannot .* joining takes {needed:,} bytes beside the sh"):
+            joining.join(plan, out)
+    copy = collection.Writer.copy
+    monkeypatch.setattr(collection.Writer, "copy", lambda w, s, rows: copied.append(len(rows)) or copy(w, s, rows))
+    joining.join(plan, out)
+    assert sum(copied) == plan.parts[1].pictures
+    same(out, whole)
+
+
 def test_a_shard_that_is_not_done_or_is_damaged_is_named_and_mended(begun, whole):
     plan, out = begun(3)
     with pytest.raises(ValueError, match=r"3 of 3 shards are not done, the first is shard 1: index --out .*--shard 1"):
