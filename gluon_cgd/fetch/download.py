@@ -51,8 +51,8 @@ def fetch(url, file, checksum, progress=False, limit=LIMIT):
     checksum: the file's md5, SHA-1 or SHA-256 in hexadecimal digits, or None if it is not known. Without one, what was
     received before is continued only if the server says that it still has the same file.
     A file that is there with this checksum is left alone. Raises ValueError, and deletes what was received, if it has
-    another checksum, more than `limit` bytes, or is a web page; OSError if the server does not answer, or is busy, breaks
-    off or sends next to nothing TRIES times. If two processes fetch one file, the second waits.
+    another checksum, more than `limit` bytes, or is a web page; OSError if the server does not answer, or is busy,
+    breaks off or sends next to nothing TRIES times. If two processes fetch one file, the second waits.
     """
     wanted = Wanted(url, Path(file), checksum and checksum.lower(), limit)
     with task(f"comparing {wanted.file.name} with its checksum", bar=False):

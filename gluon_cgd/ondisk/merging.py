@@ -1,10 +1,11 @@
 """The lists of all cells in one file, as FAISS's OnDiskInvertedLists has them: of a cell its codes, then its rows.
 
 In front of them stands how long each is. It is written from the codes in the order of the rows, one list after the
-other: memory holds 12 bytes of each row, and a list.
+other: memory holds 16 bytes of each row at most, and a list.
 """
 
 import importlib
+import itertools
 import os
 import zlib
 
@@ -15,6 +16,8 @@ from gluon_cgd.ondisk import state as states
 from gluon_cgd.ondisk.choice import ID
 from gluon_cgd.ondisk.encoding import mapped
 
+STEP = 2**17  # rows whose cells are read at a time
+NO_CELL = 2**32 - 1  # of a dead row
 ALIGNED = 8  # a list has room for a multiple of it, so that its rows lie on a multiple of 8 bytes
 
 
@@ -22,14 +25,14 @@ def merge(snapshot, folder, state):
     """The State whose lists hold all live rows that have a code. Raises ValueError for a damaged cell."""
     _, codes = mapped(folder, state)
     of_cell = _cell_bytes(state.lists)
-    live = np.flatnonzero(snapshot.live[: state.rows])
-    cells = _cells(codes, live, of_cell)
-    if len(cells) and cells.max() >= state.lists:
+    cells, sizes = _cells(codes[:, :of_cell], snapshot.live[: state.rows], state.lists)
+    if len(sizes) > state.lists:
         raise states.unusable(folder, f"{states.codes_file(folder, state.token)} is damaged (it names a cell too many)")
-    order, sizes = live[np.argsort(cells, kind="stable")], np.bincount(cells, minlength=state.lists)
+    order = np.argsort(cells, kind="stable")[: sizes.sum()]  # the dead rows are last
+    del cells
     file, crc = folder / f"lists-{states.new_token()}.bin", 0
     with replacing(file) as temporary, open(temporary, "wb") as out:
-        for part in (sizes.astype("<i8").tobytes(), *_parts(codes[:, of_cell:], order, sizes)):
+        for part in itertools.chain([sizes.astype("<i8").tobytes()], _parts(codes[:, of_cell:], order, sizes)):
             out.write(part)
             crc = zlib.crc32(part, crc)
         out.flush()
@@ -78,13 +81,21 @@ def _cell_bytes(lists):
     return (max(0, lists - 1).bit_length() + 7) // 8
 
 
-def _cells(codes, rows, of_cell):
-    """int64 (n,): the cells of `rows`."""
-    cells, step = np.zeros(len(rows), np.int64), 2**20
-    for start in range(0, len(rows), step):
-        part = codes[rows[start : start + step], :of_cell].astype(np.int64)
-        cells[start : start + step] = (part << (8 * np.arange(of_cell))).sum(axis=1)
-    return cells
+def _cells(numbers, live, lists):
+    """(the cell of each row, uint32 (N,), NO_CELL for a dead one; the live rows of each cell, int64 (lists,)).
+
+    numbers: uint8 (N, n), as FAISS writes them.  live: bool (N,). The second is longer if a cell is not there.
+    """
+    cells, sizes = np.full(len(numbers), NO_CELL, np.uint32), np.zeros(lists, np.int64)
+    for start in range(0, len(numbers), STEP):
+        rows = slice(start, start + STEP)
+        wide = (numbers[rows].astype(np.int64) << (8 * np.arange(numbers.shape[1]))).sum(axis=1)
+        found = np.bincount(wide[live[rows]], minlength=lists)
+        if len(found) > lists:
+            return cells, found
+        sizes += found
+        cells[rows] = np.where(live[rows], wide, NO_CELL)
+    return cells, sizes
 
 
 def _parts(codes, order, sizes):

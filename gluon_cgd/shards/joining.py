@@ -60,8 +60,8 @@ def join(plan, out):
                 raise
             needed = sum(sum(counted(read_manifest(plan.shard(number))).values()) for number in plan.filled)
             raise OSError(
-                f"{folder} cannot be written ({error.strerror}): joining takes {needed:,} bytes beside the shards; make "
-                "room and start again: what was copied is kept"
+                f"{folder} cannot be written ({error.strerror}): joining takes {needed:,} bytes beside the shards; "
+                "make room and start again: what was copied is kept"
             ) from error
         manifest = writer.manifest
     write_json(plan.folder / DONE, dict(id=manifest["id"]))

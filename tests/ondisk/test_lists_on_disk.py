@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import threading
+import tracemalloc
 from importlib.util import find_spec
 
 import numpy as np
@@ -71,6 +72,43 @@ def test_the_lists_on_the_disk_answer_as_those_of_faiss_in_memory(tmp_path):
         mine = engine.search(queries, 20, probed)
         assert all(set(a) == set(b) for a, b, d in zip(mine, rows, distances) if len(set(d)) == len(d))
     assert state.merged.size == os.path.getsize(engine.file)
+
+
+class Rows:
+    """A collection of which only the dead rows are known."""
+
+    def __init__(self, live):
+        self.live, self.count = live, len(live)
+
+    def __len__(self):
+        return int(self.live.sum())
+
+
+def test_lists_are_written_in_16_bytes_of_memory_a_row(tmp_path, monkeypatch):
+    """Whatever the length of the codes; and each list has its live rows in their order."""
+    rows, lists, width = 100_000, 300, 2 + 200
+    rng = np.random.default_rng(0)
+    codes, live = rng.integers(0, 256, (rows, width), np.uint8), rng.random(rows) < 0.9
+    cells = rng.integers(lists, size=rows)
+    codes[:, 0], codes[:, 1] = cells % 256, cells // 256
+    monkeypatch.setattr(merging, "mapped", lambda *_: (None, codes))
+    monkeypatch.setattr(merging, "STEP", 1000)
+    tracemalloc.start()
+    try:
+        state = merging.merge(Rows(live), tmp_path, states.State("a", 0, 9, SQ, "t", rows, width, lists, 9, 0))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16.5 * rows + 4 * 202 * rows // lists
+    data = (tmp_path / state.merged.file).read_bytes()
+    place = 8 * lists
+    for cell, size in enumerate(np.frombuffer(data, "<i8", lists)):
+        room = -(-size // 8) * 8
+        own = np.flatnonzero((cells == cell) & live)
+        assert np.frombuffer(data, np.uint8, 200 * size, place).tobytes() == codes[own, 2:].tobytes()
+        assert (np.frombuffer(data, "<i8", size, place + 200 * room) == own).all()
+        place += 208 * room
+    assert place == len(data)
 
 
 @pytest.mark.parametrize("count", [1, 20, 700])
