@@ -72,7 +72,7 @@ class Options:
             cpus_per_task=self.cpus_per_job,
             srun_args=[f"--cpus-per-task={self.cpus_per_job}"],  # from Slurm 22.05 on it is not handed down
             gres=f"gpu:{self.gpus_per_job}" if self.gpus_per_job else None,
-            mem=None if self.memory_gb is None else f"{round(1024 * self.memory_gb)}M",
+            mem=None if self.memory_gb is None else f"{max(1, round(1024 * self.memory_gb))}M",  # 0M: all of a node
             array_parallelism=self.at_once or 10**6,
             setup=[*self.setup, threads, f"export PYTHONPATH={shlex.quote(path)}"],
             additional_parameters={"requeue": True},
@@ -83,7 +83,8 @@ class Options:
 def parse_options(words):
     """The Options that ("partition=gpu", "cpus_per_job=8", ...) ask for; "setup" may come several times.
 
-    Raises ValueError for a word that is not KEY=VALUE, an unknown key, and values that Options refuses.
+    Raises ValueError for a word that is not KEY=VALUE, an unknown key, another one that comes twice, and values that
+    Options refuses.
     """
     values = {}
     for word in words:
@@ -94,6 +95,8 @@ def parse_options(words):
         if key == "setup":
             values[key] = (*values.get(key, ()), value)
             continue
+        if key in values:
+            raise ValueError(f"--slurm {word} gives {key} again, after {values[key]}: say it once")
         for number in () if key in NAMES else (int, float):
             with contextlib.suppress(ValueError):
                 values.setdefault(key, number(value))

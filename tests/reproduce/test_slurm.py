@@ -327,6 +327,18 @@ def test_a_name_of_the_cluster_may_look_like_a_number(name):
     assert (options.cpus_per_job, options.memory_gb) == (8, 1.5)
 
 
+def test_an_option_that_is_given_twice_is_refused_unless_it_is_a_line_of_shell():
+    assert parse_options(["setup=a", "setup=b"]).setup == ("a", "b")
+    for key, values in (("partition", "ab"), ("cpus_per_job", "48")):
+        words = [f"{key}={value}" for value in values]
+        with pytest.raises(ValueError, match=f"--slurm {words[1]} gives {key} again, after {values[0]}: say it once"):
+            parse_options(words)
+
+
+def test_a_little_memory_is_not_zero_which_slurm_takes_for_all():
+    assert Options(memory_gb=0.0001).parameters()["mem"] == "1M"
+
+
 def test_a_jobs_script_asks_for_what_the_options_say():
     options = Options("gpus", 60, 1, 3, 1.5, 2, "lab", "high", ("module load cuda",))
     asked = options.parameters()
