@@ -12,6 +12,7 @@ from gluon_cgd.machine.sentences import sentence
 from gluon_cgd.machine.workers import end_with, settings_of_a_worker
 from gluon_cgd.shards.filling import fill
 
+LONGEST = 4096  # characters of what went wrong: a pipe takes 64 kB before somebody reads
 EVERY = 1  # seconds between two looks at how far the shards are
 
 
@@ -57,7 +58,7 @@ def work(plan, number, device, skip_bad, sender, watched):
         fill(plan, number, device, skip_bad)
         sender.send("")
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
-        sender.send(sentence(error))
+        sender.send(sentence(error)[:LONGEST])
 
 
 def _end_of(status):

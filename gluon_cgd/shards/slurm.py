@@ -1,8 +1,9 @@
 """Shards on a Slurm cluster: one job array, one shard a job."""
 
+import time
 from dataclasses import dataclass
 
-from gluon_cgd.cluster import jobs
+from gluon_cgd.cluster import jobs, watch
 from gluon_cgd.shards import plan as plans
 
 
@@ -44,4 +45,13 @@ def run(plan, numbers, wanted, skip_bad, look, say):
     tasks = [Shard(out, number, device, skip_bad) for number in numbers]
     names = [f"shard {number}" for number in numbers]
     sentences = jobs.run(tasks, names, plan.folder / "slurm", wanted, say, "shards", look)
-    return {number: sentence for number, sentence in zip(numbers, sentences) if sentence}
+    failed = {number: sentence for number, sentence in zip(numbers, sentences) if sentence}
+    _await(plan, {*numbers} - {*failed})
+    return failed
+
+
+def _await(plan, numbers):
+    """Return when the summaries of the shards `numbers`, which are done, are seen here; NFS may show them later."""
+    end = time.monotonic() + watch.PATIENCE
+    while not numbers.isdisjoint(plan.waiting()) and time.monotonic() < end:
+        time.sleep(1)

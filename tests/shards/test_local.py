@@ -1,13 +1,18 @@
-"""How far all shards are, on one line, and what is said of a process that died."""
+"""How far all shards are, on one line, and what is said of a process or a job that ended."""
 
+import multiprocessing
 import os
 import signal
+import threading
 
 import pytest
 
+from gluon_cgd.cluster import jobs, watch
+from gluon_cgd.cluster.options import Options
+
 from gluon_cgd.machine.progress import Task
 from gluon_cgd.shards import filling as shard_filling
-from gluon_cgd.shards import local
+from gluon_cgd.shards import local, slurm
 
 
 def test_progress_counts_the_pictures_of_all_shards_and_names_the_rate(begun, monkeypatch):
@@ -55,3 +60,41 @@ def test_a_process_that_dies_is_told_and_the_others_go_on(begun, monkeypatch):
         2: "its process ended with status 3",
     }
     assert looks
+
+
+def test_whatever_a_process_says_it_ends(begun, monkeypatch):
+    """What it says is read when it has ended."""
+
+    def fail(*_):
+        raise ValueError("x" * 1_000_000)
+
+    monkeypatch.setattr(local, "fill", fail)
+    monkeypatch.setattr(local, "end_with", lambda watched: None)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    work = threading.Thread(target=local.work, args=(None, 1, None, False, sender, None), daemon=True)
+    work.start()
+    work.join(10)
+    assert not work.is_alive()
+    assert receiver.recv() == "x" * local.LONGEST
+
+
+@pytest.mark.parametrize("appears", [True, False])
+def test_the_summary_of_a_job_may_be_seen_later_than_its_end(begun, monkeypatch, appears):
+    """As on NFS; a shard whose job failed is not waited for."""
+    plan, _ = begun(3)
+    now, late = [0], plan.folder / "late"
+
+    def sleep(seconds):
+        now[0] += seconds
+        if now[0] == 5 and appears:
+            os.rename(late, plan.summary_file(2))
+
+    monkeypatch.setattr(slurm.time, "sleep", sleep)
+    monkeypatch.setattr(slurm.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(jobs, "run", lambda *_: [None, None, "it failed"])
+    for number in (1, 2):
+        shard_filling.fill(plan, number)
+    os.rename(plan.summary_file(2), late)
+    assert slurm.run(plan, [1, 2, 3], Options(), False, None, None) == {3: "it failed"}
+    assert now[0] == (5 if appears else watch.PATIENCE)
+    assert plan.waiting() == ([3] if appears else [2, 3])
