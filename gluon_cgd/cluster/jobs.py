@@ -32,8 +32,8 @@ def run(tasks, names, folder, wanted, say, unit="runs", seen=None):
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
         raise ValueError(
-            f"Slurm refused the jobs ({reason}): check the partition, account, QOS, time and memory asked for, and that "
-            f"an array may have {len(tasks):,} jobs (scontrol show config names MaxArraySize)"
+            f"Slurm refused the jobs ({reason}): check the partition, account, QOS, time and memory asked for, and "
+            f"that an array may have {len(tasks):,} jobs (scontrol show config names MaxArraySize)"
         ) from error
     number = jobs[0].job_id.split("_")[0]
     say(f"Slurm job {number}: {len(jobs)} {unit}, logs in {executor.folder}; Ctrl-C, then scancel {number}, ends it")

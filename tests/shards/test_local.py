@@ -9,7 +9,6 @@ import pytest
 
 from gluon_cgd.cluster import jobs, watch
 from gluon_cgd.cluster.options import Options
-
 from gluon_cgd.machine.progress import Task
 from gluon_cgd.shards import filling as shard_filling
 from gluon_cgd.shards import local, slurm
