@@ -24,10 +24,13 @@ from gluon_cgd.commands.parser import name as nonempty
 from gluon_cgd.experiment import DESCRIPTOR_NAMES
 from gluon_cgd.files import figures
 from gluon_cgd.files.heatmaps import ALIKE, APART
-from gluon_cgd.files.whole import write_json
+from gluon_cgd.files.regular import read_json
+from gluon_cgd.files.whole import check_target, write_json
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.similarity import decompose
 from visualize.pair import Row, draw
+
+DRAWN = "drawn"  # in the file of numbers: what of it is in the figure
 
 
 def add_flags(p):
@@ -110,8 +113,15 @@ def explain(options):
     rows = asked(similarity, names, mask, options.per_branch)
     if options.difference:
         rows += difference(similarity, names, options.per_branch)
-    caption = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
-    return photos, similarity, rows, rectangle, names, caption
+    return photos, similarity, rows, rectangle, names, described(model, source)
+
+
+def described(model, source):
+    """The `model` from `source` in words."""
+    if model.about.get("pretrained"):  # by a library, which may have trained it on anything
+        return f"{model.about['name']} ({source})"
+    dataset = model.experiment.dataset
+    return f"{model.about['name']}, trained on {Path(dataset).name or dataset} ({source})"
 
 
 def asked(similarity, names, mask, per_branch):
@@ -146,10 +156,24 @@ def parts(names, branches):
     }
 
 
+def check_numbers(file):
+    """Raise ValueError if `file` is there and does not hold numbers of this script, which it overwrites."""
+    check_target(file)
+    if not file.exists():
+        return
+    try:
+        ours = DRAWN in read_json(file)
+    except (ValueError, TypeError):  # it is not JSON, or a number
+        ours = False
+    if not ours:
+        raise ValueError(f"{file}, where the numbers go, is there and holds something else: name another --out")
+
+
 def run(options):
     """Explain the pair, draw it, and write the numbers."""
     out = Path(options.out)
-    figures.check("--out", out)
+    figures.check("--out", out, (options.query, options.result))
+    check_numbers(out.with_suffix(".json"))
     photos, similarity, rows, rectangle, names, caption = explain(options)
     draw(photos, similarity.cosine, rows, rectangle, options.show_sum, caption, out)
     values = dict(query=str(options.query), result=str(options.result), model=caption, cosine=similarity.cosine)
@@ -162,7 +186,7 @@ def run(options):
         values["difference"] = dict(distance=apart.distance, branches=parts(names, apart.branches))
         say(f"1 - cosine {apart.distance:.4f}")
         say_shares(values["difference"]["branches"])
-    write_json(out.with_suffix(".json"), {**values, "drawn": drawn})
+    write_json(out.with_suffix(".json"), {**values, DRAWN: drawn})
     say(f"Written: {out}, {out.with_suffix('.json').name}")
 
 
