@@ -57,8 +57,8 @@ def add_flags(p):
     add_ctx(p, several=False, exported=True)
 
 
-def region(options, photo, shape):
-    """(mask (h, w), rectangle in pixels) of the positions that --point or --box covers; (None, None) without both."""
+def marked_pixels(options, photo):
+    """The box x1, y1, x2, y2 in the query's `photo` that --point or --box marks; None without both."""
     height, width = photo.shape[:2]
     if options.point:
         x1, y1 = parse_pixels("--point", options.point, "X,Y")
@@ -68,11 +68,18 @@ def region(options, photo, shape):
         x1, y1, x2, y2 = parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
         rule = f"0 <= X1 < X2 <= {width} and 0 <= Y1 < Y2 <= {height} is needed"
     else:
-        return None, None
+        return None
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
         place = options.point or options.box
         raise ValueError(f"{place} is not inside the query, which is {width} x {height} pixels: {rule}")
-    rows, columns = shape
+    return x1, y1, x2, y2
+
+
+def region(box, photo, shape):
+    """(mask (h, w), rectangle in pixels) of the positions that the `box` in `photo` covers; (None, None) for no box."""
+    if box is None:
+        return None, None
+    (x1, y1, x2, y2), (height, width), (rows, columns) = box, photo.shape[:2], shape
     # Every position that the rectangle touches
     top, bottom = y1 * rows // height, -(-y2 * rows // height)
     left, right = x1 * columns // width, -(-x2 * columns // width)
@@ -99,6 +106,7 @@ def explain(options):
     from gluon_cgd.evaluate import compute_named
 
     photos = [large_enough(images.decode(path), path) for path in (options.query, options.result)]
+    box = marked_pixels(options, photos[0])
     model = open_model(**best_model_of(options))
     effects.check(options, effects.BEST_RUN)
     source = options.checkpoint or options.model or model.about["source"]
@@ -109,7 +117,7 @@ def explain(options):
     names = [DESCRIPTOR_NAMES.get(letter, letter) for letter in experiment.descriptors]
     if options.per_branch and len(names) == 1:
         raise ValueError(f"--per-branch is for several descriptors, and this model has {names[0]} alone: leave it out")
-    mask, rectangle = region(options, photos[0], similarity.map1.shape)
+    mask, rectangle = region(box, photos[0], similarity.map1.shape)
     rows = asked(similarity, names, mask, options.per_branch)
     if options.difference:
         rows += difference(similarity, names, options.per_branch)

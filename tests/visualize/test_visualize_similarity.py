@@ -211,6 +211,7 @@ def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, siz
         ),
         (["--point", "here"], "--point 'here' must be X,Y: whole numbers"),
         (["--box", "10,10,5,20"], "10,10,5,20 is not inside the query, which is 90 x 60 pixels: 0 <= X1 < X2 <= 90"),
+        (["--point", "90,10", "--checkpoint", "nothing"], "90,10 is not inside"),  # before a model is opened
         (["--checkpoint", "nothing"], "nothing holds no finished run"),
         (["--runs", "nowhere"], "nowhere holds no trained model: bash reproduce/table4.sh --mini trains two"),
     ],
