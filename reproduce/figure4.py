@@ -174,15 +174,15 @@ def make(folders, split, ctx, query=None, weights=None):
 
     query: the number of a test picture, or None for the one of `choose_query`.  weights: as of `untrained`.
     """
+    labels = np.array([record.label for record in split.query])
+    if query is not None and not 0 <= query < len(labels):
+        raise ValueError(f"--query {query} must be from 0 to {len(labels) - 1}, a test picture's number")
     before = untrained(folders["SM"], ctx, weights)
     experiment = load_trained(folders["SM"], "last", ctx)[1]
     pictures = cached(split.query, experiment.input_size)
-    labels = np.array([record.label for record in split.query])
     seen = see(folders, pictures, ctx, split)
     if query is None:
         query = choose_query(seen, labels)
-    elif not 0 <= query < len(labels):
-        raise ValueError(f"--query {query} must be from 0 to {len(labels) - 1}, a test picture's number")
     measured = measure(seen["SM"], before, pictures, labels, ctx)
     lines = grid(seen, pictures, labels, ctx, query)
     titles = [f"{panel.title}{'' if panel.same else ' (another class)'}" for line in lines for panel in line]

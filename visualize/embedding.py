@@ -26,6 +26,7 @@ from visualize import model
 SIZE = 11, 8  # inches
 SIDES = 22, 60  # points of the longer side of a thumbnail, at least and at most
 IN_A_COLUMN = 40  # classes in a column of the legend
+BESIDE = 3  # inches of the width that the legend may take; a wider one makes the figure wider
 
 
 def add_flags(p):
@@ -66,24 +67,29 @@ def draw(places, pictures, labels, title, file, class_name=str):
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
     from matplotlib.patches import Patch
 
-    figure = figures.empty(*SIZE)
+    numbers = dict(zip(*np.unique(labels, return_counts=True)))
+    names = [f"{class_name(label)} ({count})" for label, count in numbers.items()]
+    columns = -(-len(names) // IN_A_COLUMN)
+    legend = columns * (max(map(len, names)) * 8 * figures.LETTER / 72 + 0.6)  # inches
+    figure = figures.empty(SIZE[0] + max(0, legend - BESIDE), SIZE[1])
     axes = figure.add_subplot()
     axes.scatter(*places.T, s=1)  # sets the limits
     side, handles = thumbnail_side(len(pictures)), []
-    for number, label in enumerate(np.unique(labels)):
+    for number, label in enumerate(numbers):
         style = dict(edgecolor=colormaps["tab20"](number % 20), linewidth=2.5)
         style["linestyle"] = ("solid", "dashed", "dotted")[number // 20 % 3]
         rows = np.flatnonzero(labels == label)
         for row in rows:
             thumbnail = OffsetImage(pictures[row], zoom=side / max(pictures[row].shape[:2]))
             axes.add_artist(AnnotationBbox(thumbnail, places[row], pad=0.1, bboxprops=style))
-        handles.append(Patch(facecolor="none", label=f"{class_name(label)} ({len(rows)})", **style))
+        handles.append(Patch(facecolor="none", label=str(number), **style))
     axes.margins(0.05)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(title, fontsize=9)
-    columns = -(-len(handles) // IN_A_COLUMN)
-    figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False, ncol=columns)
+    shown = figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False, ncol=columns)
+    for text, name in zip(shown.get_texts(), names):
+        text.set_text(name)  # matplotlib leaves out a label that begins with _
     figures.save(figure, file)
 
 

@@ -32,4 +32,4 @@ def open_test_set(options):
     effects.check(options, effects.BEST_RUN)
     effects.check_data(options, experiment.dataset)
     split, _ = load_tested(experiment, model.trained, options.data, options.allow_partial)
-    return model, split, f"{model.about['name']} on {Path(experiment.dataset).name}"
+    return model, split, f"{model.about['name']} on {Path(experiment.dataset).name or experiment.dataset}"

@@ -29,8 +29,11 @@ def draw(photos, cosine, rows, rectangle, show_sum, caption, file):
     sizes = [shown_size(photo) for photo in photos]  # (width, height) of each
     widths = [width + BAR * (rows[0].two_scales or i) for i, (width, _) in enumerate(sizes)]
     height = max(1.3, *(height for _, height in sizes)) + 0.75
-    figure = figures.empty(max(6.4, sum(widths) + 0.4), 1.1 + height * len(rows))
-    figure.suptitle(f"cosine {cosine:.4f}\n", fontsize=13)
+    width = max(6.4, sum(widths) + 0.4)
+    caption = figures.fitted(caption, width - 0.2, 7)
+    more = (caption.count("\n") + 1) // 2  # lines of the title that the other lines of the caption take
+    figure = figures.empty(width, 1.1 + 0.22 * more + height * len(rows))
+    figure.suptitle(f"cosine {cosine:.4f}\n" + "\n" * more, fontsize=13)
     figure.text(0.5, 1 - 0.36 / figure.get_figheight(), caption, ha="center", va="top", fontsize=7, color="0.35")
     figure.supxlabel(f"{NOTE}{', and so has each photo' * rows[0].two_scales}.", fontsize=8, color="0.35")
     grid = figure.subplots(len(rows), 2, squeeze=False, width_ratios=[width for width, _ in sizes])

@@ -55,7 +55,9 @@ def draw(lines, title, file):
     lines: [(picture, [(picture, whether it has the query's class, cosine), ...]), ...], pictures uint8 (H, W, 3).
     """
     columns = 1 + max(len(results) for _, results in lines)
-    figure = figures.empty(1.25 * columns + 0.2, 1.4 * len(lines) + 0.5)
+    width = 1.25 * columns + 0.2
+    title = figures.fitted(title, width - 0.2, 8)
+    figure = figures.empty(width, 1.4 * len(lines) + 0.37 + 0.13 * (title.count("\n") + 1))
     figure.suptitle(title, fontsize=8, color="0.35")
     for row, (query, results) in zip(figure.subplots(len(lines), columns, squeeze=False), lines):
         tiles = [(query, "black", "query")]

@@ -24,10 +24,13 @@ from gluon_cgd.commands.parser import name as nonempty
 from gluon_cgd.experiment import DESCRIPTOR_NAMES
 from gluon_cgd.files import figures
 from gluon_cgd.files.heatmaps import ALIKE, APART
-from gluon_cgd.files.whole import write_json
+from gluon_cgd.files.regular import read_json
+from gluon_cgd.files.whole import check_target, write_json
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.similarity import decompose
 from visualize.pair import Row, draw
+
+DRAWN = "drawn"  # in the file of numbers: what of it is in the figure
 
 
 def add_flags(p):
@@ -54,8 +57,8 @@ def add_flags(p):
     add_ctx(p, several=False, exported=True)
 
 
-def region(options, photo, shape):
-    """(mask (h, w), rectangle in pixels) of the positions that --point or --box covers; (None, None) without both."""
+def marked_pixels(options, photo):
+    """The box x1, y1, x2, y2 in the query's `photo` that --point or --box marks; None without both."""
     height, width = photo.shape[:2]
     if options.point:
         x1, y1 = parse_pixels("--point", options.point, "X,Y")
@@ -65,11 +68,18 @@ def region(options, photo, shape):
         x1, y1, x2, y2 = parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
         rule = f"0 <= X1 < X2 <= {width} and 0 <= Y1 < Y2 <= {height} is needed"
     else:
-        return None, None
+        return None
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
         place = options.point or options.box
         raise ValueError(f"{place} is not inside the query, which is {width} x {height} pixels: {rule}")
-    rows, columns = shape
+    return x1, y1, x2, y2
+
+
+def region(box, photo, shape):
+    """(mask (h, w), rectangle in pixels) of the positions that the `box` in `photo` covers; (None, None) for no box."""
+    if box is None:
+        return None, None
+    (x1, y1, x2, y2), (height, width), (rows, columns) = box, photo.shape[:2], shape
     # Every position that the rectangle touches
     top, bottom = y1 * rows // height, -(-y2 * rows // height)
     left, right = x1 * columns // width, -(-x2 * columns // width)
@@ -96,6 +106,7 @@ def explain(options):
     from gluon_cgd.evaluate import compute_named
 
     photos = [large_enough(images.decode(path), path) for path in (options.query, options.result)]
+    box = marked_pixels(options, photos[0])
     model = open_model(**best_model_of(options))
     effects.check(options, effects.BEST_RUN)
     source = options.checkpoint or options.model or model.about["source"]
@@ -106,12 +117,19 @@ def explain(options):
     names = [DESCRIPTOR_NAMES.get(letter, letter) for letter in experiment.descriptors]
     if options.per_branch and len(names) == 1:
         raise ValueError(f"--per-branch is for several descriptors, and this model has {names[0]} alone: leave it out")
-    mask, rectangle = region(options, photos[0], similarity.map1.shape)
+    mask, rectangle = region(box, photos[0], similarity.map1.shape)
     rows = asked(similarity, names, mask, options.per_branch)
     if options.difference:
         rows += difference(similarity, names, options.per_branch)
-    caption = f"{model.about['name']}, trained on {Path(experiment.dataset).name} ({source})"
-    return photos, similarity, rows, rectangle, names, caption
+    return photos, similarity, rows, rectangle, names, described(model, source)
+
+
+def described(model, source):
+    """The `model` from `source` in words."""
+    if model.about.get("pretrained"):  # by a library, which may have trained it on anything
+        return f"{model.about['name']} ({source})"
+    dataset = model.experiment.dataset
+    return f"{model.about['name']}, trained on {Path(dataset).name or dataset} ({source})"
 
 
 def asked(similarity, names, mask, per_branch):
@@ -146,10 +164,24 @@ def parts(names, branches):
     }
 
 
+def check_numbers(file):
+    """Raise ValueError if `file` is there and does not hold numbers of this script, which it overwrites."""
+    check_target(file)
+    if not file.exists():
+        return
+    try:
+        ours = DRAWN in read_json(file)
+    except (ValueError, TypeError):  # it is not JSON, or a number
+        ours = False
+    if not ours:
+        raise ValueError(f"{file}, where the numbers go, is there and holds something else: name another --out")
+
+
 def run(options):
     """Explain the pair, draw it, and write the numbers."""
     out = Path(options.out)
-    figures.check("--out", out)
+    figures.check("--out", out, (options.query, options.result))
+    check_numbers(out.with_suffix(".json"))
     photos, similarity, rows, rectangle, names, caption = explain(options)
     draw(photos, similarity.cosine, rows, rectangle, options.show_sum, caption, out)
     values = dict(query=str(options.query), result=str(options.result), model=caption, cosine=similarity.cosine)
@@ -162,7 +194,7 @@ def run(options):
         values["difference"] = dict(distance=apart.distance, branches=parts(names, apart.branches))
         say(f"1 - cosine {apart.distance:.4f}")
         say_shares(values["difference"]["branches"])
-    write_json(out.with_suffix(".json"), {**values, "drawn": drawn})
+    write_json(out.with_suffix(".json"), {**values, DRAWN: drawn})
     say(f"Written: {out}, {out.with_suffix('.json').name}")
 
 

@@ -1,10 +1,10 @@
 """The picture of a model's card: its losses, its recall, and which classes it confuses."""
 
 import textwrap
-import warnings
 
 from gluon_cgd.cards import confusion
 from gluon_cgd.files.figures import DASHES, LINES, empty, plain, save
+from gluon_cgd.files.printable import printable
 
 LARGEST = 30  # classes in a heat map; with more, bars show the most confused pairs
 PAIRS = 15
@@ -25,7 +25,8 @@ def draw(losses, history, pairs, class_name, file, where=""):
 
     labels = sorted({label for pair in pairs for label in pair})
     few = len(labels) <= LARGEST
-    names = {label: wrapped(class_name(label)) for label in labels}
+    # Here and not by `save`: matplotlib writes the labels of ticks anew when it draws
+    names = {label: wrapped(printable(class_name(label))) for label in labels}
     longest = max((len(line) for name in names.values() for line in name.split("\n")), default=1)
     text = 0.065 * longest + 0.3  # inches of the longest line
     thickest = max((name.count("\n") + 1 for name in names.values()), default=1)
@@ -35,9 +36,7 @@ def draw(losses, history, pairs, class_name, file, where=""):
         width, height = side + text + 1, side + text + 0.8
     else:
         width, height = 5.5, 1 + PAIRS * max(0.25, 0.28 * thickest)
-    # A $ in a class's name does not begin a formula; a letter that the font lacks is drawn as a box
-    with matplotlib.rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")
+    with matplotlib.rc_context({"text.parse_math": False}):  # a $ in a class's name does not begin a formula
         figure = empty(CURVES + width, max(4.6, height))
         curves, right = figure.subfigures(1, 2, width_ratios=(CURVES, width))
         upper, lower = curves.subplots(2, 1, sharex=True)

@@ -102,7 +102,7 @@ def markdown(folder, result, experiment, split, pairs, class_name, which="last",
     )
     return environment.get_template("card.md.jinja").render(
         name=name_of(experiment),
-        dataset=Path(experiment.dataset).name,
+        dataset=Path(experiment.dataset).name or experiment.dataset,  # "." has no name
         experiment=experiment,
         descriptors=[DESCRIPTORS[letter].__name__ for letter in experiment.descriptors],
         began=began(experiment),

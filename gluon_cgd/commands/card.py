@@ -1,6 +1,5 @@
 """`python -m gluon_cgd card`: writes the card of a finished run again."""
 
-import os
 from pathlib import Path
 
 from gluon_cgd import datasets
@@ -8,6 +7,7 @@ from gluon_cgd.cards.text import write_card
 from gluon_cgd.commands import effects
 from gluon_cgd.commands.options import add_ctx, add_data, add_model, name
 from gluon_cgd.commands.output import say
+from gluon_cgd.files.whole import check_target, may_write
 from gluon_cgd.machine import devices
 from gluon_cgd.models.opened import load_trained
 
@@ -26,9 +26,11 @@ def command(options):
     """Write the card of the run in --checkpoint."""
     if options.checkpoint.endswith(".params"):
         raise ValueError(f"{options.checkpoint} is a published file and has no log: name the folder of its run")
-    if not options.out and Path(options.checkpoint).is_dir() and not may_write(options.checkpoint):
-        remedy = "add --out DIR, a folder of your own"
-        raise ValueError(f"{options.checkpoint} may not be written to by this user: {remedy}")
+    out = options.out or options.checkpoint
+    if options.out:
+        check_target(Path(out) / "card.md")
+    if Path(out).is_dir() and not may_write(out):
+        raise ValueError(f"{out} may not be written to by this user: add --out DIR, a folder of your own")
     ctx = devices.contexts(options.ctx)
     net, experiment = load_trained(options.checkpoint, options.which, ctx)
     effects.check_data(options, experiment.dataset)
@@ -42,11 +44,6 @@ def write(folder, net, experiment, split, ctx, options, which="last", out=None):
     flags += ["--allow-partial"] * bool(options.allow_partial)
     files = write_card(folder, net, experiment, split, ctx, which, flags, out)
     say(f"Written: {', '.join(map(str, files))}")
-
-
-def may_write(folder):
-    """Whether this user may make files in `folder`."""
-    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def has_card(folder):

@@ -8,7 +8,7 @@ from gluon_cgd import datasets
 from gluon_cgd.commands.options import OWN_RUN, add_ctx, add_data, add_model, choose_model, model_of
 from gluon_cgd.commands.output import say
 from gluon_cgd.datasets import settings
-from gluon_cgd.datasets.records import counted, parts_of
+from gluon_cgd.datasets.records import counted, is_searched_in_training, parts_of
 from gluon_cgd.files.printable import printable
 from gluon_cgd.models.opened import open_model
 from gluon_cgd.retrieval import doubtful, duplicates
@@ -47,7 +47,8 @@ def command(options):
     model = open_model(**model_of(options))
     names = datasets.class_names(options.dataset)
     parts = {}  # {record: the parts it is in}: In-shop's queries may be in the gallery
-    for part, records in parts_of(split):
+    # A training part that is searched in is not tested
+    for part, records in parts_of(split._replace(gallery=None) if is_searched_in_training(split) else split):
         for record in records:
             parts.setdefault(record, set()).add("training" if part == "training" else "test")
     records = list(parts)

@@ -55,7 +55,7 @@ def command(options):
         for line in lines(found, len(rows)):
             say(line)
     if options.figure and found:
-        draw([], list(hits(found)), title(found, len(rows)), options.figure, by_folder=True)
+        draw([], list(hits(found)), title(found, len(rows)) + left_out(found), options.figure, by_folder=True)
         say(f"Written: {options.figure}", to_stderr=True)
     elif options.figure:
         say(f"{options.figure} is not written: there is nothing to draw", to_stderr=True)
@@ -95,6 +95,13 @@ def title(found, count):
     if not found:
         return f"no near-duplicates among {count:,} pictures"
     return f"{len(found):,} group{'s' * (len(found) > 1)} of near-duplicates: {pictures:,} of {count:,} pictures"
+
+
+def left_out(found):
+    """What of the groups `found` is not drawn, in words; "" if all is."""
+    if len(found) <= DRAWN and all(len(group["pictures"]) <= COLUMNS for group in found):
+        return ""
+    return f"; of {min(len(found), DRAWN)} groups up to {COLUMNS} pictures are drawn"
 
 
 def hits(found):

@@ -53,7 +53,7 @@ def command(options):
     if options.threshold is not None:
         parse_threshold(options.threshold)
     if options.figure:
-        figures.check("--figure", options.figure)
+        figures.check("--figure", options.figure, options.query)
     engine_of(options)
     snapshot = collection.read(options.index)
     if not len(snapshot):

@@ -68,6 +68,11 @@ def check_target(file):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), os.fspath(file))
 
 
+def may_write(folder):
+    """Whether this user may make files in `folder`."""
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 def _short(name):
     """`name`, shortened so that a longer one made of it is no longer than file systems allow (255 bytes)."""
     return os.fsdecode(os.fsencode(name)[:200])

@@ -45,7 +45,7 @@ def neighbours(vectors, rows, live=None, check=None, count=NEIGHBOURS):
         _, nearest = exact(vectors, vectors[asked], count + 1, live, check=check)
         for row, near in zip(asked, nearest):
             found.append([other for other in near if other != row][:count])
-    return np.array(found, np.int64).reshape(len(rows), -1)
+    return np.array(found, np.int64).reshape(len(rows), -1 if found else 0)
 
 
 def pairs(near, looks, least=LEAST) -> Dict[Tuple[int, int], float]:

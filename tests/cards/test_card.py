@@ -125,6 +125,8 @@ def test_what_has_no_card_is_refused_in_a_sentence(run, tmp_path, capsys):
 
     assert "holds no finished run" in refused("--checkpoint", str(tmp_path / "none"))
     assert "is a published file and has no log" in refused("--checkpoint", "a.params")
+    (tmp_path / "file").touch()
+    assert "file/card.md does not exist, because" in refused("--checkpoint", str(run), "--out", str(tmp_path / "file"))
     (run.parent / "my photos/class 0/0.jpg").unlink()
     assert "my photos has changed since" in refused("--checkpoint", str(run))
     for folder in (run.parent / "my photos").iterdir():
@@ -299,6 +301,16 @@ def test_a_map_of_twenty_classes_has_its_numbers_and_whole_names(figures):
     assert all(lower.y1 <= upper.y0 + 1 for upper, lower in zip(boxes, boxes[1:]))  # no name lies on the next
 
 
+@pytest.mark.parametrize("classes", [2, LARGEST + 1])
+def test_what_controls_a_terminal_in_a_name_is_drawn_as_its_escape(figures, classes):
+    counted = Counter({(label, (label + 1) % classes): 1 for label in range(classes)})
+    draw({}, [], counted, "caf\udce9\x1b[31m{}".format, "never written")
+    figures[0].draw_without_rendering()  # matplotlib writes the labels anew
+    labels = [label.get_text() for label in figures[0].axes[2].get_yticklabels()]
+    assert labels
+    assert all(label.startswith("caf\\xe9\\x1b[31m") for label in labels)
+
+
 @pytest.mark.parametrize("evaluations", [2, 3])
 def test_two_evaluations_are_dots_and_three_are_a_curve(figures, evaluations):
     history = [{"iteration": at, "recall": {"R@1": 0.2}} for at in range(evaluations)]
@@ -309,13 +321,16 @@ def test_two_evaluations_are_dots_and_three_are_a_curve(figures, evaluations):
     assert [line.get_linestyle() for line in lines] == ["None" if evaluations == 2 else "-"] * 2
 
 
-def test_the_card_of_a_tiny_collection_says_what_was_tested(tmp_path):
+def test_the_card_of_a_tiny_collection_says_what_was_tested(tmp_path, monkeypatch):
     data = miniatures.folder(tmp_path / "two", classes=2, images=2)
     split = datasets.load(str(data), split="images")
     recall = {"R@1": 0.5}
     result = {"seed": 3, "untrained": recall, "last": recall, "best": recall}
     text = card.markdown("runs/x", result, Experiment(str(data), split="images"), split, Counter(), str)
     assert "| split | one picture of each class for testing, drawn with seed 0 and searched in the others |" in text
+    monkeypatch.chdir(data)
+    text = card.markdown("runs/x", result, Experiment(".", split="images"), split, Counter(), str)
+    assert text.startswith("# cgd_sg_resnet50_1536 on .\n")  # the folder has no other name
 
 
 def test_the_card_states_the_ceiling_of_recall():

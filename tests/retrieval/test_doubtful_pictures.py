@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from gluon_cgd import datasets
 from gluon_cgd.__main__ import main
 from gluon_cgd.retrieval import doubtful, duplicates
 from gluon_cgd.retrieval.looks import Look
@@ -119,3 +120,20 @@ def test_the_same_part_of_a_picture_in_training_and_test_is_found(tmp_path, caps
     assert [one["path"].rpartition("/")[2] for one in pair["pictures"]] == ["0.png", "0.png"]
     assert found["in_two_classes"] == []
     assert "box (500, 500, 510, 510) is empty or outside" in found["unreadable"][0]["error"]
+
+
+def test_copies_in_a_training_part_that_is_searched_in_are_not_said_to_be_tested(tmp_path, capsys):
+    photos = tmp_path / "photos"
+    for number in range(6):  # classes of two: one of each is searched in the others
+        file = photos / f"class {number // 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scene(number).save(file)
+    split = datasets.load(str(photos), split="images")
+    first, second = (record.path for record in split.train[:2])
+    shutil.copy(first, second)
+    model = published(tmp_path / "model", EXPERIMENT)
+    assert main(["check", str(photos), "--checkpoint", model, "--ctx", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["in_both_parts"] == []
+    (pair,) = found["in_two_classes"]
+    assert [one["parts"] for one in pair["pictures"]] == [["training"], ["training"]]

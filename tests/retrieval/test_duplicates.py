@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from gluon_cgd.__main__ import main
+from gluon_cgd.commands import duplicates as command
 from gluon_cgd.retrieval import duplicates, looks
 from tests.commands.test_search import EXPERIMENT
 from tests.models.test_opened import published
@@ -86,6 +87,16 @@ def test_neighbours_are_the_nearest_others(monkeypatch):
         assert found.tolist() == order[:3]
     assert duplicates.neighbours(vectors[:2], np.arange(2)).tolist() == [[1], [0]]
     assert duplicates.neighbours(vectors[:1], np.arange(1)).shape == (1, 0)
+    assert duplicates.neighbours(vectors, np.arange(0), np.zeros(20, bool)).shape == (0, 0)  # of an emptied index
+
+
+def test_a_figure_says_what_it_leaves_out():
+    def groups(count, pictures):
+        return [dict(pictures=[{}] * pictures)] * count
+
+    assert command.left_out(groups(30, 6)) == ""
+    assert command.left_out(groups(31, 2)) == "; of 30 groups up to 6 pictures are drawn"
+    assert command.left_out(groups(2, 7)) == "; of 2 groups up to 6 pictures are drawn"
 
 
 def test_the_command_names_the_groups_and_deletes_nothing(tmp_path, capsys, caplog):

@@ -68,6 +68,18 @@ def test_the_map_of_embeddings_names_each_class_beside_its_frame(drawn, classes)
     assert len(set(styles)) == classes
 
 
+def test_a_class_whose_name_begins_with_an_underscore_is_named_and_a_long_name_leaves_room_for_the_map(drawn):
+    for name in ("_misc {}".format, lambda label: f"{label} {'a class of pictures ' * 8}"):
+        embedding.draw(np.eye(3, 2), [PHOTO] * 3, np.arange(3), "a title", "never written", name)
+    short, long = drawn
+    assert [text.get_text() for text in short.legends[0].get_texts()] == [f"_misc {label} (1)" for label in range(3)]
+    assert short.get_figwidth() == embedding.SIZE[0]
+    for figure in drawn:
+        figure.draw_without_rendering()
+        assert figure.axes[0].get_window_extent().width > 0.6 * embedding.SIZE[0] * figure.dpi
+        assert figure.legends[0].get_window_extent().x1 <= figure.bbox.width
+
+
 def test_thumbnails_are_as_large_as_their_number_allows(drawn):
     sides = [embedding.thumbnail_side(count) for count in (3, 60, 240, 5000)]
     assert sides == sorted(sides, reverse=True)

@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
 import pytest
 from PIL import Image
 
+from gluon_cgd.experiment import Experiment
 from gluon_cgd.train import fit
 from visualize import similarity
 
@@ -22,8 +24,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, small_split):
     """A folder with one trained SM model, and nothing else."""
-    from gluon_cgd.experiment import Experiment
-
     folder = tmp_path_factory.mktemp("runs")
     os.environ["GLUON_CGD_CACHE"] = str(folder / "cache")
     schedule = dict(passes=0.2, batch_classes=4, batch_images=2, evaluations=1)
@@ -41,6 +41,33 @@ def photo(file, size=(90, 60), mode="RGB"):
 @pytest.fixture
 def pair(tmp_path):
     return [photo(tmp_path / "a.jpg"), photo(tmp_path / "b.png", (50, 80))]
+
+
+def test_no_photo_and_no_numbers_of_something_else_are_overwritten(pair, tmp_path, capsys):
+    before = Path(pair[1]).read_bytes()
+    assert similarity.main([*pair, "--out", pair[1]]) == 2
+    assert capsys.readouterr().err == f"--out {pair[1]} would overwrite {pair[1]}, which is read: name another file\n"
+    assert Path(pair[1]).read_bytes() == before
+    numbers = tmp_path / "result.json"
+    for content in ('{"last": 1}', "[]", "7", "words"):
+        numbers.write_text(content)
+        assert similarity.main([*pair, "--out", str(tmp_path / "result.png")]) == 2
+        rule = "where the numbers go, is there and holds something else: name another --out"
+        assert capsys.readouterr().err == f"{numbers}, {rule}\n"
+        assert numbers.read_text() == content
+    numbers.write_text('{"drawn": []}')  # an earlier call wrote it
+    similarity.check_numbers(numbers)
+    numbers.unlink()
+    numbers.mkdir()
+    assert similarity.main([*pair, "--out", str(tmp_path / "result.png")]) == 2
+    assert "result.json is a folder" in capsys.readouterr().err
+
+
+def test_a_pretrained_network_is_not_said_to_be_trained_on_something():
+    model = SimpleNamespace(about=dict(name="sm"), experiment=Experiment("my/photos"))
+    assert similarity.described(model, "runs/a") == "sm, trained on photos (runs/a)"
+    model = SimpleNamespace(about=dict(name="smg", pretrained="gluoncv2:resnet20_cub"), experiment=Experiment())
+    assert similarity.described(model, "a.params") == "smg (a.params)"
 
 
 @pytest.mark.slow
@@ -184,6 +211,7 @@ def test_pictures_of_any_size_and_mode_can_be_compared(runs, pair, tmp_path, siz
         ),
         (["--point", "here"], "--point 'here' must be X,Y: whole numbers"),
         (["--box", "10,10,5,20"], "10,10,5,20 is not inside the query, which is 90 x 60 pixels: 0 <= X1 < X2 <= 90"),
+        (["--point", "90,10", "--checkpoint", "nothing"], "90,10 is not inside"),  # before a model is opened
         (["--checkpoint", "nothing"], "nothing holds no finished run"),
         (["--runs", "nowhere"], "nowhere holds no trained model: bash reproduce/table4.sh --mini trains two"),
     ],
