@@ -1,4 +1,4 @@
-"""What was measured, as files in results/ and as tables that `python -m benchmarks --write` puts into docs/speed.md."""
+"""What was measured, as files in results/ and as tables that `python -m benchmarks --write` puts into DOCUMENTS."""
 
 import functools
 import json
