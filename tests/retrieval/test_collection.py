@@ -2,11 +2,12 @@ import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 
-from gluon_cgd.retrieval import collection, compaction, finding
+from gluon_cgd.retrieval import collection, compaction, finding, mending, reduction, storing, whitening
 from gluon_cgd.retrieval import snapshot as snapshots
 
 MODEL = {"name": "a model"}
@@ -174,8 +175,10 @@ def test_one_process_writes_at_a_time_and_others_read(tmp_path):
         expected = commit(writer, tmp_path, ["a"])
         with pytest.raises(ValueError, match="another process is writing to"), collection.writing(tmp_path, 3, MODEL):
             pass
-        with pytest.raises(ValueError, match="another process is writing to"):
-            compaction.compact(tmp_path)
+        rewrite = [compaction.compact, mending.mend, whitening.whiten, partial(reduction.reduce, dim=2)]
+        for call in (*rewrite, partial(storing.store, kind="int8")):
+            with pytest.raises(ValueError, match="another process is writing to"):
+                call(tmp_path)
         same(contents(collection.read(tmp_path)), expected)
 
 
