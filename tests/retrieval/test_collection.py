@@ -242,9 +242,9 @@ def test_a_full_disk_is_one_sentence_and_what_was_there_stays(tmp_path, monkeypa
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
             with pytest.raises(OSError, match="cannot be written to .No space left on device.: mend that"):
-                commit(writer, tmp_path, ["b", "c"], 1)
+                commit(writer, tmp_path, ["b", "c"], 1, dead=[0])
         same(contents(collection.read(tmp_path)), expected)
-        expected.update(commit(writer, tmp_path, ["d"], 2))  # over what the other left
+        expected = commit(writer, tmp_path, ["d"], 2, dead=[0])  # over what the other left, and it removed nothing
     same(contents(collection.read(tmp_path)), expected)
 
 
