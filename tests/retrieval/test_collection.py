@@ -233,6 +233,18 @@ def test_a_commit_is_there_whole_or_not_at_all_wherever_it_is_cut_off(tmp_path, 
     assert cut > 8  # four files, each written and brought to the disk; the manifest; its folder
 
 
+def test_what_is_committed_is_on_the_disk_before_the_manifest_names_it(tmp_path, monkeypatch):
+    steps, sync, replace = [], os.fsync, os.replace
+    with collection.writing(tmp_path, 3, MODEL) as writer:
+        commit(writer, tmp_path, ["a"])
+        names = {file: name for name, file in writer.files.items()}
+        monkeypatch.setattr(os, "fsync", lambda file: (steps.append(names.get(file)), sync(file)))
+        monkeypatch.setattr(os, "replace", lambda *files: (steps.append("replaced"), replace(*files)))
+        commit(writer, tmp_path, ["b"], 1, dead=[0])
+        monkeypatch.undo()
+    assert set(collection.FILES) <= set(steps[: steps.index("replaced")])
+
+
 def test_a_full_disk_is_one_sentence_and_what_was_there_stays(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
