@@ -134,7 +134,7 @@ def _files(folder):
                 yield entry.path
 
 
-def _written_otherwise(path):
+def _written_otherwise(path: str) -> str:
     """What to say if there is a file that differs from `path` only in case or in Unicode's form; "" for none."""
     there = ""
     for part in Path(path).parts:
@@ -151,7 +151,7 @@ def _written_otherwise(path):
     return "" if same else f" (there is {ascii(there)}, in another case or another form of Unicode: write it so)"
 
 
-def _folded(name):
+def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
