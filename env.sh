@@ -45,7 +45,10 @@ cgd_python_of() {
             without_venv=$wanted
         done
     done
-    if [ -n "$without_venv" ]; then
+    if [ -n "${PYTHON:-}" ] && [ "${found:-none}" != " $without_venv" ]; then
+        [ -z "$found" ] || found=", which is Python$found"
+        cgd_say "$variable is $PYTHON${found:-, which cannot be started as a Python}, but $rule: name another one, or unset $variable."
+    elif [ -n "$without_venv" ]; then
         cgd_say "Python $without_venv is installed without its venv module: install that (Debian and Ubuntu: apt-get install python$without_venv-venv) and start again."
     else
         cgd_say "$rule, and this machine has${found:- none}: install 3.11 (uv python install 3.11, conda create -n cgd python=3.11, or pyenv install 3.11) and start again, with $variable=/path/to/python if it is not on the PATH."
@@ -76,8 +79,13 @@ cgd_stamp() {
 
 # Succeeds if .venv is whole and of this version; unless GLUON_CGD_BUILD is set, either build will do.
 cgd_ready() {
+    local stamp
     [ -x "$cgd_venv/bin/python" ] || return 1
-    case $(cat "$cgd_venv/installed" 2>/dev/null) in "$(cgd_stamp) ${GLUON_CGD_BUILD:-}"*) ;; *) return 1 ;; esac
+    stamp=$(cgd_stamp)
+    case $(cat "$cgd_venv/installed" 2>/dev/null) in
+        "$stamp ${GLUON_CGD_BUILD:-cpu}"|"$stamp ${GLUON_CGD_BUILD:-cuda}") ;;
+        *) return 1 ;;
+    esac
 }
 
 cgd_setup() {
@@ -92,8 +100,9 @@ cgd_setup() {
     esac
     cgd_say "setting up $cgd_venv with $("$interpreter" --version) and MXNet's $build build; this happens once and takes about a minute."
     rm -rf "$cgd_venv"
+    # -I: pip would leave out what it finds in PYTHONPATH
     if ! { "$interpreter" -m venv "$cgd_venv" &&
-           "$cgd_venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r "$cgd_root/$requirements"; } >&2; then
+           "$cgd_venv/bin/python" -I -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r "$cgd_root/$requirements"; } >&2; then
         cgd_say "the installation failed (see above): it needs a package index and 0.7 GB of disk (CUDA: 4.2 GB, and 2.1 GB more during the download); mend that and start again."
         return 2
     fi

@@ -135,11 +135,11 @@ def compare(options, folder):
 
 
 def together(results, before):
-    """`results` and the groups that only `before` has, in the order of GROUPS; only `results` if the commits differ.
+    """`results` and the groups that only `before` has, in the order of GROUPS; only `results` if the origins differ.
 
     before: earlier results of the same machine, or None.
     """
-    if before and before["commit"] == results["commit"]:
+    if before and all(before.get(part) == results.get(part) for part in ("commit", "settings")):
         fresh = {row["group"] for row in results["rows"]}
         rows = results["rows"] + [row for row in before["rows"] if row["group"] not in fresh]
         names = [group.name for group in GROUPS]

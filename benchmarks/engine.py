@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 from benchmarks.turns import Process
+from gluon_cgd.engines import environment
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.machine import process
+from gluon_cgd.machine import device_names, process
 
 CLASSES = 98  # of CARS196 and of the made data set
 SIDES = ("ours", "by hand")
@@ -83,8 +84,7 @@ def run(options):
     if options.write:
         Path(options.write).write_text(graph(experiment))
         return None
-    from gluon_cgd.engines import environment
-
+    device_of(options.ctx, environment.interpreter())  # before the graph is built, which takes a while
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "graph.json"
         file.write_text(graph(experiment))
@@ -93,7 +93,7 @@ def run(options):
 
 def compare(options, file, python, variables):
     """Print the table of `options`, line by line. python: an interpreter with PyTorch."""
-    device = options.ctx.replace("cuda", "cuda:")
+    device = device_of(options.ctx, python)
     here = {"BENCHMARK_GRAPH": file, "BENCHMARK_DEVICE": device, "BENCHMARK_STEPS": str(options.steps)}
     places = [str(Path(__file__).resolve().parents[1]), variables.get("PYTHONPATH")]
     here["PYTHONPATH"] = os.pathsep.join(filter(None, places))
@@ -105,11 +105,23 @@ def compare(options, file, python, variables):
         turns = measured(python, {**variables, **here, "BENCHMARK_PRECISION": precision}, options.rounds)
         print(row(precision, turns), flush=True)
     size = f"batches of {4 * options.batch_classes} at {options.input_size} pixels"
-    name = (
-        "import torch, sys; print(torch.cuda.get_device_name() if sys.argv[1] != 'cpu' else 'a CPU', torch.__version__)"
-    )
+    name = "import torch, sys; on = sys.argv[1]; "
+    name += "print(torch.cuda.get_device_name(on) if on != 'cpu' else 'a CPU', torch.__version__)"
     said = subprocess.run([python, "-c", name, device], capture_output=True, text=True, check=True).stdout.strip()
     print(f"ResNet-50, SG, 1,536 dimensions, {size}, on {said}: {time.time() - started:.0f} seconds")
+
+
+def device_of(ctx, python):
+    """PyTorch's name of the device `ctx`: "cuda:0" of cuda0. Raises ValueError if `python`'s PyTorch has it not."""
+    found = device_names.parse(ctx, "PyTorch")
+    if len(found) > 1 or found[0].kind == "mps":
+        raise ValueError(f"--ctx {ctx}: one device is measured, cpu or cuda0, cuda1, ...: name one of these")
+    if found[0].kind == "cpu":
+        return "cpu"
+    there = len(environment.devices(python)["cuda"])
+    if found[0].number >= there:
+        raise ValueError(f"--ctx {ctx}: PyTorch can use {there} GPUs of NVIDIA here; take another one, or --ctx cpu")
+    return f"cuda:{found[0].number}"
 
 
 def main(arguments=None):

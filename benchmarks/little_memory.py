@@ -194,9 +194,9 @@ def run(options):
             shutil.rmtree(place)
     if options.record:
         others = table.recorded("little_memory") or []
-        same = ("pictures", "of", "kind", "store", "machine")
+        same = ("pictures", "dim", "of", "kind", "store", "target", "memory", "machine")
         results.update(table.origin())
-        before = [row for row in others if [row[key] for key in same] == [results[key] for key in same]]
+        before = [row for row in others if [row.get(key) for key in same] == [results[key] for key in same]]
         for row in before:
             results.setdefault("costs", row.get("costs"))
         kept = [row for row in others if row not in before]

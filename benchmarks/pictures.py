@@ -60,18 +60,20 @@ def loop(records, side, cores, keep):
 
 def batches(records, side, size, pictures):
     """Training pictures per second in batches of BATCH: (from the cache `pictures`, decoded each time, a bare copy)."""
-    sampler = ClassBalancedSampler([record.label for record in records], 32, 4)
+    labels = [record.label for record in records]
+    classes = min(32, len(set(labels)))
+    sampler = ClassBalancedSampler(labels, classes, -(-BATCH // classes))
     buffer = np.empty((BATCH, size, size, 3), np.uint8)
     flat, target = np.asarray(pictures).reshape(len(pictures), -1), buffer.reshape(BATCH, -1)
 
     def cached():
         for iteration in range(50):
             indices, rng = sampler.batch(iteration)
-            images.augment(pictures, indices, size, rng, buffer)
+            images.augment(pictures, indices[:BATCH], size, rng, buffer)
 
     def decoded():
         indices, rng = sampler.batch(0)
-        fresh = np.stack([plain(records[i], side) for i in indices])
+        fresh = np.stack([plain(records[i], side) for i in indices[:BATCH]])
         images.augment(fresh, np.arange(BATCH), size, rng, buffer)
 
     def copied():

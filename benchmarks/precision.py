@@ -1,6 +1,6 @@
 """How 8 bits change the recall of trained models: python -m benchmarks.precision RUN [RUN ...]
 
-Each RUN is the folder of a finished run (runs/KEY/r1-seed0). The model is exported in float32 and in 8 bits, calibrated
+Each RUN is the folder of a finished run (runs/KEY/r3-seed0). The model is exported in float32 and in 8 bits, calibrated
 on some of its training pictures, and every form is evaluated on the test set.
 """
 

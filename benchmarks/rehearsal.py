@@ -2,12 +2,15 @@
 
 Makes stand-ins for CARS196, CUB200-2011 and the ImageNet parameters (`stand_ins.py`), then types what a person will:
 the plan, and a row of Tables 1 and 3 in the paper's form. Each run is killed once on the way and goes on. At the end it
-prints seconds, memory and disk beside what the plan predicted. Stop it and start it again as you like.
+prints seconds, memory and disk beside what the plan predicted. Stop it and start it again as you like: what was seen of
+a run is kept.
 
 --short is for a CPU: a small network and few steps, everything else as it is. No number of a rehearsal is a result.
 """
 
+import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -16,8 +19,11 @@ from pathlib import Path
 from benchmarks.watched import Watched
 from gluon_cgd.commands.options import main_of, name
 from gluon_cgd.commands.output import say
+from gluon_cgd.engines import choice
+from gluon_cgd.experiment import REVISION
 from gluon_cgd.files import grid, regular
 from gluon_cgd.files.whole import write_json, write_text
+from gluon_cgd.machine import process
 from gluon_cgd.machine.facts import PROJECT
 
 TABLES = {"table1": ("Both", "cars196"), "table3": ("CGD", "cub200")}  # table -> the row that is trained, its dataset
@@ -37,18 +43,24 @@ def add_flags(p):
 
 
 def run(options):
-    """Make the stand-ins, type the commands, and print what they took; 1 if a prediction was missed, else 0."""
+    """Type the plans, make the stand-ins, type the commands, and print what they took; 1 if one was missed, else 0."""
     from benchmarks import shortened, stand_ins
 
     folder = Path(options.folder).absolute()
     kind = ["short"] * options.short + [options.engine, options.precision]  # so that no run is taken for another's
     data, runs = folder / "data", folder / "-".join(["runs", *filter(None, kind)])
     os.environ["GLUON_CGD_CACHE"] = str(folder / "cache")
-    backbone = shortened.SHORT["backbone"] if options.short else "resnet50"
-    weights = stand_ins.write_parameters(backbone, folder)
     how = [word for flag in ("ctx", "engine", "precision") for word in words(flag, getattr(options, flag))]
+    typed = {table: ["bash", str(PROJECT / "reproduce" / f"{table}.sh")] for table in options.tables}
+    if options.short:
+        typed = {table: [sys.executable, str(PROJECT / "benchmarks" / "shortened.py"), table] for table in typed}
+    for line in typed.values():  # first: a device that is not there is told before anything is drawn
+        plan = [*line, "--plan", "--measure", "--seeds", "1", "--runs", str(runs), *how]
+        if subprocess.run(shown(plan), check=False).returncode:
+            raise ValueError("the plan could not be made, as it says above: mend that, and start again")
+    weights = stand_ins.write_parameters(shortened.SHORT["backbone"] if options.short else "resnet50", folder)
     results = []
-    for table in options.tables:
+    for table, line in typed.items():
         row, dataset = TABLES[table]
         start = time.monotonic()
         stand_ins.write(dataset, data)
@@ -56,20 +68,15 @@ def run(options):
             f"{data / dataset}: the stand-in for {dataset} is there ({time.monotonic() - start:.0f} seconds)",
             flush=True,
         )
-        typed = ["bash", str(PROJECT / "reproduce" / f"{table}.sh")]
-        if options.short:
-            typed = [sys.executable, str(PROJECT / "benchmarks" / "shortened.py"), table]
-        plan = [*typed, "--plan", "--measure", "--seeds", "1", "--runs", str(runs), *how]
-        if subprocess.run(shown(plan), check=False).returncode:
-            say("the plan could not be made, as it says above: what was predicted before is taken, or nothing")
-        line = [*typed, "--rows", row, "--seeds", "1", "--data", str(data), "--runs", str(runs)]
-        results.append(rehearsed(table, [*line, "--weights", str(weights), *how], folder, runs, not options.no_kill))
+        line = [*line, "--rows", row, "--seeds", "1", "--data", str(data), "--runs", str(runs)]
+        line += ["--weights", str(weights), *how]
+        results.append(rehearsed(table, experiment_of(table, options.short), line, folder, runs, not options.no_kill))
     lines = [f"## {found['table']}\n\n" + "\n".join(grid.as_text(rows_of(found))) for found in results]
     text = "A rehearsal with made-up pictures and parameters: none of it is a result.\n\n" + "\n\n".join(lines) + "\n"
     write_text(runs / "rehearsal.md", text)
     write_json(runs / "rehearsal.json", results)
     say(text)
-    bad = ("missed", f"after that; {NOT_RESUMED}")
+    bad = ("missed", "not predicted", f"after that; {NOT_RESUMED}")
     return int(any(row[3].startswith(bad) for found in results for row in rows_of(found)[1:]))
 
 
@@ -80,46 +87,72 @@ def words(flag, value):
 
 def shown(line):
     """`line`, the words of a command, after it was printed."""
-    say(f"$ {' '.join(line)}", flush=True)
+    say(f"$ {shlex.join(line)}", flush=True)
     return line
 
 
-def rehearsed(table, line, folder, runs, kills):
-    """What the command `line` took, beside what the plan said of it; it is killed once when it has a checkpoint."""
-    experiment = experiment_of(table, "shortened.py" in line[1])
-    watched, killed_at = Watched(), None
-    for kill in (True, False) if kills else (False,):
-        if watched.run(shown(line), place_of(runs, experiment, "checkpoint.npz") if kill else None):
-            killed_at = watched.seconds
-            say(f"killed after {killed_at:.0f} seconds, as a power cut would; the same command goes on", flush=True)
-        elif kill:
-            say("it ended before it could be killed", flush=True)
-            break
-    file = place_of(runs, experiment, "result.json")()
-    if file is None:
-        raise ValueError(f"{' '.join(line)} left no result under {runs}: see what it printed")
-    result, log = regular.read_json(file), (file.parent / "train.log").read_text(encoding="utf-8").splitlines()
+def rehearsed(table, experiment, line, folder, runs, kills):
+    """What the command `line` took, beside what the plan said of it; it is killed once when it has a new checkpoint.
+
+    What was seen of it is kept in `runs`, for a rehearsal that is stopped and started again.
+    """
+    result, known = place_of(runs, experiment, "result.json"), runs / f"watched-{experiment.key()}.json"
+    seen = regular.read_json(known) if known.is_file() else {}
+    if not result and not place_of(runs, experiment, "checkpoint.npz"):
+        seen = {}  # it begins anew
+    if result and seen.get("ended", not seen):
+        say(f"{result} is there: this run is not trained again", flush=True)
+    else:
+        seen = {"killed_at": None, **seen, "ended": False}
+        for kill in (True, False) if kills and not seen["killed_at"] else (False,):
+            if watch(line, runs, experiment, known, seen, kill):
+                say(f"killed after {seen['killed_at']:.0f} seconds, as a power cut would; it goes on", flush=True)
+            elif kill:
+                say("it ended before it could be killed", flush=True)
+                break
+        result = place_of(runs, experiment, "result.json")
+        if not (result and (result.parents[2] / "reports" / f"{table}-rehearsal.md").is_file()):
+            raise ValueError(f"{shlex.join(line)} left no result, or no report, under {runs}: see what it printed")
+        write_json(known, {**seen, "ended": True})
+    values, log = regular.read_json(result), (result.parent / "train.log").read_text(encoding="utf-8").splitlines()
     measured = {
-        "seconds": result["seconds"],
+        "seconds": values["seconds"],
         "pictures": sum(one.stat().st_size for one in cached_for(experiment, folder / "cache")),
-        "parameters": sum(one.stat().st_size for one in file.parent.glob("*.params")),
-        "memory": watched.memory,
-        "gpu memory": watched.gpu_memory,
+        "parameters": sum(one.stat().st_size for one in result.parent.glob("*.params")),
+        "memory": seen.get("memory"),
+        "gpu memory": seen.get("gpu_memory") or None,
     }
-    expected = predicted(experiment, runs)
-    if watched.gpu_memory:
-        expected.pop("memory", None)  # the rule is of a CPU
     return {
         "table": f"{table} {TABLES[table][0]}",
         "experiment": experiment.to_dict(),
-        "predicted": expected,
-        "measured": {what: value for what, value in measured.items() if value},
-        "command": watched.seconds,
-        "killed_at": killed_at,
+        "predicted": predicted(experiment, values, result.parents[2]),
+        "measured": {what: value for what, value in measured.items() if value is not None},
+        "command": seen.get("seconds"),
+        "killed_at": seen.get("killed_at"),
         "resumed": [
             text.partition("resumed ")[2].partition(" from ")[0] for text in log if "resumed at iteration" in text
         ],
     }
+
+
+def watch(line, runs, experiment, known, seen, kill):
+    """Run `line` and add what it took to `seen`, kept in the file `known`; whether it was killed at a checkpoint."""
+    watched = Watched({name: seen[name] for name in Watched().to_dict() if name in seen})
+
+    def checkpoint():
+        file = place_of(runs, experiment, "checkpoint.npz")
+        with contextlib.suppress(FileNotFoundError):  # the run has just ended
+            return file and file.stat().st_mtime_ns
+
+    before = checkpoint()
+    try:
+        killed = watched.run(shown(line), (lambda: checkpoint() not in (None, before)) if kill else None)
+        seen["killed_at"] = watched.seconds if killed else seen["killed_at"]
+        return killed
+    finally:
+        seen.update(watched.to_dict())
+        if known.parent.is_dir():
+            write_json(known, seen)
 
 
 def experiment_of(table, short):
@@ -132,8 +165,9 @@ def experiment_of(table, short):
 
 
 def place_of(runs, experiment, file):
-    """A function: the `file` of the run of `experiment` below `runs`, wherever its engine keeps it, or None."""
-    return lambda: next(iter(sorted(Path(runs).glob(f"**/{experiment.key()}/*-seed0/{file}"))), None)
+    """The `file` of the run of `experiment` below `runs`, wherever its engine keeps it, or None."""
+    place = f"**/{experiment.key()}/r{REVISION}-seed0/{file}"
+    return next(iter(sorted(Path(runs).glob(place))), None)
 
 
 def cached_for(experiment, cache):
@@ -151,10 +185,11 @@ def counts_of(experiment):
     return costs.pictures(*store.data_of(experiment))
 
 
-def predicted(experiment, runs):
+def predicted(experiment, result, store):
     """What the plan predicts of one run, by what --measure measured: {"seconds", "pictures", "parameters", "memory"}.
 
-    Bytes but for the seconds. Of the memory there is a rule for ResNet-50 at 224 on a CPU alone, the doctor's.
+    Bytes but for the seconds. result: of the run, which says what trained it.  store: of its engine, see
+    `reproduce.store`. Of the memory there is a rule for MXNet and ResNet-50 at 224 on a CPU alone, the doctor's.
     """
     from gluon_cgd.doctor import hardware
     from reproduce.training import costs, plan
@@ -164,12 +199,15 @@ def predicted(experiment, runs):
         "pictures": sum(3 * side**2 * count for side, count in zip(sides, counts)),
         "parameters": 2 * 4 * costs.parameters(experiment),
     }
-    run = plan.Wanted(experiment, 0, (), False, 0)
-    for file in sorted(Path(runs).glob("**/steps.json"), key=os.path.getmtime):
-        for measured in regular.read_json(file).values():
-            if costs.network(experiment) in measured:
-                found["seconds"] = costs.seconds(run, measured[costs.network(experiment)])
-    if (experiment.backbone, experiment.input_size) == ("resnet50", 224):
+    file, engine = store / "reports" / "steps.json", choice.of(result)
+    machines = regular.read_json(file) if file.is_file() else {}
+    only = next(iter(machines.values())) if len(machines) == 1 else {}  # PyTorch may call a GPU another name
+    name = result["machine"] + (f" by {engine}" if engine.name != "mxnet" else "")
+    cost = machines.get(name, only).get(costs.network(experiment))
+    if cost:
+        found["seconds"] = costs.seconds(plan.Wanted(experiment, 0, (), False, 0), cost)
+    on_a_cpu = engine.name == "mxnet" and result["device"].startswith("cpu")
+    if on_a_cpu and (experiment.backbone, experiment.input_size) == ("resnet50", 224):
         found["memory"] = hardware.FIXED + hardware.A_PICTURE * experiment.batch_size
     return found
 
@@ -180,8 +218,9 @@ def rows_of(found):
     for what in ("seconds", "memory", "gpu memory", "pictures", "parameters"):
         plan, own = (found[kind].get(what) for kind in ("predicted", "measured"))
         verdict = "" if plan is None or own is None else judged(plan, own)
+        verdict = "not predicted" if what == "seconds" and plan is None else verdict
         body.append([what, *("-" if value is None else quantity(what, value) for value in (plan, own)), verdict])
-    seconds = f"{found['command']:,.0f} s"
+    seconds = "-" if found["command"] is None else quantity("seconds", found["command"])
     body.append(["the whole command", "-", seconds, "with preparing the pictures and the report"])
     if found["killed_at"]:
         went_on = f"then it was resumed {found['resumed'][-1]}" if found["resumed"] else NOT_RESUMED
@@ -204,4 +243,4 @@ def quantity(what, value):
 main = main_of(__doc__, add_flags, run)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process.run(main, [os.path.abspath(__file__)]))  # a signal ends what it has started too

@@ -4,6 +4,9 @@
 # finds). --record keeps the table for docs/speed.md; --only WORD, --rounds N: see --help.
 here=$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE[0]}")" >/dev/null && pwd)
 . "$here/../env.sh" || exit 2
+case " $* " in  # they need neither the peers nor what is measured
+    *" --help "*|*" -h "*|*" --write "*) cd "$here/.." && exec python -m benchmarks "$@" ;;
+esac
 for module in onnxruntime openvino onnx sympy; do
     python -c "import $module" 2>/dev/null ||
         { python -m pip install --quiet --disable-pip-version-check --no-deps -r "$here/../requirements-extra.txt" || exit 2; break; }

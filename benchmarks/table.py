@@ -1,7 +1,8 @@
-"""What was measured, as files in results/ and as tables that `python -m benchmarks --write` puts into docs/speed.md."""
+"""What was measured, as files in results/ and as tables that `python -m benchmarks --write` puts into DOCUMENTS."""
 
 import functools
 import json
+import os
 import statistics
 from pathlib import Path
 
@@ -13,18 +14,28 @@ from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts
 
 RESULTS = Path(__file__).resolve().parent / "results"
+DOCUMENTS = ("docs/deletion.md", "docs/speed.md")
+SETTINGS = ("OPENBLAS_CORETYPE",)  # variables that decide the speed of both sides
 
 
 def origin():
-    """{"machine", "commit"} of what is measured now; the processor's name with what it has for matrices."""
+    """{"machine", "commit", "settings"} of what is measured now; the processor's name with what it has for matrices.
+
+    The files that results are written to do not change the commit. settings: the variables in SETTINGS that are set.
+    """
     units = ", ".join(name for name, there in hardware.units().items() if there)
-    return {"machine": facts.machine("cpu") + f" ({units})" * bool(units), "commit": facts.commit()}
+    return {
+        "machine": facts.machine("cpu") + f" ({units})" * bool(units),
+        "commit": facts.commit(("benchmarks/results", *DOCUMENTS)),
+        "settings": {name: os.environ[name] for name in SETTINGS if os.environ.get(name)},
+    }
 
 
 def heading(results):
     """Where `results` were measured, and of which commit: "AMD EPYC, 2 cores (AVX2), at 01234567"."""
-    commit = results["commit"]
-    return f"{results['machine']}, at {commit[:8] + '+' * commit.endswith('+') if commit else 'no commit'}"
+    commit, settings = results["commit"], results.get("settings", {})  # earlier versions did not record them
+    place = ", ".join([results["machine"], *(f"{name}={value}" for name, value in settings.items())])
+    return f"{place}, at {commit[:8] + '+' * commit.endswith('+') if commit else 'no commit'}"
 
 
 def record(name, results):
@@ -195,4 +206,3 @@ PARTS = {
     "smaller": smaller,
     "speed": speed,
 }
-DOCUMENTS = ("docs/deletion.md", "docs/speed.md")

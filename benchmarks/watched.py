@@ -1,5 +1,6 @@
 """A command that is watched while it runs: its seconds and its memory, and killed when it has come far enough."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,13 +14,19 @@ class Watched:
     """Runs commands and remembers over all of them: the seconds, and the most memory of main memory and GPU, in bytes.
 
     Memory is what the processes of a command have for themselves: files that they map are not counted.
+    known: what `to_dict` returned of the commands before these.
     """
 
-    def __init__(self):
+    def __init__(self, known=None):
         self.seconds, self.memory, self.gpu_memory = 0.0, 0, 0
+        self.__dict__.update(known or {})
 
-    def run(self, line, checkpoint=None):
-        """Run `line`; with `checkpoint`, kill it and all that it started when that returns a file. Whether it did.
+    def to_dict(self):
+        """{"seconds", "memory", "gpu_memory"}."""
+        return dict(self.__dict__)
+
+    def run(self, line, is_far_enough=None):
+        """Run `line`; with `is_far_enough`, kill it and all that it started when that returns true. Whether it did.
 
         Raises ValueError if it could not run; that a table is not reproduced (status 1) is right in a rehearsal.
         """
@@ -28,14 +35,16 @@ class Watched:
         try:
             while process.poll() is None:
                 time.sleep(REST)
-                self.memory = max(self.memory, memory_of(process.pid))
+                self.memory = max(self.memory, memory_of(started_by(process.pid)))
                 self.gpu_memory = max(self.gpu_memory, used_by_gpu() - before)
-                if checkpoint and checkpoint():
+                if is_far_enough and is_far_enough():
                     killed = True
                     break
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                for pid in started_by(process.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
                 process.wait()
             self.seconds += time.monotonic() - begun
         if not killed and process.returncode not in (0, 1):
@@ -43,16 +52,28 @@ class Watched:
         return killed
 
 
-def memory_of(session):
-    """Bytes of memory of their own that the processes of a `session` have."""
-    total = 0
+def started_by(session):
+    """The ids of the processes of a `session` and of all that these started, in sessions of their own too."""
+    parents, found = {}, set()
     for place in Path("/proc").glob("[0-9]*"):
         try:
+            parents[int(place.name)] = int((place / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
             if os.getsid(int(place.name)) == session:
-                status = (place / "status").read_text()
-                total += 1024 * sum(int(row.split()[1]) for row in status.splitlines() if row.startswith("RssAnon"))
+                found.add(int(place.name))
         except (OSError, ValueError):  # it has just ended
             continue
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def memory_of(processes):
+    """Bytes of memory of their own that the `processes`, their ids, have."""
+    total = 0
+    for pid in processes:
+        with contextlib.suppress(OSError, ValueError):  # it has just ended
+            status = Path(f"/proc/{pid}/status").read_text(errors="replace")
+            total += 1024 * sum(int(row.split()[1]) for row in status.splitlines() if row.startswith("RssAnon"))
     return total
 
 

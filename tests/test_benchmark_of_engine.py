@@ -19,6 +19,23 @@ def test_a_row_has_medians_of_rates_and_of_ratios_and_the_peak_memory():
     assert engine.row("float32", on_cpu) == "| float32 | 120.0 | 120.0 | 1.000 | 5.00 | 5.00 | 1.00 |"
 
 
+@pytest.mark.parametrize(
+    ("ctx", "message"),
+    [
+        ("cuda1", "--ctx cuda1: PyTorch can use 1 GPUs of NVIDIA here; take another one, or --ctx cpu"),
+        ("gpu0", "--ctx gpu0 is no device of PyTorch"),
+        ("cuda0,cuda1", "one device is measured"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told_before_anything_is_made(ctx, message, monkeypatch, capsys):
+    monkeypatch.setattr(environment, "interpreter", lambda: "python")
+    monkeypatch.setattr(environment, "devices", lambda python: {"cuda": ["a GPU"]})
+    monkeypatch.setattr(engine, "graph", lambda experiment: pytest.fail("the graph was built"))
+    assert engine.main(["--ctx", ctx]) == 2
+    assert message in capsys.readouterr().err
+    assert [engine.device_of(ctx, "python") for ctx in ("cpu", "cuda0")] == ["cpu", "cuda:0"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(environment.found() is None, reason="no environment with PyTorch (see docs/engines.md)")
 def test_both_sides_run_on_a_cpu(capsys):

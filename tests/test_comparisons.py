@@ -1,15 +1,20 @@
 import importlib
 import json
+import os
+import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import benchmarks.__main__
-from benchmarks import comparisons, growth, inputs, precision, table
+from benchmarks import comparisons, growth, inputs, pictures, precision, table
 from benchmarks.__main__ import main, measured, result, together
 from benchmarks.turns import Process
 from gluon_cgd import datasets
+from gluon_cgd.datasets import Record
 from gluon_cgd.doctor import hardware
+from gluon_cgd.machine import facts
 
 ORIGIN = {"machine": "a machine", "commit": "0123456789"}
 
@@ -138,10 +143,70 @@ def test_a_trained_run_is_measured_in_float32_and_in_8_bits(exported, tmp_path, 
     assert values["recall"]["onnxruntime, float32"] == values["recall"]["MXNet"]
 
 
+def test_what_is_recorded_does_not_change_the_commit_and_other_changes_do(tmp_path, monkeypatch):
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True, text=True).stdout
+
+    monkeypatch.setattr(facts, "PACKAGES", tmp_path.resolve())
+    monkeypatch.setattr(table, "RESULTS", tmp_path / "benchmarks" / "results")
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    (tmp_path / "docs").mkdir()
+    for file in ("benchmarks/results/speed.json", "docs/speed.md", "code.py"):
+        (tmp_path / file).write_text("before")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "all")
+    commit = git("rev-parse", "HEAD").strip()
+    table.record("speed", {})
+    (tmp_path / "docs" / "speed.md").write_text("a table")
+    assert table.origin()["commit"] == commit
+    assert facts.commit() == commit + "+"
+    (tmp_path / "code.py").write_text("after")
+    assert table.origin()["commit"] == commit + "+"
+
+
+def test_what_sets_the_speed_of_both_sides_is_recorded_and_told(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
+    assert table.origin()["settings"] == {}
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert table.origin()["settings"] == {"OPENBLAS_CORETYPE": "Haswell"}
+    assert table.heading({**ORIGIN, "settings": {"OPENBLAS_CORETYPE": "Haswell"}}) == (
+        "a machine, OPENBLAS_CORETYPE=Haswell, at 01234567"
+    )
+
+
+@pytest.mark.parametrize("word", ["--help", "--write"])
+def test_help_and_write_install_nothing(word, tmp_path):
+    for place, text in (("env.sh", ""), ("benchmarks/run.sh", (growth.HERE / "run.sh").read_text())):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", tmp_path / "benchmarks" / "run.sh", word]
+    done = subprocess.run(command, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True)
+    assert done.stdout == f"-m benchmarks {word}\n"
+
+
+@pytest.mark.parametrize("classes", [3, 24])
+def test_batches_are_of_as_many_classes_as_there_are(classes, monkeypatch):
+    taken = []
+    monkeypatch.setattr(pictures, "plain", lambda record, side: np.zeros((side, side, 3), np.uint8))
+    monkeypatch.setattr(pictures.images, "augment", lambda pictures, indices, *_: taken.append(indices))
+    records = [Record(str(number), number % classes) for number in range(2 * classes)]
+    assert min(pictures.batches(records, 9, 8, np.zeros((len(records), 9, 9, 3), np.uint8))) > 0
+    assert {len(indices) for indices in taken} == {pictures.BATCH}
+    assert len({index % classes for index in taken[0]}) == min(classes, 22)  # the last ones are cut off
+
+
 def test_groups_that_are_measured_later_join_those_of_one_machine_and_commit():
     new, old = ({"machine": "m", "commit": "c", "rows": [{"group": name}]} for name in ("import", "embed"))
     assert [row["group"] for row in together(new, old)["rows"]] == ["embed", "import"]
     assert together(new, {**old, "commit": "another"}) == together(new, None) == new
+    assert together(new, {**old, "settings": {"OPENBLAS_CORETYPE": "Haswell"}}) == new
 
 
 def test_every_machine_keeps_a_table_of_its_own_and_the_newest_comes_first(tmp_path, monkeypatch, capsys):

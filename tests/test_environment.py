@@ -90,6 +90,19 @@ def test_the_interpreter_can_be_named(machine):
     assert run.stdout.strip().endswith("mine")
 
 
+def test_an_interpreter_that_is_named_and_cannot_be_taken_is_told_by_its_name(machine):
+    """What else the machine has would not help: the name comes first."""
+    machine.python("python3.11", "3.11")
+    machine.python("new", "3.13")
+    machine.python("bare", "3.11", venv="exit 1")
+    for name, fault in (("new", "which is Python 3.13"), ("none", "which cannot be started as a Python")):
+        run = shell("cgd_interpreter", machine.folder, PYTHON=f"{machine.folder}/{name}")
+        rule = "but MXNet 1.9.1 runs on Python 3.8 to 3.12: name another one, or unset PYTHON."
+        assert (run.returncode, run.stderr) == (2, f"gluon_cgd: PYTHON is {machine.folder}/{name}, {fault}, {rule}\n")
+    run = shell("cgd_interpreter", machine.folder, PYTHON=f"{machine.folder}/bare")
+    assert "apt-get install python3.11-venv" in run.stderr
+
+
 @pytest.mark.parametrize(
     ("present", "chosen"),
     [
@@ -114,7 +127,12 @@ def test_the_interpreter_of_pytorch_can_be_named_and_an_older_one_is_told_what_t
     assert named.stdout.strip().endswith("mine")
     old = shell("cgd_interpreter_of_torch", machine.folder, PYTHON_TORCH=str(machine.folder / "old"))
     assert old.returncode == 2
-    assert "PyTorch 2.13.0 runs on Python 3.10 to 3.13, and this machine has 3.9: install 3.11" in old.stderr
+    rule = "PyTorch 2.13.0 runs on Python 3.10 to 3.13"
+    remedy = "name another one, or unset PYTHON_TORCH.\n"
+    assert old.stderr == f"gluon_cgd: PYTHON_TORCH is {machine.folder}/old, which is Python 3.9, but {rule}: {remedy}"
+    machine.python("python3", "3.9")
+    old = shell("cgd_interpreter_of_torch", machine.folder)
+    assert f"{rule}, and this machine has 3.9: install 3.11" in old.stderr
     assert "PYTHON_TORCH=/path/to/python" in old.stderr
 
 
@@ -205,6 +223,14 @@ def test_the_first_start_installs_and_the_second_does_nothing(project):
     assert "pip install" in project()[1]
 
 
+def test_pip_does_not_take_what_pythonpath_holds_for_installed(project):
+    """It left that out, and without PYTHONPATH an environment that counts as whole lacked it."""
+    pip = 'case $* in *" -I "*|"-I "*) ;; *) [ -z "$PYTHONPATH" ] || { echo left out >&2; exit 1; } ;; esac'
+    run, log = project(pip=pip, PYTHONPATH="/opt/packages")
+    assert run.returncode == 0, run.stderr
+    assert "-I -m pip install" in log
+
+
 def test_an_installation_that_failed_is_told_and_tried_again(project):
     run, _ = project(pip="exit 1")
     assert run.returncode == 2
@@ -230,6 +256,8 @@ def test_the_active_environment_of_an_older_version_does_not_make_its_successor(
 def test_the_build_can_be_named(project):
     assert "requirements.txt" in project(GLUON_CGD_BUILD="cuda")[1]
     assert not project(GLUON_CGD_BUILD="cuda")[1]
+    assert not project()[1]
+    assert "GLUON_CGD_BUILD is cu: it must be cpu or cuda" in project(GLUON_CGD_BUILD="cu")[0].stderr
     assert "requirements-cpu.txt" in project(GLUON_CGD_BUILD="cpu")[1]
     run, log = project(GLUON_CGD_BUILD="tpu")
     assert run.returncode == 2

@@ -1,9 +1,11 @@
 """`python -m benchmarks.little_memory`, as it is typed, and its table."""
 
 import json
+import multiprocessing
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,3 +65,26 @@ def test_flags_without_effect_are_refused(capsys):
     assert "the vectors of --images have their own" in capsys.readouterr().err
     assert little_memory.main(["--input-size", "8"]) == 2
     assert "name them with --images" in capsys.readouterr().err
+
+
+def test_a_row_takes_the_place_of_one_that_was_measured_in_the_same_way_alone(tmp_path, monkeypatch):
+    class Alone:
+        """A step in this process."""
+
+        def __init__(self, target, args):
+            name, _, _, self.sender = args
+            self.values = {"dim": args[1].dim, "kind": "disksq"} if name == "fill" else {}
+
+        def start(self):
+            self.sender.send(self.values)
+
+        def join(self):
+            pass
+
+    context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=Alone)
+    monkeypatch.setattr(little_memory.multiprocessing, "get_context", lambda kind: context)
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    for dim, target in ((64, "0.95"), (32, "0.95"), (64, "0.9"), (64, "0.95")):
+        assert little_memory.main(["--pictures", "400", "--dim", str(dim), "--recall", target, "--record"]) == 0
+    kept = [(row["dim"], row["target"]) for row in table.recorded("little_memory")]
+    assert kept == [(32, 0.95), (64, 0.9), (64, 0.95)]

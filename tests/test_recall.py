@@ -68,6 +68,11 @@ def test_a_rank_is_the_place_of_the_nearest_item_of_the_class_when_sorted_by_dis
         assert first.tolist() == recall.ranks(points, labels)[:25].tolist()
 
 
+def test_a_rank_can_be_larger_than_a_byte_holds():
+    gallery, labels = np.array([[1, 0]] * 300 + [[3, 0]], np.float32), [1] * 300 + [0]
+    assert recall.ranks(np.zeros((1, 2), np.float32), [0], gallery, labels).tolist() == [301]
+
+
 def test_ranks_refuse_what_recall_refuses():
     with pytest.raises(ValueError, match="embedding 1 is NaN or infinite"):
         recall.ranks(np.array([[1, 0], [np.nan, 0]]), [0, 0])

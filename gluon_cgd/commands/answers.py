@@ -1,5 +1,6 @@
 """What `search` prints of what it found: pictures or folders, those that reach a threshold, as text or JSON."""
 
+import argparse
 import os
 from typing import List, NamedTuple, Optional
 
@@ -28,12 +29,19 @@ def add_answers(p):
         "show only results that are this much alike, or say that there is none: a cosine, as 0.8, or a rate of false "
         "matches, as 5%%, measured on the index. Without a value 5%%, or 0.1%% of pairs if it has no folders"
     )
-    p.add_argument("--threshold", nargs="?", const="", metavar="COSINE_OR_RATE", help=help_text)
+    p.add_argument("--threshold", type=no_file, nargs="?", const="", metavar="COSINE_OR_RATE", help=help_text)
     help_text = "show the -k nearest folders, each with its pictures; the query itself does not count"
     p.add_argument("--by-folder", action="store_true", help=help_text)
     measured = ". ".join(f"{method}: {'; '.join(effect(method))}" for method in METHODS).replace("%", "%%")
     help_text = f"order the results also by what is near to them, which does not always help. Measured: {measured}"
     p.add_argument("--rerank", choices=tuple(METHODS), help=help_text)
+
+
+def no_file(text):
+    """`text`, the value of --threshold. Raises ArgumentTypeError for the query or the index, typed behind it."""
+    if text and os.path.lexists(text):
+        raise argparse.ArgumentTypeError(f"{text} is a file or a folder: write --threshold behind the query")
+    return text
 
 
 def looking_up(method, snapshot, query, engine):

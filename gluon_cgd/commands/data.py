@@ -58,12 +58,11 @@ def data(options):
 
 
 def verify(dataset, split, progress):
-    """Decode every picture of `split`. Raises ValueError that names up to ten of those that cannot be used."""
+    """Decode every picture of `split`. Raises ValueError that names those that cannot be used."""
     # A picture that is in two parts, as query and in the gallery, is one picture
     problems = list(dict.fromkeys(sentence for _, part in parts_of(split) for sentence in unreadable(part, progress)))
     if problems:
-        first = "".join(f"\n  - {sentence}" for sentence in problems[:10])
-        limit = ", the first ten" * (len(problems) > 10)
+        each = "".join(f"\n  - {sentence}" for sentence in problems)
         pictures = "1 picture" if len(problems) == 1 else f"{len(problems):,} pictures"
-        raise ValueError(f"{pictures} of {dataset} cannot be used{limit}:{first}")
+        raise ValueError(f"{pictures} of {dataset} cannot be used:{each}")
     say("every picture can be read, and every box is in its picture")

@@ -39,7 +39,7 @@ def load(
         return Split(whole.train, [record for record in whole.query if record.label in drawn])
     if is_own(name):
         own = folders.load_split(name, split, held_out, split_seed, allow_partial)
-        check(own)
+        check(own, "mend the list")
         return present(own, allow_partial)
     remedy = f"choose {', '.join(NAMES)}, or an existing folder or .csv file"
     if name and Path(name).is_file():

@@ -195,7 +195,8 @@ def _decoded(records, side):
     blocks = (records[start : start + BLOCK] for start in range(0, len(records), BLOCK))
     for _, pictures in images.load_ahead(load, blocks, facts.cores() + 2):
         if isinstance(pictures, Exception):
-            raise pictures
+            kind = OSError if isinstance(pictures, OSError) else ValueError
+            raise kind(f"{pictures} (`data --verify` names all pictures that cannot be used)") from pictures
         yield pictures
 
 

@@ -102,4 +102,5 @@ def _path(file, line, path):
         path = path.strip()
     if os.path.isabs(path):
         return str(PurePosixPath(path))  # without doubled slashes and ".", as `join` writes them
-    return join(file.parent, path, f"{file} line {line}")
+    remedy = "write its whole path, which begins with /, or put the list above the pictures"
+    return join(file.parent, path, f"{file} line {line}", remedy)

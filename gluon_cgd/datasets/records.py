@@ -1,8 +1,10 @@
 """The parts of a dataset, and the checks that every dataset has to pass."""
 
+import contextlib
 import logging
 import os
 import re
+import unicodedata
 from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import Iterable, List, NamedTuple, Optional, Tuple, Union
@@ -58,33 +60,36 @@ def is_searched_in_training(split: Split) -> bool:
     return split.gallery is not None and split.gallery == split.train
 
 
-def join(folder: PathLike, name: str, source: object) -> str:
+def join(folder: PathLike, name: str, source: object, remedy: str = "get the file again") -> str:
     """`folder`/`name`, whose parts may be separated by backslashes, as Windows does.
 
-    Raises ValueError, naming its `source`, for a `name` that leads out of `folder`.
+    Raises ValueError, naming its `source` and the `remedy`, for a `name` that leads out of `folder`.
     """
     if ("\\" in name or name[1:2] == ":") and not os.path.lexists(os.path.join(str(folder), name)):
         if re.match(r"[A-Za-z]:[/\\]|\\\\", name):
-            remedy = f"write it relative to {folder}, and get the pictures there"
-            raise ValueError(f"{source} names the picture {name!r}, which is on a disk of a Windows machine: {remedy}")
+            relative = f"write it relative to {folder}, and get the pictures there"
+            raise ValueError(
+                f"{source} names the picture {name!r}, which is on a disk of a Windows machine: {relative}"
+            )
         name = name.replace("\\", "/")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise ValueError(f"{source} names the picture {name!r}, which is not inside {folder}: get the file again")
+        raise ValueError(f"{source} names the picture {name!r}, which is not inside {folder}: {remedy}")
     return os.path.join(str(folder), *path.parts)
 
 
-def check(split: Split) -> None:
-    """Raise ValueError for a picture that is listed twice with the same box, or whose box has no area."""
+def check(split: Split, remedy: str = "get the annotations again") -> None:
+    """Raise ValueError, with the `remedy`, for a picture listed twice with the same box, or whose box is empty."""
     once = split._replace(gallery=None) if split.gallery is split.train else split  # searched in what is trained on
     records = [record for _, part in parts_of(once) for record in part]
     times = Counter((os.path.normpath(record.path), record.box) for record in records)
     twice = [path for (path, _), count in times.items() if count > 1]
     if twice:
-        raise ValueError(f"{twice[0]} is listed twice ({len(twice):,} pictures are): get the annotations again")
+        more = f" ({len(twice):,} pictures are)" * (len(twice) > 1)
+        raise ValueError(f"{twice[0]} is listed twice{more}: {remedy}")
     for record in records:
         if record.box and (record.box[2] <= record.box[0] or record.box[3] <= record.box[1]):
-            raise ValueError(f"the box {record.box} of {record.path} has no area: get the annotations again")
+            raise ValueError(f"the box {record.box} of {record.path} has no area: {remedy}")
 
 
 def findable(split: Split) -> int:
@@ -129,6 +134,27 @@ def _files(folder):
                 yield entry.path
 
 
+def _written_otherwise(path: str) -> str:
+    """What to say if there is a file that differs from `path` only in case or in Unicode's form; "" for none."""
+    there = ""
+    for part in Path(path).parts:
+        place = os.path.join(there, part)
+        if not os.path.lexists(place):
+            names: List[str] = []
+            with contextlib.suppress(OSError):
+                names = os.listdir(there or ".")
+            place = next((os.path.join(there, name) for name in names if _folded(name) == _folded(part)), "")
+        if not place:
+            return ""
+        there = place
+    same = there == os.fspath(Path(path))
+    return "" if same else f" (there is {ascii(there)}, in another case or another form of Unicode: write it so)"
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def present(split: Split, allow_partial: bool) -> Split:
     """`split` without the records whose file is missing.
 
@@ -140,7 +166,8 @@ def present(split: Split, allow_partial: bool) -> Split:
     for name, part in parts_of(split):
         gone = [record.path for record in part if record.path not in there]
         if gone:
-            missing.append(f"{len(gone):,} of {len(part):,} {name} pictures are missing, the first is {gone[0]}")
+            first = f"the first is {gone[0]}{_written_otherwise(gone[0])}"
+            missing.append(f"{len(gone):,} of {len(part):,} {name} pictures are missing, {first}")
     if not missing:
         return split
     if not allow_partial:

@@ -127,7 +127,7 @@ def said_of_copies(part: Optional[Mapping[str, Any]]) -> List[str]:
         "copies": "{:,} of {:,} test pictures are copies of training pictures",
         "twins": "{:,} of {:,} test pictures have a copy among the test pictures, which any model finds",
     }
-    remedy = ", so the recall is too high: remove the copies and train again"
+    remedy = ", so the recall is too high: remove the copies (`duplicates` names those of an index) and train again"
     return [text.format(part[kind], part["tested"]) + remedy for kind, text in kinds.items() if part and part.get(kind)]
 
 

@@ -80,11 +80,21 @@ def probe(names=("gluon_cgd", *PACKAGES), python=sys.executable):
 
 
 def distributions():
-    """{name in lower case with hyphens: version} of all installed packages."""
+    """{name in lower case with hyphens: version} of all installed packages that say their names; of two, the first.
+
+    That is the one which Python imports: an environment may also see the system's packages.
+    """
     from importlib import metadata  # new in Python 3.8
 
-    names = ((d.metadata["Name"], d.version) for d in metadata.distributions())
-    return {re.sub("[-_.]+", "-", name).lower(): version for name, version in names if name}
+    found = {}
+    for distribution in metadata.distributions():
+        try:
+            name, version = distribution.metadata["Name"], distribution.version
+        except (ValueError, KeyError):  # no UTF-8, for example
+            continue
+        if name:
+            found.setdefault(re.sub("[-_.]+", "-", name).lower(), version)
+    return found
 
 
 def python():

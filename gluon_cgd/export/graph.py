@@ -115,10 +115,15 @@ def last_map(graph, net, side):
                 f"MXNet cannot export the network ({error}): write that layer by other operators"
             ) from error
         exported = onnx.load(file).graph
-    last = exported.output[0].name
+    ends = {"": "", "normalised": "normalised", exported.output[0].name: "features"}  # "": an input that is left out
+
+    def own(name):  # a network from a file may have the names of nodes that are written here
+        return ends.get(name, f"backbone/{name}")
+
     for node in exported.node:
-        for names in (node.input, node.output):
-            names[:] = ["features" if name == last else name for name in names]
+        node.name, node.input[:], node.output[:] = own(node.name), map(own, node.input), map(own, node.output)
+    for constant in exported.initializer:
+        constant.name = own(constant.name)
     graph.nodes.extend(exported.node)
     graph.constants.extend(exported.initializer)
     return symbol.infer_shape(normalised=(1, 3, side, side))[1][0][1:]

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 PACKAGES = Path(__file__).resolve().parents[2]  # the folder that holds this package: the project, or site-packages
 SETUP = PACKAGES / "env.sh"  # makes the project's own environment; there is none where the package is installed
@@ -74,13 +74,17 @@ def machine(device: str) -> str:
     return f"{names[0] if names else platform.machine()}, {cores()} cores"
 
 
-def commit() -> Optional[str]:
-    """The commit of this project, followed by + if files differ from it; None outside of its repository."""
+def commit(apart: Sequence[str] = ()) -> Optional[str]:
+    """The commit of this project, followed by + if files differ from it; None outside of its repository.
+
+    apart: files and folders of the project that may differ.
+    """
     import subprocess
 
     answers = []
-    for question in ("rev-parse --show-toplevel", "rev-parse HEAD", "status --porcelain --untracked-files=no"):
-        command = ["git", "-C", str(PACKAGES), *question.split()]
+    status = ["status", "--porcelain", "--untracked-files=no", "--", ".", *(f":(exclude){place}" for place in apart)]
+    for question in (["rev-parse", "--show-toplevel"], ["rev-parse", "HEAD"], status):
+        command = ["git", "-C", str(PACKAGES), *question]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError:

@@ -57,16 +57,16 @@ def check_numpy(version: str, file: str = "") -> None:
 
 def foreign(file: str) -> str:
     """What to do so that Python does not take a module from `file`; "" if the interpreter's own packages hold it."""
-    file = os.path.abspath(file) if file else ""
+    file, typed = os.path.abspath(file) if file else "", os.environ.get("PYTHONPATH")
     if file.startswith(os.path.join(sys.prefix, "")):  # as .venv inside of a project that PYTHONPATH names
         return ""
-    for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if file else ():
-        folder = os.path.abspath(entry)
-        if file.startswith(folder + os.sep) and not folder.startswith(os.path.join(sys.prefix, "")):
-            return f"take {folder} out of PYTHONPATH, or `unset PYTHONPATH`"
-    if file and file.startswith(os.path.expanduser(os.path.join("~", ".local", ""))):
-        return "`export PYTHONNOUSERSITE=1`, so that the packages in ~/.local are not taken"
-    return ""
+    home = os.path.expanduser(os.path.join("~", ".local", ""))
+    remedies = {home: "`export PYTHONNOUSERSITE=1`, so that the packages in ~/.local are not taken"}
+    for folder in map(os.path.abspath, typed.split(os.pathsep) if typed else ()):
+        if not folder.startswith(os.path.join(sys.prefix, "")):
+            remedies[os.path.join(folder, "")] = f"take {folder} out of PYTHONPATH, or `unset PYTHONPATH`"
+    # The longest: PYTHONPATH may name the home folder
+    return remedies.get(max((folder for folder in remedies if file.startswith(folder)), key=len, default=""), "")
 
 
 def numpy_file() -> str:

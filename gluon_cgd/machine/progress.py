@@ -211,7 +211,12 @@ def each(
 
 
 def by_batches(pictures: int, size: int) -> Iterator[int]:
-    """Yield where each batch of `size` pictures starts. A single batch is a step of somebody's task, not one itself."""
+    """Yield where each batch of `size` pictures starts. A single batch is a step of somebody's task, not one itself.
+
+    Raises ValueError for a size that is no number of pictures.
+    """
+    if size < 1:
+        raise ValueError(f"batch_size {size} must be at least 1")
     if pictures <= size:
         yield from range(0, pictures, size)
         return

@@ -82,6 +82,8 @@ def _fields(message):
     place, end = 0, len(message)
     while place < end:
         key, place = _varint(message, place)
+        if key >> 32:  # some runtimes would leave out the upper bits, and see another field
+            raise ValueError("a field with too large a number")
         number, written = key >> 3, key & 7
         if written == VARINT:
             value, place = _varint(message, place)

@@ -211,7 +211,7 @@ def best_run(runs, which="last", letters=True):
     """
     candidates = []
     for file in sorted(Path(runs).glob("**/result.json")):
-        with contextlib.suppress(ValueError, KeyError):
+        with contextlib.suppress(ValueError, KeyError, OSError):  # another user's run, which we may not read
             result = read_result(file)
             if (file.parent / f"{which}.params").is_file():
                 own = result["experiment"]["dataset"] not in WITHOUT_FILES

@@ -157,11 +157,14 @@ def _outputs(node):
 
 
 def _numbers(text):
-    """The numbers in the text of an attribute: "(3, 3)" -> [3, 3]; a word has none."""
+    """The numbers in the text of an attribute: "(3, 3)" and Python 2's "(3L, 3L)" -> [3, 3]; a word has none.
+
+    MXNet reads some texts that Python does not: white space in front of a number, zeros, or the L.
+    """
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return []
+        return [float(number) for number in re.findall(r"(?<![\w.])[-+]?[0-9]+", text)]
     values = value if isinstance(value, (tuple, list)) else [value]
     return [number for number in values if isinstance(number, (int, float)) and not isinstance(number, bool)]
 

@@ -26,6 +26,10 @@ STARTS.update(running_var="ones", slope=mx.init.Constant(0.25))
 EXTENDING = "make it a named backbone of your own (docs/extending.md)"
 
 
+class CannotRead(ValueError):
+    """A network has an operator, or one in a form, that this package does not know."""
+
+
 class Node:
     """An operator of an ONNX graph. name: of its first output."""
 
@@ -41,8 +45,8 @@ class Node:
         return self.attributes.get(attribute, default)
 
     def refuse(self, how: str) -> NoReturn:
-        """Raise ValueError for what this package does not know of the operator."""
-        raise ValueError(
+        """Raise CannotRead for what this package does not know of the operator."""
+        raise CannotRead(
             f"{self.file} has an operator {self.op} {how} (output {self.name}), which cannot be read: if the last map "
             f"is in front of it, name that with --features, otherwise {EXTENDING}"
         )
@@ -51,11 +55,11 @@ class Node:
 class Reader:
     """Makes a symbol of an ONNX graph for pictures of one size.
 
-    parameters: {name: its Parameter}; values: {name: its value}, float32.
+    opset: the version of the operators.  parameters: {name: its Parameter}; values: {name: its value}, float32.
     """
 
-    def __init__(self, side: int):
-        self.side = side
+    def __init__(self, side: int, opset: int):
+        self.side, self.opset = side, opset
         self.parameters: Dict[str, Parameter] = {}
         self.values: Dict[str, np.ndarray] = {}
         self.variables: Dict[Tuple[str, str], Any] = {}
@@ -143,6 +147,7 @@ def load(file: PathLike) -> Any:
     if find_spec("onnx") is None:
         raise ImportError(f"a backbone onnx:FILE needs the package onnx: {facts.install('requirements-extra.txt')}")
     import onnx
+    from onnx import numpy_helper
 
     try:
         data = read_bytes(file, onnx_file.LIMIT)
@@ -155,7 +160,12 @@ def load(file: PathLike) -> Any:
     broken = f"{file} is not a whole ONNX file: export the network again"
     try:
         onnx_file.check_inside(data, file)
-        return onnx.load_model_from_string(data)
+        model = onnx.load_model_from_string(data)
+        for tensor in model.graph.initializer:
+            numpy_helper.to_array(tensor)
+        for node in model.graph.node:
+            Node(node, file)
+        return model
     except Exception as error:  # protocol buffers have kinds of their own
         raise error if str(error).startswith(str(file)) else ValueError(broken) from error
 
@@ -192,7 +202,8 @@ def converted(
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     pictures = next(one.name for one in model.graph.input if one.name not in constants)
-    reader, tensors = Reader(side), {**constants, pictures: mx.sym.var(INPUT), "": None}
+    opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 1)
+    reader, tensors = Reader(side, opset), {**constants, pictures: mx.sym.var(INPUT), "": None}
     for node in needed(nodes, target):
         lost = [name for name in node.inputs if name not in tensors]
         if lost:
@@ -203,11 +214,21 @@ def converted(
         elif node.op not in OPERATORS or node.proto.domain not in ("", "ai.onnx"):
             node.refuse("that is not known")
         else:
-            outputs = OPERATORS[node.op](reader, node, *inputs)
+            outputs = operate(reader, node, inputs)
         tensors.update(zip(node.outputs, outputs if isinstance(outputs, (tuple, list)) else (outputs,)))
     if not isinstance(tensors.get(target), mx.sym.Symbol):
         raise ValueError(f"output {target!r} does not depend on the pictures: export the network again")
     return traced.graph_of(tensors[target]), reader.parameters, reader.values
+
+
+def operate(reader: Reader, node: Node, inputs: List) -> Any:
+    """What OPERATORS makes of the operator `node`. Raises CannotRead and DoesNotFit."""
+    try:
+        return OPERATORS[node.op](reader, node, *inputs)
+    except (CannotRead, traced.DoesNotFit):
+        raise
+    except Exception as error:  # inputs or attributes that the operator has not, or a tensor in place of a constant
+        node.refuse(f"in a form that is not known ({type(error).__name__}: {' '.join(str(error).split())[:120]})")
 
 
 def needed(nodes: List[Node], target: str) -> List[Node]:

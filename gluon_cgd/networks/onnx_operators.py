@@ -14,6 +14,7 @@ from gluon_cgd.networks import onnx_arrays
 
 F = mx.sym
 LARGEST = float(np.finfo(np.float32).max)
+SELU = 1.673263, 1.050701  # alpha and gamma, of which MXNet has no others
 
 
 def around(reader, node, x, kernel, value=0.0, dilations=(1, 1)):
@@ -25,6 +26,8 @@ def around(reader, node, x, kernel, value=0.0, dilations=(1, 1)):
         zeros = np.maximum((-(-sides // strides) - 1) * strides + reach - sides, 0)
         begin = zeros // 2 if kind == "SAME_UPPER" else zeros - zeros // 2
         end = zeros - begin
+    if min(*begin, *end) < 0:
+        node.refuse("with borders below zero")
     if (begin == end).all():
         return x, tuple(map(int, begin))
     widths = (0, 0, 0, 0, *(int(size) for pair in zip(begin, end) for size in pair))
@@ -33,7 +36,7 @@ def around(reader, node, x, kernel, value=0.0, dilations=(1, 1)):
 
 def convolution(reader, node, x, weight, bias=None):
     """Conv of pictures."""
-    if weight.ndim != 4 or isinstance(weight, F.Symbol):
+    if isinstance(weight, F.Symbol) or weight.ndim != 4:
         node.refuse("with weights that are not constant, or of other than two sides")
     dilations = tuple(node.get("dilations", [1, 1]))
     x, pad = around(reader, node, x, weight.shape[2:], dilations=dilations)
@@ -97,6 +100,8 @@ def elementwise(of_two, with_scalar, from_scalar, role):
     """
 
     def operator(reader, node, x, y):
+        if node.get("axis") is not None:
+            node.refuse("along an axis, as before opset 7")
         swapped = not isinstance(x, F.Symbol)
         array, constant = (y, x) if swapped else (x, y)
         if isinstance(constant, F.Symbol):
@@ -121,6 +126,8 @@ def leaky(kind, alpha=None):
     def operator(reader, node, x):
         if node.get("approximate", b"none") != b"none":
             node.refuse("by its approximation")
+        if kind == "selu" and not np.allclose([node.get("alpha", SELU[0]), node.get("gamma", SELU[1])], SELU):
+            node.refuse("with an alpha or gamma of its own")
         slope = {} if alpha is None else dict(slope=node.get("alpha", alpha))
         return F.LeakyReLU(x, act_type=kind, name=node.name, **slope)
 
@@ -176,7 +183,14 @@ def local_norm(reader, node, x):
 
 def softmax(function):
     """Softmax or LogSoftmax."""
-    return lambda reader, node, x: function(x, axis=node.get("axis", -1), name=node.name)
+
+    def operator(reader, node, x):
+        axis, count = node.get("axis", 1 if reader.opset < 13 else -1), len(reader.shape(x))
+        if reader.opset < 13 and axis % count != count - 1:
+            node.refuse("along several axes, as before opset 13")
+        return function(x, axis=axis, name=node.name)
+
+    return operator
 
 
 ARRAY = F._internal  # operators of an array and a number

@@ -55,7 +55,8 @@ def blur_of(grey) -> float:
     """
     factor = min(1, SHARP / max(grey.shape))
     if factor < 1:
-        grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        size = [max(1, round(factor * side)) for side in grey.shape[::-1]]  # a thin strip keeps a row
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     grey, worst = grey.astype(np.float32), 0.0
     for axis, kernel in ((0, (1, 9)), (1, (9, 1))):
         before, after = (np.abs(np.diff(each, axis=axis)) for each in (grey, cv2.blur(grey, kernel)))

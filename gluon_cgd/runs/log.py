@@ -46,7 +46,8 @@ class _Appending(logging.FileHandler):
         if os.path.exists(file):
             check_kind(file, os.stat(file).st_mode)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        handle = os.fdopen(os.open(file, flags, 0o666), "a+", encoding=self.encoding, errors=self.errors)
+        # Names of files may hold bytes that are not UTF-8
+        handle = os.fdopen(os.open(file, flags, 0o666), "a+", encoding=self.encoding, errors="backslashreplace")
         if not _ends_a_line(handle.buffer):
             handle.write("\n")
         return handle

@@ -180,6 +180,8 @@ def same_run(file: PathLike, stored: Mapping[str, Any], wanted: Mapping[str, Any
     for run in (there, here):
         engine = run.get("engine") or {}  # only runs of another engine than MXNet name theirs
         run["engine"] = f"{engine.get('name', 'mxnet')} in {engine.get('precision', 'float32')}"
+    if os.path.realpath(str(there.get("dataset"))) == os.path.realpath(str(here.get("dataset"))):
+        there["dataset"] = here["dataset"]  # photos, photos/ and /home/me/photos are one folder
     for name in (*defaults, "engine", *(name for name in wanted if name != "experiment")):
         if there.get(name) != here.get(name):
             raise ValueError(

@@ -27,7 +27,7 @@ def distinct(tables, small):
 
 def costs(tables, evidence, steps):
     """A line a script: its runs, and how long they take. steps: {machine: {network: seconds of a picture}}."""
-    grid = [("command", "runs", *(f"hours on {name}" for name in steps), "`--mini`: runs", "minutes on idle cores")]
+    grid = [("command", "runs", *(f"hours on {name}" for name in steps), "`--mini`: runs", "minutes, as recorded")]
     for table in tables:
         real = {row.key: row.experiment for row in rows_of(table, False)}
         small = {row.key for row in rows_of(table, True)}

@@ -73,4 +73,4 @@ DOCUMENTS = (
     "README.md",
     "REPRODUCE.md",
     "docs/backbones.md",
-)  # docs/speed.md belongs to `python -m benchmarks --write`
+)  # docs/speed.md and docs/deletion.md belong to `python -m benchmarks --write`

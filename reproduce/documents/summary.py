@@ -178,7 +178,7 @@ def photographs():
 def costs():
     """A line a script: its runs, and how long they take on each machine that was measured."""
     machines = known(recorded.FOLDER)
-    lines = [("command", "runs", *(f"hours on {name}" for name in machines), "`--mini`: runs", "minutes on idle cores")]
+    lines = [("command", "runs", *(f"hours on {name}" for name in machines), "`--mini`: runs", "minutes, as recorded")]
     for table in EVERYTHING:
         real, small = wanted([table], False), wanted([table], True)
         seconds = [total(real, measured) for measured in machines.values()]

@@ -321,6 +321,17 @@ def test_what_was_typed_does_not_control_the_terminal(capsys):
     assert "\x1b" not in capsys.readouterr().err
 
 
+def test_a_query_behind_threshold_is_not_taken_for_its_value(tmp_path, capsys):
+    query = tmp_path / "query.jpg"
+    query.write_bytes(b"x")
+    for typed in (["i", "--threshold", str(query)], ["--threshold", str(tmp_path), str(query)]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["search", *typed])
+        assert "is a file or a folder: write --threshold behind the query" in capsys.readouterr().err
+    for typed, value in (([], ""), (["20%"], "20%"), (["0.8"], "0.8")):
+        assert parser(["search"]).parse_args(["search", "i", "q", "--threshold", *typed]).threshold == value
+
+
 def test_a_word_that_is_like_none_is_answered_with_all(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["xyzzy"])

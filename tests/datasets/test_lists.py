@@ -76,7 +76,11 @@ def test_a_list_is_read_however_it_was_written(root, title):
         ),
         (text().replace("photos/a/1", "D:/photos/1").encode(), r"line 2 names .* on a disk of a Windows machine"),
         (text().replace("photos/a/1", r"\\server\photos\1").encode(), "on a disk of a Windows machine"),
-        (text().replace("photos/a/1", r"..\photos\1").encode(), "line 2 names .* which is not inside"),
+        (text().replace("photos/a/1", r"..\photos\1").encode(), "line 2 names .* not inside .*: write its whole path"),
+        (
+            text().replace("photos/a/2", "photos/a/1").encode(),
+            r"photos/a/1\.jpg is listed twice: mend the list",
+        ),
         (text().replace("photos/a/1", r"\photos\1").encode(), "line 2 names .* which is not inside"),
         (text("|").encode(), r"starts with 'path\|label\|split': its header must be path,label"),
         (text(header=("path", "label", "part")).encode(), "starts with 'path,label,part': its header must be"),
@@ -96,6 +100,20 @@ def test_what_cannot_be_read_is_refused_with_the_cause(root, data, message):
     (root / "list.csv").write_bytes(data)
     with pytest.raises(ValueError, match=message):
         datasets.load(str(root / "list.csv"))
+
+
+@pytest.mark.parametrize("there", ["photos/Mu\u0308ller/1.jpg", "photos/M\u00fcller/1.JPG", "photos/M\u00dcLLER/1.jpg"])
+def test_a_picture_that_is_there_in_another_case_or_form_of_unicode_is_named(root, there):
+    (root / there).parent.mkdir(parents=True)
+    (root / there).write_bytes(b"x")
+    (root / "list.csv").write_text(text().replace("photos/a/1.jpg", "photos/M\u00fcller/1.jpg"), encoding="utf-8")
+    with pytest.raises(FileNotFoundError) as refused:
+        datasets.load(str(root / "list.csv"))
+    assert f"(there is {ascii(str(root / there))}, in another case or another form of Unicode" in str(refused.value)
+    (root / there).unlink()
+    with pytest.raises(FileNotFoundError) as refused:
+        datasets.load(str(root / "list.csv"))
+    assert "there is" not in str(refused.value)
 
 
 def test_a_picture_whose_name_has_a_backslash_is_found(root):

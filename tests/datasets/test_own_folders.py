@@ -220,6 +220,14 @@ def test_what_a_person_should_know_is_said_once(tmp_path, capsys):
     assert said.count("left out") == 1
 
 
+def test_all_pictures_that_cannot_be_used_are_named(tmp_path, capsys):
+    files(tmp_path / "photos", *(f"{name}/{i}.jpg" for name in "ab" for i in range(8)))
+    assert main(["data", str(tmp_path / "photos"), "--verify"]) == 2
+    said = capsys.readouterr().err
+    assert "16 pictures of " in said
+    assert all(f"{tmp_path}/photos/{name}/{i}.jpg is not a picture" in said for name in "ab" for i in range(8))
+
+
 def test_a_flag_is_checked_in_a_folder_that_may_be_partial(monkeypatch, capsys, tmp_path):
     unreadable(monkeypatch, "/Z")
     files(tmp_path / "photos", *(f"{part}/{name}/1.jpg" for part in ("train", "test") for name in ("a", "Z")))

@@ -239,6 +239,7 @@ def test_copies_between_the_parts_are_told_at_once(tmp_path):
     tested, (said,) = load_tested(experiment, trained)
     assert tested == split
     assert said.startswith("1 of 12 test pictures are copies of training pictures, so the recall is too high")
+    assert "remove the copies (`duplicates` names those of an index)" in said
 
 
 def test_copies_within_the_test_part_are_told_too(tmp_path, caplog):

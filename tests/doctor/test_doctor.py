@@ -81,7 +81,10 @@ def test_where_the_environment_cannot_be_made_the_report_says_why(bare, project)
     assert report["python"] == str(bare)
     line = report["lines"][0]
     assert line["says"].endswith("does not exist yet and cannot be made")
-    assert line["remedy"].startswith("MXNet 1.9.1 runs on Python 3.8 to 3.12, and this machine has none: install 3.11")
+    rule = (
+        "PYTHON is /nonexistent/python, which cannot be started as a Python, but MXNet 1.9.1 runs on Python 3.8 to 3.12"
+    )
+    assert line["remedy"] == f"{rule}: name another one, or unset PYTHON."
 
 
 def test_another_numpy_gets_its_report(bare, project):

@@ -162,6 +162,19 @@ def test_what_is_installed_is_listed_under_one_spelling():
     assert interpreter.builds(versions)
 
 
+def test_of_two_versions_the_one_that_python_imports_counts_and_a_broken_one_hides_nothing(tmp_path, monkeypatch):
+    texts = {"1.0": b"Name: Own.Thing\nVersion: 1.0\n", "2.0": b"Name: own-thing\nVersion: 2.0\n"}
+    texts["3.0"] = b"Name: another\nVersion: 3.0\nAuthor: M\xfcller\n"
+    for version, text in texts.items():
+        folder = tmp_path / version / f"thing-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_bytes(text)
+    monkeypatch.setattr(sys, "path", [*(str(tmp_path / version) for version in texts), *sys.path])
+    versions = interpreter.distributions()
+    assert (versions["own-thing"], versions["numpy"]) == ("1.0", np.__version__)
+    assert "another" not in versions
+
+
 BOTH_BUILDS = {"cuda": {"mxnet-cu112": "1.9.1"}, "cpu": {"mxnet": "1.9.1"}}
 
 

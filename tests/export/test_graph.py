@@ -16,6 +16,7 @@ from gluon_cgd.model import from_experiment
 from gluon_cgd.models import onnx_model
 from gluon_cgd.recall import recall_at
 from gluon_cgd.similarity import weights_of
+from tests.networks.onnx_files import node, write
 
 SMALL = dict(backbone="cifar_resnet10", pretrained=False, input_size=16, descriptors="SG", dim=12)
 QUICK = ("shufflenet_v2", "squeezenet1.1", "cifar_resnet10")
@@ -105,6 +106,17 @@ QUICK = ("SM", "MSG")
 )
 def test_every_configuration_has_the_same_recall_exported(tmp_path, descriptors):
     same_recall(tmp_path, classes=100, descriptors=descriptors, input_size=32)
+
+
+@pytest.mark.parametrize("inner", ["features", "pictures", "normalised", "mean"])
+def test_a_network_from_a_file_may_have_the_names_of_our_nodes(inner, tmp_path):
+    rng = np.random.default_rng(0)
+    nodes = [node("Conv", ["x", "w"], inner, strides=[4, 4]), node("Relu", [inner], "embedding")]
+    nodes += [node("Conv", ["embedding", "v"], "map"), node("GlobalAveragePool", ["map"], "pool")]
+    nodes += [node("Conv", ["pool", "v"], "out")]
+    constants = {"w": rng.standard_normal((8, 3, 4, 4)), "v": rng.standard_normal((8, 8, 1, 1))}
+    file = write(tmp_path / "f.onnx", nodes, {name: np.float32(value) for name, value in constants.items()})
+    agree(tmp_path, backbone=f"onnx:{file}")
 
 
 @pytest.mark.slow

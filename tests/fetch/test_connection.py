@@ -336,7 +336,7 @@ def test_without_a_checksum_a_download_goes_on_only_with_the_version_that_it_beg
     download.fetch(server.url, tmp_path / "f", None)
     assert (tmp_path / "f").read_bytes() == DATA
     assert server.header("If-Range") == [None, '"one"']
-    assert server.header("Range") == [None, f"bytes={len(DATA) - 5240}-"] or server.header("Range")[1]
+    assert server.header("Range") == [None, f"bytes={len(DATA) - 5000}-"]
 
 
 @pytest.mark.parametrize("header", ['ETag: "one"', "Last-Modified: Thu, 26 Nov 2026 11:00:00 GMT"])

@@ -68,7 +68,14 @@ def test_what_is_taken_from_elsewhere_is_recognised(tmp_path, monkeypatch):
     for file in ("", np.__file__, f"{tmp_path}/bc/numpy/__init__.py", f"{sys.prefix}/lib/numpy.py"):
         assert prepare.foreign(file) == ""
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert "PYTHONNOUSERSITE=1" in prepare.foreign(f"{tmp_path}/.local/lib/python3.11/site-packages/numpy/__init__.py")
+    own = f"{tmp_path}/.local/lib/python3.11/site-packages/numpy/__init__.py"
+    assert "PYTHONNOUSERSITE=1" in prepare.foreign(own)
+    monkeypatch.chdir(tmp_path)  # the home folder
+    for path in (None, "", str(tmp_path)):
+        monkeypatch.setenv("PYTHONPATH", path) if path is not None else monkeypatch.delenv("PYTHONPATH")
+        assert "PYTHONNOUSERSITE=1" in prepare.foreign(own)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/.local/lib")
+    assert f"take {tmp_path}/.local/lib out of PYTHONPATH" in prepare.foreign(own)
 
 
 @pytest.mark.parametrize("home", [None, "/dev/null"])

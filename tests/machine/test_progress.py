@@ -130,7 +130,8 @@ def test_a_task_that_waits_for_people_says_nothing(watch):
     assert {line.split(":")[0] for _, line in watch.said} == {"serve"}
 
 
-def test_the_thread_speaks_while_the_main_thread_works():
+def test_the_thread_speaks_while_the_main_thread_works(monkeypatch):
+    monkeypatch.setattr(progress, "THEN", 0.05)  # on a busy machine it may speak before it is listened to
     said = threading.Event()
     with progress.watched(0.05) as watch, progress.task("working"):
         watch.say = lambda line: said.set()
@@ -213,6 +214,9 @@ def test_many_pictures_are_a_task_and_one_batch_is_none(titles):
     embed(net, np.zeros((5, 16, 16, 3), np.uint8), mx.cpu(), batch_size=2)
     assert titles == ["embedding"]
     assert list(progress.by_batches(0, 2)) == []
+    for size in (0, -2):  # with -2 there were no batches, and what `embed` returned had never been written
+        with pytest.raises(ValueError, match=f"batch_size {size} must be at least 1"):
+            list(progress.by_batches(5, size))
 
 
 def test_training_and_evaluating_are_tasks(titles, small_experiment, small_split, tmp_path):

@@ -100,6 +100,23 @@ def test_tensors_in_other_files_are_refused_before_a_runtime_sees_them(model, wr
         onnx_model.load_exported(written(model), name)
 
 
+def field(number, data, upper=0):
+    """The bytes of a field that holds `data`, fewer than 128; upper: bits of its tag above the 32 that count."""
+    tag, written = number << 3 | 2 | upper << 32, []
+    while tag > 127:
+        written.append(tag & 127 | 128)
+        tag >>= 7
+    return bytes([*written, tag, len(data)]) + data
+
+
+@pytest.mark.parametrize(("upper", "message"), [(0, "its tensor 'secret' in another file"), (1, "too large a number")])
+def test_a_tag_of_more_bits_than_a_runtime_reads_hides_nothing(upper, message):
+    """ONNX Runtime takes the lower 32 bits, and reads external_data."""
+    tensor = field(8, b"secret") + field(13, field(1, b"location") + field(2, b"/etc/hostname"), upper)
+    with pytest.raises(ValueError, match=message):
+        onnx_file.check_inside(field(7, field(5, tensor)), "model.onnx")
+
+
 def test_a_model_in_one_file_is_walked_without_complaint(exported):
     whole = (exported / "model.onnx").read_bytes()
     onnx_file.check_inside(whole, "model.onnx")

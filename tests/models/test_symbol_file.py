@@ -134,6 +134,8 @@ def test_an_unknown_operator_is_named(written):
 ATTRIBUTES = [
     ("conv", "num_group", "0"),
     ("conv", "num_group", "-1"),
+    ("conv", "num_group", "\n 0"),  # MXNet reads it as 0, Python does not
+    ("conv", "num_group", "-01"),
     ("conv", "num_filter", "99999999999999999999"),
     ("conv", "stride", "(0, 0)"),
     ("conv", "dilate", "(0, 0)"),
@@ -157,6 +159,19 @@ ATTRIBUTES = [
 def test_attributes_that_cannot_be_are_refused(written, name, attribute, value):
     written.node(name)["attrs"][attribute] = value
     with pytest.raises(ValueError, match=r"m-symbol.json (is not a whole file of MXNet|with .* cannot be computed)"):
+        written.load()
+
+
+def test_a_symbol_that_python_2_wrote_is_computed(written):
+    assert (written.node("conv")["attrs"]["kernel"], written.node("groups")["attrs"]["shape"][:6]) == (
+        "(3, 3)",
+        "(0, -4",
+    )
+    written.node("conv")["attrs"]["kernel"] = "(3L, 3L)"
+    written.node("groups")["attrs"]["shape"] = "(0L, -4L, 2L, -1L, -2L)"
+    assert written.load()(mx.nd.zeros((2, 3, SIDE, SIDE)))[0].shape == (2, 4)
+    written.node("conv")["attrs"]["kernel"] = "(3L, 0L)"
+    with pytest.raises(ValueError, match=r"its node 'conv' has kernel=\(3L, 0L\)"):
         written.load()
 
 

@@ -74,6 +74,7 @@ OPERATORS = {
     "Dropout": ("Dropout", [], {}),
     "LRN": ("LRN", [], dict(size=3, alpha=0.3, beta=0.6, bias=1.5)),
     "Softmax": ("Softmax", [], dict(axis=1)),
+    "Softmax, before opset 13": ("Softmax", [], dict(axis=-1), 11),
     "MatMul": ("MatMul", [weight(8, 5)], {}),
 }
 
@@ -250,6 +251,57 @@ def test_what_is_no_backbone_is_refused_in_a_sentence(tmp_path):
     ):
         with pytest.raises(ValueError, match=fault):
             backbones.build(f"onnx:{tmp_path / file}")
+
+
+@pytest.mark.parametrize(
+    ("operator", "others", "attributes", "opset", "how"),
+    [
+        ("Conv", [weight(6, 4, 3, 3)], dict(pads=[-1, -1, -1, -1]), 17, "with borders below zero"),  # MXNet crashed
+        ("MaxPool", [], dict(kernel_shape=[3, 3], pads=[-1, 0, 0, 0]), 17, "with borders below zero"),
+        ("Softmax", [], dict(axis=1), 11, "along several axes, as before opset 13"),
+        ("Softmax", [], {}, 11, "along several axes, as before opset 13"),
+        ("Add", [weight(4)], dict(axis=1, broadcast=1), 6, "along an axis, as before opset 7"),
+        ("Selu", [], dict(alpha=1.0), 17, "with an alpha or gamma of its own"),
+        ("MaxPool", [], {}, 17, "in a form that is not known (TypeError: "),
+        ("Relu", [weight(4)], {}, 17, "in a form that is not known (TypeError: "),
+    ],
+)
+def test_a_form_of_an_operator_that_mxnet_would_compute_otherwise_is_refused(
+    operator, others, attributes, opset, how, tmp_path
+):
+    constants = {"w": weight(4, 3, 1, 1), **{f"c{number}": value for number, value in enumerate(others)}}
+    last = node(operator, ["m", *(name for name in constants if name != "w")], "out", **attributes)
+    said = refused(tmp_path, [node("Conv", ["x", "w"], "m"), last], constants, opset=opset)
+    assert f"bad.onnx has an operator {operator} {how}" in said
+
+
+@pytest.mark.parametrize(("operator", "count"), [("Conv", 1), ("Conv", 2), ("PRelu", 1), ("Clip", 1)])
+def test_a_tensor_where_an_operator_takes_constants_is_refused_in_a_sentence(operator, count, tmp_path):
+    inputs = ["m", *(["w"] if count == 2 else []), "m"]
+    said = refused(tmp_path, [node("Conv", ["x", "w"], "m"), node(operator, inputs, "out")], {"w": weight(3, 3, 1, 1)})
+    assert f"bad.onnx has an operator {operator} " in said
+
+
+def without_an_output(model):
+    del model.graph.node[0].output[:]
+
+
+def of_another_length(model):
+    model.graph.initializer[0].raw_data = b"1234567"
+
+
+def of_another_type(model):
+    model.graph.initializer[0].data_type = 99
+
+
+@pytest.mark.parametrize("damage", [without_an_output, of_another_length, of_another_type])
+def test_a_damaged_file_is_refused_in_a_sentence(damage, tmp_path):
+    network(tmp_path / "Net.onnx")
+    model = onnx.load(str(tmp_path / "Net.onnx"))
+    damage(model)
+    (tmp_path / "bad.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match=r"bad\.onnx is not a whole ONNX file: export the network again"):
+        backbones.build(f"onnx:{tmp_path / 'bad.onnx'}", pretrained=True, input_size=64)
 
 
 def test_a_file_that_may_have_no_classifier_asks_and_an_unknown_operator_behind_the_map_is_none(tmp_path):

@@ -2,11 +2,12 @@ import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 
-from gluon_cgd.retrieval import collection, compaction, finding
+from gluon_cgd.retrieval import collection, compaction, finding, mending, reduction, storing, whitening
 from gluon_cgd.retrieval import snapshot as snapshots
 
 MODEL = {"name": "a model"}
@@ -174,8 +175,10 @@ def test_one_process_writes_at_a_time_and_others_read(tmp_path):
         expected = commit(writer, tmp_path, ["a"])
         with pytest.raises(ValueError, match="another process is writing to"), collection.writing(tmp_path, 3, MODEL):
             pass
-        with pytest.raises(ValueError, match="another process is writing to"):
-            compaction.compact(tmp_path)
+        rewrite = [compaction.compact, mending.mend, whitening.whiten, partial(reduction.reduce, dim=2)]
+        for call in (*rewrite, partial(storing.store, kind="int8")):
+            with pytest.raises(ValueError, match="another process is writing to"):
+                call(tmp_path)
         same(contents(collection.read(tmp_path)), expected)
 
 
@@ -230,6 +233,18 @@ def test_a_commit_is_there_whole_or_not_at_all_wherever_it_is_cut_off(tmp_path, 
     assert cut > 8  # four files, each written and brought to the disk; the manifest; its folder
 
 
+def test_what_is_committed_is_on_the_disk_before_the_manifest_names_it(tmp_path, monkeypatch):
+    steps, sync, replace = [], os.fsync, os.replace
+    with collection.writing(tmp_path, 3, MODEL) as writer:
+        commit(writer, tmp_path, ["a"])
+        names = {file: name for name, file in writer.files.items()}
+        monkeypatch.setattr(os, "fsync", lambda file: (steps.append(names.get(file)), sync(file)))
+        monkeypatch.setattr(os, "replace", lambda *files: (steps.append("replaced"), replace(*files)))
+        commit(writer, tmp_path, ["b"], 1, dead=[0])
+        monkeypatch.undo()
+    assert set(collection.FILES) <= set(steps[: steps.index("replaced")])
+
+
 def test_a_full_disk_is_one_sentence_and_what_was_there_stays(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -239,9 +254,9 @@ def test_a_full_disk_is_one_sentence_and_what_was_there_stays(tmp_path, monkeypa
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
             with pytest.raises(OSError, match="cannot be written to .No space left on device.: mend that"):
-                commit(writer, tmp_path, ["b", "c"], 1)
+                commit(writer, tmp_path, ["b", "c"], 1, dead=[0])
         same(contents(collection.read(tmp_path)), expected)
-        expected.update(commit(writer, tmp_path, ["d"], 2))  # over what the other left
+        expected = commit(writer, tmp_path, ["d"], 2, dead=[0])  # over what the other left, and it removed nothing
     same(contents(collection.read(tmp_path)), expected)
 
 

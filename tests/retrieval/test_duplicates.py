@@ -69,6 +69,15 @@ def test_blur_grows_with_the_blur_and_not_with_the_size():
     assert looks.blur_of(np.full((20, 20), 7, np.uint8)) == 1
 
 
+@pytest.mark.parametrize("shape", [(1, 600), (600, 1), (20, 30_000), (30_000, 20)])
+def test_a_strip_that_is_thinner_than_its_small_copy_has_a_look(tmp_path, shape):
+    file = tmp_path / "strip.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)).save(file)
+    look = looks.look_at(file)
+    assert (look.height, look.width) == shape
+    assert 0 <= look.blur <= 1
+
+
 def test_groups_are_what_pairs_connect():
     assert duplicates.groups_of([(4, 7), (1, 2), (2, 9), (1, 9), (7, 8), (8, 11)]) == [[4, 7, 8, 11], [1, 2, 9]]
     assert duplicates.groups_of([]) == []

@@ -175,6 +175,8 @@ def test_the_best_run_is_of_real_pictures_and_of_the_parameters_that_are_asked_f
     assert opened.best_run(tmp_path, letters=False) is None  # `index` takes no model of letters for photos
     with pytest.raises(FileNotFoundError, match="holds no trained model"):
         opened.find_best(tmp_path / "nowhere")
+    (tmp_path / "another user's" / "result.json").mkdir(parents=True)  # cannot be read, as one without permission
+    assert opened.best_run(tmp_path) == str(tmp_path / "letters")
 
 
 def members(file):

@@ -28,6 +28,24 @@ def test_the_log_is_appended_to_and_the_level_is_as_before(tmp_path):
     assert (package.level, list(package.handlers)) == before
 
 
+def test_a_name_that_is_not_utf_8_is_logged_with_escapes(tmp_path, capsys):
+    with logged_to(tmp_path / "train.log"):
+        logging.getLogger("gluon_cgd.anything").warning("%s has no end mark", os.fsdecode(b"caf\xe9.jpg"))
+    assert (tmp_path / "train.log").read_text().endswith(" caf\\udce9.jpg has no end mark\n")
+    assert "Logging error" not in capsys.readouterr().err
+
+
+def test_the_log_is_written_on_python_3_8_too(tmp_path, monkeypatch):
+    def of_3_8(self, filename, mode="a", encoding=None, delay=False):  # its handlers know no errors
+        self.baseFilename, self.mode, self.encoding, self.delay = os.fspath(filename), mode, encoding, delay
+        logging.StreamHandler.__init__(self, self._open())
+
+    monkeypatch.setattr(logging.FileHandler, "__init__", of_3_8)
+    with logged_to(tmp_path / "train.log"):
+        logging.getLogger("gluon_cgd.anything").info("a line")
+    assert (tmp_path / "train.log").read_text().endswith(" a line\n")
+
+
 def test_the_losses_are_read_from_the_log_of_the_run_that_counts(tmp_path):
     def step(iteration, ranking, more="\tclassification=2.5000"):
         return f"Epoch[1] Batch [{iteration}]\tSpeed: 9.1 samples/sec\tranking={ranking}{more}\tlr=0.0001"

@@ -207,3 +207,17 @@ def test_a_run_of_an_earlier_version_has_no_ranks_and_is_done(tmp_path):
     files = {name: digest(tmp_path / name) for name in results.PARAMETERS}
     (tmp_path / "result.json").write_text(json.dumps({**RESULT, "files": files}))
     assert results.finished(tmp_path, {key: RESULT[key] for key in ("experiment", "seed")}, pytest.fail)
+
+
+def test_the_folder_of_the_pictures_may_be_written_in_another_way(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("photos")
+
+    def run(dataset):
+        return {"experiment": Experiment(dataset=dataset).to_dict(), "seed": 0, "data": "a"}
+
+    for written in ("photos/", "./photos", str(tmp_path / "photos"), "link"):
+        results.same_run("f", run("photos"), run(written))
+    for other in ("photos2", "glyphs"):
+        with pytest.raises(ValueError, match=f"is of another run \\(dataset 'photos' there, '{other}' asked for"):
+            results.same_run("f", run("photos"), run(other))
