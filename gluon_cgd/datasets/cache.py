@@ -194,9 +194,10 @@ def _decoded(records, side):
 
     blocks = (records[start : start + BLOCK] for start in range(0, len(records), BLOCK))
     for _, pictures in images.load_ahead(load, blocks, facts.cores() + 2):
+        if isinstance(pictures, ValueError):
+            raise ValueError(f"{pictures} (`data --verify` names all pictures that cannot be used)") from pictures
         if isinstance(pictures, Exception):
-            kind = OSError if isinstance(pictures, OSError) else ValueError
-            raise kind(f"{pictures} (`data --verify` names all pictures that cannot be used)") from pictures
+            raise pictures
         yield pictures
 
 
