@@ -11,7 +11,7 @@ from dataclasses import replace
 from reproduce import command
 from reproduce.tables import TABLES
 
-SHORT = dict(backbone="small_resnet", input_size=32, dim=192, batch_classes=8, passes=1, evaluations=2)
+SHORT = dict(backbone="small_resnet", input_size=32, dim=192, batch_classes=8, passes=10, evaluations=2)
 
 
 def shortened(table):

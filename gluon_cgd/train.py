@@ -33,7 +33,7 @@ def fit(
     ctx: Any = None,
     weights: Optional[PathLike] = None,
     cache: Optional[PathLike] = None,
-    checkpoint_every: int = 100,
+    checkpoint_every: Optional[int] = None,
     progress: bool = False,
     parts: int = 1,
     engine: str = "mxnet",
@@ -48,7 +48,8 @@ def fit(
         which share each batch (see `Learner`), in a list or as text: "gpu0,gpu1"; with engine="pytorch" only as text:
         "cpu", "cuda0,cuda1", "mps".
     weights: file of the backbone's ImageNet parameters, by default the published ones.
-    cache: folder for the resized pictures.  checkpoint_every: iterations.  progress: show bars on stderr.
+    cache: folder for the resized pictures.  checkpoint_every: iterations; None for the rule of `checkpoint.Due`.
+    progress: show bars on stderr.
     parts: into how many parts each batch is split on one device, if memory is short (see `Learner`).
     engine, precision, deterministic: mxnet, or pytorch, which trains the same graph (see `engines.process`).
     Result: {"experiment", "seed", "iterations", "untrained", "last", "best", "history", "parameters_sha256", ...};
@@ -125,7 +126,7 @@ class Run:
         self.pictures, self.query, self.gallery = material.pictures()
         self.engine.hold(self.pictures)
 
-    def go(self, checkpoint_every: int) -> Dict[str, Any]:
+    def go(self, checkpoint_every: Optional[int] = None) -> Dict[str, Any]:
         """Train to the end and return the result."""
         if not self.history:
             started = time.time()
@@ -135,13 +136,13 @@ class Run:
             self.learn(bar, checkpoint_every)
         return self.finish()
 
-    def learn(self, bar: Task, checkpoint_every: int) -> None:
+    def learn(self, bar: Task, checkpoint_every: Optional[int]) -> None:
         """Take the steps that are left, with the evaluations and the checkpoints that are due on the way."""
         parts = self.experiment.evaluations
         evaluations = {round(self.iterations * (part + 1) / parts) for part in range(parts)}
         reports = {*evaluations, self.watch.first_decay}
         mark, first = time.time(), self.iteration
-        started = mark - self.seconds
+        started, due = mark - self.seconds, checkpoint.Due(checkpoint_every, time.monotonic())
         for indices, batch in self.batches():
             self.pending = [*self.pending, self.step(batch, self.labels[indices])]
             if len(self.pending) > 1:
@@ -154,11 +155,13 @@ class Run:
                 self.evaluate()
             self.seconds = time.time() - started
             # After each evaluation too, also after the last: then it holds what is needed until the result is written
-            if self.iteration % checkpoint_every == 0 or self.iteration in evaluations:
+            if due.at(self.iteration, time.monotonic()) or self.iteration in evaluations:
                 state = dict(iteration=self.iteration, history=self.history, seconds=self.seconds, files=self.files)
                 arrays, pending = self.engine.state(), [self.engine.numbers(means) for means in self.pending]
                 state.update(pending=pending, curve=self.watch.points)
+                begun = time.monotonic()
                 checkpoint.save_run(self.out, arrays, {**self.run, **state}, self.ranks)
+                due.written(begun, time.monotonic())
             if not self.pending:
                 mark, first = time.time(), self.iteration
 

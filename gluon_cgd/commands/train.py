@@ -62,8 +62,8 @@ def add_training(p, left_out=()):
     add_engine(p)
     help_text = "a file of the backbone's ImageNet parameters (default: the published one)"
     p.add_argument("--weights", type=name, metavar="FILE", help=help_text)
-    help_text = "write a checkpoint every N iterations (default 100)"
-    p.add_argument("--checkpoint-every", type=int, default=100, metavar="N", help=help_text)
+    help_text = "write a checkpoint every N iterations (default: 100, fewer if those take ten minutes)"
+    p.add_argument("--checkpoint-every", type=int, metavar="N", help=help_text)
     help_text = "compute each batch in N parts, if it does not fit into memory at once (default 1)"
     p.add_argument("--parts", type=int, default=1, metavar="N", help=help_text)
     group = p.add_argument_group("what is trained (defaults in brackets; each switch has its --no-)")

@@ -13,11 +13,11 @@ from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.fetch.loading import sha256_of
 
 
-def checked(out: PathLike, seed: int, checkpoint_every: int) -> Path:
+def checked(out: PathLike, seed: int, checkpoint_every: Optional[int]) -> Path:
     """The folder `out` of a run. Raises ValueError for a file, and for a seed or a number of steps that cannot be."""
     if not 0 <= seed < 2**31:
         raise ValueError(f"seed {seed} must be from 0 to 2147483647")
-    if checkpoint_every < 1:
+    if checkpoint_every is not None and checkpoint_every < 1:
         raise ValueError(f"checkpoint_every {checkpoint_every} must be at least 1")
     if Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"{out} is a file: name a folder for the run")

@@ -98,7 +98,7 @@ def train(
     weights: Optional[PathLike],
     ctx: Any,
     deterministic: bool,
-    checkpoint_every: int,
+    checkpoint_every: Optional[int],
     lock: int,
 ) -> Dict[str, Any]:
     """The result of the run in `out`, trained by PyTorch.

@@ -23,6 +23,31 @@ KINDS = "fUu"  # of its arrays, as NumPy calls them
 RANKS = "ranks:"  # begins the name of an array with ranks
 
 
+class Due:
+    """When a run writes a checkpoint: every `every` iterations.
+
+    With None it is every 100, or after ten minutes. But where writing takes long, as to a network's disk, it comes so
+    late that all of them take no more than a twentieth of the time.
+    """
+
+    iterations, longest, spare = 100, 600, 20  # seconds; of the time that one takes
+
+    def __init__(self, every: Optional[int], now: float):
+        self.every, self.last, self.took = every, now, 0.0
+
+    def at(self, iteration: int, now: float) -> bool:
+        """Whether one is due after `iteration`. now: seconds, as `time.monotonic` tells them."""
+        if self.every is not None:
+            return iteration % self.every == 0
+        passed = now - self.last
+        regular = iteration % self.iterations == 0 or passed >= self.longest
+        return regular and passed >= self.spare * self.took
+
+    def written(self, begun: float, ended: float) -> None:
+        """Take note of one that was written from `begun` to `ended`."""
+        self.last, self.took = ended, ended - begun
+
+
 def save_checkpoint(
     file: PathLike,
     state: Mapping[str, np.ndarray],

@@ -305,3 +305,24 @@ def test_a_disk_that_is_full_is_one_error_that_names_the_file_and_the_old_file_s
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     gc.collect()
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("every", "step", "takes", "expected"),
+    [
+        (None, 0.05, 0.01, [100, 200, 300, 400]),
+        (None, 0.05, 0.4, [100, 300, 500, 700]),  # a twentieth of 8 seconds, which 160 steps take
+        (None, 14, 1, [43, 86, 100, 143]),  # ten minutes
+        (7, 0.05, 60, [7, 14, 21, 28]),
+    ],
+)
+def test_a_checkpoint_is_due_after_so_many_steps_or_so_long_and_takes_a_twentieth_at_most(every, step, takes, expected):
+    now, found = 1000.0, []
+    due = checkpoint.Due(every, now)
+    for iteration in range(1, 1000):
+        now += step
+        if due.at(iteration, now) and len(found) < 4:
+            found.append(iteration)
+            due.written(now, now + takes)
+            now += takes
+    assert found == expected
