@@ -147,7 +147,7 @@ def clear(plan):
     On NFS the folder stays, empty, until the lock that its caller has is closed (see `delete_empty`).
     """
     last = {NAME, DONE, "lock"}
-    for entry in sorted(plan.folder.iterdir()):
+    for entry in sorted(plan.folder.iterdir()) if plan.folder.is_dir() else ():  # else one that was killed did it
         if entry.name in last:
             continue
         if entry.is_dir() and not entry.is_symlink():
