@@ -7,7 +7,7 @@ from typing import List, NamedTuple, Optional
 from gluon_cgd.files.printable import printable
 from gluon_cgd.retrieval import answers, exact
 from gluon_cgd.retrieval.reranking import METHODS, effect, reranked
-from gluon_cgd.retrieval.threshold import Threshold, calibrate
+from gluon_cgd.retrieval.threshold import Threshold, calibrate, parse
 
 SHOWN = 3  # pictures of a folder in a line
 
@@ -39,8 +39,12 @@ def add_answers(p):
 
 def no_file(text):
     """`text`, the value of --threshold. Raises ArgumentTypeError for the query or the index, typed behind it."""
-    if text and os.path.lexists(text):
-        raise argparse.ArgumentTypeError(f"{text} is a file or a folder: write --threshold behind the query")
+    try:
+        parse(text)
+    except ValueError as error:
+        if os.path.lexists(text):
+            rule = f"{text} is a file or a folder: write --threshold behind the query"
+            raise argparse.ArgumentTypeError(rule) from error
     return text
 
 

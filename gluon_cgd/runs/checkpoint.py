@@ -30,7 +30,8 @@ class Due:
     late that all of them take no more than a twentieth of the time.
     """
 
-    iterations, longest, spare = 100, 600, 20  # seconds; of the time that one takes
+    iterations, longest = 100, 600  # longest: seconds between two
+    spare = 20  # times as long as it takes to write one
 
     def __init__(self, every: Optional[int], now: float):
         self.every, self.last, self.took = every, now, 0.0
