@@ -21,6 +21,7 @@ from gluon_cgd.files import figures
 from visualize import model
 
 RIGHT, WRONG = "#1a9850", "#d73027"
+MOST = 100  # rows and columns of the figure
 
 
 def add_flags(p):
@@ -82,8 +83,8 @@ def run(options):
 
     if not 0 <= options.seed < 2**31:
         raise ValueError(f"--seed {options.seed} must be from 0 to 2147483647")
-    if min(options.queries, options.k) < 1:
-        raise ValueError(f"--queries {options.queries} and -k {options.k} must be at least 1")
+    if not (0 < options.queries <= MOST and 0 < options.k <= MOST):
+        raise ValueError(f"--queries {options.queries} and -k {options.k} must be from 1 to {MOST}")
     trained, split, name = model.open_test_set(options)
 
     def pictures_of(records):

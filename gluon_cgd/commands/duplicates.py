@@ -11,11 +11,10 @@ from gluon_cgd.datasets import images
 from gluon_cgd.files import figures
 from gluon_cgd.files.printable import printable
 from gluon_cgd.retrieval import collection, duplicates
-from gluon_cgd.retrieval.picture import COLUMNS, Hit, draw, small
+from gluon_cgd.retrieval.picture import COLUMNS, DRAWN, Hit, draw, small, spare
 from gluon_cgd.retrieval.places import place_of, prefixes
 
 log = logging.getLogger(__name__)
-DRAWN = 30  # groups
 
 
 def add_command(p):
@@ -39,6 +38,8 @@ def command(options):
     if options.figure:
         figures.check("--figure", options.figure)
     snapshot = collection.read(options.index)
+    if options.figure:
+        spare(options.figure, snapshot)
     rows = np.flatnonzero(snapshot.live)
     paths, roots = [snapshot.path(row) for row in rows], prefixes(snapshot.manifest.get("folders", []))
     looks, errors = duplicates.looks_of(paths)

@@ -17,7 +17,7 @@ from gluon_cgd.retrieval import approximate, collection
 from gluon_cgd.retrieval import index as pictures
 from gluon_cgd.retrieval.explained import alike, apart, explainer
 from gluon_cgd.retrieval.model import open_model, remembered_by
-from gluon_cgd.retrieval.picture import COLUMNS, Hit, draw, small
+from gluon_cgd.retrieval.picture import COLUMNS, DRAWN, Hit, draw, small, spare
 from gluon_cgd.retrieval.reranking import effect
 from gluon_cgd.retrieval.threshold import parse as parse_threshold
 
@@ -58,6 +58,8 @@ def command(options):
     snapshot = collection.read(options.index)
     if not len(snapshot):
         raise ValueError(f"{options.index} holds no pictures: python -m gluon_cgd index --images DIR adds some")
+    if options.figure:
+        spare(options.figure, snapshot)
     remembered = remembered_by(options.index, snapshot.manifest)
     side = Experiment.from_dict(remembered["experiment"]).input_size
     box = options.box and parse_pixels("--box", options.box, "X1,Y1,X2,Y2")
@@ -92,10 +94,13 @@ def command(options):
 
 
 def drawn(model, queries, groups, kinds, by_folder):
-    """Yield a Hit for each picture in `groups`, of a folder at most a row; kinds: [alike] or [], [apart] or []."""
+    """Yield a Hit for each picture in `groups`, DRAWN rows at most, a folder at most one of them.
+
+    kinds: [alike] or [], [apart] or [].
+    """
     explainers = [explainer(model, query) for query in queries if any(kinds)]
-    for number, group in enumerate(groups, 1):
-        for rank, answer in enumerate(group.answers[: COLUMNS if by_folder else None], 1):
+    for number, group in enumerate(groups[:DRAWN], 1):
+        for rank, answer in enumerate(group.answers[: COLUMNS if by_folder else COLUMNS * DRAWN], 1):
             photo, maps = None, (None, None)
             try:
                 photo = images.decode(answer.path)

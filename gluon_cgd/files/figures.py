@@ -14,6 +14,7 @@ from gluon_cgd.files.whole import check_target, may_write, replacing
 
 SUFFIXES = (".png", ".pdf", ".svg")
 DPI = 150
+LARGEST = 65000  # pixels of a side; matplotlib draws up to 65,535
 LETTER = 0.62  # of its size, the width of a letter
 # Colours of Okabe and Ito, which colour-blind people can tell apart
 OURS, PUBLISHED = "#0072b2", "#d55e00"
@@ -46,7 +47,7 @@ def check(flag, file, inputs=()):
 def save(figure, file):
     """Write a matplotlib figure to `file`; its suffix decides the format. Its texts are drawn as they are.
 
-    A letter that the font lacks becomes a box.
+    A letter that the font lacks becomes a box. A figure of many inches has fewer pixels in each.
     """
     from matplotlib.text import Text
 
@@ -55,7 +56,8 @@ def save(figure, file):
         text.set_text(printable(text.get_text(), lines=True))
     with replacing(file) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure.savefig(temporary, dpi=DPI, format=Path(file).suffix[1:])
+        dpi = min(DPI, LARGEST / max(figure.get_size_inches()))
+        figure.savefig(temporary, dpi=dpi, format=Path(file).suffix[1:])
 
 
 def empty(width, height):

@@ -91,9 +91,7 @@ def read_manifest(folder, name=NAME):
     except (FileNotFoundError, NotADirectoryError) as error:
         if name == NAME and (Path(folder) / BEFORE).is_file():
             raise Damaged(f"{file} is missing", folder) from error
-        raise FileNotFoundError(
-            f"{folder} is not an index: python -m gluon_cgd index --images DIR --out {folder} makes one"
-        ) from error
+        raise FileNotFoundError(f"{folder} is not an index: {making(folder)} makes one") from error
     except (ValueError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise Damaged(f"{file} cannot be read ({reason})", folder) from error
@@ -107,6 +105,15 @@ def read_manifest(folder, name=NAME):
     if problem:
         raise Damaged(f"{file} cannot be read ({problem})", folder)
     return manifest
+
+
+def making(folder):
+    """The command that makes an index in `folder`, or beside it if it is a file or holds something else."""
+    folder = Path(folder)
+    with contextlib.suppress(OSError):
+        if folder.is_file() or any(folder.iterdir()):
+            folder = folder.with_name(f"{folder.name}.index") if folder.name else "IDX"
+    return f"python -m gluon_cgd index --images DIR --out {folder}"
 
 
 def replace_manifest(folder, manifest):

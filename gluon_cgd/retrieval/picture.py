@@ -1,13 +1,16 @@
 """Draws the result of a search: the queries, then the results by rank, with cosine, folder and name."""
 
+import os
 import textwrap
 from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
 from gluon_cgd.files import figures, heatmaps
+from gluon_cgd.retrieval.finding import Finder
 
 COLUMNS = 6
+DRAWN = 30  # rows
 SIDE = 1.5  # inches, the width of a picture
 WIDTH = 24  # characters of a line below a result
 LARGEST = 400  # pixels of the longer side of a photo here
@@ -46,6 +49,14 @@ class Hit(NamedTuple):
 KINDS = {"maps": heatmaps.ALIKE, "apart": heatmaps.APART}
 WORDS = {"maps": "makes them alike", "apart": "keeps them apart"}
 NOTE = "(bright: most of it,\nhalf inside the line,\na scale for each result)"
+
+
+def spare(file, snapshot):
+    """Raise ValueError if the figure `file` would overwrite a picture of the index of `snapshot`."""
+    places = {os.path.abspath(file), os.path.realpath(file)} if os.path.exists(file) else ()
+    finder = Finder(snapshot)
+    if any(finder.row(place) >= 0 for place in places):
+        raise ValueError(f"--figure {file} would overwrite a picture of {snapshot.folder}: name another file")
 
 
 def small(picture, box=None):

@@ -344,6 +344,10 @@ def test_photos_keep_their_proportions_and_have_captions_and_the_box_is_marked(t
     titles = [one.get_title() for one in figures[1].axes[:: picture.COLUMNS]]
     assert titles[0] == "query"
     assert [title[0] for title in titles[1:]] == ["1", "2", "3"]
+    monkeypatch.setattr(search, "DRAWN", 1)
+    for flags, drawn in ((["-k", "9"], picture.COLUMNS), (["-k", "3", "--by-folder"], len(titles) - 1)):
+        assert main(["search", str(idx), query, "--figure", out, *flags]) == 0
+        assert len([one for one in figures[-1].axes if one.images]) - 1 <= drawn
 
 
 @pytest.mark.slow

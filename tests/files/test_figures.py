@@ -62,6 +62,12 @@ def test_a_long_name_of_a_model_is_whole_inside_the_figure_and_above_the_photos(
     assert box.y0 >= max(axes.get_tightbbox().y1 for axes in figure.axes)
 
 
+def test_a_figure_of_many_rows_has_fewer_pixels_and_no_error(tmp_path):
+    figures.save(figures.empty(0.1, 500), tmp_path / "long.png")  # at 150 to an inch more than matplotlib draws
+    with Image.open(tmp_path / "long.png") as drawn:
+        assert drawn.height == figures.LARGEST
+
+
 def test_a_file_that_cannot_be_written_or_is_read_is_refused_at_once(tmp_path, other_user):
     folder = tmp_path / "folder"
     folder.mkdir()

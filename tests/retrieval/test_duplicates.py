@@ -145,6 +145,12 @@ def test_the_command_names_the_groups_and_deletes_nothing(tmp_path, capsys, capl
     assert "none.png is not written" in said.err
     (photos / "b/again.png").write_bytes((photos / "a/0.png").read_bytes())
     assert sorted(file.read_bytes() for file in photos.rglob("*.*")) == before
+    (tmp_path / "link.png").symlink_to(photos / "a/0.png")
+    for own in (photos / "a/0.png", tmp_path / "link.png"):
+        for typed in (["duplicates", str(idx)], ["search", str(idx), str(photos / "b/again.png")]):
+            assert main([*typed, "--figure", str(own)]) == 2
+            assert f"{own} would overwrite a picture of {idx}" in capsys.readouterr().err
+    assert sorted(file.read_bytes() for file in photos.rglob("*.*")) == before
     for wrong in ("0", "1.1", "nan"):
         assert main(["duplicates", str(idx), "--likeness", wrong]) == 2
         assert "must be above 0 and at most 1" in capsys.readouterr().err
