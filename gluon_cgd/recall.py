@@ -117,7 +117,7 @@ class Search:
     |q - g|^2 = |q|^2 - 2 (q.g - |g|^2 / 2). The bracket is the score of item g: the higher, the nearer.
     """
 
-    def __init__(self, query, query_labels, gallery, gallery_labels, queries_first=False):
+    def __init__(self, query, query_labels, gallery=None, gallery_labels=None, queries_first=False):
         self.itself = gallery is None
         self.leaves_out = self.itself or queries_first  # item i is query i, which does not find it
         query = _checked("query", query, query_labels)
@@ -167,18 +167,25 @@ class Search:
         """
         count, margin = np.where(own > -np.inf, 0, np.inf), np.float32(ROUNDING * self.largest)
         to_beat = np.where(own > -np.inf, own, np.inf).astype(np.float32)[:, None]
-        for rows, columns, scores in self._tiles():
-            difference = scores - to_beat[rows]
-            nearer, near = difference > margin, difference >= -margin
-            count[rows] += nearer.view(np.uint8).sum(axis=1, dtype=np.uint16)
-            # Too close for float32: (query i, item j), decided in float64
-            i, j = (numbers[places] for numbers, places in zip((rows, columns), _places(near ^ nearer)))
+        for rows, nearer, (i, j) in self._compared(to_beat, margin):
+            count[rows] += nearer
             other = self.query_labels[i] != self.gallery_labels[j]
             i, j = i[other], j[other]
             if len(i):
                 as_near = self._exactly_paired(i, j) >= own[i] - TIE * self.largest
                 np.add.at(count, i[as_near], 1)
         return count
+
+    def _compared(self, to_beat, margin):
+        """Yield (queries, how many items of a tile are nearer than their `to_beat`, pairs) until all are covered.
+
+        pairs: (queries i, items j) that are within `margin` of it: too close for float32, to be decided in float64.
+        """
+        for rows, columns, scores in self._tiles():
+            difference = scores - to_beat[rows]
+            nearer, near = difference > margin, difference >= -margin
+            pairs = tuple(numbers[places] for numbers, places in zip((rows, columns), _places(near ^ nearer)))
+            yield rows, nearer.view(np.uint8).sum(axis=1, dtype=np.uint16), pairs
 
     def _tiles(self):
         """Yield (queries i, items j, their scores in float32) until all pairs are covered; a query with itself is -inf.

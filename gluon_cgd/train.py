@@ -215,7 +215,7 @@ class Run:
             self.check_finite(name, values)  # NaN features can give a finite loss
         embeddings = labelled(self.engine.embed, self.split, self.query, self.gallery)
         learned = of_training(experiment, self.engine.embed, self.pictures)
-        measured, found = results.measured(ks, embeddings, experiment, learned)
+        measured, found = results.measured(ks, embeddings, experiment, learned, self.engine.ranks)
         entry = {"iteration": self.iteration, **measured, **({"losses": self.losses} if self.losses else {})}
         self.history.append(entry)
         scores = "\t".join(f"{name}={100 * value:.2f}" for name, value in entry["recall"].items())

@@ -7,7 +7,7 @@ import mxnet as mx
 import numpy as np
 from mxnet import gluon
 
-from gluon_cgd import model
+from gluon_cgd import model, recall
 from gluon_cgd.datasets import images
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.evaluate import embed
@@ -40,6 +40,8 @@ class GluonEngine:
 
     A step returns the means of its losses as an array of MXNet (2,) or (1,), which need not be computed yet.
     """
+
+    ranks = staticmethod(recall.ranks)
 
     def __init__(self, learner: Learner):
         self.learner, self.net, self.trainer = learner, learner.net, learner.trainer

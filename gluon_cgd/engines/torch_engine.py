@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gluon_cgd.engines import adam, graph
+from gluon_cgd import recall
+from gluon_cgd.engines import adam, graph, search
 from gluon_cgd.engines.draws import Uniform
 from gluon_cgd.engines.pictures import MEAN, STD, cropped, cut, sent
 from gluon_cgd.engines.pytorch import Network
@@ -208,6 +209,11 @@ class TorchEngine:
                     started.append(network({"data": data}, ["embedding"])["embedding"])
             rows.extend(embedding.cpu().numpy() for embedding in started)  # when all devices have begun
         return finite(np.concatenate(rows))
+
+    def ranks(self, *embeddings: Any) -> np.ndarray:
+        """As `recall.ranks`, on the GPU of the losses: the CPU would take as long for them as that GPU for the rest."""
+        device = self.devices[0]
+        return search.ranks(device, *embeddings) if device.type == "cuda" else recall.ranks(*embeddings)
 
     def parameters(self) -> Dict[str, np.ndarray]:
         """{name by structure: value}, also of the running statistics, in MXNet's order."""

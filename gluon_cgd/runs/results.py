@@ -7,13 +7,14 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from gluon_cgd import recall
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.experiment import DESCRIPTOR_NAMES, REMOVED, Experiment
 from gluon_cgd.extensions.whitening import Whitening
 from gluon_cgd.files.regular import read_json
 from gluon_cgd.files.whole import check_target, digest
 from gluon_cgd.machine import facts
-from gluon_cgd.recall import Embeddings, branches, ranks, recall_of_ranks
+from gluon_cgd.recall import Embeddings, branches, recall_of_ranks
 from gluon_cgd.runs import collapse, schema
 from gluon_cgd.runs.fields import shown
 from gluon_cgd.runs.parameters import hash_of_file
@@ -116,13 +117,18 @@ def read_result(file: PathLike) -> Dict[str, Any]:
 
 
 def measured(
-    ks: Sequence[int], embeddings: Embeddings, experiment: Experiment, whitening: Optional[Whitening] = None
+    ks: Sequence[int],
+    embeddings: Embeddings,
+    experiment: Experiment,
+    whitening: Optional[Whitening] = None,
+    ranks: Callable[..., np.ndarray] = recall.ranks,
 ) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
     """({"recall", "spread"} of the test pictures, the ranks that the recall counts); of branches too if there are any.
 
     The ranks are {"": of the combined embedding (N,), "SPoC": of a branch, ...}.
     whitening: what the embedding that counts goes through; the given one, which the losses see, is then one branch
     more, PLAIN.
+    ranks: counts them as `recall.ranks` does; an engine may do it on its device.
     """
     names = [DESCRIPTOR_NAMES[letter] for letter in experiment.descriptors if experiment.has_branches]
     found = {"": ranks(*embeddings)}

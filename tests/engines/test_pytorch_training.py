@@ -68,6 +68,10 @@ def test_in_the_environment_of_pytorch(name):
     in_torch(name)
 
 
+def test_ranks_counted_by_pytorch_are_those_of_numpy():
+    in_torch("ranks", "cpu")
+
+
 def test_a_step_that_cannot_be_recorded_is_told_to_the_parent(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert json.loads(in_torch("told")) == {"unrecorded": "operation not permitted when stream is capturing"}

@@ -169,6 +169,38 @@ def recorded():
     assert losses[-1] != losses[0]
 
 
+def ranks():
+    """Ranks that are counted on a device are those of NumPy: with ties, galleries, classes of one, long vectors."""
+    from gluon_cgd import recall
+    from gluon_cgd.engines import search
+
+    device, search.TILE, rng = torch.device(sys.argv[2]), 16, np.random.default_rng(0)
+    points = rng.normal(size=(70, 6)).astype(np.float32)
+    unit = points / np.linalg.norm(points, axis=1, keepdims=True)
+    narrow = np.float32(1) + np.float32(1e-6) * points  # as of a model that has nearly collapsed
+    grid = rng.integers(0, 3, (70, 3)).astype(np.float32)
+    labels = rng.integers(0, 40, 70)
+    decided = []
+    exactly = search.DeviceSearch._exactly_paired
+    search.DeviceSearch._exactly_paired = lambda self, i, j: decided.append(len(i)) or exactly(self, i, j)
+    for vectors in (unit, points, narrow, grid, np.ones((70, 4), np.float32), points * np.float32(1e30)):
+        for given in (
+            (vectors, labels),
+            (vectors[:25], labels[:25], vectors[20:], labels[20:]),
+            (vectors[:25], labels[:25], vectors, labels, True),
+            (vectors, labels, vectors[:20], labels[:20]),
+            recall.Embeddings(vectors, labels),
+        ):
+            np.testing.assert_array_equal(search.ranks(device, *given), recall.ranks(*given))
+    assert sum(decided) > 1000, decided
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    search.DeviceSearch.ahead = full
+    np.testing.assert_array_equal(search.ranks(device, unit, labels), recall.ranks(unit, labels))
+
+
 def repeats():
     """A run repeats its bits if each of its processes was asked to; a checkpoint remembers it."""
     _, engine = engine_of(sys.argv[2])
