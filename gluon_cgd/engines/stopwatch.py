@@ -1,4 +1,4 @@
-"""How long PyTorch takes to learn from a picture and to embed one: `python -m gluon_cgd.engines.stopwatch ASKED`.
+"""How long PyTorch takes for the parts of a run: `python -m gluon_cgd.engines.stopwatch ASKED`.
 
 It runs in PyTorch's environment, on a training file of random pictures, and tells the seconds in JSON.
 """
@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -16,6 +17,7 @@ from gluon_cgd.engines import training_file
 from gluon_cgd.engines.replay import NotRecorded
 from gluon_cgd.engines.torch_engine import TorchEngine, device_of
 from gluon_cgd.machine import device_names
+from gluon_cgd.runs.stopwatch import of_an_evaluation
 from gluon_cgd.sampler import draw_changes
 
 FIRST = 4  # calls that are not counted: PyTorch chooses its algorithms in them
@@ -24,6 +26,7 @@ FIRST = 4  # calls that are not counted: PyTorch chooses its algorithms in them
 def measure(asked: Dict[str, Any]) -> Dict[str, Any]:
     """{"train": seconds a picture, "embed": ..., "device": its name, "memory": bytes, the most that PyTorch had}.
 
+    And what `of_an_evaluation` measures.
     asked: {"file": a training file, "device": "cuda0", "precision": ..., "seconds": how long each is measured}.
     """
     try:
@@ -51,6 +54,7 @@ def measured(asked: Dict[str, Any], records: bool) -> Dict[str, Any]:
 
     found: Dict[str, Any] = {"train": timed(step, device, asked["seconds"]) / size}
     found["embed"] = timed(lambda: engine.embed(query), device, asked["seconds"]) / len(query)
+    found.update(of_an_evaluation(training.experiment, engine.parameters(), Path(asked["file"]).parent, engine.ranks))
     is_cuda = device.type == "cuda"
     found["device"] = torch.cuda.get_device_name(device) if is_cuda else device.type
     found["memory"] = torch.cuda.max_memory_allocated(device) if is_cuda else 0

@@ -52,11 +52,16 @@ def hours_of(experiments, seeds, measured):
         cost = measured.get(f"{experiment['backbone']} at {experiment['input_size']}{kept}")
         if cost is None:
             return "-"
-        tested, trained = DECLARED["tests"][experiment["dataset"]][:2]
-        tested += DECLARED["galleries"].get(experiment["dataset"], 0)
+        queries, trained = DECLARED["tests"][experiment["dataset"]][:2]
+        gallery = DECLARED["galleries"].get(experiment["dataset"], 0)
         batch = experiment["batch_classes"] * experiment["batch_images"]
-        steps = max(1, round(experiment["passes"] * trained / batch)) * batch
-        total += steps * cost["train"] + (experiment["evaluations"] + 1) * tested * cost["embed"]
+        iterations, evaluations = max(1, round(experiment["passes"] * trained / batch)), experiment["evaluations"]
+        steps, checkpoint = iterations * batch * cost["train"], cost.get("checkpoint", 0)
+        total += steps + (evaluations + 1) * (queries + gallery) * cost["embed"]
+        total += (evaluations + 1) * queries * (gallery or queries) * cost.get("rank", 0)
+        total += evaluations * (cost.get("best", 0) + checkpoint)
+        if checkpoint:  # every 100 iterations or ten minutes, and a twentieth of the time at most
+            total += steps * checkpoint / max(min(100 * steps / iterations, 600), 20 * checkpoint)
     return f"{seeds * total / 3600:,.0f}"
 
 

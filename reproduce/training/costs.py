@@ -1,19 +1,27 @@
-"""How long a machine takes to train on and to embed a picture, measured, and how long runs will therefore take."""
+"""How long a machine takes for the parts of a run, measured, and how long runs will therefore take.
+
+The parts are a training step, the embedding of a picture, the comparison of a query with an item, and the files that
+are written. What is not counted is the start of the process.
+"""
 
 import logging
+import time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from gluon_cgd import datasets, model
-from gluon_cgd.datasets import glyphs
+from gluon_cgd.datasets import glyphs, images
 from gluon_cgd.engines.choice import MXNET
 from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.files import regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts, load
 from gluon_cgd.machine.progress import each
-from gluon_cgd.runs import schema
+from gluon_cgd.runs import schema, stopwatch
+from gluon_cgd.sampler import draw_changes
 from reproduce import efficiency, recorded, store
 from reproduce.report import formats
 from reproduce.training import complexity, pytorch_costs
@@ -22,7 +30,9 @@ log = logging.getLogger("reproduce")
 BUSY = 5  # on two idle cores Table 1's mini form took a minute, and three to five with eight other programs at work
 MEASURED = recorded.FOLDER / "steps.json"  # measured on other machines
 SECONDS = schema.number(0, 10**6)
-TIMES = schema.each(schema.each(schema.fields({"train": SECONDS, "embed": SECONDS})))  # machine -> network -> seconds
+NEEDED, PARTS = ("train", "embed"), ("rank", "best", "checkpoint")  # PARTS: those of `stopwatch.of_an_evaluation`
+# machine -> network -> seconds
+TIMES = schema.each(schema.each(schema.fields(dict.fromkeys(NEEDED, SECONDS), dict.fromkeys(PARTS, SECONDS))))
 
 
 def network(experiment):
@@ -35,7 +45,8 @@ def measure(experiments, device, runs, engine=MXNET):
     """Measure every network of `experiments` on `device` ("cpu", "gpu0") and store the times with the reports.
 
     engine: what trains; PyTorch's devices are "cpu", "cuda0", ..., "mps".
-    Returns {network: {"train": seconds per picture, "embed": seconds per picture}}. Measured networks are skipped.
+    Returns {network: {"train": seconds per picture, "embed": seconds per picture, and PARTS}}. Measured networks are
+    skipped.
     """
     file = formats.reports(runs) / "steps.json"
     known = _read(file)
@@ -46,14 +57,29 @@ def measure(experiments, device, runs, engine=MXNET):
             batch = min(experiment.batch_size, 32) if device.startswith("cpu") else experiment.batch_size
             if engine == MXNET:
                 cost = efficiency.one_model(replace(experiment, pretrained=False), batch, device)
-                own[network(experiment)] = {"train": cost["step"] / batch, "embed": cost["picture"]}
+                cutting = cut(experiment, batch) if device.startswith("cpu") else 0  # beside a GPU nothing waits for it
+                values = {"all": np.ones(parameters(experiment), np.float32)}
+                cost = {"train": cost["step"] / batch + cutting, "embed": cost["picture"]}
+                cost.update(stopwatch.of_an_evaluation(experiment, values, file.parent))
             else:
-                cost = pytorch_costs.measure(efficiency.with_batch(experiment, batch), device, engine.precision)
-                own[network(experiment)] = {"train": cost["train"], "embed": cost["embed"]}
+                smaller = efficiency.with_batch(experiment, batch)
+                cost = pytorch_costs.measure(smaller, device, engine.precision, file.parent)
+            own[network(experiment)] = {part: cost[part] for part in (*NEEDED, *PARTS)}
             write_json(file, known)
     if load.warning(load.others(before, load.now())):
         log.warning("%s", load.warning(load.others(before, load.now())))
     return own
+
+
+def cut(experiment, batch):
+    """Seconds a picture to cut a batch out of larger pictures, which takes a core from training on a CPU."""
+    side, rng, taken = experiment.resize, np.random.default_rng(0), []
+    pictures = rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
+    for _ in range(10):
+        start = time.perf_counter()
+        images.cropped(pictures, np.arange(batch), draw_changes(rng, batch, experiment), experiment.input_size)
+        taken.append(time.perf_counter() - start)
+    return sorted(taken)[len(taken) // 2] / batch
 
 
 def measure_here(experiments, runs, engine):
@@ -110,12 +136,28 @@ def pictures(dataset, *rule):
     return train[0], sum(part[0] for part in test)
 
 
+@lru_cache(maxsize=None)
+def compared(dataset, *rule):
+    """How many pairs of a query and an item an evaluation on a dataset compares; arguments as of `pictures`."""
+    if datasets.is_own(dataset):
+        _, query, gallery = datasets.load(dataset, None, False, *rule)
+        return len(query) * len(gallery or query)
+    if dataset in datasets.COUNTS:
+        query, *gallery = (part[0] for part in datasets.COUNTS[dataset][1:])
+        return query * (gallery or [query])[0]
+    return pictures(dataset)[1] ** 2
+
+
 def seconds(run, costs):
-    """Seconds that the rest of a `plan.Wanted` takes. costs: {"train", "embed"}, seconds per picture."""
-    train, test = pictures(*store.data_of(run.experiment))
-    left = 1 - run.iteration / run.experiment.iterations(train)
-    steps = run.experiment.iterations(train) * run.experiment.batch_size * costs["train"]
-    return left * (steps + (run.experiment.evaluations + 1) * test * costs["embed"])
+    """Seconds that the rest of a `plan.Wanted` takes. costs: of its network, from `measure`; PARTS may be missing."""
+    experiment, data = run.experiment, store.data_of(run.experiment)
+    train, test = pictures(*data)
+    iterations, evaluations = experiment.iterations(train), experiment.evaluations
+    rank, best, checkpoint = (costs.get(part, 0) for part in PARTS)
+    steps = iterations * experiment.batch_size * costs["train"]
+    measured = (evaluations + 1) * (test * costs["embed"] + compared(*data) * rank)
+    written = evaluations * (best + checkpoint) + stopwatch.of_checkpoints(steps, checkpoint, iterations)
+    return (1 - run.iteration / iterations) * (steps + measured + written)
 
 
 def total(runs, measured):

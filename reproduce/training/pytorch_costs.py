@@ -33,17 +33,17 @@ def device_here():
     return "cuda0" if python and environment.devices(python)["cuda"] else ""
 
 
-def measure(experiment, device, precision):
-    """{"train": seconds a picture, "embed": seconds a picture, "device": its name} of `experiment`, measured.
+def measure(experiment, device, precision, folder=None):
+    """What `engines.stopwatch` measures of `experiment`: {"train": seconds a picture, "embed": seconds a picture, ...}.
 
-    Raises ValueError if that fails.
+    folder: where files are written for a moment, by default the system's own. Raises ValueError if that fails.
     """
     from gluon_cgd.engines import process  # it needs MXNet
 
     pictures = RandomPictures(replace(experiment, pretrained=False))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "training.npz"
-        pictures.make(Path(folder))
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        file = Path(place) / "training.npz"
+        pictures.make(Path(place))
         made = dict(name="pytorch", precision=precision, deterministic=False)
         run = {"experiment": pictures.experiment.to_dict(), "seed": 0, "revision": REVISION, "engine": made}
         process.write(file, pictures, run, None)

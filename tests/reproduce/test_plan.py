@@ -63,6 +63,14 @@ def test_hours_follow_from_measured_steps(tmp_path, monkeypatch):
     iterations = row.experiment.iterations(8054)
     seconds = iterations * 128 * 0.01 + 16 * 8131 * 0.001
     assert steps.seconds(run, costs["a machine"]["resnet50 at 224"]) == pytest.approx(seconds)
+    more = dict(costs["a machine"]["resnet50 at 224"], rank=1e-7, best=2, checkpoint=3)
+    between = iterations * 128 * 0.01 / (100 * 128 * 0.01)  # a checkpoint every 100 steps, which take 128 seconds
+    more_seconds = seconds + 16 * 8131**2 * 1e-7 + 15 * (2 + 3) + between * 3
+    assert steps.seconds(run, more) == pytest.approx(more_seconds)
+    more["checkpoint"] = 30  # 600 seconds between two
+    assert steps.seconds(run, more) - more_seconds == pytest.approx(
+        15 * 27 + iterations * 128 * 0.01 / 20 - between * 3
+    )
     half = run._replace(iteration=iterations // 2)
     assert steps.seconds(half, costs["a machine"]["resnet50 at 224"]) == pytest.approx(seconds / 2, rel=1e-3)
     told = steps.costs([run] * 10, tmp_path)
@@ -74,6 +82,13 @@ def test_hours_follow_from_measured_steps(tmp_path, monkeypatch):
     other = run._replace(experiment=replace(row.experiment, backbone="bn_inception"))
     assert "not known, bn_inception at 224 not measured" in steps.costs([run, other], tmp_path)[0]
     assert steps.costs([], tmp_path) == ["nothing is missing"]
+
+
+def test_pairs_that_are_compared():
+    assert steps.compared("cars196") == 8131**2
+    assert steps.compared("inshop") == 14218 * 12612
+    assert steps.compared("glyphs_mini") == 2000**2
+    assert steps.compared("sop_mini") == steps.pictures("sop_mini")[1] ** 2
 
 
 def test_every_dataset_of_the_tables_has_counts():
@@ -94,7 +109,12 @@ def test_steps_are_measured_once(tmp_path, monkeypatch, small_experiment):
     monkeypatch.setattr(steps.efficiency, "one_model", one_model)
     for _ in range(2):
         own = steps.measure([small_experiment, replace(small_experiment, dim=16)], "cpu0", tmp_path)
-    assert own == {"cifar_resnet10 at 16": {"train": 0.1, "embed": 0.02}}
+    (times,) = own.values()
+    assert list(own) == ["cifar_resnet10 at 16"]
+    assert times["train"] > 0.1  # with the cutting of pictures
+    assert times["embed"] == 0.02
+    assert 0 < times["rank"] < 1e-5
+    assert min(times["best"], times["checkpoint"]) > 0
     assert [(batch, device) for _, batch, device in calls] == [(8, "cpu0")]
     assert list(steps.known(tmp_path).values())[-1] == own
 
@@ -108,6 +128,7 @@ def test_a_network_is_measured_by_the_same_experiment_each_time_in_batches_that_
         return {"step": 0.8, "picture": 0.02}
 
     monkeypatch.setattr(steps.efficiency, "one_model", one_model)
+    monkeypatch.setattr(steps.stopwatch, "of_an_evaluation", lambda *_: dict.fromkeys(steps.PARTS, 0))
     steps.measure(experiments, "cpu", tmp_path)
     assert seen[0].descriptors == min(experiments, key=Experiment.key).descriptors
     few = steps.efficiency.with_batch(replace(seen[0], batch_classes=4, batch_images=32), 32)

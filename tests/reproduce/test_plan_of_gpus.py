@@ -28,9 +28,11 @@ def hopper(tmp_path, monkeypatch):
     measured = []
 
     def machine(has_torch):
-        def measure(experiment, device, precision):
+        def measure(experiment, device, precision, folder):
             measured.append((costs.network(experiment), experiment.batch_size, device, precision))
-            return {"train": 1 / 2367, "embed": 1 / 2358, "device": "NVIDIA H200", "memory": 10**10}
+            assert folder.name == "reports"
+            written = {"rank": 2e-8, "best": 0.4, "checkpoint": 0.6}
+            return {"train": 1 / 2367, "embed": 1 / 2358, **written, "device": "NVIDIA H200", "memory": 10**10}
 
         monkeypatch.setattr(environment, "found", lambda: Path("python") if has_torch else None)
         monkeypatch.setattr(environment, "devices", lambda python: {"cuda": ["NVIDIA H200"], "mps": False})
@@ -47,7 +49,8 @@ def test_a_gpu_that_only_pytorch_uses_is_measured_and_gives_hours(hopper, tmp_pa
         out = capsys.readouterr().out
         hours = float(re.search(r"time on NVIDIA H200 by PyTorch in float32: ([0-9.]+) hours", out)[1])
         iterations, evaluations = Experiment().iterations(8054), Experiment().evaluations + 1
-        seconds = 25 * (iterations * 128 / 2367 + evaluations * 8131 / 2358)
+        steps, each = iterations * 128 / 2367, 8131 / 2358 + 8131**2 * 2e-8
+        seconds = 25 * (steps + evaluations * each + (evaluations - 1) + steps * 0.6 / 12)  # 12 s: 20 times as long
         assert hours == pytest.approx(seconds / 3600, abs=0.06)
         assert "estimate" not in out
     assert measured == [("resnet50 at 224", 128, "cuda0", "float32")]
@@ -117,3 +120,5 @@ def test_the_stopwatch_measures_a_small_network_on_the_cpu(small_experiment):
     measured = pytorch_costs.measure(small_experiment, "cpu", "float32")
     assert 0 < measured["embed"] < measured["train"] < 1
     assert measured["device"] == "cpu"
+    assert 0 < measured["rank"] < 1e-5
+    assert min(measured["best"], measured["checkpoint"]) > 0
