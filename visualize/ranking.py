@@ -21,7 +21,7 @@ from gluon_cgd.files import figures
 from visualize import model
 
 RIGHT, WRONG = "#1a9850", "#d73027"
-MOST = 100  # rows and columns of the figure
+MOST = 1000  # results in the figure
 
 
 def add_flags(p):
@@ -83,8 +83,9 @@ def run(options):
 
     if not 0 <= options.seed < 2**31:
         raise ValueError(f"--seed {options.seed} must be from 0 to 2147483647")
-    if not (0 < options.queries <= MOST and 0 < options.k <= MOST):
-        raise ValueError(f"--queries {options.queries} and -k {options.k} must be from 1 to {MOST}")
+    if min(options.queries, options.k) < 1 or options.queries * options.k > MOST:
+        given = f"--queries {options.queries} and -k {options.k}"
+        raise ValueError(f"{given} must be at least 1, and together ask for {MOST:,} results at most")
     trained, split, name = model.open_test_set(options)
 
     def pictures_of(records):

@@ -87,14 +87,16 @@ def command(options):
             say(line)
     if options.figure:
         hits = list(drawn(model, queries, found.groups, kinds, options.by_folder))
-        title = f"{len(hits)} of {len(snapshot):,} pictures, by {model.about['name']}"
+        answers = sum(len(group.answers) for group in found.groups)
+        of_found = "" if len(hits) == answers else f"{len(hits):,} of {answers:,} results, found among "
+        title = f"{of_found or f'{len(hits)} of '}{len(snapshot):,} pictures, by {model.about['name']}"
         shown = [small(images.decode(path), box) for path in options.query]
         draw(shown, hits, title, options.figure, options.by_folder)
         say(f"Written: {options.figure}", to_stderr=True)
 
 
 def drawn(model, queries, groups, kinds, by_folder):
-    """Yield a Hit for each picture in `groups`, DRAWN rows at most, a folder at most one of them.
+    """Yield a Hit for each picture in `groups`, DRAWN rows of them at most, a folder at most one row.
 
     kinds: [alike] or [], [apart] or [].
     """

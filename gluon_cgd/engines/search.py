@@ -1,5 +1,6 @@
 """The ranks of `recall` counted on a GPU: the same numbers, for what float32 cannot decide goes to the CPU here too."""
 
+import logging
 from typing import Any, Iterator, Tuple
 
 import numpy as np
@@ -7,7 +8,8 @@ import torch
 
 from gluon_cgd import recall
 
-TILE = 4096  # queries, and items, whose similarities are held at a time: 64 MB, and as much again for what is compared
+log = logging.getLogger(__name__)
+TILE = 4096  # queries, and items, whose similarities are held at a time: 64 MB; some 0.4 GB if a model has collapsed
 
 
 class DeviceSearch(recall.Search):
@@ -19,8 +21,9 @@ class DeviceSearch(recall.Search):
 
     def _compared(self, to_beat: np.ndarray, margin: np.float32) -> Iterator[Tuple[np.ndarray, np.ndarray, Tuple]]:
         """As of `recall.Search`. A query is multiplied with all items: a GPU gains nothing by saving half of it."""
-        own = (self.query, self.gallery, self.half_squares.astype(np.float32), to_beat)
-        query, gallery, half_squares, to_beat = (torch.from_numpy(array).to(self.device) for array in own)
+        own = (self.query, self.half_squares.astype(np.float32), to_beat)
+        query, half_squares, to_beat = (torch.from_numpy(array).to(self.device) for array in own)
+        gallery = query if self.itself else torch.from_numpy(self.gallery).to(self.device)
         limit = float(margin)
         for i in range(0, len(query), TILE):
             for j in range(0, len(gallery), TILE):
@@ -40,4 +43,5 @@ def ranks(device: torch.device, *embeddings: Any) -> np.ndarray:
     try:
         return 1 + search.ahead(search.nearest_own()[0])
     except torch.OutOfMemoryError:
+        log.info("recall is counted on the CPU, for %s has too little free memory", device)
         return recall.ranks(*embeddings)

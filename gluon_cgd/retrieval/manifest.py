@@ -112,7 +112,7 @@ def making(folder):
     folder = Path(folder)
     with contextlib.suppress(OSError):
         if folder.is_file() or any(folder.iterdir()):
-            folder = folder.with_name(f"{folder.name}.index") if folder.name else "IDX"
+            folder = folder.with_name(f"{folder.name}.index") if folder.name not in ("", "..") else "IDX"
     return f"python -m gluon_cgd index --images DIR --out {folder}"
 
 

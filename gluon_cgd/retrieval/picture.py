@@ -53,7 +53,12 @@ NOTE = "(bright: most of it,\nhalf inside the line,\na scale for each result)"
 
 def spare(file, snapshot):
     """Raise ValueError if the figure `file` would overwrite a picture of the index of `snapshot`."""
-    places = {os.path.abspath(file), os.path.realpath(file)} if os.path.exists(file) else ()
+    if not os.path.exists(file):
+        return
+    real, places = os.path.realpath(file), [os.path.abspath(file), os.path.realpath(file)]
+    for root in snapshot.manifest.get("folders", ()):  # one may be named by a link
+        inside = os.path.relpath(real, os.path.realpath(root))
+        places += [] if inside.startswith(os.pardir) else [os.path.join(root, inside)]
     finder = Finder(snapshot)
     if any(finder.row(place) >= 0 for place in places):
         raise ValueError(f"--figure {file} would overwrite a picture of {snapshot.folder}: name another file")

@@ -134,7 +134,9 @@ def measured(
     found = {"": ranks(*embeddings)}
     entry: Dict[str, Any] = {"recall": recall_of_ranks(ks, found[""]), "spread": collapse.spread(embeddings)}
     if names:
-        found.update({name: ranks(*branch) for name, branch in branches(embeddings, names).items()})
+        alone = len(names) == 1  # then the branch is the embedding
+        of_branches = branches(embeddings, names).items()
+        found.update({name: found[""] if alone else ranks(*branch) for name, branch in of_branches})
         entry["branches"] = {name: recall_of_ranks(ks, found[name]) for name in names}
     if whitening:
         gallery = None if embeddings.gallery is None else whitening.applied(embeddings.gallery)

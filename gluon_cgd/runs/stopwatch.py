@@ -10,10 +10,10 @@ import numpy as np
 from gluon_cgd import recall
 from gluon_cgd.datasets.records import PathLike
 from gluon_cgd.experiment import Experiment
-from gluon_cgd.runs import checkpoint, results
+from gluon_cgd.runs import checkpoint
 from gluon_cgd.runs.parameters import write_parameters
 
-ITEMS = 4096  # random embeddings, of which each is a query
+ITEMS = (2048, 4096)  # numbers of random embeddings, of which each is a query
 OF_A_CLASS = 8
 
 
@@ -23,24 +23,28 @@ def of_an_evaluation(
     folder: PathLike,
     ranks: Callable[..., np.ndarray] = recall.ranks,
 ) -> Dict[str, float]:
-    """{"rank": seconds for a pair of a query and an item, "best": seconds to write the parameters, "checkpoint": ...}.
+    """Seconds for the parts of an evaluation, and to write its files.
 
+    "query": for a query and "pair": for a pair of a query and an item, when the embedding is ranked; "best": to write
+    the parameters; "checkpoint": to write that.
     values: parameters of the network.  folder: where runs are written, or one on the same disk.  ranks: of the engine.
     """
-    rank = min(timed(results.measured, (1,), searched(experiment), experiment, None, ranks) for _ in range(2))
+    few, many = (min(timed(ranks, *searched(count, experiment.dim)) for _ in range(3)) / count for count in ITEMS)
+    pair = max(0.0, (many - few) / (ITEMS[1] - ITEMS[0]))
+    query = max(0.0, few - pair * ITEMS[0])
     with tempfile.TemporaryDirectory(dir=str(folder)) as place:
         best = timed(write_parameters, values, Path(place) / checkpoint.BEST)
         kinds = ("parameter", "adam_mean", "adam_variance")
         state = {f"{kind}:{name}": value for kind in kinds for name, value in values.items()}
         written = timed(checkpoint.save_checkpoint, Path(place) / "checkpoint.npz", state, {})
-    return {"rank": rank / ITEMS**2, "best": best, "checkpoint": written}
+    return {"query": query, "pair": pair, "best": best, "checkpoint": written}
 
 
-def searched(experiment: Experiment) -> recall.Embeddings:
-    """Random embeddings of the length that `experiment` has."""
-    vectors = np.random.default_rng(0).standard_normal((ITEMS, experiment.dim), np.float32)
+def searched(count: int, dim: int) -> recall.Embeddings:
+    """`count` random embeddings of `dim` numbers."""
+    vectors = np.random.default_rng(0).standard_normal((count, dim), np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    return recall.Embeddings(vectors, np.arange(ITEMS) // OF_A_CLASS)
+    return recall.Embeddings(vectors, (np.arange(count) // OF_A_CLASS).tolist())
 
 
 def timed(call: Callable[..., Any], *arguments: Any) -> float:

@@ -57,9 +57,11 @@ def hours_of(experiments, seeds, measured):
         batch = experiment["batch_classes"] * experiment["batch_images"]
         iterations, evaluations = max(1, round(experiment["passes"] * trained / batch)), experiment["evaluations"]
         steps, checkpoint = iterations * batch * cost["train"], cost.get("checkpoint", 0)
-        total += steps + (evaluations + 1) * (queries + gallery) * cost["embed"]
-        total += (evaluations + 1) * queries * (gallery or queries) * cost.get("rank", 0)
-        total += evaluations * (cost.get("best", 0) + checkpoint)
+        branches = experiment["combine"] == "concat" and experiment["architecture"] != "B"
+        ranked = 2 if branches and len(experiment["descriptors"]) > 1 else 1
+        each = (queries + gallery) * (cost["embed"] + ranked * cost.get("query", 0)) + cost.get("best", 0)
+        each += ranked * queries * (gallery or queries) * cost.get("pair", 0)
+        total += steps + (evaluations + 1) * each + evaluations * checkpoint
         if checkpoint:  # every 100 iterations or ten minutes, and a twentieth of the time at most
             total += steps * checkpoint / max(min(100 * steps / iterations, 600), 20 * checkpoint)
     return f"{seeds * total / 3600:,.0f}"

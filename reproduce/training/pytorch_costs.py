@@ -42,8 +42,8 @@ def measure(experiment, device, precision, folder=None):
 
     pictures = RandomPictures(replace(experiment, pretrained=False))
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        file = Path(place) / "training.npz"
-        pictures.make(Path(place))
+        file = Path(place).resolve() / "training.npz"  # for a process in another folder
+        pictures.make(file.parent)
         made = dict(name="pytorch", precision=precision, deterministic=False)
         run = {"experiment": pictures.experiment.to_dict(), "seed": 0, "revision": REVISION, "engine": made}
         process.write(file, pictures, run, None)

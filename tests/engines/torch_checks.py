@@ -174,7 +174,8 @@ def ranks():
     from gluon_cgd import recall
     from gluon_cgd.engines import search
 
-    device, search.TILE, rng = torch.device(sys.argv[2]), 16, np.random.default_rng(0)
+    device, rng = torch.device(sys.argv[2]), np.random.default_rng(0)
+    search.TILE, recall.TILE = 32, 16
     points = rng.normal(size=(70, 6)).astype(np.float32)
     unit = points / np.linalg.norm(points, axis=1, keepdims=True)
     narrow = np.float32(1) + np.float32(1e-6) * points  # as of a model that has nearly collapsed

@@ -63,9 +63,10 @@ def test_hours_follow_from_measured_steps(tmp_path, monkeypatch):
     iterations = row.experiment.iterations(8054)
     seconds = iterations * 128 * 0.01 + 16 * 8131 * 0.001
     assert steps.seconds(run, costs["a machine"]["resnet50 at 224"]) == pytest.approx(seconds)
-    more = dict(costs["a machine"]["resnet50 at 224"], rank=1e-7, best=2, checkpoint=3)
+    more = dict(costs["a machine"]["resnet50 at 224"], query=1e-3, pair=1e-7, best=2, checkpoint=3)
     between = iterations * 128 * 0.01 / (100 * 128 * 0.01)  # a checkpoint every 100 steps, which take 128 seconds
-    more_seconds = seconds + 16 * 8131**2 * 1e-7 + 15 * (2 + 3) + between * 3
+    ranked = 2  # the whole and its branches, S and M
+    more_seconds = seconds + 16 * ranked * (8131 * 1e-3 + 8131**2 * 1e-7) + 16 * 2 + 15 * 3 + between * 3
     assert steps.seconds(run, more) == pytest.approx(more_seconds)
     more["checkpoint"] = 30  # 600 seconds between two
     assert steps.seconds(run, more) - more_seconds == pytest.approx(
@@ -113,7 +114,7 @@ def test_steps_are_measured_once(tmp_path, monkeypatch, small_experiment):
     assert list(own) == ["cifar_resnet10 at 16"]
     assert times["train"] > 0.1  # with the cutting of pictures
     assert times["embed"] == 0.02
-    assert 0 < times["rank"] < 1e-5
+    assert max(times["query"], times["pair"]) > 0
     assert min(times["best"], times["checkpoint"]) > 0
     assert [(batch, device) for _, batch, device in calls] == [(8, "cpu0")]
     assert list(steps.known(tmp_path).values())[-1] == own

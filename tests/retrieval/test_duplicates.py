@@ -9,7 +9,8 @@ from PIL import Image, ImageFilter
 
 from gluon_cgd.__main__ import main
 from gluon_cgd.commands import duplicates as command
-from gluon_cgd.retrieval import duplicates, looks
+from gluon_cgd.retrieval import collection, duplicates, looks
+from gluon_cgd.retrieval.picture import spare
 from tests.commands.test_search import EXPERIMENT
 from tests.models.test_opened import published
 
@@ -108,6 +109,23 @@ def test_a_figure_says_what_it_leaves_out():
     assert command.left_out(groups(2, 7)) == "; of 2 groups up to 6 pictures are drawn"
 
 
+def test_a_picture_of_an_index_is_spared_by_each_of_its_names(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "photos").symlink_to("data")
+    picture, other = tmp_path / "photos/0.png", tmp_path / "data/1.png"
+    for file in (picture, other):
+        file.write_bytes(b"")
+    with collection.writing(tmp_path / "idx", 2, {}) as writer:
+        writer.commit(np.eye(2, dtype=np.float32)[:1], [str(picture)], [picture.stat()])
+        writer.describe({}, tmp_path / "photos")
+    snapshot = collection.read(tmp_path / "idx")
+    for name in (picture, tmp_path / "data/0.png"):
+        with pytest.raises(ValueError, match="0.png would overwrite a picture of .*idx: name another file"):
+            spare(name, snapshot)
+    for name in (other, tmp_path / "data/2.png"):
+        spare(name, snapshot)
+
+
 def test_the_command_names_the_groups_and_deletes_nothing(tmp_path, capsys, caplog):
     photos = tmp_path / "photos"
     for folder in ("a", "b"):
@@ -146,7 +164,7 @@ def test_the_command_names_the_groups_and_deletes_nothing(tmp_path, capsys, capl
     (photos / "b/again.png").write_bytes((photos / "a/0.png").read_bytes())
     assert sorted(file.read_bytes() for file in photos.rglob("*.*")) == before
     (tmp_path / "link.png").symlink_to(photos / "a/0.png")
-    for own in (photos / "a/0.png", tmp_path / "link.png"):
+    for own in (photos / "a/0.png", tmp_path / "link.png", photos / "b/../a/0.png"):
         for typed in (["duplicates", str(idx)], ["search", str(idx), str(photos / "b/again.png")]):
             assert main([*typed, "--figure", str(own)]) == 2
             assert f"{own} would overwrite a picture of {idx}" in capsys.readouterr().err

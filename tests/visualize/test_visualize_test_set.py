@@ -64,7 +64,7 @@ def test_the_test_set_of_the_best_model_is_drawn(script, runs, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("script", "change", "message"),
     [
-        (ranking, ["-k", "0"], "-k 0 must be from 1 to 100"),
+        (ranking, ["-k", "0"], "-k 0 must be at least 1"),
         (ranking, ["--out", "x.gif"], "must end with .png"),
         (ranking, ["--runs", "nowhere"], "nowhere holds no trained model"),
         (embedding, ["--classes", "0"], "--classes 0 must be at least 1"),
