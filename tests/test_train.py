@@ -19,10 +19,12 @@ from gluon_cgd import learner, model, train
 from gluon_cgd.datasets import glyphs, images
 from gluon_cgd.datasets.cache import cached
 from gluon_cgd.datasets.records import Record, Split
+from gluon_cgd.engines.gluon import GluonEngine
 from gluon_cgd.experiment import ARCHITECTURES, CONFIGURATIONS, LOSSES, Experiment
 from gluon_cgd.files.whole import digest
 from gluon_cgd.models.opened import load_trained
 from gluon_cgd.recall import Embeddings, recall_of
+from gluon_cgd.recall import ranks as ranks_of
 from gluon_cgd.runs import ranks, results
 from gluon_cgd.runs.parameters import parameters_hash
 from gluon_cgd.train import fit
@@ -32,6 +34,24 @@ from gluon_cgd.train import fit
 def whole(small_experiment, small_split, tmp_path):
     """(result, folder) of an undisturbed run."""
     return fit(small_experiment, small_split, tmp_path / "whole"), tmp_path / "whole"
+
+
+@pytest.mark.parametrize(("descriptors", "ranked"), [("SM", 3), ("S", 1)])  # the branch of one is the whole
+def test_the_engine_ranks_the_whole_and_its_branches(
+    descriptors, ranked, small_experiment, small_split, tmp_path, monkeypatch
+):
+    counted = []
+
+    def count(*embeddings):
+        counted.append(embeddings)
+        return ranks_of(*embeddings)
+
+    monkeypatch.setattr(GluonEngine, "ranks", staticmethod(count))
+    experiment = replace(small_experiment, descriptors=descriptors)
+    result = fit(experiment, small_split, tmp_path / "run")
+    assert len(counted) == ranked * (experiment.evaluations + 1)
+    if descriptors == "S":
+        assert result["branches"]["last"]["SPoC"] == result["last"]
 
 
 def test_a_run_leaves_its_log_parameters_and_result(whole, small_experiment):
