@@ -88,8 +88,8 @@ def command(options):
     if options.figure:
         hits = list(drawn(model, queries, found.groups, kinds, options.by_folder))
         answers = sum(len(group.answers) for group in found.groups)
-        of_found = "" if len(hits) == answers else f"{len(hits):,} of {answers:,} results, found among "
-        title = f"{of_found or f'{len(hits)} of '}{len(snapshot):,} pictures, by {model.about['name']}"
+        shown_of = f"{len(hits)} of" if len(hits) == answers else f"{len(hits)} of {answers:,} results, found among"
+        title = f"{shown_of} {len(snapshot):,} pictures, by {model.about['name']}"
         shown = [small(images.decode(path), box) for path in options.query]
         draw(shown, hits, title, options.figure, options.by_folder)
         say(f"Written: {options.figure}", to_stderr=True)

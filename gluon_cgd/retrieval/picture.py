@@ -7,6 +7,7 @@ from typing import List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from gluon_cgd.files import figures, heatmaps
+from gluon_cgd.retrieval.collection import is_in
 from gluon_cgd.retrieval.finding import Finder
 
 COLUMNS = 6
@@ -55,10 +56,11 @@ def spare(file, snapshot):
     """Raise ValueError if the figure `file` would overwrite a picture of the index of `snapshot`."""
     if not os.path.exists(file):
         return
-    real, places = os.path.realpath(file), [os.path.abspath(file), os.path.realpath(file)]
-    for root in snapshot.manifest.get("folders", ()):  # one may be named by a link
-        inside = os.path.relpath(real, os.path.realpath(root))
-        places += [] if inside.startswith(os.pardir) else [os.path.join(root, inside)]
+    real = os.path.realpath(file)
+    places = [os.path.abspath(file), real]
+    for root in snapshot.manifest.get("folders", ()):  # it may be a link, or behind one
+        real_root = os.path.realpath(root)
+        places += [os.path.join(root, os.path.relpath(real, real_root))] * is_in(real, real_root)
     finder = Finder(snapshot)
     if any(finder.row(place) >= 0 for place in places):
         raise ValueError(f"--figure {file} would overwrite a picture of {snapshot.folder}: name another file")

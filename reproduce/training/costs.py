@@ -5,7 +5,7 @@ are written. What is not counted: the start of the process, decoding pictures fo
 """
 
 import logging
-import time
+import statistics
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -74,13 +74,13 @@ def measure(experiments, device, runs, engine=MXNET):
 
 def cut(experiment, batch):
     """Seconds a picture to cut a batch out of larger pictures, which takes a core from training on a CPU."""
-    side, rng, taken = experiment.resize, np.random.default_rng(0), []
+    side, rng = experiment.resize, np.random.default_rng(0)
     pictures = rng.integers(0, 256, (batch, side, side, 3), dtype=np.uint8)
-    for _ in range(10):
-        start = time.perf_counter()
+
+    def once():
         images.cropped(pictures, np.arange(batch), draw_changes(rng, batch, experiment), experiment.input_size)
-        taken.append(time.perf_counter() - start)
-    return sorted(taken)[len(taken) // 2] / batch
+
+    return statistics.median(stopwatch.timed(once) for _ in range(10)) / batch
 
 
 def measure_here(experiments, runs, engine):

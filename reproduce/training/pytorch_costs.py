@@ -33,10 +33,10 @@ def device_here():
     return "cuda0" if python and environment.devices(python)["cuda"] else ""
 
 
-def measure(experiment, device, precision, folder=None):
+def measure(experiment, device, precision, folder):
     """What `engines.stopwatch` measures of `experiment`: {"train": seconds a picture, "embed": seconds a picture, ...}.
 
-    folder: where files are written for a moment, by default the system's own. Raises ValueError if that fails.
+    folder: where files are written for a moment, on the disk of the runs. Raises ValueError if that fails.
     """
     from gluon_cgd.engines import process  # it needs MXNet
 
