@@ -186,10 +186,10 @@ def counts_of(experiment):
 
 
 def predicted(experiment, result, store):
-    """What the plan predicts of one run, by what --measure measured: {"seconds", "pictures", "parameters", "memory"}.
+    """What the plan predicts of one run, by what --measure measured: {"seconds", "gpu memory", "pictures", ...}.
 
     Bytes but for the seconds. result: of the run, which says what trained it.  store: of its engine, see
-    `reproduce.store`. Of the memory there is a rule for MXNet and ResNet-50 at 224 on a CPU alone, the doctor's.
+    `reproduce.store`. Of main memory there is a rule for MXNet and ResNet-50 at 224 on a CPU alone, the doctor's.
     """
     from gluon_cgd.doctor import hardware
     from reproduce.training import costs, plan
@@ -206,6 +206,8 @@ def predicted(experiment, result, store):
     cost = machines.get(name, only).get(costs.network(experiment))
     if cost:
         found["seconds"] = costs.seconds(plan.Wanted(experiment, 0, (), False, 0), cost)
+        if costs.gpu_memory(experiment, cost):
+            found["gpu memory"] = costs.gpu_memory(experiment, cost)
     on_a_cpu = engine.name == "mxnet" and result["device"].startswith("cpu")
     if on_a_cpu and (experiment.backbone, experiment.input_size) == ("resnet50", 224):
         found["memory"] = hardware.FIXED + hardware.A_PICTURE * experiment.batch_size

@@ -161,6 +161,7 @@ def test_predictions_are_those_of_the_plan(tmp_path):
     (tmp_path / "reports").mkdir()
     rates = {"a cpu": 9.0, "a gpu by PyTorch in tf32": 0.01, "a gpu": 0.02}
     cost = {name: {"resnet50 at 224": {"train": rate, "embed": 0.001}} for name, rate in rates.items()}
+    cost["a gpu by PyTorch in tf32"]["resnet50 at 224"]["memory"] = 14e9
     write_json(tmp_path / "reports" / "steps.json", cost)
     embedded = (experiment.evaluations + 1) * 8131 * 0.001
     for result, rate in ((on_cpu, 9), (on_gpu, 0.02), ({**on_gpu, **by_pytorch}, 0.01)):
@@ -169,6 +170,7 @@ def test_predictions_are_those_of_the_plan(tmp_path):
         assert found["pictures"] == 3 * (252**2 * 8054 + 224**2 * 8131)
         assert found["parameters"] == 8 * costs.parameters(experiment) > 2e8
         assert ("memory" in found) == (result is on_cpu)
+        assert found.get("gpu memory") == (14e9 + 3 * 252**2 * 8054 if "engine" in result else None)
     assert rehearsal.predicted(experiment, on_cpu, tmp_path)["memory"] == pytest.approx(15.9e9, rel=0.01)
     assert "memory" not in rehearsal.predicted(experiment, {**on_cpu, **by_pytorch}, tmp_path)
     write_json(tmp_path / "reports" / "steps.json", {"a GPU by PyTorch in tf32": cost["a gpu"]})  # another name of it

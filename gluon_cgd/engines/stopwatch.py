@@ -24,9 +24,9 @@ FIRST = 4  # calls that are not counted: PyTorch chooses its algorithms in them
 
 
 def measure(asked: Dict[str, Any]) -> Dict[str, Any]:
-    """{"train": seconds a picture, "embed": ..., "device": its name, "memory": bytes, the most that PyTorch had}.
+    """{"train": seconds a picture, "embed": ..., "device": its name, "memory": bytes}, and what `of_an_evaluation` does.
 
-    And what `of_an_evaluation` measures.
+    The memory is the most that PyTorch took of a GPU, without the pictures; 0 for a CPU.
     asked: {"file": a training file, "device": "cuda0", "precision": ..., "seconds": how long each is measured}.
     """
     try:
@@ -57,7 +57,7 @@ def measured(asked: Dict[str, Any], records: bool) -> Dict[str, Any]:
     found.update(of_an_evaluation(training.experiment, engine.parameters(), Path(asked["file"]).parent, engine.ranks))
     is_cuda = device.type == "cuda"
     found["device"] = torch.cuda.get_device_name(device) if is_cuda else device.type
-    found["memory"] = torch.cuda.max_memory_allocated(device) if is_cuda else 0
+    found["memory"] = max(0, torch.cuda.max_memory_reserved(device) - train.nbytes) if is_cuda else 0
     return found
 
 

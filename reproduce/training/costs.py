@@ -2,6 +2,7 @@
 
 The parts are a training step, the embedding of a picture, the comparison of a query with the items, and the files that
 are written. What is not counted: the start of the process, decoding pictures for the first time, learning a whitening.
+Of a GPU that PyTorch uses its memory is measured too.
 """
 
 import logging
@@ -29,11 +30,14 @@ from reproduce.training import complexity, pytorch_costs
 log = logging.getLogger("reproduce")
 BUSY = 5  # on two idle cores Table 1's mini form took a minute, and three to five with eight other programs at work
 MEASURED = recorded.FOLDER / "steps.json"  # measured on other machines
-SECONDS = schema.number(0, 10**6)
+SECONDS, BYTES = schema.number(0, 10**6), schema.number(0, 10**15)
 NEEDED = ("train", "embed")
 PARTS = ("query", "pair", "best", "checkpoint")  # as `stopwatch.of_an_evaluation` names them
+MEMORY = "memory"  # of a GPU
 # machine -> network -> seconds
-TIMES = schema.each(schema.each(schema.fields(dict.fromkeys(NEEDED, SECONDS), dict.fromkeys(PARTS, SECONDS))))
+TIMES = schema.each(
+    schema.each(schema.fields(dict.fromkeys(NEEDED, SECONDS), {**dict.fromkeys(PARTS, SECONDS), MEMORY: BYTES}))
+)
 
 
 def network(experiment):
@@ -46,8 +50,8 @@ def measure(experiments, device, runs, engine=MXNET):
     """Measure every network of `experiments` on `device` ("cpu", "gpu0") and store the times with the reports.
 
     engine: what trains; PyTorch's devices are "cpu", "cuda0", ..., "mps".
-    Returns {network: {"train": seconds per picture, "embed": seconds per picture, and PARTS}}. Measured networks are
-    skipped.
+    Returns {network: {"train": seconds per picture, "embed": seconds per picture, PARTS, "memory": bytes}}, the last of
+    PyTorch on a GPU alone. Measured networks are skipped.
     """
     file = formats.reports(runs) / "steps.json"
     known = _read(file)
@@ -66,6 +70,8 @@ def measure(experiments, device, runs, engine=MXNET):
                 smaller = efficiency.with_batch(experiment, batch)
                 cost = pytorch_costs.measure(smaller, device, engine.precision, file.parent)
             own[network(experiment)] = {part: cost[part] for part in (*NEEDED, *PARTS)}
+            if cost.get(MEMORY):
+                own[network(experiment)][MEMORY] = cost[MEMORY]
             write_json(file, known)
     if load.warning(load.others(before, load.now())):
         log.warning("%s", load.warning(load.others(before, load.now())))
@@ -163,6 +169,12 @@ def seconds(run, costs):
     return (1 - run.iteration / iterations) * (steps + (evaluations + 1) * each + checkpoints)
 
 
+def gpu_memory(experiment, costs):
+    """Bytes of a GPU that PyTorch takes to train, with the pictures, or None. costs: of the network, from `measure`."""
+    held = 3 * experiment.resize**2 * pictures(*store.data_of(experiment))[0]
+    return costs[MEMORY] + held if costs.get(MEMORY) else None
+
+
 def total(runs, measured):
     """Seconds that the rest of `runs` takes, one after the other; None if a network is not in `measured`."""
     if {network(run.experiment) for run in runs} - set(measured):
@@ -186,6 +198,9 @@ def costs(missing, runs, engine=MXNET):
             hours = total(missing, measured) / 3600
             lines.append(f"time on {machine}: {hours:,.1f} hours, one run after the other")
             lines.append(f"  up to {hours * BUSY:,.1f} hours while other programs use that machine too")
+            memory = [gpu_memory(run.experiment, measured[network(run.experiment)]) for run in missing]
+            if all(memory):
+                lines.append(f"  up to {max(memory) / 1e9:,.1f} GB of its memory, the training pictures included")
         elif len(lacking) < len({network(run.experiment) for run in missing}):
             lines.append(f"time on {machine}: not known, {', '.join(lacking)} not measured")
     if engine != MXNET and not any("hours" in line for line in lines):

@@ -54,6 +54,8 @@ def test_a_gpu_that_only_pytorch_uses_is_measured_and_gives_hours(hopper, tmp_pa
         seconds = 25 * (steps + evaluations * each + files)
         assert hours == pytest.approx(seconds / 3600, abs=0.06)
         assert "estimate" not in out
+        memory = re.search(r"up to ([0-9.]+) GB of its memory, the training pictures included", out)
+        assert float(memory[1]) == pytest.approx(10 + 8054 * 252**2 * 3 / 1e9, abs=0.06)
     assert measured == [("resnet50 at 224", 128, "cuda0", "float32")]
     steps = json.loads((tmp_path / "runs/pytorch-float32/reports/steps.json").read_text())
     assert list(steps) == ["NVIDIA H200 by PyTorch in float32"]
@@ -123,6 +125,6 @@ def test_the_stopwatch_measures_a_small_network_on_the_cpu(small_experiment, tmp
     measured = pytorch_costs.measure(small_experiment, "cpu", "float32", Path("reports"))
     assert not list(Path("reports").iterdir())
     assert 0 < measured["embed"] < measured["train"] < 1
-    assert measured["device"] == "cpu"
+    assert (measured["device"], measured["memory"]) == ("cpu", 0)
     assert max(measured["query"], measured["pair"]) > 0
     assert min(measured["best"], measured["checkpoint"]) > 0
