@@ -24,7 +24,7 @@ FIRST = 4  # calls that are not counted: PyTorch chooses its algorithms in them
 
 
 def measure(asked: Dict[str, Any]) -> Dict[str, Any]:
-    """{"train": seconds a picture, "embed": ..., "device": its name, "memory": bytes}, and what `of_an_evaluation` does.
+    """{"train": seconds a picture, "embed": ..., "device": its name, "memory": bytes}, and of `of_an_evaluation` all.
 
     The memory is the most that PyTorch took of a GPU, without the pictures; 0 for a CPU.
     asked: {"file": a training file, "device": "cuda0", "precision": ..., "seconds": how long each is measured}.
