@@ -1,7 +1,7 @@
 """The day the data are there, rehearsed: python benchmarks/rehearsal.py FOLDER --ctx cuda0 --engine pytorch
 
 Makes stand-ins for CARS196, CUB200-2011 and the ImageNet parameters (`stand_ins.py`), then types what a person will:
-the plan, and a row of Tables 1 and 3 in the paper's form. Each run is killed once on the way and goes on. At the end it
+the plan, and a row of Tables 1 and 3 in the paper's form. Each run is killed once on the way and goes on. After each it
 prints seconds, memory and disk beside what the plan predicted. Stop it and start it again as you like: what was seen of
 a run is kept.
 
@@ -71,13 +71,18 @@ def run(options):
         line = [*line, "--rows", row, "--seeds", "1", "--data", str(data), "--runs", str(runs)]
         line += ["--weights", str(weights), *how]
         results.append(rehearsed(table, experiment_of(table, options.short), line, folder, runs, not options.no_kill))
-    lines = [f"## {found['table']}\n\n" + "\n".join(grid.as_text(rows_of(found))) for found in results]
-    text = "A rehearsal with made-up pictures and parameters: none of it is a result.\n\n" + "\n\n".join(lines) + "\n"
-    write_text(runs / "rehearsal.md", text)
-    write_json(runs / "rehearsal.json", results)
-    say(text)
+        text = as_text(results)
+        write_text(runs / "rehearsal.md", text)  # after each table: the next one may be stopped
+        write_json(runs / "rehearsal.json", results)
+        say(text, flush=True)
     bad = ("missed", "not predicted", f"after that; {NOT_RESUMED}")
     return int(any(row[3].startswith(bad) for found in results for row in rows_of(found)[1:]))
+
+
+def as_text(results):
+    """The tables of the commands that were rehearsed so far."""
+    lines = [f"## {found['table']}\n\n" + "\n".join(grid.as_text(rows_of(found))) for found in results]
+    return "A rehearsal with made-up pictures and parameters: none of it is a result.\n\n" + "\n\n".join(lines) + "\n"
 
 
 def words(flag, value):

@@ -150,7 +150,7 @@ class Run:
             self.iteration += 1
             bar.update()
             if self.iteration % self.log_every == 0 or self.iteration in reports:
-                self.report((self.iteration - first) / (time.time() - mark), bar)
+                self.report(self.iteration - first, mark, bar)
             if self.iteration in evaluations:
                 self.evaluate()
             self.seconds = time.time() - started
@@ -190,11 +190,15 @@ class Run:
         steps = sum(self.iteration >= round(at * self.iterations) for at in self.experiment.decay_at)
         return self.experiment.learning_rate * self.experiment.decay_factor**steps
 
-    def report(self, rate: float, bar: Task) -> None:
-        """Log the losses of the pending steps in GluonCV's format. Raises ValueError if they are NaN. rate: steps/s."""
-        means = self.engine.mean(self.pending)
+    def report(self, steps: int, since: float, bar: Task) -> None:
+        """Log the losses of the pending steps in GluonCV's format. Raises ValueError if they are NaN.
+
+        steps: taken since the time `since`, from which on the speed is counted.
+        """
+        means = self.engine.mean(self.pending)  # it waits for the device; the speed would be too high without
         self.check_finite("the loss", means)
         self.pending, self.losses = [], dict(zip(("ranking", "classification"), means.tolist()))
+        rate = steps / (time.time() - since)
         epoch, speed = (count * self.experiment.batch_size for count in (self.iteration / len(self.labels), rate))
         log.info("%s", step_line(epoch, self.iteration, speed, self.losses, self.rate))
         bar.note(" ".join(f"{name}={mean:.4f}" for name, mean in self.losses.items()))

@@ -1,5 +1,7 @@
 """The script that rehearses a reproduction: what it types, how it kills, and what it compares."""
 
+import argparse
+import json
 import subprocess
 import sys
 import time
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import rehearsal, shortened, watched
+from benchmarks import rehearsal, shortened, stand_ins, watched
 from gluon_cgd.experiment import REVISION, Experiment
 from gluon_cgd.files.whole import write_json
 from reproduce.tables import TABLES
@@ -207,3 +209,34 @@ def test_files_of_the_cache_are_known_by_their_sizes(tmp_path):
         with open(tmp_path / "pictures" / f"{name}.uint8", "wb") as handle:
             handle.truncate(size)
     assert {file.stem for file in rehearsal.cached_for(experiment, tmp_path)} == {"train", "test"}
+
+
+def test_what_a_run_took_is_kept_when_the_next_one_is_stopped(tmp_path, monkeypatch, capfd):
+    found = dict(table="table1 Both", predicted={}, measured={"seconds": 109}, command=150, killed_at=None, resumed=[])
+
+    def one(table, *_):
+        if table == "table3":
+            raise KeyboardInterrupt
+        return found
+
+    (tmp_path / "runs-short").mkdir()
+    monkeypatch.setenv("GLUON_CGD_CACHE", "")  # it is set
+    monkeypatch.setattr(rehearsal.subprocess, "run", lambda *_, **__: argparse.Namespace(returncode=0))
+    monkeypatch.setattr(rehearsal, "rehearsed", one)
+    monkeypatch.setattr(stand_ins, "write", lambda *_: None)
+    monkeypatch.setattr(stand_ins, "write_parameters", lambda *_: tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        rehearsal.run(
+            argparse.Namespace(
+                folder=str(tmp_path),
+                tables=["table1", "table3"],
+                ctx=None,
+                engine=None,
+                precision=None,
+                short=True,
+                no_kill=False,
+            )
+        )
+    assert "109 s" in capfd.readouterr().out
+    assert "109 s" in (tmp_path / "runs-short" / "rehearsal.md").read_text()
+    assert json.loads((tmp_path / "runs-short" / "rehearsal.json").read_text()) == [found]

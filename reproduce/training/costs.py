@@ -20,7 +20,7 @@ from gluon_cgd.experiment import WITHOUT_FILES, Experiment
 from gluon_cgd.files import regular
 from gluon_cgd.files.whole import write_json
 from gluon_cgd.machine import facts, load
-from gluon_cgd.machine.progress import each
+from gluon_cgd.machine.progress import duration, each
 from gluon_cgd.runs import schema, stopwatch
 from gluon_cgd.sampler import draw_changes
 from reproduce import efficiency, recorded, store
@@ -195,15 +195,15 @@ def costs(missing, runs, engine=MXNET):
             continue  # of another engine
         lacking = sorted({network(run.experiment) for run in missing} - set(measured))
         if not lacking:
-            hours = total(missing, measured) / 3600
-            lines.append(f"time on {machine}: {hours:,.1f} hours, one run after the other")
-            lines.append(f"  up to {hours * BUSY:,.1f} hours while other programs use that machine too")
+            needed = total(missing, measured)
+            lines.append(f"time on {machine}: {in_words(needed)}, one run after the other")
+            lines.append(f"  up to {in_words(needed * BUSY)} while other programs use that machine too")
             memory = [gpu_memory(run.experiment, measured[network(run.experiment)]) for run in missing]
             if all(memory):
                 lines.append(f"  up to {max(memory) / 1e9:,.1f} GB of its memory, the training pictures included")
         elif len(lacking) < len({network(run.experiment) for run in missing}):
             lines.append(f"time on {machine}: not known, {', '.join(lacking)} not measured")
-    if engine != MXNET and not any("hours" in line for line in lines):
+    if engine != MXNET and not any("one run after the other" in line for line in lines):
         lines += estimated(missing, engine.precision)
     lines = lines or ["time: not measured for these networks"]
     lines.append("(--plan --measure, with --ctx, measures this machine in some minutes)")
@@ -213,9 +213,14 @@ def costs(missing, runs, engine=MXNET):
 def estimated(missing, precision):
     """Sentences: the hours that the runs `missing` take on the GPU that PyTorch was once measured on."""
     rates = {network(run.experiment): pytorch_costs.estimate(run.experiment, precision) for run in missing}
-    hours, rate = total(missing, rates) / 3600, pytorch_costs.RATES[precision]
+    needed, rate = in_words(total(missing, rates)), pytorch_costs.RATES[precision]
     how = f"it learned {rate:,} pictures a second with ResNet-50, and other networks are scaled by their multiply-adds"
-    return [f"time on {pytorch_costs.GPU} by PyTorch in {precision}: {hours:,.1f} hours, an estimate ({how})"]
+    return [f"time on {pytorch_costs.GPU} by PyTorch in {precision}: {needed}, an estimate ({how})"]
+
+
+def in_words(seconds):
+    """ "48 s", "12 min", from two hours on "2.5 hours"."""
+    return duration(seconds) if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
 
 
 def disk(missing):

@@ -164,8 +164,9 @@ def recorded():
     assert losses == steps(training, replayed, 0, 12), (losses, steps(training, replayed, 0, 12))
     assert replayed.replay.graph is not None, "the step was not recorded"
     assert started.replay.graph is None
+    found = replayed.state()
     for name, value in started.state().items():
-        np.testing.assert_array_equal(value, replayed.state()[name], err_msg=name)
+        np.testing.assert_array_equal(value, found[name], err_msg=name)
     assert losses[-1] != losses[0]
 
 
