@@ -193,9 +193,9 @@ class Run:
     def report(self, steps: int, since: float, bar: Task) -> None:
         """Log the losses of the pending steps in GluonCV's format. Raises ValueError if they are NaN.
 
-        steps: taken since the time `since`, from which on the speed is counted.
+        steps: how many were taken since the time `since`, as of time.time().
         """
-        means = self.engine.mean(self.pending)  # it waits for the device; the speed would be too high without
+        means = self.engine.mean(self.pending)  # waits for the device: without that the speed would be too high
         self.check_finite("the loss", means)
         self.pending, self.losses = [], dict(zip(("ranking", "classification"), means.tolist()))
         rate = steps / (time.time() - since)

@@ -90,7 +90,7 @@ def parser(description, end=None):
     slurm = "options of the jobs of --backend slurm: partition=gpu gpus_per_job=1 ..."
     add("--slurm", nargs="*", default=(), metavar="KEY=VALUE", help=slurm)
     flag("--plan", help="do not train; print which runs are done, which are missing, and what the missing ones cost")
-    flag("--measure", help="with --plan: first measure how long a training step takes on this machine")
+    flag("--measure", help="with --plan: first measure the parts of a run on this machine")
     flag("--record", help="copy the finished runs from --runs into reproduce/results")
     add("--from", type=nonempty, metavar="FILE", help="with --record: keep the runs that others attested in FILE")
     flag("--attest", help="write the finished runs in --runs into one file that others can check and record")

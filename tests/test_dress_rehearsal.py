@@ -220,7 +220,7 @@ def test_what_a_run_took_is_kept_when_the_next_one_is_stopped(tmp_path, monkeypa
         return found
 
     (tmp_path / "runs-short").mkdir()
-    monkeypatch.setenv("GLUON_CGD_CACHE", "")  # it is set
+    monkeypatch.setenv("GLUON_CGD_CACHE", "")  # run() sets it: this restores it afterwards
     monkeypatch.setattr(rehearsal.subprocess, "run", lambda *_, **__: argparse.Namespace(returncode=0))
     monkeypatch.setattr(rehearsal, "rehearsed", one)
     monkeypatch.setattr(stand_ins, "write", lambda *_: None)

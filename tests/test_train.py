@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import mxnet as mx
 import numpy as np
@@ -34,6 +35,16 @@ from gluon_cgd.train import fit
 def whole(small_experiment, small_split, tmp_path):
     """(result, folder) of an undisturbed run."""
     return fit(small_experiment, small_split, tmp_path / "whole"), tmp_path / "whole"
+
+
+def test_the_speed_in_the_log_counts_the_wait_for_the_device(caplog):
+    run = object.__new__(train.Run)
+    run.engine = SimpleNamespace(mean=lambda steps: time.sleep(0.2) or np.zeros(2))
+    run.experiment, run.iteration, run.labels, run.pending = Experiment(), 50, range(8054), [None]
+    run.rate, run.out, run.watch = 1e-4, Path("out"), SimpleNamespace(note=lambda *_: None)
+    with caplog.at_level("INFO"):
+        run.report(1, time.time(), SimpleNamespace(note=lambda text: None))
+    assert 0 < float(re.search(r"Speed: ([0-9.]+)", caplog.text)[1]) <= 128 / 0.2
 
 
 @pytest.mark.parametrize(("descriptors", "ranked"), [("SM", 3), ("S", 1)])  # the branch of one is the whole

@@ -1,6 +1,6 @@
 """How long PyTorch takes for the parts of a run: `python -m gluon_cgd.engines.stopwatch ASKED`.
 
-It runs in PyTorch's environment, on a training file of random pictures, and tells the seconds in JSON.
+It runs in PyTorch's environment, on a training file of random pictures, and tells seconds and memory in JSON.
 """
 
 import json
@@ -24,15 +24,16 @@ FIRST = 4  # calls that are not counted: PyTorch chooses its algorithms in them
 
 
 def measure(asked: Dict[str, Any]) -> Dict[str, Any]:
-    """{"train": seconds a picture, "embed": ..., "device": its name, "memory": bytes}, and of `of_an_evaluation` all.
+    """{"train": seconds a picture, "embed": ..., "device": its name, "memory": bytes}, with all of `of_an_evaluation`.
 
-    The memory is the most that PyTorch took of a GPU, without the pictures; 0 for a CPU.
+    The memory is the most that is used of a GPU, without the pictures; 0 for a CPU, and where no step can be recorded.
     asked: {"file": a training file, "device": "cuda0", "precision": ..., "seconds": how long each is measured}.
     """
     try:
         return measured(asked, records=True)
     except NotRecorded:
-        return measured(asked, records=False)
+        pass  # outside of this block the first engine can go
+    return {**measured(asked, records=False), "memory": 0}  # unknown: what could not be recorded left memory behind
 
 
 def measured(asked: Dict[str, Any], records: bool) -> Dict[str, Any]:
@@ -57,8 +58,14 @@ def measured(asked: Dict[str, Any], records: bool) -> Dict[str, Any]:
     found.update(of_an_evaluation(training.experiment, engine.parameters(), Path(asked["file"]).parent, engine.ranks))
     is_cuda = device.type == "cuda"
     found["device"] = torch.cuda.get_device_name(device) if is_cuda else device.type
-    found["memory"] = max(0, torch.cuda.max_memory_reserved(device) - train.nbytes) if is_cuda else 0
+    found["memory"] = max(0, used(device) - train.nbytes) if is_cuda else 0
     return found
+
+
+def used(device: torch.device) -> int:
+    """The most bytes that were in use on a GPU: what PyTorch held, CUDA's own, and what other programs have now."""
+    free, total = torch.cuda.mem_get_info(device)
+    return total - free + torch.cuda.max_memory_reserved(device) - torch.cuda.memory_reserved(device)
 
 
 def timed(call: Callable[[], Any], device: torch.device, seconds: float) -> float:

@@ -2,7 +2,7 @@
 
 The parts are a training step, the embedding of a picture, the comparison of a query with the items, and the files that
 are written. What is not counted: the start of the process, decoding pictures for the first time, learning a whitening.
-Of a GPU that PyTorch uses its memory is measured too.
+On a GPU that PyTorch uses, the memory is measured too.
 """
 
 import logging
@@ -34,7 +34,7 @@ SECONDS, BYTES = schema.number(0, 10**6), schema.number(0, 10**15)
 NEEDED = ("train", "embed")
 PARTS = ("query", "pair", "best", "checkpoint")  # as `stopwatch.of_an_evaluation` names them
 MEMORY = "memory"  # of a GPU
-# machine -> network -> seconds
+# machine -> network -> seconds, and bytes of MEMORY
 TIMES = schema.each(
     schema.each(schema.fields(dict.fromkeys(NEEDED, SECONDS), {**dict.fromkeys(PARTS, SECONDS), MEMORY: BYTES}))
 )
@@ -50,14 +50,15 @@ def measure(experiments, device, runs, engine=MXNET):
     """Measure every network of `experiments` on `device` ("cpu", "gpu0") and store the times with the reports.
 
     engine: what trains; PyTorch's devices are "cpu", "cuda0", ..., "mps".
-    Returns {network: {"train": seconds per picture, "embed": seconds per picture, PARTS, "memory": bytes}}, the last of
-    PyTorch on a GPU alone. Measured networks are skipped.
+    Returns {network: {"train": seconds per picture, "embed": seconds per picture, PARTS, "memory": bytes}}, the last
+    only for PyTorch on a GPU: 0 if unknown. Networks that were measured before are skipped.
     """
     file = formats.reports(runs) / "steps.json"
     known = _read(file)
     own, before = known.setdefault(machine(device, engine), {}), load.now()
     for experiment in each(sorted(experiments, key=Experiment.key), "measuring networks", unit="networks"):
-        if network(experiment) not in own:
+        lacking = [MEMORY] if device.startswith("cuda") else NEEDED
+        if any(part not in own.get(network(experiment), {}) for part in lacking):
             # 128 pictures of 224 x 224 do not fit every machine's memory
             batch = min(experiment.batch_size, 32) if device.startswith("cpu") else experiment.batch_size
             if engine == MXNET:
@@ -70,7 +71,7 @@ def measure(experiments, device, runs, engine=MXNET):
                 smaller = efficiency.with_batch(experiment, batch)
                 cost = pytorch_costs.measure(smaller, device, engine.precision, file.parent)
             own[network(experiment)] = {part: cost[part] for part in (*NEEDED, *PARTS)}
-            if cost.get(MEMORY):
+            if device.startswith("cuda"):
                 own[network(experiment)][MEMORY] = cost[MEMORY]
             write_json(file, known)
     if load.warning(load.others(before, load.now())):
@@ -170,7 +171,10 @@ def seconds(run, costs):
 
 
 def gpu_memory(experiment, costs):
-    """Bytes of a GPU that PyTorch takes to train, with the pictures, or None. costs: of the network, from `measure`."""
+    """Bytes of a GPU that are used in training, if it holds the pictures (see `TorchEngine.hold`); None if unknown.
+
+    costs: of its network, from `measure`.
+    """
     held = 3 * experiment.resize**2 * pictures(*store.data_of(experiment))[0]
     return costs[MEMORY] + held if costs.get(MEMORY) else None
 
@@ -183,7 +187,7 @@ def total(runs, measured):
 
 
 def costs(missing, runs, engine=MXNET):
-    """Sentences: the time and disk that the runs `missing`, [plan.Wanted, ...], take on each measured machine.
+    """Sentences: the time, GPU memory and disk that the runs `missing`, [plan.Wanted, ...], take on measured machines.
 
     engine: what trains; of PyTorch also what is estimated for another GPU, if nothing is measured.
     """
@@ -200,7 +204,9 @@ def costs(missing, runs, engine=MXNET):
             lines.append(f"  up to {in_words(needed * BUSY)} while other programs use that machine too")
             memory = [gpu_memory(run.experiment, measured[network(run.experiment)]) for run in missing]
             if all(memory):
-                lines.append(f"  up to {max(memory) / 1e9:,.1f} GB of its memory, the training pictures included")
+                lines.append(
+                    f"  up to {max(memory) / 1e9:,.1f} GB of its memory are used, if it holds the training pictures"
+                )
         elif len(lacking) < len({network(run.experiment) for run in missing}):
             lines.append(f"time on {machine}: not known, {', '.join(lacking)} not measured")
     if engine != MXNET and not any("one run after the other" in line for line in lines):
@@ -211,7 +217,7 @@ def costs(missing, runs, engine=MXNET):
 
 
 def estimated(missing, precision):
-    """Sentences: the hours that the runs `missing` take on the GPU that PyTorch was once measured on."""
+    """Sentences: how long the runs `missing` take on the GPU that PyTorch was once measured on."""
     rates = {network(run.experiment): pytorch_costs.estimate(run.experiment, precision) for run in missing}
     needed, rate = in_words(total(missing, rates)), pytorch_costs.RATES[precision]
     how = f"it learned {rate:,} pictures a second with ResNet-50, and other networks are scaled by their multiply-adds"
@@ -219,7 +225,7 @@ def estimated(missing, precision):
 
 
 def in_words(seconds):
-    """ "48 s", "12 min", from two hours on "2.5 hours"."""
+    """ "48 s", from two minutes on "12 min", from two hours on "2.5 hours"."""
     return duration(seconds) if seconds < 7200 else f"{seconds / 3600:,.1f} hours"
 
 

@@ -67,7 +67,7 @@ def with_averaged(every, runs, engine):
 
 
 def as_text(tables, every, small, runs, engine=MXNET):
-    """The plan as text: the runs of each table, then the hours and the disk that the missing ones take by `engine`.
+    """The plan as text: the runs of each table, then the time, GPU memory and disk of the missing ones by `engine`.
 
     every: the runs behind `tables`, as `wanted` returns them.
     """

@@ -1,4 +1,4 @@
-"""The plan on a GPU that only PyTorch uses: hours from steps that were measured there, or an estimate."""
+"""The plan on a GPU that only PyTorch uses: time and memory from steps that were measured there, or an estimate."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def test_a_gpu_that_only_pytorch_uses_is_measured_and_gives_the_time(hopper, tmp
         seconds = 25 * (steps + evaluations * each + files)
         assert minutes == pytest.approx(seconds / 60, abs=0.51)
         assert "estimate" not in out
-        memory = re.search(r"up to ([0-9.]+) GB of its memory, the training pictures included", out)
+        memory = re.search(r"up to ([0-9.]+) GB of its memory are used, if it holds the training pictures", out)
         assert float(memory[1]) == pytest.approx(10 + 8054 * 252**2 * 3 / 1e9, abs=0.06)
     assert measured == [("resnet50 at 224", 128, "cuda0", "float32")]
     steps = json.loads((tmp_path / "runs/pytorch-float32/reports/steps.json").read_text())
