@@ -15,6 +15,7 @@ from reproduce import averaging, efficiency, pretrain, selection, small, store, 
 from reproduce.documents import agreement, attestation, generated, pictures, record, summary
 from reproduce.flags import check, engine_of, parser
 from reproduce.page import html
+from reproduce.page.details import counted
 from reproduce.report import comparison, formats, trained_by
 from reproduce.report.data import as_data
 from reproduce.tables import EVERYTHING, FIGURE4, TABLES, from_scratch
@@ -229,7 +230,7 @@ def train(tables, options, seeds=None):
     runs = plan.wanted(tables, seeds, reduced, options.runs, options.rows, options.weights, needed)
     todo = averaging.missing(options.base, runs, options.trained_by, needed)
     form = f" --{tables[0].reduced}" * reduced
-    log.info("%s%s: %d runs, %d already done", names, form, len(runs), len(runs) - len(todo))
+    log.info("%s%s: %s, %d already done", names, form, counted(len(runs), "run"), len(runs) - len(todo))
     if not todo:
         return
     backends.check(options.backend, options.slurm, options.parts, options.trained_by)
