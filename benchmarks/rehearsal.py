@@ -211,8 +211,7 @@ def predicted(experiment, result, store):
     cost = machines.get(name, only).get(costs.network(experiment))
     if cost:
         found["seconds"] = costs.seconds(plan.Wanted(experiment, 0, (), False, 0), cost)
-        if costs.gpu_memory(experiment, cost):
-            found["gpu memory"] = costs.gpu_memory(experiment, cost)
+        found["gpu memory"] = costs.gpu_memory(experiment, cost)
     on_a_cpu = engine.name == "mxnet" and result["device"].startswith("cpu")
     if on_a_cpu and (experiment.backbone, experiment.input_size) == ("resnet50", 224):
         found["memory"] = hardware.FIXED + hardware.A_PICTURE * experiment.batch_size

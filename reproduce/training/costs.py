@@ -57,8 +57,8 @@ def measure(experiments, device, runs, engine=MXNET):
     known = _read(file)
     own, before = known.setdefault(machine(device, engine), {}), load.now()
     for experiment in each(sorted(experiments, key=Experiment.key), "measuring networks", unit="networks"):
-        lacking = [MEMORY] if device.startswith("cuda") else NEEDED
-        if any(part not in own.get(network(experiment), {}) for part in lacking):
+        parts = (*NEEDED, *PARTS, *[MEMORY] * device.startswith("cuda"))
+        if set(parts) - set(own.get(network(experiment), ())):
             # 128 pictures of 224 x 224 do not fit every machine's memory
             batch = min(experiment.batch_size, 32) if device.startswith("cpu") else experiment.batch_size
             if engine == MXNET:
@@ -70,9 +70,7 @@ def measure(experiments, device, runs, engine=MXNET):
             else:
                 smaller = efficiency.with_batch(experiment, batch)
                 cost = pytorch_costs.measure(smaller, device, engine.precision, file.parent)
-            own[network(experiment)] = {part: cost[part] for part in (*NEEDED, *PARTS)}
-            if device.startswith("cuda"):
-                own[network(experiment)][MEMORY] = cost[MEMORY]
+            own[network(experiment)] = {part: cost[part] for part in parts}
             write_json(file, known)
     if load.warning(load.others(before, load.now())):
         log.warning("%s", load.warning(load.others(before, load.now())))
@@ -175,8 +173,9 @@ def gpu_memory(experiment, costs):
 
     costs: of its network, from `measure`.
     """
-    held = 3 * experiment.resize**2 * pictures(*store.data_of(experiment))[0]
-    return costs[MEMORY] + held if costs.get(MEMORY) else None
+    if not costs.get(MEMORY):
+        return None
+    return costs[MEMORY] + 3 * experiment.resize**2 * pictures(*store.data_of(experiment))[0]
 
 
 def total(runs, measured):

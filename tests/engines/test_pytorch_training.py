@@ -63,7 +63,7 @@ def written(experiment, split, file):
     return file
 
 
-@pytest.mark.parametrize("name", ["adam", "fused", "imports", "remedies"])
+@pytest.mark.parametrize("name", ["adam", "fused", "imports", "remedies", "unrecorded"])
 def test_in_the_environment_of_pytorch(name):
     in_torch(name)
 

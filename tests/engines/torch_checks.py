@@ -251,6 +251,20 @@ def told():
     sys.exit(trainer.main())
 
 
+def unrecorded():
+    """Where a step cannot be recorded, the time without is measured, and the memory is unknown."""
+    from gluon_cgd.engines import stopwatch
+    from gluon_cgd.engines.replay import NotRecorded
+
+    def measured(asked, records):
+        if records:
+            raise NotRecorded("operation not permitted when stream is capturing")
+        return {"train": 1, "memory": 10**10}
+
+    stopwatch.measured = measured
+    assert stopwatch.measure({}) == {"train": 1, "memory": 0}
+
+
 def imports():
     """What trains needs neither MXNet nor what decodes pictures."""
     import gluon_cgd.engines.trainer  # noqa: F401
